@@ -1,0 +1,45 @@
+# Every command of the project. Each sets up .venv first, and a second run starts in seconds.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+REQUIREMENTS := $(wildcard requirements/*.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test lint e2e accuracy clean
+
+help: ## list the commands
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## make .venv with everything in it
+
+$(READY): $(REQUIREMENTS)
+	@echo "Setting up $(VENV): a few minutes the first time …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --quiet -r requirements/dev.txt
+	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps -r requirements/unpinned.txt
+	@touch $@
+
+demo: $(READY) ## answer the sample tasks; writes annotated pictures to demo-output/
+	@$(BIN)/python -m grounding demo
+
+serve: $(READY) ## serve Label Studio on port 9090: MODEL=Qwen/Qwen2.5-VL-7B-Instruct make serve
+	@$(BIN)/python -m grounding up
+
+test: $(READY) ## unit, property and end-to-end tests without Label Studio
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy grounding model.py _wsgi.py
+
+e2e: $(READY) ## the real Label Studio: connect, import, retrieve, compare with the truth
+	@$(BIN)/python -m pytest -m e2e tests/e2e -s
+
+accuracy: $(READY) ## the shapes checkpoint on 300 fresh pictures, through /predict
+	@$(BIN)/python -m benchmarks.accuracy
+
+clean: ## remove what the other commands made
+	rm -rf $(VENV) .e2e .grounding demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

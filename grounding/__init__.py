@@ -1,0 +1,1 @@
+"""A Label Studio ML backend that grounds text prompts with Qwen2.5-VL."""

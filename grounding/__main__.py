@@ -1,0 +1,5 @@
+"""`python -m grounding`: see `grounding.cli`."""
+
+from grounding.cli import main
+
+main()

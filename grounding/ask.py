@@ -1,0 +1,52 @@
+"""The words between the two sides: what Label Studio's side asks, what the model's side found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from grounding.geometry import Box, Point
+
+
+class Shape(StrEnum):
+    """What kind of place is asked for."""
+
+    BOX = "box"
+    POINT = "point"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One thing to find in one picture.
+
+    `classes` are names to look for, as the model should hear them; `phrase` is free text that
+    describes the wanted things. With both, the phrase says what to find and the classes which
+    names an answer may carry. `around` is a place to look at, in the image or percent frame.
+    """
+
+    shape: Shape
+    classes: tuple[str, ...] = ()
+    phrase: str | None = None
+    around: Point | Box | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One thing the model says it found.
+
+    `place` is a box or a point in its own frame. `label` is the model's own word, or None where
+    it gave none; `text` is content that came with the place (OCR, a description). `score` is a
+    probability in 0..1, or None where none is known. `span` is the half-open character range of
+    the answer that the detection was read from.
+    """
+
+    place: Box | Point
+    label: str | None = None
+    text: str | None = None
+    score: float | None = None
+    span: tuple[int, int] = (0, 0)
+
+    @property
+    def shape(self) -> Shape:
+        """Whether the place is a box or a point."""
+        return Shape.BOX if isinstance(self.place, Box) else Shape.POINT

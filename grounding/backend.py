@@ -1,0 +1,206 @@
+"""Tasks to jobs to predictions: the one path, whether our server or label-studio-ml calls it.
+
+The web process validates, enters jobs in the ledger, waits and replies. It never touches
+pixels or the model, so it always has time for Label Studio's short time limits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from threading import BoundedSemaphore
+from typing import Any
+
+from redis import Redis
+
+from grounding.errors import DataError, GroundingError, RequestError
+from grounding.jobs.connection import connect, queue_errors, queue_url
+from grounding.jobs.lanes import Lanes
+from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
+from grounding.jobs.presence import any_ready
+from grounding.jobs.reconciler import Reconciler
+from grounding.labelstudio.config import parse
+from grounding.pipeline import Task
+from grounding.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Entry = dict[str, Any] | list[Any]
+"""One task's place in the answer: a prediction, or `[]` for none yet."""
+
+ACCEPT_BATCH = 1000
+FEW = 4
+FEW_POLL_SECONDS = 0.01
+MANY_POLL_SECONDS = 0.2
+RESERVED_THREADS = 4
+"""Server threads that waiting predictions never take, so that health checks are answered."""
+
+
+class Kind(Enum):
+    """The three kinds of request, told apart by their shape."""
+
+    INTERACTIVE = Lane.INTERACTIVE
+    """An annotator asked in the page and waits."""
+    PAGE = "page"
+    """Label Studio asks while it opens a task, and the page hangs until we answer."""
+    BULK = Lane.BULK
+    """Pre-labelling."""
+
+    @property
+    def lane(self) -> Lane:
+        """The queue that serves this kind."""
+        return Lane.BULK if self is Kind.BULK else Lane.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One `/predict` as it came: raw tasks, and the project's own labelling config."""
+
+    tasks: Sequence[Any]
+    project: str
+    label_config: str
+    context: Mapping[str, Any] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of request this is."""
+        if self.context is not None:
+            return Kind.INTERACTIVE
+        return Kind.PAGE if len(self.tasks) == 1 else Kind.BULK
+
+
+class Backend:
+    """Answers requests through the ledger and the queue; safe to call from many threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._queue: tuple[Redis, Ledger, Lanes] | None = None
+        self._waiters = BoundedSemaphore(max(1, settings.threads - RESERVED_THREADS))
+
+    def version(self, label_config: str) -> str:
+        """Return the model version for a project; `ConfigError` where its config is broken."""
+        parse(label_config)
+        return self.settings.model_version(label_config)
+
+    def predict(self, request: Request) -> list[Entry]:
+        """Return one entry per task, in order, by the deadline of the request's kind.
+
+        A task that cannot be answered, or not yet, has `[]`. Raises `ConfigError` for a broken
+        labelling config, `RequestError` for too many tasks and `QueueError` without a queue.
+        """
+        if len(request.tasks) > self.settings.max_tasks:
+            raise RequestError(
+                f"the request has {len(request.tasks)} tasks",
+                code="too_many_tasks",
+                hint=f"Send at most {self.settings.max_tasks}",
+            )
+        version = self.version(request.label_config)
+        if not parse(request.label_config).controls:
+            return [[] for _ in request.tasks]
+        jobs = [self._job(raw, request, version) for raw in request.tasks]
+        with queue_errors():
+            outcomes = self._outcomes([job for job in jobs if job], request.kind)
+        return [_entry(job, outcomes) for job in jobs]
+
+    @property
+    def queue(self) -> tuple[Redis, Ledger, Lanes]:
+        """The connection, the ledger and the lanes; opened at first use, and again if it moved.
+
+        Raises `QueueError` where none is configured and no embedded one runs.
+        """
+        if self._queue is None:
+            redis = connect(queue_url(self.settings))
+            ledger = Ledger(redis, Terms.of(self.settings))
+            Reconciler(redis, ledger).start()
+            self._queue = redis, ledger, Lanes(redis)
+        return self._queue
+
+    def _job(self, raw: Any, request: Request, version: str) -> Job | None:
+        try:
+            task = _task(raw, request, version)
+        except DataError as exc:
+            log.warning("a task of project %s: %s (%s)", request.project, exc, exc.code)
+            return None
+        payload = task.payload()
+        identity = [request.project, self.settings.label_studio_url, payload]
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return Job(digest[:40], request.kind.lane, request.project, payload)
+
+    def _outcomes(self, jobs: Sequence[Job], kind: Kind) -> dict[str, Outcome]:
+        _, ledger, _ = self.queue
+        accepted = self._enter(jobs)
+        with self._patience(kind) as seconds:
+            self._wait(accepted, time.monotonic() + seconds)
+        return ledger.outcomes(accepted)
+
+    def _enter(self, jobs: Sequence[Job]) -> list[str]:
+        _, ledger, lanes = self.queue
+        accepted: list[str] = []
+        for start in range(0, len(jobs), ACCEPT_BATCH):
+            batch = jobs[start : start + ACCEPT_BATCH]
+            states = dict(zip((job.key for job in batch), ledger.accept(batch), strict=True))
+            fresh = [key for key, state in states.items() if state in (State.NEW, State.RAISED)]
+            if fresh:
+                lanes.put(batch[0].lane, fresh)
+            accepted += [key for key, state in states.items() if state is not State.FULL]
+        if len(accepted) < len(jobs):
+            log.warning("%d of %d tasks: not accepted now", len(jobs) - len(accepted), len(jobs))
+        return accepted
+
+    @contextmanager
+    def _patience(self, kind: Kind) -> Iterator[float]:
+        """Yield how long this request may wait: not at all where too many wait already."""
+        if not self._waiters.acquire(blocking=False):
+            log.warning("too many requests wait: answering what is ready")
+            yield 0.0
+            return
+        try:
+            yield self._deadline(kind)
+        finally:
+            self._waiters.release()
+
+    def _deadline(self, kind: Kind) -> float:
+        redis, _, _ = self.queue
+        if kind is Kind.PAGE and not any_ready(redis):
+            return 0.0  # the page would hang for nothing
+        return {
+            Kind.INTERACTIVE: self.settings.interactive_deadline,
+            Kind.PAGE: self.settings.page_deadline,
+            Kind.BULK: self.settings.bulk_deadline,
+        }[kind]
+
+    def _wait(self, keys: Sequence[str], until: float) -> None:
+        _, ledger, _ = self.queue
+        left = ledger.unfinished(keys)
+        while left and time.monotonic() < until:
+            time.sleep(FEW_POLL_SECONDS if len(left) <= FEW else MANY_POLL_SECONDS)
+            left = ledger.unfinished(left)
+
+
+def _task(raw: Any, request: Request, version: str) -> Task:
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), Mapping):
+        raise DataError("a task has no data")
+    number = raw.get("id")
+    return Task(
+        id=number if isinstance(number, int) else None,
+        data=raw["data"],
+        label_config=request.label_config,
+        context=request.context,
+        model_version=version,
+    )
+
+
+def _entry(job: Job | None, outcomes: Mapping[str, Outcome]) -> Entry:
+    outcome = outcomes.get(job.key) if job else None
+    if outcome is None or outcome.prediction is None:
+        return []
+    return dict(outcome.prediction)
+
+
+__all__ = ["Backend", "Entry", "GroundingError", "Kind", "Request"]

@@ -1,0 +1,96 @@
+"""The command line: `python -m grounding COMMAND`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from typing import Any
+
+import click
+
+from grounding.errors import GroundingError, SettingError
+from grounding.jobs.connection import queue_url
+from grounding.settings import Settings
+
+EXIT_SETTINGS = 2
+
+
+@click.group(help="A Label Studio ML backend that answers with Qwen2.5-VL.")
+@click.version_option(package_name="qwen-grounding")
+def cli() -> None:
+    """Set up logging for every command."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+@cli.command(help="Run everything on this machine: queue, worker and web server.")
+@click.option("--host", default=None, help="Address to listen on (HOST).")
+@click.option("--port", default=None, type=int, help="Port to listen on (PORT).")
+def up(host: str | None, port: int | None) -> None:
+    """Run the queue, a worker and the web server until SIGTERM or Ctrl-C."""
+    from grounding.supervisor import running, tend
+
+    settings = _settings(host=host, port=port)
+    _check_exposure(settings)
+    stopping = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stopping.set())
+    if settings.is_demo:
+        click.secho(DEMO_WARNING, fg="yellow", bold=True, err=True)
+    with running(settings) as parts:
+        click.echo(f"Listening on http://{settings.host}:{settings.port} (Ctrl-C stops)", err=True)
+        tend(parts, stopping)
+        click.echo("Finishing what is in hand …", err=True)
+
+
+@cli.command(help="Run one worker: a model, and its share of the queue.")
+def worker() -> None:
+    """Run a model process until SIGTERM."""
+    from grounding.assemble import load_tools
+    from grounding.jobs.worker import Worker
+
+    settings = _settings()
+    sys.exit(Worker(settings, queue_url(settings), load_tools).run())
+
+
+@cli.command(
+    help="Show what it does: sample pictures through the real server, as a table and pictures."
+)
+@click.option("--output", default="demo-output", help="Folder for the annotated pictures.")
+def demo(output: str) -> None:
+    """Answer the sample tasks and exit 0 when every one has a prediction."""
+    from grounding.demo.run import run_demo
+
+    sys.exit(run_demo(output))
+
+
+DEMO_WARNING = (
+    "MODEL is not set: serving the shapes demo model. It knows ONLY coloured shapes such as "
+    "'red circle'.\nFor real pictures: MODEL=Qwen/Qwen2.5-VL-7B-Instruct make serve"
+)
+
+
+def _settings(**overrides: Any) -> Settings:
+    return Settings.load(**{name: value for name, value in overrides.items() if value is not None})
+
+
+def _check_exposure(settings: Settings) -> None:
+    private = settings.host in ("127.0.0.1", "localhost", "::1")
+    if not (private or settings.basic_auth_pass or settings.allow_anonymous):
+        raise SettingError(
+            f"HOST={settings.host} is reachable by others and there is no password",
+            hint="Set BASIC_AUTH_USER and BASIC_AUTH_PASS, or ALLOW_ANONYMOUS=true",
+        )
+
+
+def main() -> None:
+    """Run the command line; one of our errors ends it with one line that names cause and cure."""
+    try:
+        cli()
+    except GroundingError as error:
+        click.secho(f"cannot start: {error}", fg="red", err=True)
+        sys.exit(EXIT_SETTINGS if isinstance(error, SettingError) else 1)

@@ -1,0 +1,84 @@
+"""What every engine promises: one question in, the model's words out.
+
+An engine knows pixels and text. It knows no labels, boxes or Label Studio, and imports nothing
+heavy here, so that a web process can name these types without loading torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from grounding.qwen.profiles import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One picture and what to ask about it.
+
+    `pixels` is RGB and has exactly the size of the model frame: both sides are multiples of the
+    profile's factor, so that no engine resizes again. `text` is put to the model as plain words;
+    it cannot carry control tokens. The answer stops after `max_new_tokens` tokens.
+    """
+
+    pixels: Image
+    text: str
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token that the model wrote: its half-open character range and natural log-probability.
+
+    A character may take several tokens; each of them then has that character in its range.
+    """
+
+    start: int
+    end: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The model's words: `text`, whether it ended by itself, and its tokens in order.
+
+    `complete` is False where the text was cut at `max_new_tokens`. `tokens` is empty where the
+    engine gives no probabilities.
+    """
+
+    text: str
+    complete: bool
+    tokens: tuple[Token, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a model is on its way into memory; `done` is 0..1, or None where not known."""
+
+    phase: Literal["downloading", "loading", "ready"]
+    done: float | None = None
+    detail: str = ""
+
+
+class Engine(Protocol):
+    """A model that answers questions about pictures."""
+
+    @property
+    def profile(self) -> Profile:
+        """What the model's numbers mean, and how large its pictures may be."""
+        ...
+
+    def ask(self, question: Question) -> Reply:
+        """Return the model's reply; blocks, and may be called from many threads at once.
+
+        Raises `TaskError` where this question cannot be put to the model, `EngineError` where
+        the model cannot be asked at present, `OutOfMemory` where the picture has no room.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the engine; what still waits fails with `EngineError`."""
+        ...

@@ -1,0 +1,136 @@
+"""One thread that answers what many threads ask, several questions at a time.
+
+A model step costs nearly the same for one row as for eight, and a model must not be shared
+between threads: it keeps the last call's positions on itself. So all questions meet here. Knows
+nothing of models: `answer` is any function from questions to as many answers, in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from grounding.errors import EngineError, GroundingError, OutOfMemory
+
+log = logging.getLogger(__name__)
+
+GATHER_SECONDS = 0.01
+"""How long the first question waits for company: a third of one step of a 7B model."""
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Q, A]):
+    question: Q
+    future: Future[A] = field(default_factory=Future)
+
+
+class Batcher(Generic[Q, A]):
+    """Puts questions from many threads to `answer`, at most `max_batch` at once."""
+
+    def __init__(self, answer: Callable[[Sequence[Q]], Sequence[A]], *, max_batch: int) -> None:
+        self._answer = answer
+        self._max_batch = max_batch
+        self._queue: queue.Queue[_Waiting[Q, A] | None] = queue.Queue()
+        self._gate = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread.start()
+
+    def ask(self, question: Q) -> A:
+        """Return the answer to `question`, or raise what `answer` raised for its batch.
+
+        A batch that raises `OutOfMemory` is halved until it fits; only a question that does not
+        fit alone raises it. Anything foreign becomes `EngineError`. After `close`, `EngineError`.
+        """
+        waiting: _Waiting[Q, A] = _Waiting(question)
+        with self._gate:
+            if self._closed:
+                raise _closing()
+            self._queue.put(waiting)
+        return waiting.future.result()
+
+    def close(self) -> None:
+        """End the thread after the batch in hand; what still waits fails with `EngineError`."""
+        with self._gate:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._gather():
+            self._settle(batch)
+        while not self._queue.empty():
+            if waiting := self._queue.get():
+                waiting.future.set_exception(_closing())
+
+    def _gather(self) -> list[_Waiting[Q, A]]:
+        """Wait for a question and the company it gets in time; return none once closed."""
+        first = self._queue.get()
+        if self._closed or first is None:
+            if first is not None:
+                first.future.set_exception(_closing())
+            return []
+        batch, deadline = [first], time.monotonic() + GATHER_SECONDS
+        while len(batch) < self._max_batch:
+            try:
+                more = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if more is None:
+                # Put back, so that the next call ends the thread after this batch.
+                self._queue.put(None)
+                break
+            batch.append(more)
+        return batch
+
+    def _settle(self, batch: Sequence[_Waiting[Q, A]]) -> None:
+        outcome = self._attempt([waiting.question for waiting in batch])
+        if isinstance(outcome, OutOfMemory) and len(batch) > 1:
+            half = len(batch) // 2
+            self._settle(batch[:half])
+            self._settle(batch[half:])
+        elif isinstance(outcome, GroundingError):
+            for waiting in batch:
+                waiting.future.set_exception(_again(outcome))
+        else:
+            for waiting, answer in zip(batch, outcome, strict=True):
+                waiting.future.set_result(answer)
+
+    def _attempt(self, questions: Sequence[Q]) -> Sequence[A] | GroundingError:
+        """Return the answers, or what went wrong; the error itself is not kept.
+
+        An exception holds the frames it passed through, and these hold the batch's tensors: a
+        smaller batch could not use their memory.
+        """
+        try:
+            answers = self._answer(questions)
+        except GroundingError as exc:
+            return _again(exc)
+        except Exception as exc:  # The thread must outlive whatever one batch does to it.
+            log.exception("the model failed on a batch of %d", len(questions))
+            return EngineError(f"the model failed: {type(exc).__name__}: {_first_line(exc)}")
+        if len(answers) != len(questions):
+            return EngineError(f"{len(questions)} questions got {len(answers)} answers")
+        return answers
+
+
+def _again(error: GroundingError) -> GroundingError:
+    """Return a fresh error like `error`: one object raised in two threads mixes their traces."""
+    return type(error)(error.cause, code=error.code, hint=error.hint)
+
+
+def _closing() -> EngineError:
+    return EngineError("the model is being unloaded", hint="Ask again once it is loaded")
+
+
+def _first_line(exc: Exception) -> str:
+    return next(iter(str(exc).splitlines()), "")

@@ -1,0 +1,87 @@
+"""What one process holds: its leases, kept alive by a thread, and the right to run alone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.exceptions import RedisError
+
+from grounding.jobs.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+
+class Leases:
+    """Renews the leases of all jobs in flight, three times within their term."""
+
+    def __init__(self, ledger: Ledger, owner: str) -> None:
+        self._ledger = ledger
+        self._owner = owner
+        self._held: set[str] = set()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        threading.Thread(target=self._loop, name="leases", daemon=True).start()
+
+    def stop(self) -> None:
+        """Renew no more."""
+        self._stopped.set()
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """Keep the lease on `key` alive inside the block."""
+        with self._lock:
+            self._held.add(key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.discard(key)
+
+    def release(self) -> None:
+        """Give back every job in flight at once, for others to take."""
+        self._ledger.release(self._snapshot(), self._owner)
+
+    def _snapshot(self) -> list[str]:
+        with self._lock:
+            return list(self._held)
+
+    def _loop(self) -> None:
+        while not self._stopped.wait(self._ledger.terms.lease_ttl / 3):
+            try:
+                self._ledger.renew(self._snapshot(), self._owner)
+            except RedisError as exc:  # Redis may be away for a while; leases outlive two misses
+                log.warning("leases wait for Redis: %s", exc)
+
+
+class Company:
+    """Lets jobs run side by side, and a job whose last holder died run with none beside it.
+
+    Such a job may take its process down again; alone, it takes no other with it and no other
+    can be blamed for its death.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+        self._solo = False
+
+    @contextmanager
+    def enter(self, *, alone: bool) -> Iterator[None]:
+        """Run the block beside others, or with `alone` once no other runs."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._solo and not (alone and self._running))
+            self._running += 1
+            self._solo = alone
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._solo = False
+                self._changed.notify_all()

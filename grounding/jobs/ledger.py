@@ -1,0 +1,293 @@
+"""The ledger: what was asked, who holds it, what came of it. Redis holds it, and it is the truth.
+
+A job is one task of one request, and its key is a digest of all that its answer depends on: the
+same job asked twice is one record. Its life:
+
+    accept ──► pending ──claim──► leased ──finish──► done   kept for `result_ttl`
+                  ▲                 │  └────bury───► dead   kept for `dead_ttl`, with its reason
+                  └──lapse/release──┘
+
+Every change of state is one Lua script, which Redis runs whole or not at all; the comment
+beside each says which crash that survives. RQ only carries keys: losing its queues loses
+nothing, because the reconciler puts back what is pending, unleased and not queued.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from redis import Redis
+
+from grounding.errors import GroundingError
+from grounding.settings import Settings
+
+PREFIX = "g:"
+PENDING = PREFIX + "pending"
+COUNTERS = PREFIX + "counters"
+PROJECTS = PREFIX + "projects"
+
+MAX_DEATHS = 3
+"""Processes that a job may take down, running alone, before it is dead itself."""
+
+
+class Lane(StrEnum):
+    """The two RQ queues: people who wait go past the bulk."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class State(StrEnum):
+    """Where a job stands, as `accept` finds it."""
+
+    NEW = "new"
+    RAISED = "raised"
+    PENDING = "pending"
+    LEASED = "leased"
+    DONE = "done"
+    DEAD = "dead"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be answered: a `payload` of plain JSON under its `key`."""
+
+    key: str
+    lane: Lane
+    project: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this process holds; with `alone`, since its last holder died, beside no other."""
+
+    key: str
+    payload: Mapping[str, Any]
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a finished job: a prediction, or the code and reason of its death."""
+
+    prediction: Mapping[str, Any] | None = None
+    code: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long things are kept, in seconds, and how many jobs one project may have pending."""
+
+    lease_ttl: int = 10
+    result_ttl: int = 86_400
+    dead_ttl: int = 600
+    max_pending: int = 10_000
+
+    @classmethod
+    def of(cls, settings: Settings) -> Terms:
+        """Return the terms that `settings` give."""
+        return cls(settings.lease_ttl, settings.result_ttl, settings.dead_ttl, settings.max_pending)
+
+
+# A web process killed after this script leaves a pending job, which the reconciler queues.
+ACCEPT = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if state then
+  local front = ARGV[2] == 'interactive' and redis.call('HGET', KEYS[1], 'lane') == 'bulk'
+  if front and state == 'pending' then
+    redis.call('HSET', KEYS[1], 'lane', ARGV[2])
+    return 'raised'
+  end
+  return state
+end
+if tonumber(redis.call('HGET', KEYS[3], ARGV[3]) or '0') >= tonumber(ARGV[5]) then
+  redis.call('HINCRBY', KEYS[4], 'refused', 1)
+  return 'full'
+end
+redis.call('HSET', KEYS[1], 'state', 'pending', 'lane', ARGV[2], 'project', ARGV[3],
+           'payload', ARGV[4], 'accepted', ARGV[1])
+redis.call('ZADD', KEYS[2], ARGV[1], ARGV[6])
+redis.call('HINCRBY', KEYS[3], ARGV[3], 1)
+redis.call('HINCRBY', KEYS[4], 'accepted', 1)
+return 'new'
+"""
+
+# A worker killed after this script leaves a lease that lapses; one killed before it, nothing.
+CLAIM = """
+if redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return false end
+if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
+redis.call('HSET', KEYS[1], 'state', 'leased')
+return {redis.call('HGET', KEYS[1], 'payload'), redis.call('HGET', KEYS[1], 'alone') or '0'}
+"""
+
+RENEW = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+
+# The first result wins: a worker that was taken for dead and finishes late changes nothing.
+SETTLE = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state or state == 'done' or state == 'dead' then return 0 end
+redis.call('HSET', KEYS[1], 'state', ARGV[1], 'outcome', ARGV[2])
+redis.call('HDEL', KEYS[1], 'payload')
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('ZREM', KEYS[3], ARGV[4])
+redis.call('DEL', KEYS[2])
+redis.call('HINCRBY', KEYS[4], redis.call('HGET', KEYS[1], 'project'), -1)
+redis.call('HINCRBY', KEYS[5], ARGV[1], 1)
+redis.call('HINCRBY', KEYS[5], ARGV[1] .. ':' .. ARGV[5], 1)
+return 1
+"""
+
+RELEASE = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[1], 'state', 'pending')
+return 1
+"""
+
+# Only a death of a job that ran alone counts against it: beside others, any could be to blame.
+LAPSE = """
+if redis.call('HGET', KEYS[1], 'state') ~= 'leased' then return 0 end
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('HINCRBY', KEYS[3], 'lapsed', 1)
+if redis.call('HGET', KEYS[1], 'alone') then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
+redis.call('HSET', KEYS[1], 'state', 'pending', 'alone', '1')
+return tonumber(redis.call('HGET', KEYS[1], 'deaths') or '0')
+"""
+
+
+def job_key(key: str) -> str:
+    """Return the Redis key of a job's record."""
+    return f"{PREFIX}job:{key}"
+
+
+def lease_key(key: str) -> str:
+    """Return the Redis key of a job's lease."""
+    return f"{PREFIX}lease:{key}"
+
+
+class Ledger:
+    """The ledger over one Redis connection pool; safe to share between threads."""
+
+    def __init__(self, redis: Redis, terms: Terms | None = None) -> None:
+        self.redis = redis
+        self.terms = terms or Terms()
+        self._accept = redis.register_script(ACCEPT)
+        self._claim = redis.register_script(CLAIM)
+        self._renew = redis.register_script(RENEW)
+        self._settle = redis.register_script(SETTLE)
+        self._release = redis.register_script(RELEASE)
+        self._lapse = redis.register_script(LAPSE)
+
+    def accept(self, jobs: Sequence[Job]) -> list[State]:
+        """Enter `jobs`, and return for each how it stood: `NEW` and `RAISED` want queueing.
+
+        A job that is known already, in whatever state, is not entered again; one that a person
+        waits for is raised to the front lane. `FULL` means that the project has `max_pending`
+        unfinished jobs, and this one was not accepted.
+        """
+        limit = self.terms.max_pending
+        pipe = self.redis.pipeline(transaction=False)
+        for job in jobs:
+            keys = [job_key(job.key), PENDING, PROJECTS, COUNTERS]
+            payload = json.dumps(job.payload, ensure_ascii=False, separators=(",", ":"))
+            self._accept(
+                keys=keys,
+                args=[time.time(), job.lane.value, job.project, payload, limit, job.key],
+                client=pipe,
+            )
+        return [State(answer.decode()) for answer in pipe.execute()]
+
+    def unfinished(self, keys: Sequence[str]) -> list[str]:
+        """Return those of `keys` that are neither done nor dead yet."""
+        if not keys:
+            return []
+        scores = self.redis.zmscore(PENDING, list(keys))
+        return [key for key, score in zip(keys, scores, strict=True) if score is not None]
+
+    def outcomes(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        """Return what came of those of `keys` that are finished."""
+        wanted = list(dict.fromkeys(keys))
+        pipe = self.redis.pipeline(transaction=False)
+        for key in wanted:
+            pipe.hget(job_key(key), "outcome")
+        found = zip(wanted, pipe.execute(), strict=True)
+        return {key: Outcome(**json.loads(raw)) for key, raw in found if raw is not None}
+
+    def claim(self, key: str, owner: str) -> Claim | None:
+        """Lease a pending job to `owner`; None where it is finished, unknown or someone else's."""
+        keys = [job_key(key), lease_key(key)]
+        answer = self._claim(keys=keys, args=[owner, self.terms.lease_ttl * 1000])
+        if answer is None:
+            return None
+        payload, alone = answer
+        return Claim(key, json.loads(payload), alone == b"1")
+
+    def renew(self, keys: Iterable[str], owner: str) -> None:
+        """Prolong the leases that `owner` holds on `keys`."""
+        pipe = self.redis.pipeline(transaction=False)
+        for key in keys:
+            ttl = self.terms.lease_ttl * 1000
+            self._renew(keys=[lease_key(key)], args=[owner, ttl], client=pipe)
+        pipe.execute()
+
+    def finish(self, key: str, prediction: Mapping[str, Any], verdict: str) -> bool:
+        """Write a job's prediction; False where an earlier result stands."""
+        return self._settled(key, State.DONE, {"prediction": prediction}, verdict)
+
+    def bury(self, key: str, error: GroundingError) -> bool:
+        """Write that a job has failed for good and why; False where an earlier result stands."""
+        return self._settled(
+            key, State.DEAD, {"code": error.code, "reason": str(error)}, error.code
+        )
+
+    def release(self, keys: Iterable[str], owner: str) -> None:
+        """Give back at once the jobs that `owner` holds, as a stopping process does."""
+        for key in keys:
+            self._release(keys=[job_key(key), lease_key(key)], args=[owner])
+
+    def lapse(self, key: str) -> int:
+        """Put a leased job whose lease ran out back to pending; return its deaths so far."""
+        return int(self._lapse(keys=[job_key(key), lease_key(key), COUNTERS]))
+
+    def pending(self) -> dict[str, float]:
+        """Return the unfinished jobs and when each was accepted (Unix seconds), oldest first."""
+        rows: Any = self.redis.zrange(PENDING, 0, -1, withscores=True)
+        return {key.decode(): accepted for key, accepted in rows}
+
+    def leased(self, keys: Sequence[str]) -> set[str]:
+        """Return those of `keys` that a living worker holds."""
+        if not keys:
+            return set()
+        found = self.redis.mget([lease_key(key) for key in keys])
+        return {key for key, owner in zip(keys, found, strict=True) if owner is not None}
+
+    def lanes(self, keys: Sequence[str]) -> dict[str, Lane]:
+        """Return the lane of each job among `keys` that is unfinished."""
+        pipe = self.redis.pipeline(transaction=False)
+        for key in keys:
+            pipe.hget(job_key(key), "lane")
+        found = zip(keys, pipe.execute(), strict=True)
+        return {key: Lane(lane.decode()) for key, lane in found if lane is not None}
+
+    def counters(self) -> dict[str, int]:
+        """Return the running totals: accepted, done, dead, refused, lapsed, and by verdict."""
+        rows: Any = self.redis.hgetall(COUNTERS)
+        return {name.decode(): int(n) for name, n in rows.items()}
+
+    def _settled(self, key: str, state: State, outcome: Mapping[str, Any], verdict: str) -> bool:
+        kept: int = self.terms.result_ttl if state is State.DONE else self.terms.dead_ttl
+        text = json.dumps(outcome, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        keys = [job_key(key), lease_key(key), PENDING, PROJECTS, COUNTERS]
+        args: list[str | int] = [state.value, text, kept, key, verdict]
+        return bool(self._settle(keys=keys, args=args))

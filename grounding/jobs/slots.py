@@ -1,0 +1,109 @@
+"""The slots of one model process: RQ workers as threads, each on exactly one queue.
+
+With one queue RQ moves a job in one atomic step; with several it can lose one. A slot holds
+one job at a time: it fetches and prepares in its own thread and blocks while the one model
+thread answers what all slots asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from redis import Redis
+from rq import Queue, SimpleWorker
+from rq.job import Job as RqJob
+from rq.timeouts import TimerDeathPenalty
+
+from grounding.jobs.lanes import KeyJob
+from grounding.jobs.ledger import Lane
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[str], None]
+Connect = Callable[[], Redis]
+
+RETRY_SECONDS = 0.3
+JOBS_PER_ROUND = 50
+
+
+class Slot(SimpleWorker):
+    """An RQ worker that lives in a thread and does one fixed thing with each key."""
+
+    job_class = KeyJob
+    death_penalty_class = TimerDeathPenalty
+    work_on: Work
+
+    @classmethod
+    def on(cls, lane: Lane, redis: Redis, work: Work) -> Slot:
+        """Return a slot that hands each key of `lane` to `work`."""
+        slot = cls(
+            [lane.value],
+            connection=redis,
+            serializer="json",
+            log_job_description=False,
+            worker_ttl=17,
+            maintenance_interval=30,
+        )
+        slot.log_result_lifespan = False
+        slot.work_on = work
+        return slot
+
+    def execute_job(self, job: RqJob, queue: Queue) -> None:
+        """Run one job here, in this thread."""
+        job.work = self.work_on  # type: ignore[attr-defined]
+        super().execute_job(job, queue)
+
+    def _install_signal_handlers(self) -> None:
+        """Leave signals to the process: a thread cannot have them."""
+
+
+class Slots:
+    """All slots of one process: so many threads on each lane."""
+
+    def __init__(self, connect: Connect, work: Work, counts: dict[Lane, int]) -> None:
+        self._connect = connect
+        self._work = work
+        self._stopping = threading.Event()
+        self._live: set[Slot] = set()
+        self._threads = [
+            threading.Thread(target=self._loop, args=(lane,), name=f"{lane}-{n}", daemon=True)
+            for lane, count in counts.items()
+            for n in range(count)
+        ]
+
+    def start(self) -> None:
+        """Begin to take jobs; returns at once."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Take no more jobs; those in hand are finished."""
+        self._stopping.set()
+        for slot in list(self._live):
+            slot._stop_requested = True
+
+    def join(self) -> None:
+        """Wait until the last job in hand is finished."""
+        for thread in self._threads:
+            # In short waits, so that a second signal is heard in between.
+            while thread.is_alive():
+                thread.join(0.2)
+
+    def _loop(self, lane: Lane) -> None:
+        redis = self._connect()
+        while not self._stopping.is_set():
+            try:
+                self._round(lane, redis)
+            except Exception:  # a slot outlives whatever RQ raises, Redis being away above all
+                log.warning("a slot of %s starts anew", lane, exc_info=True)
+                self._stopping.wait(RETRY_SECONDS)
+
+    def _round(self, lane: Lane, redis: Redis) -> None:
+        slot = Slot.on(lane, redis, self._work)
+        self._live.add(slot)
+        try:
+            slot.work(logging_level="WARNING", max_idle_time=1, max_jobs=JOBS_PER_ROUND)
+        finally:
+            self._live.discard(slot)

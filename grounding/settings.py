@@ -1,0 +1,197 @@
+"""Every setting, read once from the environment, typed and checked.
+
+A wrong value refuses to start: `Settings.load` raises a `SettingError` that names the variable.
+An empty variable counts as unset. The name in the environment is the field's in capitals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from grounding.errors import SettingError
+
+SHAPES = Path(__file__).parent / "demo" / "shapes"
+"""The shipped test and demo checkpoint: it knows only coloured shapes."""
+
+ANSWER_SETTINGS = ("model", "min_pixels", "max_pixels", "max_new_tokens", "repetition_penalty")
+"""The settings that change what the model answers, hence the model version."""
+
+
+def _clean_secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if any(c.isspace() for c in text):
+        raise ValueError("must not hold spaces or line breaks")
+    return value
+
+
+Secret = Annotated[SecretStr, AfterValidator(_clean_secret)]
+
+
+class Settings(BaseSettings):
+    """All settings of one deployment; immutable. Times are seconds, sizes bytes or pixels."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+
+    model: str = Field(
+        "",
+        description="Hub id or folder of a Qwen2.5-VL checkpoint; unset: the shapes demo model",
+    )
+    device: str = Field(
+        "", description="Torch device such as cuda:0; unset: the GPU if there is one, else the CPU"
+    )
+    torch_threads: int = Field(
+        0, ge=0, description="Threads of one model process on a CPU; 0: torch's own choice"
+    )
+    min_pixels: int | None = Field(
+        None,
+        ge=28 * 28,
+        description="Smallest picture the model is shown; unset: 256 patches' worth",
+    )
+    max_pixels: int | None = Field(
+        None,
+        ge=28 * 28,
+        description="Largest picture the model is shown; unset: 1280 patches' worth",
+    )
+    max_new_tokens: int = Field(
+        4096, ge=16, le=32768, description="Longest answer of the model, in tokens"
+    )
+    repetition_penalty: float = Field(
+        1.0, gt=0, le=2, description="1 is none; above 1 harms coordinates, whose digits repeat"
+    )
+    max_batch: int = Field(8, ge=1, le=256, description="Pictures in one model call")
+
+    redis_url: SecretStr | None = Field(
+        None, description="Redis or Valkey; unset: an embedded one in DATA_DIR"
+    )
+    data_dir: Path = Field(Path(".grounding"), description="Folder of the embedded queue")
+    bulk_slots: int = Field(14, ge=1, le=256, description="Bulk jobs that one worker holds at once")
+    interactive_slots: int = Field(
+        2, ge=1, le=64, description="Jobs of waiting people that one worker holds at once"
+    )
+    max_pending: int = Field(
+        10_000,
+        ge=1,
+        description="Unfinished jobs of one project; what exceeds them is answered empty",
+    )
+    result_ttl: int = Field(86_400, ge=60, description="How long a finished answer is kept")
+    dead_ttl: int = Field(600, ge=1, description="How long a failed task is not asked again")
+    lease_ttl: int = Field(10, ge=2, le=300, description="How long a silent worker keeps its jobs")
+
+    interactive_deadline: float = Field(
+        60, gt=0, le=95, description="How long an annotator's question may wait"
+    )
+    page_deadline: float = Field(
+        8, gt=0, le=95, description="How long Label Studio may wait while it opens a task"
+    )
+    bulk_deadline: float = Field(
+        90,
+        gt=0,
+        le=95,
+        description="How long Retrieve predictions may wait; Label Studio hangs up at 100",
+    )
+
+    host: str = Field("127.0.0.1", description="Address that the server listens on")
+    port: int = Field(9090, ge=1, le=65535, description="Port that the server listens on")
+    threads: int = Field(16, ge=4, le=256, description="Requests that the server handles at once")
+    basic_auth_user: str = Field(
+        "", description="User that Label Studio must give; set both or none"
+    )
+    basic_auth_pass: SecretStr | None = Field(
+        None, description="Password that Label Studio must give"
+    )
+    allow_anonymous: bool = Field(
+        False, description="Listen beyond this machine without a password"
+    )
+    max_tasks: int = Field(20_000, ge=1, description="Tasks in one request")
+    max_request_bytes: int = Field(64 * 2**20, ge=1024, description="Size of one request")
+
+    label_studio_url: str = Field("", description="Label Studio's address, for uploaded images")
+    label_studio_api_key: Secret | None = Field(
+        None, description="Personal access token or legacy token of a Label Studio user"
+    )
+    allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(),
+        description="Private image hosts that may be fetched: http://minio:9000,https://10.0.3.0/24",
+    )
+    max_image_bytes: int = Field(25 * 2**20, ge=1024, description="Size of one picture's file")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="Width times height of one picture")
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
+            raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both or none")
+        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
+            raise ValueError("MIN_PIXELS must not exceed MAX_PIXELS")
+        return self
+
+    @classmethod
+    def load(cls, **overrides: object) -> Settings:
+        """Return the settings of this process's environment, `overrides` first.
+
+        Raises `SettingError` with one line that names every wrong variable and what it wants;
+        a wrong value is never repeated, since it may be a secret.
+        """
+        try:
+            return cls(**overrides)  # type: ignore[arg-type]
+        except ValidationError as exc:
+            wrong = "; ".join(_complaint(error["loc"], error["msg"]) for error in exc.errors())
+            raise SettingError(
+                wrong, hint="Correct the environment variable and start again"
+            ) from exc
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the shapes checkpoint is served, which knows only coloured shapes."""
+        return not self.model
+
+    @property
+    def model_path(self) -> str:
+        """The hub id or folder to load."""
+        return self.model or str(SHAPES)
+
+    @property
+    def model_name(self) -> str:
+        """The checkpoint's name without its owner or folder, as people know it."""
+        return Path(self.model_path).name
+
+    def model_version(self, label_config: str) -> str:
+        """Return the version of the answers to `label_config` under these settings.
+
+        It is the model's name and a digest of all that changes its answers, so that Label
+        Studio asks again exactly when an answer would differ.
+        """
+        facts = {name: getattr(self, name) for name in ANSWER_SETTINGS} | {"config": label_config}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return f"{self.model_name}-{digest[:10]}"
+
+
+def _complaint(where: tuple[int | str, ...], message: str) -> str:
+    name = str(where[0]).upper() + ": " if where else ""
+    return name + message.removeprefix("Value error, ")

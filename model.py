@@ -1,0 +1,76 @@
+"""What label-studio-ml knows of us: a model class that takes the same path as our server.
+
+It runs under `label_studio_ml.api.init_app` of the released 1.0.9 and of 2.x, whose signatures
+differ. Their servers lose whole batches and mix projects up; `gunicorn _wsgi:app` does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from flask import has_request_context, request
+from label_studio_ml.model import LabelStudioMLBase
+
+from grounding.backend import Backend, Entry, Request
+from grounding.settings import Settings
+
+
+class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
+    """Boxes and points from Qwen2.5-VL, by way of the queue and its workers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+    def setup(self) -> None:
+        """Tell 2.x, which calls this for each instance, the version that predictions carry."""
+        self.set("model_version", _backend().version(self._label_config()))
+
+    def predict(
+        self, tasks: Sequence[Any], context: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> list[Entry]:
+        """Return one entry per task, in order: a prediction, or `[]` where there is none yet."""
+        asked = Request(tasks, self._project(), self._label_config(), context)
+        return [self._versioned(entry) for entry in _backend().predict(asked)]
+
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """Learn nothing: the model is used as it is."""
+
+    def _versioned(self, entry: Entry) -> Entry:
+        version = _manager_version(self)
+        if version is None or not isinstance(entry, dict):
+            return entry
+        return entry | {"model_version": version}
+
+    def _label_config(self) -> str:
+        """Return this request's own config: the instance may hold another project's."""
+        body = _request_body()
+        return str(body.get("label_config") or body.get("schema") or self.label_config or "<View/>")
+
+    def _project(self) -> str:
+        return str(_request_body().get("project") or getattr(self, "project_id", "") or "")
+
+
+@cache
+def _backend() -> Backend:
+    return Backend(Settings.load())
+
+
+def _request_body() -> Mapping[str, Any]:
+    if not has_request_context():
+        return {}
+    body = request.get_json(silent=True)
+    return body if isinstance(body, dict) else {}
+
+
+def _manager_version(model: LabelStudioMLBase) -> str | None:
+    """Return the version that 1.0.9's own `/setup` tells, which predictions must repeat.
+
+    Its manager names versions itself; 2.x has no manager, and takes ours from `setup`.
+    """
+    import label_studio_ml.model as library
+
+    manager = getattr(library, "LabelStudioMLManager", None)
+    current = getattr(manager, "_current_model", None)
+    return str(current.model_version) if getattr(current, "model", None) is model else None

@@ -1,0 +1,63 @@
+"""A loopback host of pictures, and our backend as `up` starts it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from .client import Client
+from .processes import Server, free_port, serving
+
+UP = (sys.executable, "-m", "grounding", "up")
+READY_S = 300
+"""The worker imports torch and loads the checkpoint; a busy machine takes its time."""
+
+
+class _Pictures(SimpleHTTPRequestHandler):
+    def end_headers(self) -> None:
+        """Let the labelling page, which is another origin, draw on the picture."""
+        self.send_header("Access-Control-Allow-Origin", "*")
+        super().end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: the test report is what one wants to read."""
+
+
+@contextmanager
+def picture_host(folder: Path) -> Iterator[str]:
+    """Serve the files of `folder` over http; yield the origin."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Pictures, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def backend(folder: Path, studio: Client, origin: str) -> Iterator[Server]:
+    """Run our backend with the shapes checkpoint, allowed to fetch from `origin`; yield it ready.
+
+    It gets a personal access token, the only kind that Label Studio hands out by default.
+    """
+    port, log = free_port(), folder / "backend.log"
+    url = f"http://127.0.0.1:{port}"
+    settings = {
+        "LABEL_STUDIO_URL": studio.url,
+        "LABEL_STUDIO_API_KEY": studio.personal_access_token(),
+        "ALLOWED_ORIGINS": origin,
+        "DATA_DIR": str(folder / "backend"),
+    }
+    print(f"starting the backend at {url}, log {log}", flush=True)
+    command = [*UP, "--port", str(port)]
+    with serving("the backend", url, command, log=log, env=settings) as server:
+        server.wait_until_ok("/ready", READY_S)
+        yield server

@@ -1,0 +1,188 @@
+"""Label Studio asks, our backend answers, and what Label Studio saved is near the truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from .client import Client, Prediction, Refused
+from .pictures import NAMES, Sample
+from .projects import (
+    ALIASES,
+    BOXES,
+    BOXES_AND_POINTS,
+    BOXES_WITH_ALIASES,
+    PROMPTED,
+    SPLIT_TAGS,
+    Project,
+    open_project,
+)
+from .score import Figures, corners, iou, labels, measure
+
+pytestmark = pytest.mark.e2e
+
+MEAN_IOU = 0.75
+ABOVE_HALF = 0.85
+POINTS_INSIDE = 0.85
+FOUND = 0.7
+"""The accuracy figures are of what was found; this keeps them from being of next to nothing."""
+
+Opener = Callable[[str, str], Project]
+Tables = dict[str, list[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Twenty tasks after "Retrieve predictions"."""
+
+    project: Project
+    predictions: list[Prediction]
+    figures: Figures
+    samples: dict[int, Sample]
+
+
+@pytest.fixture(scope="session")
+def opened(studio: Client, backend_url: str, origin: str) -> Opener:
+    """Return the maker of a project, from its title and labelling config."""
+    return lambda title, config: open_project(studio, backend_url, origin, title, config)
+
+
+@pytest.fixture(scope="session")
+def retrieved(opened: Opener, samples: list[Sample], figures: Tables) -> Retrieved:
+    """Twenty tasks with boxes and points, predictions retrieved once."""
+    project = opened("boxes and points", BOXES_AND_POINTS)
+    project.add(samples)
+    predictions = project.retrieve(len(samples))
+    pairs = project.pair(predictions, samples)
+    measured = measure(pairs)
+    figures["boxes and points of twenty pictures"] = measured.rows()
+    of_task = {found.task: sample for found, sample in pairs}
+    return Retrieved(project, predictions, measured, of_task)
+
+
+def test_every_task_has_exactly_one_prediction(retrieved: Retrieved) -> None:
+    """None is lost on the way and none is stored twice."""
+    tasks = [task.id for task in retrieved.project.studio.tasks(retrieved.project.id)]
+    assert Counter(found.task for found in retrieved.predictions) == Counter(tasks)
+    assert len(tasks) == 20
+
+
+def test_predictions_carry_the_version_that_setup_gave(retrieved: Retrieved) -> None:
+    """Otherwise Label Studio would ask again for ever."""
+    versions = {found.model_version for found in retrieved.predictions}
+    assert versions == {retrieved.project.model_version()}
+
+
+def test_boxes_lie_where_the_things_are(retrieved: Retrieved) -> None:
+    """In percent of the upright picture, whatever its size, EXIF turn and way here."""
+    figures = retrieved.figures
+    assert len(figures.ious) >= FOUND * figures.wanted, figures
+    assert figures.mean_iou >= MEAN_IOU, figures
+    assert figures.above_half >= ABOVE_HALF, figures
+
+
+def test_points_lie_inside_their_things(retrieved: Retrieved) -> None:
+    """Inside the painted polygon, not only its box."""
+    figures = retrieved.figures
+    assert len(figures.hits) >= FOUND * figures.wanted, figures
+    assert figures.points_inside >= POINTS_INSIDE, figures
+
+
+def test_regions_carry_configured_labels_only(retrieved: Retrieved) -> None:
+    """Each region has exactly one label, and the project has it."""
+    regions = [region for found in retrieved.predictions for region in found.result]
+    assert regions
+    assert all(len(labels(region)) == 1 for region in regions)
+    assert {label for region in regions for label in labels(region)} <= set(NAMES)
+
+
+def test_regions_give_the_size_of_the_upright_picture(retrieved: Retrieved) -> None:
+    """Exports turn percent into pixels by it."""
+    for found in retrieved.predictions:
+        scene = retrieved.samples[found.task].scene
+        sizes = {(region["original_width"], region["original_height"]) for region in found.result}
+        assert sizes <= {(scene.width, scene.height)}
+
+
+def test_retrieving_again_adds_nothing(retrieved: Retrieved) -> None:
+    """Label Studio leaves out tasks that have a prediction of our version."""
+    project = retrieved.project
+    again = project.retrieve(len(retrieved.predictions))
+    assert {found.id for found in again} == {found.id for found in retrieved.predictions}
+
+
+def test_backend_connects_before_the_project_has_labels(opened: Opener) -> None:
+    """A new project's config is empty, and people connect before they configure."""
+    project = opened("nothing configured", "<View></View>")
+    (ours,) = project.studio.backends(project.id)
+    assert ours["readable_state"] == "Connected"
+
+
+def test_broken_config_is_explained_where_one_connects(studio: Client, backend_url: str) -> None:
+    """Label Studio shows our reason in its error, and adds no backend."""
+    words = '<View><Text name="t" value="$t"/><Choices name="c" toName="t">'
+    config = words + '<Choice value="a"/><Choice value="b"/></Choices></View>'
+    project = studio.create_project("no picture to look at", config)
+    with pytest.raises(Refused, match=r"400 Client Error: .*Image"):
+        studio.connect(project, backend_url)
+    assert studio.backends(project) == []
+
+
+def test_rectangle_and_labels_tags_are_stored_as_one_region(
+    opened: Opener, samples: list[Sample]
+) -> None:
+    """Each region is two results of one id: where it is, and what it is."""
+    project = opened("separate tags", SPLIT_TAGS)
+    project.add(samples[:2])
+    predictions = project.retrieve(2)
+    assert len(predictions) == 2
+    for found in predictions:
+        parts = Counter((region["id"], region["type"]) for region in found.result)
+        ids = {region["id"] for region in found.result}
+        assert parts == Counter((i, kind) for i in ids for kind in ("rectangle", "labels"))
+    assert measure(project.pair(predictions, samples)).mean_iou > 0.5
+
+
+def test_aliases_are_stored_instead_of_values(opened: Opener, samples: list[Sample]) -> None:
+    """The page knows a region's label by its alias where it has one."""
+    project = opened("aliased labels", BOXES_WITH_ALIASES)
+    project.add(samples[:2])
+    pairs = project.pair(project.retrieve(2), samples)
+    stored = {label for found, _ in pairs for region in found.result for label in labels(region)}
+    assert stored
+    assert stored <= {ALIASES[thing.name] for _, sample in pairs for thing in sample.wanted}
+
+
+def test_broken_picture_costs_only_its_own_task(
+    opened: Opener, samples: list[Sample], pictures: Path, origin: str
+) -> None:
+    """The good ones are saved; a missing picture and one of other bytes get no prediction."""
+    (pictures / "broken.jpg").write_bytes(b"this is no picture")
+    project = opened("broken among good", BOXES)
+    broken = project.studio.import_tasks(
+        project.id, [{"image": f"{origin}/missing.jpg"}, {"image": f"{origin}/broken.jpg"}]
+    )
+    project.add(samples[:3])
+    saved = {found.task for found in project.retrieve(3)}
+    tasks = {task.id for task in project.studio.tasks(project.id)}
+    assert saved == tasks - set(broken)
+    assert len(saved) == 3
+
+
+def test_prompt_is_answered_on_the_labelling_page(opened: Opener, samples: list[Sample]) -> None:
+    """What an annotator types is found, boxed and labelled."""
+    project = opened("prompted", PROMPTED)
+    project.add(samples[:3])
+    task = project.studio.tasks(project.id)[0].id
+    (sample,) = (s for t, s in project.samples_by_task(samples).items() if t == task)
+    thing = sample.wanted[0]
+    prompt = {"value": {"text": [f"the {thing.name}"]}, "from_name": "prompt", "type": "textarea"}
+    answer = project.studio.interact(project.backend, task, [{**prompt, "to_name": "image"}])
+    boxes = [region for region in answer["data"]["result"] if region["type"] == "rectanglelabels"]
+    named = [corners(box) for box in boxes if labels(box) == [thing.name]]
+    assert named, answer
+    assert max(iou(box, sample.percent(thing.box)) for box in named) > 0.5

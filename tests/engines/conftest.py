@@ -1,0 +1,36 @@
+"""Fixtures for the engines: one tiny checkpoint for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from grounding.engines.local import LocalEngine
+from tests.engines.checkpoints import save_checkpoint
+from tests.engines.checkpoints import tokenizer as tiny_tokenizer
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return tiny_tokenizer()
+
+
+@pytest.fixture
+def engine(tiny: Path) -> Iterator[LocalEngine]:
+    engine = LocalEngine.load(str(tiny), device="cpu")
+    yield engine
+    engine.close()

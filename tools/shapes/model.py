@@ -1,0 +1,109 @@
+"""The checkpoint's shape and its files: a Qwen2.5-VL of a few million parameters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from transformers import (
+    GenerationConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+)
+
+from tools.shapes import tokens
+
+HIDDEN = 128
+HEADS = 4
+LAYERS = 7
+PATCH = 14
+MERGE = 2
+FACTOR = PATCH * MERGE
+MIN_PIXELS = 16 * FACTOR**2
+MAX_PIXELS = 25 * FACTOR**2
+"""Pictures are 16 to 25 image tokens: time on a CPU goes with tokens, and 25 resolve a sixth."""
+
+
+def config() -> Qwen2_5_VLConfig:
+    """Return the model's configuration, with the token ids of our tokenizer."""
+    tok = tokens.tokenizer()
+    ids = {name: tok.convert_tokens_to_ids(name) for name in tokens.SPECIAL}
+    return Qwen2_5_VLConfig(
+        vision_config=_vision(),
+        text_config=_text(len(tok), ids),
+        image_token_id=ids[tokens.IMAGE],
+        video_token_id=ids[tokens.VIDEO],
+        vision_start_token_id=ids[tokens.VISION_START],
+        vision_end_token_id=ids[tokens.VISION_END],
+        tie_word_embeddings=True,
+    )
+
+
+def _vision() -> dict[str, object]:
+    depth = 4
+    return {
+        "depth": depth,
+        "hidden_size": HIDDEN,
+        "num_heads": HEADS,
+        "intermediate_size": 2 * HIDDEN,
+        "out_hidden_size": HIDDEN,
+        "patch_size": PATCH,
+        "spatial_merge_size": MERGE,
+        "temporal_patch_size": 2,
+        "tokens_per_second": 2,
+        # Pictures are hardly larger than a window: every layer may look at all of it.
+        "window_size": 8 * PATCH,
+        "fullatt_block_indexes": list(range(depth)),
+    }
+
+
+def _text(vocabulary: int, ids: dict[str, int]) -> dict[str, object]:
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": HIDDEN,
+        "intermediate_size": 3 * HIDDEN,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": HEADS,
+        "max_position_embeddings": 2048,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [4, 6, 6],
+        },
+        "bos_token_id": ids[tokens.END],
+        "eos_token_id": ids[tokens.TURN_END],
+        "pad_token_id": ids[tokens.END],
+        "tie_word_embeddings": True,
+    }
+
+
+def save(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
+    """Write all files that loading needs into `folder`: weights, configs, tokenizer, processor."""
+    tok = tokens.tokenizer()
+    ends = [tok.convert_tokens_to_ids(t) for t in (tokens.TURN_END, tokens.END)]
+    model.generation_config = GenerationConfig(
+        do_sample=False, eos_token_id=ends, pad_token_id=ends[1], bos_token_id=ends[1]
+    )
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    _save_processor(folder)
+
+
+def _save_processor(folder: Path) -> None:
+    size = {"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS}
+    Qwen2VLImageProcessorPil(
+        size=size, patch_size=PATCH, merge_size=MERGE, temporal_patch_size=2
+    ).save_pretrained(folder)
+    path = folder / "preprocessor_config.json"
+    settings = json.loads(path.read_text())
+    # The class that installs with torchvision reads the same file under its own name, and
+    # older releases read the pixel bounds from these two keys.
+    settings |= {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen2_5_VLProcessor",
+        "min_pixels": MIN_PIXELS,
+        "max_pixels": MAX_PIXELS,
+    }
+    path.write_text(json.dumps(settings, indent=2) + "\n")
