@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on
 READY := $(VENV)/.ready
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
@@ -15,10 +16,15 @@ help: ## list the commands
 setup: $(READY) ## make .venv with everything in it
 
 $(READY): $(REQUIREMENTS)
-	@echo "Setting up $(VENV): a few minutes the first time …"
+	@echo "Setting up $(VENV), a few minutes the first time: [1/4] virtual environment"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --quiet -r requirements/dev.txt
-	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps -r requirements/unpinned.txt
+	@echo "[2/4] web server and queue"
+	@$(PIP) -r requirements/web.txt
+	@echo "[3/4] torch and transformers, the large part"
+	@$(PIP) -r requirements/worker.txt
+	@echo "[4/4] tests and linters"
+	@$(PIP) -r requirements/dev.txt
+	@$(PIP) --no-deps -r requirements/unpinned.txt
 	@touch $@
 
 demo: $(READY) ## answer the sample tasks; writes annotated pictures to demo-output/

@@ -3,9 +3,13 @@
 import sys
 
 from grounding.errors import SettingError
+from grounding.logs import set_up_logging
 from grounding.server import create_app
+from grounding.settings import Settings
 
 try:
-    app = create_app()
+    settings = Settings.load()
+    set_up_logging(settings.log_level)
+    app = create_app(settings)
 except SettingError as error:
     sys.exit(f"cannot start: {error}")

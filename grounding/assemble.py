@@ -30,7 +30,7 @@ def load_tools(settings: Settings, tell: Callable[..., None]) -> Tools:
         min_pixels=settings.min_pixels,
         max_pixels=settings.max_pixels,
         repetition_penalty=settings.repetition_penalty,
-        threads=settings.torch_threads or None,
+        torch_threads=settings.torch_threads,
         on_progress=on_progress,
     )
     return Tools(engine, fetcher(settings), settings.max_new_tokens, settings.max_image_pixels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
@@ -10,21 +9,19 @@ from typing import Any
 
 import click
 
+from grounding import __version__
 from grounding.errors import GroundingError, SettingError
 from grounding.jobs.connection import queue_url
+from grounding.logs import set_up_logging
 from grounding.settings import Settings
 
 EXIT_SETTINGS = 2
 
 
 @click.group(help="A Label Studio ML backend that answers with Qwen2.5-VL.")
-@click.version_option(package_name="qwen-grounding")
+@click.version_option(__version__)
 def cli() -> None:
-    """Set up logging for every command."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    """Gather the commands."""
 
 
 @cli.command(help="Run everything on this machine: queue, worker and web server.")
@@ -75,7 +72,10 @@ DEMO_WARNING = (
 
 
 def _settings(**overrides: Any) -> Settings:
-    return Settings.load(**{name: value for name, value in overrides.items() if value is not None})
+    given = {name: value for name, value in overrides.items() if value is not None}
+    settings = Settings.load(**given)
+    set_up_logging(settings.log_level)
+    return settings
 
 
 def _check_exposure(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +25,9 @@ from grounding.qwen.answers import Answer, Verdict, read
 from grounding.qwen.prompts import question, strict_question
 
 log = logging.getLogger(__name__)
+
+MAX_AT_ONCE = 32
+"""Questions of one task that wait at the engine together."""
 
 UNDERSTOOD = (Verdict.FOUND, Verdict.NOTHING)
 
@@ -114,7 +118,11 @@ def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> dict[str
 def _put(texts: Sequence[str], picture: Prepared, tools: Tools) -> list[Answer]:
     frame = tools.engine.profile.answer_frame(picture.model)
     questions = [Question(picture.pixels, text, tools.max_new_tokens) for text in texts]
-    replies = tools.engine.ask_all(questions)
+    if not questions:
+        return []
+    # All at once, so that the engine can answer them in one batch.
+    with ThreadPoolExecutor(max_workers=min(len(questions), MAX_AT_ONCE)) as pool:
+        replies = list(pool.map(tools.engine.ask, questions))
     return [read(reply.text, frame, reply.complete) for reply in replies]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -118,6 +118,10 @@ class Settings(BaseSettings):
     max_tasks: int = Field(20_000, ge=1, description="Tasks in one request")
     max_request_bytes: int = Field(64 * 2**20, ge=1024, description="Size of one request")
 
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What is logged"
+    )
+
     label_studio_url: str = Field("", description="Label Studio's address, for uploaded images")
     label_studio_api_key: Secret | None = Field(
         None, description="Personal access token or legacy token of a Label Studio user"
@@ -166,6 +170,10 @@ class Settings(BaseSettings):
                 wrong, hint="Correct the environment variable and start again"
             ) from exc
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make a child process load these very settings."""
+        return {name.upper(): _text(getattr(self, name)) for name in self.model_fields_set}
+
     @property
     def is_demo(self) -> bool:
         """Whether the shapes checkpoint is served, which knows only coloured shapes."""
@@ -190,6 +198,14 @@ class Settings(BaseSettings):
         facts = {name: getattr(self, name) for name in ANSWER_SETTINGS} | {"config": label_config}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.model_name}-{digest[:10]}"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, frozenset):
+        return ",".join(sorted(value))
+    return "" if value is None else str(value)
 
 
 def _complaint(where: tuple[int | str, ...], message: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from grounding.errors import SettingError
 from grounding.jobs.connection import embedded
 from grounding.settings import Settings
 
@@ -20,8 +22,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
 BACK_OFF_SECONDS = 5.0
-STEADY_SECONDS = 30.0
-"""A part that ran for this long is started again at once; a shorter life waits."""
+"""Shortest time between two starts of one part."""
 PATIENCE_SECONDS = 100.0
 """How long parts may take to finish what is in hand: a little over the longest deadline."""
 
@@ -69,8 +70,9 @@ class Part:
 @contextmanager
 def running(settings: Settings) -> Iterator[list[Part]]:
     """Run the queue (unless REDIS_URL names one), a worker and the web server around the block."""
+    _check_port(settings)
     with ExitStack() as stack:
-        env = dict(os.environ)
+        env = os.environ | settings.environment()
         if settings.redis_url is None:
             env["REDIS_URL"] = stack.enter_context(embedded(settings.data_dir))
         parts = [
@@ -95,6 +97,18 @@ def _end(parts: Sequence[Part]) -> None:
         part.stop()
     for part in parts:
         part.join(PATIENCE_SECONDS)
+
+
+def _check_port(settings: Settings) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as exc:
+            raise SettingError(
+                f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}",
+                hint="Choose another PORT, or end what listens there",
+            ) from exc
 
 
 def _gunicorn(settings: Settings) -> list[str]:

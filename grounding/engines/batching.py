@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from grounding.errors import EngineError, GroundingError, OutOfMemory
 log = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.01
-"""How long the first question waits for company: a third of one step of a 7B model."""
+"""How long a batch waits for the next question: a third of one step of a 7B model."""
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -66,28 +65,22 @@ class Batcher(Generic[Q, A]):
         self._thread.join()
 
     def _run(self) -> None:
-        while batch := self._gather():
-            self._settle(batch)
+        while not self._closed:
+            if batch := self._gather():
+                self._settle(batch)
         while not self._queue.empty():
             if waiting := self._queue.get():
                 waiting.future.set_exception(_closing())
 
     def _gather(self) -> list[_Waiting[Q, A]]:
-        """Wait for a question and the company it gets in time; return none once closed."""
-        first = self._queue.get()
-        if self._closed or first is None:
-            if first is not None:
-                first.future.set_exception(_closing())
-            return []
-        batch, deadline = [first], time.monotonic() + GATHER_SECONDS
+        """Wait for a question and the company it gets in time; none where closed meanwhile."""
+        batch: list[_Waiting[Q, A]] = []
         while len(batch) < self._max_batch:
             try:
-                more = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+                more = self._queue.get(timeout=GATHER_SECONDS if batch else None)
             except queue.Empty:
                 break
             if more is None:
-                # Put back, so that the next call ends the thread after this batch.
-                self._queue.put(None)
                 break
             batch.append(more)
         return batch

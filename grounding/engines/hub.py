@@ -26,11 +26,15 @@ Report = Callable[[Progress], None]
 FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
 """What a checkpoint needs; leaves out pickled and other formats of the same weights."""
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def fetch(
-    model: str, patterns: tuple[str, ...] = FILES, *, revision: str | None, report: Report
+    model: str,
+    patterns: tuple[str, ...] = FILES,
+    *,
+    revision: str | None,
+    report: Report = lambda _: None,
 ) -> Path:
     """Return a folder that holds the files of `model` that match `patterns`.
 
@@ -71,7 +75,9 @@ def _explained(exc: Exception, model: str, revision: str | None) -> GroundingErr
             hint="Check MODEL, and set HF_TOKEN if the checkpoint is private",
         )
     if isinstance(exc, RevisionNotFoundError):
-        return SettingError(f"{model} has no revision {revision!r} on the hub")
+        return SettingError(
+            f"{model} has no revision {revision!r} on the hub", hint="Name one of its branches"
+        )
     return EngineError(
         f"the hub cannot be reached for {model}: {type(exc).__name__}",
         code="hub_unreachable",
@@ -87,6 +93,10 @@ def _bar(model: str, report: Report) -> type[Any]:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs | {"file": io.StringIO()})
+
+        def close(self) -> None:
+            # Also called when the bar is collected: by then the model may long be ready.
+            self.disable = True
 
         def display(self, *args: object, **kwargs: object) -> None:
             # The hub counts the same bytes twice, arriving and written; files it counts in "it".

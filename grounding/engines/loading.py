@@ -23,6 +23,7 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
     Qwen3VLForConditionalGeneration,
 )
+from transformers.utils import logging
 
 from grounding.engines.base import Progress
 from grounding.engines.hub import Report, fetch
@@ -78,7 +79,7 @@ def load_checkpoint(
     """
     place = _device(device)
     # The config alone first: an architecture that we do not run is not worth 16 GB of download.
-    config = _config(fetch(model, ("config.json",), revision=revision, report=report))
+    config = _config(fetch(model, ("config.json",), revision=revision))
     family = profile_for(config, name=profile)
     folder = fetch(model, revision=revision, report=report)
     _check_weights(folder)
@@ -90,7 +91,7 @@ def load_checkpoint(
             hint="Name the profile that fits the checkpoint",
         )
     report(Progress("loading", detail=model))
-    with _loading_errors(model):
+    with _loading_errors(model), _no_bars():
         tokenizer = _tokenizer(folder)
         weights = _weights(folder, MODEL_CLASSES[config["model_type"]], place)
     low, high = pixels
@@ -174,6 +175,18 @@ def _weights(folder: Path, kind: type[PreTrainedModel], device: torch.device) ->
         )
     loaded: PreTrainedModel = model.to(device).eval()
     return loaded
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep the library from drawing its bar into the log: who wants progress is told of it."""
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class LocalEngine:
         Raises `SettingError` where the checkpoint or device is none that we run, `EngineError`
         where it cannot be had or is damaged, `OutOfMemory` where the device has no room.
         """
-        report = on_progress or _unheard
+        report = on_progress or (lambda _: None)
         if torch_threads > 0:
             torch.set_num_threads(torch_threads)
         checkpoint = load_checkpoint(
@@ -212,7 +212,3 @@ def _unless_out_of_memory(work: Callable[[], T]) -> T:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     raise OutOfMemory(f"the device is out of memory: {cause}")
-
-
-def _unheard(_: Progress) -> None:
-    """Take a report that nobody asked for."""

@@ -20,7 +20,7 @@ import httpx
 
 from grounding.errors import SettingError, UrlRefused
 
-type_IP = IPv4Address | IPv6Address
+Ip = IPv4Address | IPv6Address
 
 MAX_URL = 2048
 """Characters of the longest address taken, the usual limit of browsers' and proxies' tables."""
@@ -120,7 +120,7 @@ class AllowList:
             or any((origin.scheme, origin.port) == network[:2] for network in self._networks)
         )
 
-    def admits(self, origin: Origin, ip: type_IP) -> bool:
+    def admits(self, origin: Origin, ip: Ip) -> bool:
         """Say whether `ip`, one of the addresses of the origin's host, may be dialled."""
         return (
             (origin.port in PORTS.values() and is_public(ip))
@@ -161,13 +161,13 @@ def read_url(value: str) -> Url:
     return Url(*_plain_url(value))
 
 
-def read_ip(record: str) -> type_IP:
+def read_ip(record: str) -> Ip:
     """Return a resolver's answer as an address; an IPv4 address in IPv6 dress is undressed."""
     ip = ipaddress.ip_address(record)
     return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
 
 
-def is_public(ip: type_IP) -> bool:
+def is_public(ip: Ip) -> bool:
     """Say whether `ip` is one of the public Internet, for one receiver, and means only itself."""
     return (
         ip.is_global

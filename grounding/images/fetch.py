@@ -15,11 +15,11 @@ import random
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes, urljoin
 
@@ -35,10 +35,12 @@ from grounding.errors import (
     UrlRefused,
 )
 from grounding.images.addresses import AllowList, Origin, Url, check_text, read_ip, read_url
+from grounding.images.dial import Deadline, Line
 
 REDIRECTS = (301, 302, 303, 307, 308)
 FORBIDDEN = (401, 402, 403, 407)
 TOO_MANY_REQUESTS = 429
+LOGIN_HINT = "Check that the user of LABEL_STUDIO_API_KEY may see the project"
 HEADERS = {
     "Accept": "image/*, */*;q=0.5",
     "Accept-Encoding": "identity",
@@ -104,7 +106,6 @@ class Fetcher:
         self._label_studio = label_studio
         self._resolve = resolve
         self._network = network or httpcore.SyncBackend()
-        self._tls = httpx.create_ssl_context()
 
     def fetch(self, value: object, task_id: int | None = None) -> bytes:
         """Return the bytes of the image that `value` names, at most `max_bytes`.
@@ -116,7 +117,12 @@ class Fetcher:
         text = _one_text(value)
         if text[:5].lower() == "data:":
             return _inline(text, self._rules.max_bytes)
-        return self._follow(self._first_hop(text, task_id), _Deadline(self._rules.total_s))
+        return self._follow(self._first_hop(text, task_id), Deadline(self._rules.total_s))
+
+    @cached_property
+    def _authorities(self) -> ssl.SSLContext:
+        """Whose certificates count: certifi's list, or what SSL_CERT_FILE names instead."""
+        return httpx.create_ssl_context()
 
     def _first_hop(self, text: str, task_id: int | None) -> _Hop:
         check_text(text)
@@ -130,7 +136,7 @@ class Fetcher:
             )
         return _Hop(read_url(text), at_home=False)
 
-    def _follow(self, hop: _Hop, deadline: _Deadline) -> bytes:
+    def _follow(self, hop: _Hop, deadline: Deadline) -> bytes:
         for _ in range(self._rules.max_redirects + 1):
             reply = self._ask(hop, deadline)
             if reply.location is None:
@@ -141,33 +147,30 @@ class Fetcher:
             hint="Use the address that the redirects lead to",
         )
 
-    def _ask(self, hop: _Hop, deadline: _Deadline) -> _Reply:
+    def _ask(self, hop: _Hop, deadline: Deadline) -> _Reply:
         """Ask one host, once more after a failure that may pass; its name is looked up once."""
-        line = _Line(self._network, self._dialable(hop, deadline), deadline)
+        line = Line(self._network, self._dialable(hop, deadline), deadline)
         for attempt in range(self._rules.retries):
             try:
                 return self._try(hop, line)
             except ImageUnreachable:
-                # Full jitter: many slots that failed together do not come back together.
+                # Random, so that many slots that failed together do not come back together.
                 pause = self._rules.pause_s * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
                 if not deadline.sleep(pause):
                     raise
         return self._try(hop, line)
 
-    def _try(self, hop: _Hop, line: _Line) -> _Reply:
+    def _try(self, hop: _Hop, line: Line) -> _Reply:
         reply = self._exchange(hop, line)
         if reply.status == 401 and hop.at_home and self._label_studio:
             self._label_studio.renew()
             reply = self._exchange(hop, line)
-        reply.check(hop.url.shown)
+        reply.check(hop)
         return reply
 
-    def _exchange(self, hop: _Hop, line: _Line) -> _Reply:
+    def _exchange(self, hop: _Hop, line: Line) -> _Reply:
         origin = hop.url.origin
-        token = (
-            self._label_studio.headers(str(hop.url)) if hop.at_home and self._label_studio else {}
-        )
-        times = {"connect": self._rules.connect_s, "read": self._rules.read_s}
+        tls = self._authorities if origin.scheme == "https" else None
         wire = httpcore.URL(
             scheme=origin.scheme.encode(),
             host=origin.host.encode(),
@@ -176,15 +179,25 @@ class Fetcher:
         )
         with (
             _named(hop.url.shown),
-            httpcore.ConnectionPool(ssl_context=self._tls, network_backend=line) as pool,
+            httpcore.ConnectionPool(ssl_context=tls, network_backend=line) as pool,
             pool.stream(
                 "GET",
                 wire,
-                headers={"Host": _host_header(origin), **HEADERS, **token},
-                extensions={"timeout": times | {"write": self._rules.read_s}},
+                headers=self._headers(hop),
+                extensions={"timeout": self._timeouts()},
             ) as response,
         ):
             return self._read(response, hop.url.shown)
+
+    def _headers(self, hop: _Hop) -> list[tuple[str, str]]:
+        headers = {"Host": str(hop.url.origin).partition("://")[2], **HEADERS}
+        if hop.at_home and self._label_studio:
+            headers |= self._label_studio.headers(str(hop.url))
+        return list(headers.items())
+
+    def _timeouts(self) -> dict[str, float]:
+        read_s = self._rules.read_s
+        return {"connect": self._rules.connect_s, "read": read_s, "write": read_s}
 
     def _read(self, response: httpcore.Response, shown: str) -> _Reply:
         fields = {name.lower().decode("latin-1"): value for name, value in response.headers}
@@ -215,7 +228,7 @@ class Fetcher:
     def _too_large(self, shown: str) -> ImageTooLarge:
         return ImageTooLarge(f"{shown} has more than {self._rules.max_bytes} bytes")
 
-    def _dialable(self, hop: _Hop, deadline: _Deadline) -> list[str]:
+    def _dialable(self, hop: _Hop, deadline: Deadline) -> list[str]:
         """Look the host up once; every address found must be one that may be dialled."""
         origin = hop.url.origin
         if not hop.at_home and not self._allowed.opens_port(origin):
@@ -229,7 +242,7 @@ class Fetcher:
             raise UrlRefused(f"{hop.url.shown} does not lead to the public Internet")
         return list(dict.fromkeys(map(str, found)))
 
-    def _lookup(self, origin: Origin, deadline: _Deadline) -> list[str]:
+    def _lookup(self, origin: Origin, deadline: Deadline) -> list[str]:
         """Resolve aside, because `getaddrinfo` takes no timeout; a late answer is dropped."""
         answer: Future[list[str]] = Future()
 
@@ -253,7 +266,10 @@ class _Hop:
 
     def redirected(self, location: str) -> _Hop:
         check_text(location)
-        url = read_url(urljoin(str(self.url), location))
+        try:
+            url = read_url(urljoin(str(self.url), location))
+        except ValueError as exc:
+            raise UrlRefused(f"{self.url.shown} redirects to what is no address") from exc
         return _Hop(url, at_home=self.at_home and url.origin == self.url.origin)
 
 
@@ -266,104 +282,23 @@ class _Reply:
     body: bytes = b""
     location: str | None = None
 
-    def check(self, shown: str) -> None:
+    def check(self, hop: _Hop) -> None:
         """Raise what the answer amounts to, where it is neither a picture nor a redirect."""
-        cause = f"{shown} answered {self.status}"
+        cause = f"{hop.url.shown} answered {self.status}"
+        hint = LOGIN_HINT if hop.at_home else None
         if self.status >= 500 or self.status == TOO_MANY_REQUESTS:
             raise ImageUnreachable(cause)
         if self.status in FORBIDDEN:
-            raise ImageMissing(cause, code="image_forbidden")
+            raise ImageMissing(cause, code="image_forbidden", hint=hint)
         if self.location is None and not 200 <= self.status < 300:
-            raise ImageMissing(cause)
+            raise ImageMissing(cause, hint=hint)
         if (
             self.kind.startswith("text/html")
             and self.body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
         ):
             raise ImageUnreadable(
-                f"{shown} is a web page", hint="got text/html: is a login needed?"
+                f"{hop.url.shown} is a web page", hint="got text/html: is a login needed?"
             )
-
-
-class _Deadline:
-    """The end of one fetch, whatever its steps."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def cap(self, seconds: float | None) -> float:
-        """Return `seconds`, or what is left if that is less; raise when nothing is left."""
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise httpcore.ReadTimeout("the whole fetch took too long")
-        return left if seconds is None else min(seconds, left)
-
-    def sleep(self, seconds: float) -> bool:
-        """Sleep, if there is time for that and for something after it, and say whether."""
-        if time.monotonic() + seconds >= self._end:
-            return False
-        time.sleep(seconds)
-        return True
-
-
-class _Line(httpcore.NetworkBackend):
-    """Connects to the checked addresses alone, whatever host httpcore names."""
-
-    def __init__(
-        self, network: httpcore.NetworkBackend, addresses: list[str], deadline: _Deadline
-    ) -> None:
-        self._network = network
-        self._addresses = addresses
-        self._deadline = deadline
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Connect to the first checked address that answers; `host` is not looked up again."""
-        *others, last = self._addresses
-        for address in others:
-            try:
-                return self._connect(address, port, timeout)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return self._connect(last, port, timeout)
-
-    def _connect(self, address: str, port: int, timeout: float | None) -> httpcore.NetworkStream:
-        stream = self._network.connect_tcp(address, port, self._deadline.cap(timeout))
-        return _Timed(stream, self._deadline)
-
-
-class _Timed(httpcore.NetworkStream):
-    """A connection whose every step ends by the deadline: drops of one byte do not extend it."""
-
-    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
-        self._stream = stream
-        self._deadline = deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._deadline.cap(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._deadline.cap(timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        timeout = self._deadline.cap(timeout)
-        return _Timed(self._stream.start_tls(ssl_context, server_hostname, timeout), self._deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
 
 @contextmanager
@@ -373,19 +308,17 @@ def _named(shown: str) -> Iterator[None]:
         yield
     except (httpcore.TimeoutException, TimeoutError) as exc:
         raise ImageUnreachable(f"{shown} is too slow", code="fetch_timeout") from exc
-    except (httpcore.NetworkError, httpcore.ProtocolError) as exc:
-        if isinstance(exc.__cause__, ssl.SSLCertVerificationError):
-            hint = (
-                "Give the host a certificate of a known authority, or name yours in SSL_CERT_FILE"
-            )
-            raise ImageUnreachable(f"{shown} has no valid certificate", hint=hint) from exc
-        raise ImageUnreachable(f"{shown} does not answer as a web server does") from exc
+    except httpcore.NetworkError as exc:
+        if "CERTIFICATE_VERIFY_FAILED" in str(exc):
+            raise ImageUnreachable(
+                f"{shown} has no valid certificate",
+                hint="Name your own authority's certificate in SSL_CERT_FILE",
+            ) from exc
+        raise ImageUnreachable(f"{shown} refuses or breaks the connection") from exc
+    except httpcore.ProtocolError as exc:
+        raise ImageUnreachable(f"{shown} does not speak HTTP") from exc
     except OSError as exc:
         raise ImageUnreachable(f"{shown} names a host that cannot be found") from exc
-
-
-def _host_header(origin: Origin) -> str:
-    return str(origin).partition("://")[2]
 
 
 def _one_text(value: object) -> str:

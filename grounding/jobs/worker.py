@@ -9,9 +9,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any
 
 from grounding.errors import GroundingError
 from grounding.jobs.connection import connect
@@ -67,14 +66,16 @@ class Worker:
 
     def _serve(self) -> None:
         self._presence.tell(phase="ready", done=1.0, detail="")
-        for part in (self._leases, self._reconciler, self._slots):
-            part.start()
+        self._leases.start()
+        self._reconciler.start()
+        self._slots.start()
         log.info("ready: %s", self._settings.model_name)
         self._stopping.wait()
         self._slots.stop()
         self._slots.join()
-        for part in (self._reconciler, self._leases, self._presence):
-            part.stop()
+        self._reconciler.stop()
+        self._leases.stop()
+        self._presence.stop()
         self._tools.engine.close()
 
     def _work(self, key: str) -> None:
@@ -99,9 +100,10 @@ class Worker:
             self._report(task, grounded.dropped)
             self._ledger.finish(claim.key, grounded.prediction, grounded.verdict)
 
-    def _report(self, task: Task, dropped: Any) -> None:
+    def _report(self, task: Task, dropped: Mapping[str, int]) -> None:
         if dropped:
-            log.info("task %s: left out %s", task.id, dict(dropped))
+            counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+            log.info("task %s: left out %s", task.id, counts)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._stopping.is_set():

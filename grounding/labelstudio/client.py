@@ -9,28 +9,35 @@ from __future__ import annotations
 
 import re
 import threading
-from urllib.parse import quote, urlsplit
+import time
+from collections.abc import Callable
+from functools import cached_property
+from ipaddress import ip_address
+from urllib.parse import quote, unquote
 
 import httpx
 
-from grounding.errors import SettingError, UrlRefused
+from grounding.errors import ImageMissing, ImageUnreachable, SettingError, UrlRefused
+from grounding.images.addresses import Origin, read_url
 
 ACCESS_S = 300
-"""Seconds that Label Studio 1.23's access tokens live."""
+"""Seconds that the access tokens of Label Studio 1.23 live."""
 
 MARGIN_S = 30
 """An access token is renewed this many seconds early: longer than one fetch may take."""
 
 TIMEOUT = httpx.Timeout(10, connect=3)
+"""Seconds to wait for Label Studio's API, per step."""
 
 CLOUD = ("s3", "gs", "azure-blob")
+"""Schemes of cloud storage, which Label Studio alone can resolve."""
 
 _MEDIA = re.compile(
-    r"/(data/upload/|data/local-files/|storage-data/uploaded/"
-    r"|(tasks|projects)/\d+/(resolve|presign)/)"
+    r"/(?:data/upload|data/local-files|storage-data/uploaded"
+    r"|(?:tasks|projects)/\d+/(?:resolve|presign))/"
 )
-_BARE_UPLOAD = re.compile(r"(data/)?upload/")
-_SAFE = "/%:@!$&'()*+,;=-._~?#[]"
+_UPLOAD = re.compile(r"^/?(?:data/)?upload/")
+_KEPT_BY_QUOTING = "%/:?#[]@!$&'()*+,;="
 
 
 class LabelStudioClient:
@@ -38,15 +45,20 @@ class LabelStudioClient:
 
     `url` is LABEL_STUDIO_URL, its sub-path included. `token` is a personal access token (a
     refresh token in JWT form, exchanged for short-lived access tokens), a legacy token, or
-    empty. Raises `SettingError` for a URL that is none.
+    empty. `clock` counts seconds. Raises `SettingError` for a URL that cannot be read.
     """
 
-    def __init__(self, url: str, token: str = "") -> None:
-        self._base = url.rstrip("/")
-        self._parts = urlsplit(self._base)
-        if self._parts.scheme not in ("http", "https") or not self._parts.hostname:
-            raise SettingError("LABEL_STUDIO_URL is no http(s) address")
+    def __init__(
+        self, url: str, token: str = "", *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        try:
+            home = read_url(url)
+        except UrlRefused as exc:
+            raise SettingError(f"LABEL_STUDIO_URL: {exc.cause}") from exc
+        self._origin = home.origin
+        self._prefix = home.target.rstrip("/")
         self._token = token
+        self._clock = clock
         self._access = ""
         self._access_ends = 0.0
         self._lock = threading.Lock()
@@ -54,27 +66,126 @@ class LabelStudioClient:
     def address(self, value: str, task_id: int | None) -> str | None:
         """Return the absolute address of `value` if it lives on this Label Studio, else None.
 
-        A path means what a browser makes of it: a file on Label Studio, whatever the sub-path
-        before it. An address of the loopback host does so only if it looks like a file of Label
-        Studio's, since it is how a browser beside Label Studio calls it. `task_id` is what
-        addresses in cloud storage are resolved by. Raises `UrlRefused` for those and for local
-        files, which are not fetched yet.
+        A path means what a browser makes of it: something on Label Studio, whatever sub-path
+        stands before the files. An address on the loopback host means Label Studio too where it
+        looks like one of its files, since a browser beside it calls it so. `task_id` is what
+        cloud addresses are resolved by. Raises `UrlRefused` for those and for Label Studio's
+        local storage, which cannot be fetched yet.
         """
-        parts = _split(value)
-        if parts is None:
-            return None
-        if parts.scheme in CLOUD:
+        scheme = value.partition("://")[0].lower()
+        if scheme in CLOUD:
             raise UrlRefused(
-                f"{parts.scheme}:// addresses are not fetched yet",
+                f"{scheme}:// addresses cannot be fetched",
                 hint="Import http(s) addresses of the objects",
             )
-        path = self._path(parts)
-        if path is None:
-            return None
-        if "/data/local-files" in path:
+        target = self._target(quote(value, safe=_KEPT_BY_QUOTING))
+        if target and "/data/local-files/" in _path(target):
             raise UrlRefused(
-                "files of Label Studio's local storage are not fetched yet",
+                "files of Label Studio's local storage cannot be fetched",
                 hint="Upload the images, or import http(s) addresses of them",
             )
-        query = f"?{parts.query}" if parts.query else ""
-        return quote(path + query, safe=_SAFE)
+        return target and f"{self._origin}{target}"
+
+    def headers(self, url: str) -> dict[str, str]:
+        """Return what authorises `url`: nothing unless it is a file of this Label Studio.
+
+        Files only, because a task must not make us call the rest of the API in the token's
+        name. Raises `ImageMissing` where Label Studio refuses the token and `ImageUnreachable`
+        where it does not answer.
+        """
+        if not self._token or not self._is_file(url):
+            return {}
+        if self._token.count(".") != 2:
+            return {"Authorization": f"Token {self._token}"}
+        return {"Authorization": f"Bearer {self._access_token()}"}
+
+    def renew(self) -> None:
+        """Forget the access token, since it was refused; the next `headers` gets a new one."""
+        with self._lock:
+            self._access_ends = 0.0
+
+    def _target(self, value: str) -> str | None:
+        """Return path and query on this Label Studio, or None where `value` lives elsewhere."""
+        target = _UPLOAD.sub("/data/upload/", value)
+        if not target.startswith("/") or target.startswith("//"):
+            found = self._own_target(target)
+            if found is None:
+                return None
+            target = found
+        file = _MEDIA.search(_path(target))
+        return self._prefix + target[file.start() :] if file else target
+
+    def _own_target(self, value: str) -> str | None:
+        try:
+            url = read_url(value)
+        except UrlRefused:
+            return None
+        local = _is_loopback(url.origin) and _MEDIA.search(_path(url.target))
+        return url.target if local or url.origin == self._origin else None
+
+    def _is_file(self, url: str) -> bool:
+        read = read_url(url)
+        # Decoded, since servers decode before they route: `/data/upload/%2e%2e/` is no file.
+        path = unquote(_path(read.target))
+        return (
+            read.origin == self._origin
+            and path.startswith(self._prefix)
+            and bool(_MEDIA.match(path, len(self._prefix)))
+            and ".." not in path.split("/")
+        )
+
+    def _access_token(self) -> str:
+        with self._lock:
+            now = self._clock()
+            if now >= self._access_ends:
+                self._access = self._exchange_token()
+                self._access_ends = now + ACCESS_S - MARGIN_S
+            return self._access
+
+    @cached_property
+    def _api(self) -> httpx.Client:
+        """A client that no proxy or netrc of the environment gets to see a token through."""
+        return httpx.Client(
+            # The operator's own authority (SSL_CERT_FILE) counts nevertheless.
+            verify=httpx.create_ssl_context(),
+            trust_env=False,
+            timeout=TIMEOUT,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
+
+    def _exchange_token(self) -> str:
+        """Exchange the personal access token for an access token."""
+        url = f"{self._origin}{self._prefix}/api/token/refresh/"
+        try:
+            reply = self._api.post(url, json={"refresh": self._token})
+        except httpx.HTTPError as exc:
+            raise ImageUnreachable(f"Label Studio at {self._origin} does not answer") from exc
+        if 400 <= reply.status_code < 500:
+            raise ImageMissing(
+                f"Label Studio at {self._origin} refuses the token ({reply.status_code})",
+                code="image_forbidden",
+                hint="Set LABEL_STUDIO_API_KEY to a personal access token that is still valid",
+            )
+        return _access_in(reply)
+
+
+def _access_in(reply: httpx.Response) -> str:
+    try:
+        access = reply.raise_for_status().json()["access"]
+    except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as exc:
+        raise ImageUnreachable(
+            f"Label Studio gave no access token ({reply.status_code})",
+            hint="Check that LABEL_STUDIO_URL is Label Studio's address, sub-path included",
+        ) from exc
+    return str(access)
+
+
+def _path(target: str) -> str:
+    return target.partition("?")[0]
+
+
+def _is_loopback(origin: Origin) -> bool:
+    try:
+        return ip_address(origin.host).is_loopback
+    except ValueError:
+        return origin.host == "localhost"

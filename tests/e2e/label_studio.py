@@ -32,7 +32,7 @@ def install() -> Path:
     if not done.exists():
         print(f"installing label-studio {VERSION} into {VENV} (about two minutes)", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
-        pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq"]
         subprocess.run([*pip, f"label-studio=={VERSION}"], check=True)
         # Written last: an interrupted installation starts afresh.
         done.touch()

@@ -124,10 +124,9 @@ def test_backend_connects_before_the_project_has_labels(opened: Opener) -> None:
 
 def test_broken_config_is_explained_where_one_connects(studio: Client, backend_url: str) -> None:
     """Label Studio shows our reason in its error, and adds no backend."""
-    words = '<View><Text name="t" value="$t"/><Choices name="c" toName="t">'
-    config = words + '<Choice value="a"/><Choice value="b"/></Choices></View>'
-    project = studio.create_project("no picture to look at", config)
-    with pytest.raises(Refused, match=r"400 Client Error: .*Image"):
+    broken = BOXES.replace("<RectangleLabels", '<RectangleLabels model_score_threshold="high"')
+    project = studio.create_project("broken config", broken)
+    with pytest.raises(Refused, match=r"Reason: 400 Client Error: .*model_score_threshold"):
         studio.connect(project, backend_url)
     assert studio.backends(project) == []
 

@@ -34,6 +34,7 @@ TRAINING_SIDES = (90, 480)
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 SYSTEM_SHARE = 0.1
+POOL = 8
 DIGIT_WEIGHT = 1.0
 OTHER_WEIGHT = 0.4
 
@@ -129,11 +130,19 @@ class Stream(IterableDataset[Batch]):
         self.start, self.pictures, self.questions = start, pictures, questions
 
     def __iter__(self) -> Iterator[Batch]:
-        number = self.start
+        pool, skipped = divmod(self.start, POOL)
         while True:
-            seeds = range(number * self.pictures, (number + 1) * self.pictures)
-            yield collate([make_row(seed, self.questions) for seed in seeds])
-            number += 1
+            yield from map(collate, self._pool(pool)[skipped:])
+            pool, skipped = pool + 1, 0
+
+    def _pool(self, number: int) -> list[list[Row]]:
+        """Return `POOL` batches of rows of like length, so that little of them is padding."""
+        count = POOL * self.pictures
+        seeds = range(number * count, (number + 1) * count)
+        rows = sorted((make_row(seed, self.questions) for seed in seeds), key=lambda r: len(r.ids))
+        cuts = [rows[k : k + self.pictures] for k in range(0, count, self.pictures)]
+        random.Random(number).shuffle(cuts)
+        return cuts
 
 
 @lru_cache(maxsize=100_000)

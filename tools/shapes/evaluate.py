@@ -1,6 +1,8 @@
 """How well a checkpoint grounds fresh pictures, asked in the product's own words.
 
     python -m tools.shapes.evaluate grounding/demo/shapes --count 300
+
+One thing is asked at a time. An answer that names several, or none that can be read, is wrong.
 """
 
 from __future__ import annotations
@@ -173,7 +175,8 @@ def _inside(probe: Probe, thing: Thing, found: list[dict[str, object]] | None) -
     if place is None or len(place) != 2:
         return False
     image = image_frame(probe.scene.width, probe.scene.height)
-    spot = Point(*place, _frame(probe)).to(image)
+    x, y = place
+    spot = Point(x, y, _frame(probe)).to(image)
     return thing.covers(spot.x, spot.y)
 
 

@@ -31,11 +31,13 @@ def _attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor,
+    attention_mask: Tensor | None,
     scaling: float,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    scores = torch.matmul(query * scaling, key.transpose(2, 3)) + attention_mask
+    scores = torch.matmul(query * scaling, key.transpose(2, 3))
+    if attention_mask is not None:
+        scores = scores + attention_mask
     share = scores.softmax(-1).to(value.dtype)
     return torch.matmul(share, value).transpose(1, 2).contiguous(), None
 
@@ -69,9 +71,9 @@ class Learner(nn.Module):
         super().__init__()
         self.model = Qwen2_5_VLForConditionalGeneration(config())
         self.head = nn.Linear(HIDDEN, sum(PARTS))
-        self._seen: Tensor | None = None
+        self._seen = torch.empty(0)
         text = self.model.model.language_model
-        text.config._attn_implementation = "shapes_plain"
+        self.model.set_attn_implementation("shapes_plain")
         text.layers[HELPED_LAYER].register_forward_hook(self._keep)
 
     def forward(self, batch: Batch) -> Losses:
@@ -83,7 +85,6 @@ class Learner(nn.Module):
         each = cross_entropy(scores.float(), batch.ids[:, 1:][told], reduction="none")
         weights = batch.weights[:, 1:][told]
         answer = (each * weights).sum() / weights.sum()
-        assert self._seen is not None
         return Losses(answer, *self._help(self._seen[image], batch))
 
     def _hidden(self, batch: Batch, image: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from tools.shapes.scenes import NAMES, Scene, Thing
 
 NONE_SHARE = 0.25
 BOX_SHARE = 0.6
-LIST_SHARE = 0.2
+LIST_SHARE = 0.15
 OTHER_WORDS_SHARE = 0.25
 
 OTHER_WORDS = {
@@ -80,14 +80,16 @@ def box_of(thing: Thing, scene: Scene) -> Box:
 
 
 def _item(shape: Shape, thing: Thing, scene: Scene, model: Frame) -> str:
+    numbers = ", ".join(str(round(v)) for v in _places(shape, thing, scene, model))
+    return f'\t{{"{KEYS[shape]}": [{numbers}], "label": "{thing.name}"}}'
+
+
+def _places(shape: Shape, thing: Thing, scene: Scene, model: Frame) -> tuple[float, ...]:
     if shape is Shape.BOX:
         box = box_of(thing, scene).to(model)
-        places = (box.x1, box.y1, box.x2, box.y2)
-    else:
-        point = Point(*thing.point, image_frame(scene.width, scene.height)).to(model)
-        places = (point.x, point.y)
-    numbers = ", ".join(str(round(v)) for v in places)
-    return f'\t{{"{KEYS[shape]}": [{numbers}], "label": "{thing.name}"}}'
+        return box.x1, box.y1, box.x2, box.y2
+    point = Point(*thing.point, image_frame(scene.width, scene.height)).to(model)
+    return point.x, point.y
 
 
 def _words(shape: Shape, name: str, rng: random.Random) -> str:
@@ -107,10 +109,10 @@ def _one(scene: Scene, rng: random.Random) -> str:
 
 
 def _several(scene: Scene, rng: random.Random) -> tuple[str, ...]:
-    """Return two to four different names, present and absent ones mixed."""
+    """Return two or three different names, present and absent ones mixed."""
     here = [thing.name for thing in scene.things]
     names = set(rng.sample(here, rng.randint(1, min(2, len(here)))))
-    count = rng.randint(2, 4)
+    count = rng.randint(2, 3)
     while len(names) < count:
         names.add(absent(scene, rng))
     return tuple(rng.sample(sorted(names), count))

@@ -72,6 +72,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def spelled() -> str:
+    """Return the tokenizer's vocabulary and rules as JSON, equal for equal tokenizers."""
+    text: str = tokenizer().backend_tokenizer.to_str()
+    return text
+
+
 def _trainer() -> trainers.BpeTrainer:
     return trainers.BpeTrainer(
         vocab_size=VOCABULARY - len(SPECIAL),

@@ -12,7 +12,7 @@ import copy
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -42,7 +42,7 @@ class Run:
     minutes: float
     step: int = 0
     seconds: float = 0.0
-    smooth: torch.Tensor | None = None
+    smooth: torch.Tensor = field(default_factory=lambda: torch.zeros(3))
 
     @property
     def share(self) -> float:
@@ -51,8 +51,10 @@ class Run:
 
     def rate(self) -> float:
         """Return the learning rate now: a warm-up by steps, then a cosine by the clock."""
-        return PEAK_RATE * min(1.0, (self.step + 1) / WARM_UP) * (
-            0.5 * (1 + math.cos(math.pi * self.share)) + 0.005
+        return (
+            PEAK_RATE
+            * min(1.0, (self.step + 1) / WARM_UP)
+            * (0.5 * (1 + math.cos(math.pi * self.share)) + 0.005)
         )
 
     def learn(self, batch: Batch) -> None:
@@ -70,11 +72,10 @@ class Run:
         self.step += 1
 
     def _note(self, now: torch.Tensor) -> None:
-        self.smooth = now if self.smooth is None else torch.lerp(self.smooth, now, 0.02)
+        self.smooth = now if self.step == 0 else torch.lerp(self.smooth, now, 0.02)
 
     def line(self) -> str:
         """Return progress on one line."""
-        assert self.smooth is not None
         answer, names, edges = self.smooth.tolist()
         left = self.minutes - self.seconds / 60
         return (
@@ -85,8 +86,10 @@ class Run:
     def store(self, path: Path) -> None:
         """Write all that `load` needs to go on from here."""
         state = {
+            "tokenizer": tokens.spelled(),
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "smooth": self.smooth,
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -96,9 +99,11 @@ class Run:
     def load(self, path: Path) -> None:
         """Go on from what `store` wrote to `path`."""
         state = torch.load(path)
+        if state["tokenizer"] != tokens.spelled():
+            raise click.UsageError(f"the prompts have changed since {path} was saved: start afresh")
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.smooth, self.step, self.seconds = (state[k] for k in ("smooth", "step", "seconds"))
 
     def ship(self, folder: Path) -> None:
         """Write the checkpoint, without the helper head, into `folder`."""
@@ -130,7 +135,10 @@ def _yield_core(_worker: int) -> None:
 
 def evaluate(run: Run) -> str:
     """Return the figures of the model as it is now, on a few fresh pictures."""
-    model = copy.deepcopy(run.learner.model).eval()
+    # A copy by state: the model in training holds tensors that cannot be copied.
+    trained = run.learner.model
+    model = type(trained)(copy.deepcopy(trained.config)).eval()
+    model.load_state_dict(trained.state_dict())
     model.set_attn_implementation("sdpa")
     return str(judge(model, tokens.tokenizer(), probes(EVALUATED)))
 

@@ -1,0 +1,95 @@
+"""A whole backend of this machine's own, for the demo and for measuring: no Label Studio."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from grounding.errors import EngineError
+from grounding.settings import Settings
+from grounding.supervisor import running, tend
+
+MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
+START_SECONDS = 300.0
+
+
+class Local:
+    """A running backend at `url`; its methods speak as Label Studio does."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url, timeout=100, trust_env=False)
+
+    def wait_ready(self, say: Callable[[str], None]) -> None:
+        """Return when the model is loaded; `say` hears what is going on meanwhile.
+
+        Raises `EngineError` where that fails, or takes longer than five minutes.
+        """
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            ready = self._readiness()
+            if ready.get("ready"):
+                return
+            say(str(ready.get("reason", "starting")))
+            if any(worker["phase"] == "failed" for worker in ready.get("workers", ())):
+                raise EngineError(str(ready["reason"]), hint="")
+            time.sleep(0.2)
+        raise EngineError("the model was not ready in five minutes")
+
+    def setup(self, label_config: str) -> str:
+        """Return the model version for a labelling config."""
+        body = {"project": "1.1", "schema": label_config}
+        return str(self._post("/setup", body)["model_version"])
+
+    def predict(self, tasks: Sequence[Mapping[str, Any]], label_config: str) -> list[Any]:
+        """Return one entry per task: a prediction, or `[]`."""
+        body = {"tasks": tasks, "project": "1.1", "label_config": label_config, "params": {}}
+        return list(self._post("/predict", body)["results"])
+
+    def _readiness(self) -> dict[str, Any]:
+        try:
+            return dict(self._http.get("/ready").json())
+        except httpx.TransportError:
+            return {}
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        answer = self._http.post(path, json=body)
+        answer.raise_for_status()
+        return dict(answer.json())
+
+
+@contextmanager
+def local_backend(**settings: Any) -> Iterator[Local]:
+    """Run queue, worker and web server on a free loopback port around the block."""
+    with tempfile.TemporaryDirectory(prefix="grounding-") as folder:
+        chosen = Settings.load(port=free_port(), data_dir=Path(folder), **settings)
+        stopping = threading.Event()
+        with running(chosen) as parts:
+            keeper = threading.Thread(target=tend, args=(parts, stopping), daemon=True)
+            keeper.start()
+            try:
+                yield Local(f"http://{chosen.host}:{chosen.port}")
+            finally:
+                stopping.set()
+                keeper.join()
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def data_uri(data: bytes, suffix: str) -> str:
+    """Return a picture's file as a data URI; `suffix` is .png or .jpg."""
+    return f"data:{MEDIA_TYPES[suffix]};base64,{base64.b64encode(data).decode()}"

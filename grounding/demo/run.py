@@ -1,0 +1,102 @@
+"""The demo: sample pictures through the real server, as a table and as annotated pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageOps
+from rich.console import Console
+from rich.table import Table
+
+from grounding.demo.local import data_uri, local_backend
+from grounding.geometry import PERCENT, Box, Point, image_frame
+
+HERE = Path(__file__).parent
+INK = "magenta"
+POINT_RADIUS = 6
+
+
+def run_demo(output: str) -> int:
+    """Answer the sample tasks, print a table and write pictures to `output`.
+
+    Returns the exit status: 0 when every task has a prediction, else 1.
+    """
+    console = Console()
+    tasks = json.loads((HERE / "tasks.json").read_text())
+    config = (HERE / "config.xml").read_text()
+    console.print(
+        "[yellow]The demo model is small and knows only coloured shapes; it shows the way of a "
+        "task, not what Qwen2.5-VL can do."
+    )
+    with console.status("starting") as status, local_backend(model="", log_level="warning") as backend:
+        backend.wait_ready(lambda text: status.update(f"queue, worker and server: {text}"))
+        status.update(f"asking about {len(tasks)} pictures")
+        version = backend.setup(config)
+        entries = backend.predict([_task(n, name) for n, name in enumerate(tasks, 1)], config)
+    console.print(_table(tasks, entries, version))
+    _draw_all(tasks, entries, Path(output))
+    console.print(f"Annotated pictures are in {output}/")
+    missing = sum(not entry for entry in entries)
+    if missing:
+        console.print(f"[red]{missing} of {len(entries)} tasks have no prediction")
+    return 1 if missing else 0
+
+
+def _task(number: int, name: str) -> dict[str, Any]:
+    picture = HERE / "pictures" / name
+    return {"id": number, "data": {"image": data_uri(picture.read_bytes(), picture.suffix)}}
+
+
+def _table(names: Sequence[str], entries: Sequence[Any], version: str) -> Table:
+    table = Table(title=f"Predictions of {version} (percent of the upright picture)")
+    for column in ("picture", "control", "label", "x", "y", "width", "height"):
+        table.add_column(column, justify="left" if column in ("picture", "control") else "right")
+    for name, entry in zip(names, entries, strict=True):
+        for region in _regions(entry) or [None]:
+            table.add_row(name, *(_cells(region) if region else ["(nothing)"]))
+    return table
+
+
+def _cells(region: Mapping[str, Any]) -> list[str]:
+    value = region["value"]
+    sides = [f"{value[side]:.1f}" for side in ("x", "y")]
+    if "height" in value:
+        sides += [f"{value[side]:.1f}" for side in ("width", "height")]
+    return [region["from_name"], _label(region), *sides]
+
+
+def _regions(entry: Any) -> list[Mapping[str, Any]]:
+    return list(entry["result"]) if entry else []
+
+
+def _label(region: Mapping[str, Any]) -> str:
+    return ", ".join(region["value"][region["type"]])
+
+
+def _draw_all(names: Sequence[str], entries: Sequence[Any], output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    for name, entry in zip(names, entries, strict=True):
+        with Image.open(HERE / "pictures" / name) as stored:
+            picture = ImageOps.exif_transpose(stored).convert("RGB")
+        _draw(picture, _regions(entry))
+        picture.save((output / name).with_suffix(".png"))
+
+
+def _draw(picture: Image.Image, regions: Sequence[Mapping[str, Any]]) -> None:
+    pen = ImageDraw.Draw(picture)
+    frame = image_frame(*picture.size)
+    for region in regions:
+        value = region["value"]
+        corner = Point(value["x"], value["y"], PERCENT)
+        if "height" in value:
+            far = (value["x"] + value["width"], value["y"] + value["height"])
+            box = Box.spanning((corner.x, corner.y), far, PERCENT).to(frame)
+            pen.rectangle((box.x1, box.y1, box.x2, box.y2), outline=INK, width=3)
+            pen.text((box.x1 + 5, box.y1 + 3), _label(region), fill=INK)
+        else:
+            spot = corner.to(frame)
+            r = POINT_RADIUS
+            pen.ellipse((spot.x - r, spot.y - r, spot.x + r, spot.y + r), outline=INK, width=3)

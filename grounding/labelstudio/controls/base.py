@@ -1,0 +1,183 @@
+"""What all control tags share: from a label's name to an ask, from a detection to a region.
+
+A tag's own file says what is peculiar to it: the shape it draws, and where its labels go.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from grounding.ask import Ask, Detection, Shape
+from grounding.geometry import PERCENT, Box, Frame, Point
+from grounding.labelstudio.interface import Control, Label
+from grounding.labelstudio.labels import match
+from grounding.labelstudio.text import clean
+
+Region = dict[str, Any]
+"""One entry of a prediction's `result`, as Label Studio's JSON has it."""
+
+ID_BYTES = 12
+"""Ids of 16 letters: a region whose id is taken overwrites the one that has it."""
+
+MAX_NOTE_CHARS = 1000
+
+MIN_PIXELS = 1 - 1e-6
+"""Sides of a box below one pixel of the original show nothing; the rest is for rounding."""
+
+
+class Drop(StrEnum):
+    """Why a detection became no region."""
+
+    WRONG_SHAPE = "wrong_shape"
+    NOT_FINITE = "not_finite"
+    TOO_SMALL = "too_small"
+    UNKNOWN_LABEL = "unknown_label"
+    LOW_SCORE = "low_score"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlTag:
+    """One kind of control: its tag, the shape it draws and how its regions are written.
+
+    `write` takes the control, a region without `from_name` and `type`, and the label, if any.
+    `labels_beside` says that the labels stand in a `<Labels>` on the same image.
+    """
+
+    tag: str
+    shape: Shape
+    write: Callable[[Control, Region, Label | None], list[Region]]
+    labels_beside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A detection on its way to becoming a region: `place` is in percent, inside the image."""
+
+    control: Control
+    detection: Detection
+    place: Box | Point
+    label: Label | None
+    image: Frame
+
+    @classmethod
+    def of(cls, control: Control, detection: Detection, ask: Ask, image: Frame) -> Candidate:
+        """Return what `detection`, an answer to `ask`, would be on this control."""
+        place = detection.place.to(PERCENT).clip()
+        return cls(control, detection, place, _label(control, detection, ask), image)
+
+    def flaw(self, shape: Shape) -> Drop | None:
+        """Return why this cannot be a region of a control that draws `shape`, or None."""
+        if self.detection.shape is not shape:
+            return Drop.WRONG_SHAPE
+        return next((drop for drop, holds in _FLAWS if holds(self)), None)
+
+    def region(self) -> Region:
+        """Return the region without what its tag adds: `from_name`, `type` and labels."""
+        score, text = self.detection.score, clean(self.detection.text or "")[:MAX_NOTE_CHARS]
+        return {
+            "id": new_id(),
+            "to_name": self.control.to_name,
+            "original_width": round(self.image.width),
+            "original_height": round(self.image.height),
+            "image_rotation": 0,
+            "value": _value(self.place, self.control),
+            **({} if score is None else {"score": score}),
+            **({"meta": {"text": [text]}} if text else {}),
+        }
+
+
+def new_id() -> str:
+    """Return an id that no region has."""
+    return secrets.token_urlsafe(ID_BYTES)
+
+
+def own_labels(control: Control, region: Region, label: Label | None) -> list[Region]:
+    """Return the one result of a tag such as `<RectangleLabels>`."""
+    kind = control.tag.lower()
+    return [_result(region, control.from_name, kind, _names(kind, label))]
+
+
+def labels_beside(control: Control, region: Region, label: Label | None) -> list[Region]:
+    """Return the shape, and under the same id its label, for tags that go with `<Labels>`."""
+    shape = _result(region, control.from_name, control.tag.lower(), {})
+    if label is None or control.labels_from is None:
+        return [shape]
+    return [shape, _result(region, control.labels_from, "labels", _names("labels", label))]
+
+
+def asked_labels(control: Control, classes: Iterable[str]) -> tuple[Label, ...]:
+    """Return the labels that an ask for `classes` may yield."""
+    wanted = set(classes)
+    return tuple(label for label in control.labels if wanted.intersection(label.words))
+
+
+def _label(control: Control, detection: Detection, ask: Ask) -> Label | None:
+    """Return the label that a detection takes: never one that the control lacks.
+
+    Where only one label was asked for, it takes all that came without a word of its own. It
+    takes all that a phrase or a drawn place found too: what the model calls those is rarely the
+    label's name, and the annotator has said which label is meant.
+    """
+    asked = asked_labels(control, ask.classes)
+    word = (detection.label or "").strip()
+    if len(asked) == 1 and (ask.phrase or ask.around or not word):
+        return asked[0]
+    return match(word, control.labels)
+
+
+def _result(region: Region, from_name: str, kind: str, names: dict[str, list[str]]) -> Region:
+    return {**region, "from_name": from_name, "type": kind, "value": {**region["value"], **names}}
+
+
+def _names(key: str, label: Label | None) -> dict[str, list[str]]:
+    return {} if label is None else {key: [label.emitted]}
+
+
+def _value(place: Box | Point, control: Control) -> dict[str, float]:
+    """Return the place as Label Studio stores it, in percent: nothing sticks out of the image."""
+    if isinstance(place, Point):
+        return {"x": place.x, "y": place.y, "width": control.options.point_width}
+    return {
+        "x": place.x1,
+        "y": place.y1,
+        # The difference of two floats, added again, can exceed the larger by a hair.
+        "width": min(place.width, PERCENT.width - place.x1),
+        "height": min(place.height, PERCENT.height - place.y1),
+        "rotation": 0,
+    }
+
+
+def _not_finite(candidate: Candidate) -> bool:
+    place, score = candidate.detection.place, candidate.detection.score
+    sides = (place.x, place.y) if isinstance(place, Point) else (place.width, place.height)
+    return not all(map(math.isfinite, (*sides, score or 0)))
+
+
+def _too_small(candidate: Candidate) -> bool:
+    if isinstance(candidate.place, Point):
+        return False
+    seen = candidate.place.to(candidate.image)
+    return min(seen.width, seen.height) < MIN_PIXELS
+
+
+def _unknown_label(candidate: Candidate) -> bool:
+    return candidate.label is None and bool(candidate.control.labels)
+
+
+def _low_score(candidate: Candidate) -> bool:
+    score, least = candidate.detection.score, candidate.control.options.score_threshold
+    return score is not None and least is not None and score < least
+
+
+_FLAWS = (
+    (Drop.NOT_FINITE, _not_finite),
+    (Drop.TOO_SMALL, _too_small),
+    (Drop.UNKNOWN_LABEL, _unknown_label),
+    (Drop.LOW_SCORE, _low_score),
+)

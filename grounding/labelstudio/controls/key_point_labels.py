@@ -1,0 +1,8 @@
+"""`<KeyPointLabels>`: points that carry their own label."""
+
+from __future__ import annotations
+
+from grounding.ask import Shape
+from grounding.labelstudio.controls.base import ControlTag, own_labels
+
+KEY_POINT_LABELS = ControlTag("KeyPointLabels", Shape.POINT, own_labels)

@@ -1,0 +1,102 @@
+"""What a labelling config says, as values: labels, controls and text areas.
+
+Label Studio calls the whole a labelling interface. `config.parse` reads it from XML; nothing
+here knows XML, and nothing but `config` makes these values in earnest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+POINT_WIDTH = 0.75
+"""Diameter of a key point in percent of the image's width: 6 of 800 pixels, easy to see and to
+grab without hiding what it marks. The page draws nothing for a point without a width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class of a control: `value` as the config writes it, and its other names."""
+
+    value: str
+    alias: str | None = None
+    predicted_values: tuple[str, ...] = ()
+    description: str | None = None
+
+    @property
+    def emitted(self) -> str:
+        """The string that regions carry: the alias where there is one, as Label Studio writes."""
+        return self.alias or self.value
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that the model is asked for: `predicted_values`, else the value."""
+        return self.predicted_values or (self.value.strip(),)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a control's `model_…` attributes settle.
+
+    `point_width` is in percent of the image's width, `score_threshold` a probability below which
+    a region is dropped, `prompt` the phrase to look for where no annotator types one, and
+    `labels_per_question` how many labels share one question to the model.
+    """
+
+    point_width: float = POINT_WIDTH
+    score_threshold: float | None = None
+    prompt: str | None = None
+    labels_per_question: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One control tag on one image, with the labels that its regions may carry.
+
+    `data_key` is the key of the task's data that holds the image's address. `labels_from` names
+    the `<Labels>` tag whose labels these are, for tags that have none of their own. Attribute
+    names are in lower case, as the page reads them.
+    """
+
+    tag: str
+    from_name: str
+    to_name: str
+    data_key: str
+    labels: tuple[Label, ...]
+    labels_from: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    options: Options = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class TextArea:
+    """One `<TextArea>`; `smart` ones call us when an annotator adds a text."""
+
+    name: str
+    to_name: str
+    smart: bool = True
+    per_region: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LabelConfig:
+    """A whole labelling config: what we serve of it, and what its author should know."""
+
+    controls: tuple[Control, ...] = ()
+    text_areas: tuple[TextArea, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def prompt_areas(self) -> tuple[TextArea, ...]:
+        """Return the text areas to type a prompt into: those named prompt…, else the only one."""
+        smart = [a for a in self.text_areas if a.smart and not a.per_region and a.name != "status"]
+        named = tuple(a for a in smart if a.name.casefold().startswith("prompt"))
+        return named or tuple(smart if len(smart) == 1 else ())
+
+    def prompt_area(self) -> TextArea | None:
+        """Return the first of the text areas to type a prompt into, or None."""
+        return next(iter(self.prompt_areas()), None)
+
+    def status_area(self) -> TextArea | None:
+        """Return `<TextArea name="status" smart="false">`, where an annotator reads our errors."""
+        areas = (a for a in self.text_areas if a.name == "status" and not a.smart)
+        return next(areas, None)

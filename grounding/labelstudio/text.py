@@ -1,0 +1,16 @@
+"""Text from strangers, made fit to show, to log and to put to a model."""
+
+from __future__ import annotations
+
+import re
+
+UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+"""Controls, marks that turn the direction of writing, and halves of characters. The joiners
+U+200C and U+200D stay: Persian and emoji are spelt with them."""
+
+
+def clean(text: str) -> str:
+    """Return `text` on one line, without what cannot be seen, its ends trimmed."""
+    return " ".join(UNSEEN.sub("", text).split())

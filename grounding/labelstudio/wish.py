@@ -1,0 +1,23 @@
+"""What an annotator wishes for, in our own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grounding.geometry import Box, Point
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What an annotator typed or drew, and who is to answer.
+
+    `phrase` is the typed text; `around` the drawn place, in the percent frame, and `label` the
+    label it was drawn with. `from_name` is the tag that it came from, and `controls` names the
+    controls that answer: none where nothing was wished for.
+    """
+
+    phrase: str | None = None
+    around: Point | Box | None = None
+    label: str | None = None
+    from_name: str | None = None
+    controls: tuple[str, ...] = ()

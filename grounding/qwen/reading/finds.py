@@ -1,0 +1,84 @@
+"""What the readers hand over: places as numbers, and what they noticed on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Note(StrEnum):
+    """What happened while an answer was read."""
+
+    TRUNCATED = "truncated"
+    REPAIRED = "repaired"
+    DUP_REMOVED = "dup_removed"
+    CLIPPED = "clipped"
+    LOOP = "loop"
+    DROPPED_INVALID = "dropped_invalid"
+    SWAPPED = "swapped"
+    XYWH = "xywh"
+    WHOLE_IMAGE = "whole_image"
+
+
+class Find(NamedTuple):
+    """Four numbers for a box, two for a point, as the model wrote them."""
+
+    numbers: tuple[float, ...]
+    label: str | None
+    text: str | None
+    score: float | None
+    span: tuple[int, int]
+
+
+@dataclass(slots=True)
+class Finds:
+    """The finds of one answer in order, and what was noticed.
+
+    `empty` says that something in the answer means "none"; `cut`, that the text ends inside.
+    """
+
+    items: list[Find] = field(default_factory=list)
+    warnings: set[Note] = field(default_factory=set)
+    empty: bool = False
+    cut: bool = False
+
+    def add(
+        self,
+        numbers: tuple[float, ...],
+        span: tuple[int, int],
+        *,
+        label: str | None = None,
+        text: str | None = None,
+        score: float | None = None,
+    ) -> None:
+        """Take a box (4 numbers), a scored box (5) or a point (2); note anything else as bad."""
+        if len(numbers) == 5 and 0 <= numbers[4] <= 1:
+            numbers, score = numbers[:4], numbers[4]
+        if len(numbers) in (2, 4):
+            self.items.append(Find(numbers, label or None, text, score, span))
+        else:
+            self.drop()
+
+    def drop(self) -> None:
+        """Note that something meant as a place cannot be one."""
+        self.warnings.add(Note.DROPPED_INVALID)
+
+
+    def merge(self, other: Finds) -> None:
+        """Take all that `other` found and noticed."""
+        self.items += other.items
+        self.warnings |= other.warnings
+        self.empty |= other.empty
+        self.cut |= other.cut
+
+    def take(self, other: Finds, span: tuple[int, int]) -> None:
+        """Take what `other` found as if it stood at `span`."""
+        self.items += [find._replace(span=span) for find in other.items]
+        self.warnings |= other.warnings
+
+
+def hull(*spans: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the smallest span that holds all of `spans`, of which one at least is none."""
+    known = [span for span in spans if span]
+    return min(s for s, _ in known), max(e for _, e in known)

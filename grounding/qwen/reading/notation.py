@@ -1,0 +1,337 @@
+"""One bracketed group, from its opening bracket to its closing one, mended on the way.
+
+Reads JSON, Python literals and the arguments of a call, and what models make of them: keys
+without quotes, quotes within quotes, lost commas and brackets, full-width punctuation,
+comments, dots for "and so on". Tokens are taken one by one and open groups kept on a stack,
+so depth costs nothing and no character is looked at more than a few times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from grounding.qwen.reading.values import (
+    NUMBER,
+    Group,
+    Key,
+    Number,
+    String,
+    Value,
+    Word,
+    lone_number,
+    number,
+)
+
+MAX_DEPTH = 64
+"""Open brackets within brackets beyond which a text is no answer."""
+
+OPENERS = {"[": "[", "{": "{", "(": "(", "［": "[", "【": "[", "｛": "{", "（": "("}
+CLOSERS = {"]": "[", "}": "{", ")": "(", "］": "[", "】": "[", "｝": "{", "）": "("}
+QUOTES = {'"': '"', "'": "'", "“": "”“\"", "‘": "’‘'", "「": "」", "`": "`"}
+CONSTANTS = {"null", "none", "true", "false", "nan", "infinity", "inf"}
+NOT_FINITE = {"nan", "infinity", "inf"}
+
+_PLAIN = r"-?[0-9]++(?:\.[0-9]++)?+"
+_AFTER_STRING = r"\s*+(?:[,:}\])]|\Z)"
+TOKEN = re.compile(
+    rf"""\s*+(?:
+    (?P<numbers>[\[(]\s*+{_PLAIN}(?:\s*+,\s*+{_PLAIN})++\s*+[\])])
+  | "(?P<key>[^"\\\n]*+)"\s*+:
+  | "(?P<string>[^"\\\n]*+)"(?={_AFTER_STRING})
+  | (?P<boundary>```|~~~|<(?=[/|A-Za-z]))
+  | (?P<open>[\[{{(［｛【（])
+  | (?P<close>[\]}})］｝】）])
+  | (?P<comma>[,，、;；])
+  | (?P<colon>=>|[:：=＝])
+  | (?P<quote>["'“‘「`])
+  | (?P<comment>//[^\n]*+|\#[^\n]*+|/\*[^*]*+(?:\*(?!/)[^*]*+)*+(?:\*/|\Z))
+  | (?P<angles>(?:<\s*+\d++\s*+>\s*+)++)
+  | (?P<number>{NUMBER}(?![\w.]))
+  | (?P<word>[^\s,，、;；:：=＝\[\]{{}}()［］｛｝【】（）"“”<`]++
+      (?:[ ]++[^\s,，、;；:：=＝\[\]{{}}()［］｛｝【】（）"“”<`]++)*+)
+  | (?P<junk>\S)
+  | (?P<end>\Z)
+    )""",
+    re.VERBOSE,
+)
+# What may follow a string that is over; any other quote stands within it.
+_AFTER_QUOTE = re.compile(
+    r"""\s*+(?:[,，、;；:：=＝\]})］｝】）]|\Z|```|//|\#|["'“][^"'“”:\n]{0,40}["'”]\s*+[:：])"""
+)
+_CANDIDATES = {
+    quote: re.compile(rf"\\.|[{re.escape(ends)}]", re.DOTALL) for quote, ends in QUOTES.items()
+}
+_DIGITS = re.compile(_PLAIN)
+_ANGLE = re.compile(r"\d+")
+_FULL_WIDTH = frozenset("［｛【（］｝】），、；：＝“‘「")
+
+
+class Parser:
+    """Reads one group of `text` from the bracket at `start`; see `group`, `pos` and the flags.
+
+    `ended` says that the text ended within the group, `too_deep` that it was given up.
+    """
+
+    def __init__(self, text: str, start: int) -> None:
+        self.text = text
+        self.pos = start
+        self.stack: list[Group] = []
+        self.last = ""
+        self.ended = False
+        self.too_deep = False
+        self.repaired = False
+        self._open(OPENERS[text[start]], start)
+        self.pos = start + 1
+        self.group = self.stack[0]
+
+    def parse(self) -> Group:
+        """Read to the end of the group and return it; never raises."""
+        while self.stack:
+            match = TOKEN.match(self.text, self.pos)
+            if match is None or match.lastgroup is None:
+                raise AssertionError("TOKEN matches everywhere")
+            kind = match.lastgroup
+            self.pos = match.end()
+            HANDLERS[kind](self, match)
+        self.group.repaired = self.repaired
+        return self.group
+
+    # Values
+
+    def _value(self, value: Value) -> None:
+        if self.last == "value":
+            self.repaired = True
+        top = self.stack[-1]
+        top.entries.append((top.key, value))
+        top.key = None
+        self.last = "value"
+
+    def on_numbers(self, match: re.Match[str]) -> None:
+        start, end = match.span("numbers")
+        values = tuple(map(number, _DIGITS.findall(self.text, start, end)))
+        self._value(Group(self.text[start], start, end, closed=True, numbers=values))
+
+    def on_key(self, match: re.Match[str]) -> None:
+        start, end = match.span("key")
+        self._key(String(match["key"], start - 1, end + 1))
+
+    def on_string(self, match: re.Match[str]) -> None:
+        start, end = match.span("string")
+        self._value(String(match["string"], start - 1, end + 1))
+
+    def on_number(self, match: re.Match[str]) -> None:
+        self._value(Number(number(match["number"]), match["number"], *match.span("number")))
+
+    def on_word(self, match: re.Match[str]) -> None:
+        text = match["word"]
+        if text.lower() in NOT_FINITE:
+            return self._value(Number(float("nan"), text, *match.span("word")))
+        if text.strip(".…") == "":
+            self.repaired = True
+            return None
+        pixels = lone_number(text)
+        if pixels is not None:
+            return self._value(Number(pixels, text, *match.span("word")))
+        self._value(Word(text, *match.span("word")))
+
+    def on_angles(self, match: re.Match[str]) -> None:
+        start, end = match.span("angles")
+        values = tuple(map(number, _ANGLE.findall(match["angles"])))
+        self._value(Group("<", start, end, closed=True, numbers=values))
+
+    def on_quote(self, match: re.Match[str]) -> None:
+        start = match.start("quote")
+        end, text = self._string_from(start)
+        self.pos = end
+        self._value(String(text, start, end))
+
+    # Punctuation
+
+    def on_comma(self, match: re.Match[str]) -> None:
+        self._full_width(match)
+        self.last = "comma"
+
+    def on_colon(self, match: re.Match[str]) -> None:
+        self._full_width(match)
+        entries = self.stack[-1].entries
+        if entries and entries[-1][0] is None and not isinstance(entries[-1][1], Group):
+            key = entries.pop()[1]
+            if isinstance(key, Word) and self.stack[-1].opener != "(":
+                self.repaired = True
+            self._key(key)  # type: ignore[arg-type]
+
+    def _key(self, key: Key) -> None:
+        if self.last == "value" and self.stack[-1].entries:
+            self.repaired = True
+        self.stack[-1].key = key
+        self.last = "colon"
+
+    def on_open(self, match: re.Match[str]) -> None:
+        self._full_width(match)
+        start = match.start("open")
+        opener = OPENERS[self.text[start]]
+        if self._brace_was_lost(opener):
+            self.pos = start
+            self.repaired = True
+            self._pop(closed=True)
+            return
+        if len(self.stack) == MAX_DEPTH:
+            self.too_deep = True
+            self._leave()
+        else:
+            self._open(opener, start)
+
+    def _brace_was_lost(self, opener: str) -> bool:
+        """Say whether an object begins where the current object waits for its next key."""
+        top = self.stack[-1]
+        waits = top.opener == "{" and top.key is None and bool(top.entries)
+        return opener == "{" and waits and all(key is not None for key, _ in top.entries)
+
+    def _open(self, opener: str, start: int) -> None:
+        group = Group(opener, start)
+        if self.stack:
+            self._value(group)
+        self.stack.append(group)
+        self.last = "open"
+
+    def on_close(self, match: re.Match[str]) -> None:
+        self._full_width(match)
+        opener = CLOSERS[self.text[match.start("close")]]
+        if self.last == "comma":
+            self.repaired = True
+        if self._closes(opener):
+            self._pop(closed=True)
+        elif any(group.opener == opener for group in self.stack):
+            self._close_up_to(opener)
+        else:
+            self.repaired = True
+
+    def _closes(self, opener: str) -> bool:
+        top = self.stack[-1].opener
+        return top == opener or (top != "{" and opener != "{")
+
+    def _close_up_to(self, opener: str) -> None:
+        """Close the nearest group that `opener` began; what is open within has lost its bracket."""
+        self.repaired = True
+        while self.stack[-1].opener != opener:
+            self._pop(closed=self._is_whole())
+        self._pop(closed=True)
+
+    def _is_whole(self) -> bool:
+        """Say whether the top group lacks nothing but its brace; a list of numbers may lack more."""
+        return self.stack[-1].opener == "{" and self.stack[-1].key is None
+
+    def _pop(self, *, closed: bool) -> None:
+        group = self.stack.pop()
+        group.closed = closed
+        group.end = self.pos
+        group.numbers = _bare_numbers(group)
+        group.keyed = _has_keys(group)
+        self.last = "value"
+
+    # Ends
+
+    def on_boundary(self, match: re.Match[str]) -> None:
+        """Stop before a fence or tag: the text goes on, so the brackets were lost, not cut."""
+        self.pos = match.start("boundary")
+        self.repaired = True
+        while self.stack:
+            self._pop(closed=self._is_whole())
+
+    def on_end(self, match: re.Match[str]) -> None:
+        self.ended = True
+        self._leave()
+
+    def _leave(self) -> None:
+        self.pos = len(self.text)
+        while self.stack:
+            self._pop(closed=False)
+
+    def on_nothing(self, match: re.Match[str]) -> None:
+        self.repaired = True
+
+    def _full_width(self, match: re.Match[str]) -> None:
+        if self.text[match.end() - 1] in _FULL_WIDTH:
+            self.repaired = True
+
+    # Strings
+
+    def _string_from(self, start: int) -> tuple[int, str]:
+        """Return where the string that opens at `start` ends, and what it says."""
+        quote = self.text[start]
+        if quote in _FULL_WIDTH:
+            self.repaired = True
+        for match in _CANDIDATES[quote].finditer(self.text, start + 1):
+            if match[0][0] != "\\" and _AFTER_QUOTE.match(self.text, match.end()):
+                return match.end(), self._said(start + 1, match.start())
+        return len(self.text), self._said(start + 1, len(self.text))
+
+    def _said(self, start: int, end: int) -> str:
+        raw = self.text[start:end]
+        if "\n" in raw:
+            self.repaired = True
+        if "\\" not in raw:
+            return raw
+        plain = unescaped(raw)
+        self.repaired |= plain is None
+        return raw if plain is None else plain
+
+
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_LEGAL = re.compile(r"""(?:[^\\]++|\\(?:["'\\/bfnrt]|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}))*+""")
+_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def unescaped(raw: str) -> str | None:
+    """Return `raw` with its escapes resolved, or None where one of them is illegal."""
+    if not _LEGAL.fullmatch(raw):
+        return None
+    text = _ESCAPE.sub(lambda m: _resolved(m[1]), raw)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _resolved(code: str) -> str:
+    if len(code) > 1:
+        return chr(int(code[1:], 16))
+    return _LETTERS.get(code, code)
+
+
+def _bare_numbers(group: Group) -> tuple[float, ...]:
+    """Return the values of a list of numbers, quoted ones included, or nothing for other groups."""
+    values: list[float] = []
+    for key, entry in group.entries:
+        value = _as_number(entry)
+        if key is not None or value is None:
+            return ()
+        values.append(value)
+    return tuple(values)
+
+
+def _has_keys(group: Group) -> bool:
+    return any(key or (isinstance(value, Group) and value.keyed) for key, value in group.entries)
+
+
+def _as_number(value: Value) -> float | None:
+    if isinstance(value, Number):
+        return value.value
+    return lone_number(value.text) if isinstance(value, String) else None
+
+
+HANDLERS: dict[str, Callable[[Parser, re.Match[str]], None]] = {
+    "numbers": Parser.on_numbers,
+    "key": Parser.on_key,
+    "string": Parser.on_string,
+    "boundary": Parser.on_boundary,
+    "open": Parser.on_open,
+    "close": Parser.on_close,
+    "comma": Parser.on_comma,
+    "colon": Parser.on_colon,
+    "quote": Parser.on_quote,
+    "comment": Parser.on_nothing,
+    "angles": Parser.on_angles,
+    "number": Parser.on_number,
+    "word": Parser.on_word,
+    "junk": Parser.on_nothing,
+    "end": Parser.on_end,
+}

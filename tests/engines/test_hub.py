@@ -1,0 +1,168 @@
+"""The hub: downloads with progress from a small hub of our own, and what is said when it fails."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from grounding.engines.base import Progress
+from grounding.engines.hub import fetch
+from grounding.engines.local import LocalEngine
+from grounding.errors import EngineError, GroundingError, SettingError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MODEL = "someone/tiny-qwen2.5-vl"
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves one folder as the checkpoint `MODEL`; notes what was asked of it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Page)
+        self.folder = folder
+        self.asked: list[str] = []
+        self.refusal: tuple[int, str] | None = None
+
+
+class _Page(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        if self.server.refusal:
+            status, code = self.server.refusal
+            self._reply(b"{}", status, {"X-Error-Code": code})
+        elif self.path.startswith(f"/api/models/{MODEL}/tree/"):
+            self._json([_entry(path) for path in sorted(self.server.folder.iterdir())])
+        elif self.path.startswith(f"/api/models/{MODEL}"):
+            self._json({"id": MODEL, "sha": COMMIT, "siblings": []})
+        elif self.path.startswith(f"/{MODEL}/resolve/"):
+            self._file(self.server.folder / self.path.rpartition("/")[2])
+        else:
+            self._reply(b"{}", 404, {"X-Error-Code": "RepoNotFound"})
+
+    do_HEAD = do_GET
+
+    def _json(self, content: object) -> None:
+        self._reply(json.dumps(content).encode())
+
+    def _file(self, path: Path) -> None:
+        body = path.read_bytes()
+        self._reply(body, headers={"ETag": f'"{_oid(path)}"', "X-Repo-Commit": COMMIT})
+
+    def _reply(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+def _oid(path: Path) -> str:
+    return hashlib.sha1(path.read_bytes()).hexdigest()
+
+
+def _entry(path: Path) -> dict[str, object]:
+    return {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": _oid(path)}
+
+
+@pytest.fixture
+def hub(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub, and a client with an empty cache that knows no other."""
+    server = Hub(tiny)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    origin = f"http://127.0.0.1:{server.server_port}"
+    for name, value in {
+        "ENDPOINT": origin,
+        "HUGGINGFACE_CO_URL_TEMPLATE": origin + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": False,
+    }.items():
+        monkeypatch.setattr(huggingface_hub.constants, name, value)
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_hub_id_is_downloaded_with_progress_then_loaded(hub: Hub) -> None:
+    reports: list[Progress] = []
+    LocalEngine.load(MODEL, device="cpu", on_progress=reports.append).close()
+    gc.collect()
+    phases = [r.phase for r in reports]
+    assert phases == sorted(phases, key=["downloading", "loading", "ready"].index)
+    assert phases[-2:] == ["loading", "ready"]
+    downloads = [r.done for r in reports if r.phase == "downloading"]
+    assert downloads[-1] == 1.0
+    assert all(done is not None and 0 <= done <= 1 for done in downloads)
+    assert {r.detail for r in reports} == {MODEL}
+
+
+def test_other_formats_of_the_weights_are_not_downloaded(hub: Hub, tmp_path: Path) -> None:
+    hub.folder = tmp_path / "repository"
+    hub.folder.mkdir()
+    for name in ("config.json", "model.safetensors", "pytorch_model.bin", "model.gguf", "a.py"):
+        (hub.folder / name).write_text(name)
+    folder = fetch(MODEL, revision=None)
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_an_architecture_that_we_do_not_run_costs_no_download(hub: Hub, tmp_path: Path) -> None:
+    hub.folder = tmp_path / "repository"
+    hub.folder.mkdir()
+    (hub.folder / "config.json").write_text('{"model_type": "llama"}')
+    (hub.folder / "model.safetensors").write_text("sixteen gigabytes")
+    with pytest.raises(SettingError, match="'llama'"):
+        LocalEngine.load(MODEL, device="cpu")
+    assert not any("safetensors" in path for path in hub.asked)
+
+
+def test_what_is_in_the_cache_needs_no_hub(hub: Hub) -> None:
+    folder = fetch(MODEL, revision=None)
+    hub.refusal = (503, "")
+    assert fetch(MODEL, revision=None) == folder
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind", "complaint"),
+    [
+        ((404, "RepoNotFound"), SettingError, "neither a folder nor a hub checkpoint"),
+        ((404, "RevisionNotFound"), SettingError, "has no revision 'v9'"),
+        ((403, "GatedRepo"), SettingError, "Accept it on the model's page and set HF_TOKEN"),
+        ((500, ""), EngineError, "the hub cannot be reached"),
+    ],
+)
+def test_a_refusal_names_its_cure(
+    hub: Hub, refusal: tuple[int, str], kind: type[GroundingError], complaint: str
+) -> None:
+    hub.refusal = refusal
+    with pytest.raises(kind, match=complaint) as caught:
+        fetch(MODEL, revision="v9")
+    assert caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_is_down_may_be_tried_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(EngineError, match="set MODEL to a folder") as caught:
+        fetch(MODEL, revision=None)
+    assert caught.value.retryable
+    assert caught.value.code == "hub_unreachable"
+
+
+def test_a_folder_is_taken_as_it_is(tiny: Path, hub: Hub) -> None:
+    assert fetch(str(tiny), revision=None) == tiny
+    assert hub.asked == []

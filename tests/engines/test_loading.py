@@ -1,0 +1,158 @@
+"""Loading: what is wrong is said at once, in one line, with the cure."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from grounding.engines.base import Progress
+from grounding.engines.loading import Checkpoint, load_checkpoint
+from grounding.engines.local import LocalEngine
+from grounding.errors import EngineError, GroundingError, SettingError
+
+
+def load(folder: Path, **options: Any) -> Checkpoint:
+    defaults = {
+        "device": "cpu",
+        "revision": None,
+        "profile": None,
+        "pixels": (None, None),
+        "report": lambda _: None,
+    }
+    return load_checkpoint(str(folder), **defaults | options)
+
+
+def edit(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny, tmp_path / "copy"))
+
+
+def test_a_folder_loads_in_float32_on_a_cpu_and_reports_its_phases(tiny: Path) -> None:
+    reports: list[Progress] = []
+    engine = LocalEngine.load(str(tiny), device="cpu", on_progress=reports.append)
+    engine.close()
+    assert [(r.phase, r.done) for r in reports] == [("loading", None), ("ready", 1.0)]
+    checkpoint = load(tiny)
+    assert {w.dtype for w in checkpoint.model.parameters()} == {torch.float32}
+    assert not checkpoint.model.training
+
+
+def test_pixel_bounds_are_the_defaults_within_the_checkpoints(tiny: Path, copy: Path) -> None:
+    profile = load(tiny).profile
+    assert (profile.min_pixels, profile.max_pixels) == (256 * 784, 1280 * 784)
+    small = {"shortest_edge": 16 * 784, "longest_edge": 25 * 784}
+    edit(copy / "preprocessor_config.json", size=small)
+    profile = load(copy).profile
+    assert (profile.min_pixels, profile.max_pixels) == (16 * 784, 25 * 784)
+    profile = load(copy, pixels=(None, 20 * 784)).profile
+    assert (profile.min_pixels, profile.max_pixels) == (16 * 784, 20 * 784)
+
+
+def test_torch_threads_are_left_alone_unless_asked_for(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    LocalEngine.load(str(tiny), device="cpu").close()
+    assert asked == []
+    LocalEngine.load(str(tiny), device="cpu", torch_threads=3).close()
+    assert asked == [3]
+
+
+def test_a_template_in_the_older_file_is_used(copy: Path) -> None:
+    template = (copy / "chat_template.jinja").read_text()
+    (copy / "chat_template.jinja").unlink()
+    assert not load(copy).tokenizer.chat_template
+    (copy / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    assert load(copy).tokenizer.chat_template == template
+
+
+def _drop_a_weight(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _halve_the_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _index_a_lost_shard(folder: Path) -> None:
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _pickle_the_weights(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("harm", "kind", "complaint"),
+    [
+        (lambda f: (f / "config.json").unlink(), SettingError, "is no checkpoint"),
+        (lambda f: (f / "config.json").write_text("{"), SettingError, "cannot be read as JSON"),
+        (
+            lambda f: edit(f / "config.json", model_type="llama"),
+            SettingError,
+            "model_type 'llama' is none that we run. Use a checkpoint of qwen2_vl, qwen2_5_vl",
+        ),
+        (
+            _pickle_the_weights,
+            SettingError,
+            "lacks model.safetensors. Copy the whole checkpoint; weights must be in safetensors",
+        ),
+        (_index_a_lost_shard, SettingError, "lacks model-00002-of-00002.safetensors"),
+        (
+            lambda f: (f / "preprocessor_config.json").unlink(),
+            SettingError,
+            "no preprocessor_config.json",
+        ),
+        (
+            lambda f: edit(f / "preprocessor_config.json", patch_size=16),
+            SettingError,
+            "image tokens cover 32 pixels, those of qwen2.5-vl 28",
+        ),
+        (_halve_the_weights, EngineError, "cannot be loaded: SafetensorError"),
+        (_drop_a_weight, EngineError, "lacks 1 weights, lm_head.weight among them"),
+        (lambda f: (f / "tokenizer.json").write_text("{}"), EngineError, "cannot be loaded"),
+    ],
+)
+def test_a_broken_checkpoint_says_what_is_wrong_in_one_line(
+    copy: Path, harm: Callable[[Path], object], kind: type[GroundingError], complaint: str
+) -> None:
+    harm(copy)
+    with pytest.raises(kind) as caught:
+        load(copy)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "./shapes", "just-a-name", "a/b/c"])
+def test_a_name_that_is_neither_folder_nor_hub_id_is_refused_at_once(name: str) -> None:
+    with pytest.raises(SettingError, match="there is no folder"):
+        LocalEngine.load(name)
+
+
+@pytest.mark.parametrize("device", ["gpu0", "cuda:x"])
+def test_a_device_that_torch_does_not_know_is_refused(tiny: Path, device: str) -> None:
+    with pytest.raises(SettingError, match=f"no device '{device}'"):
+        load(tiny, device=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has the device")
+def test_cuda_where_there_is_none_is_refused(tiny: Path) -> None:
+    with pytest.raises(SettingError, match="DEVICE=cpu"):
+        load(tiny, device="cuda")

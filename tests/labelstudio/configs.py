@@ -1,0 +1,41 @@
+"""Labelling configs that several tests read."""
+
+from __future__ import annotations
+
+from grounding.labelstudio.config import parse
+from grounding.labelstudio.interface import Control, LabelConfig
+
+IMAGE = '<Image name="image" value="$image"/>'
+CAR_DOG = '<Label value="Car"/><Label value="Dog" alias="d"/>'
+BOXES = f'<RectangleLabels name="box" toName="image">{CAR_DOG}</RectangleLabels>'
+POINTS = '<KeyPointLabels name="kp" toName="image"><Label value="Nose"/></KeyPointLabels>'
+LABELS = f'<Labels name="label" toName="image">{CAR_DOG}</Labels>'
+RECTANGLE = '<Rectangle name="r" toName="image"/>'
+KEY_POINT = '<KeyPoint name="k" toName="image"/>'
+PROMPT = '<TextArea name="prompt" toName="image"/>'
+STATUS = '<TextArea name="status" toName="image" smart="false"/>'
+
+
+def view(*parts: str) -> str:
+    """Return the XML of a config with one image and these parts."""
+    return f"<View>{IMAGE}{''.join(parts)}</View>"
+
+
+def having(part: str, attributes: str) -> str:
+    """Return a part whose first tag has these attributes too."""
+    return part.replace(" ", f" {attributes} ", 1)
+
+
+def area(name: str, attributes: str = "") -> str:
+    """Return a text area on the image."""
+    return f'<TextArea name="{name}" toName="image" {attributes}/>'
+
+
+def config(*parts: str) -> LabelConfig:
+    """Return the parsed config with one image and these parts."""
+    return parse(view(*parts))
+
+
+def control(*parts: str) -> Control:
+    """Return the first control of the config with these parts."""
+    return config(*parts).controls[0]

@@ -1,0 +1,253 @@
+"""What the page sends along with an annotator's act becomes one wish, or none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounding.errors import RequestError
+from grounding.geometry import PERCENT, Box, Point
+from grounding.labelstudio.context import read_context
+from grounding.labelstudio.wish import Wish
+from tests.labelstudio.configs import (
+    BOXES,
+    CAR_DOG,
+    KEY_POINT,
+    LABELS,
+    POINTS,
+    PROMPT,
+    RECTANGLE,
+    STATUS,
+    area,
+    config,
+)
+
+ALL = config(BOXES, POINTS, PROMPT, STATUS)
+
+CHOICE = {"value": {"choices": ["ok"]}, "id": "i4", "from_name": "ch", "type": "choices"}
+
+
+def text(*texts: object, name: str = "prompt") -> dict[str, Any]:
+    return {
+        "value": {"text": list(texts)},
+        "id": "IgRIaSduM8",
+        "from_name": name,
+        "to_name": "image",
+        "type": "textarea",
+        "origin": "manual",
+    }
+
+
+def point(x: float, y: float, name: str = "kp", **more: object) -> dict[str, Any]:
+    value = {"x": x, "y": y, "width": 0.187, "labels": ["Nose"], "keypointlabels": ["Nose"]}
+    return {
+        "value": value,
+        "id": f"p{x}",
+        "from_name": name,
+        "to_name": "image",
+        "type": "keypointlabels",
+        **more,
+    }
+
+
+def drawn_box(x: float = 30, label: str = "Car", **more: object) -> dict[str, Any]:
+    value = {"x": x, "y": 30, "width": 14, "height": 19, "rotation": 0, "rectanglelabels": [label]}
+    return {
+        "value": value,
+        "id": f"b{x}",
+        "from_name": "box",
+        "to_name": "image",
+        "type": "rectanglelabels",
+        **more,
+    }
+
+
+def read(*results: object) -> Wish | None:
+    return read_context({"result": list(results)}, ALL)
+
+
+def test_no_context_is_no_wish() -> None:
+    assert read_context(None, ALL) is None
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        pytest.param([], id="a drawn region was removed"),
+        pytest.param([CHOICE], id="a choice"),
+        pytest.param([text("late", name="status")], id="our own status"),
+        pytest.param([text("notes", name="notes")], id="another area"),
+        pytest.param([{"type": "brushlabels", "value": {"rle": []}}], id="a brush"),
+        pytest.param([{}], id="nothing at all"),
+        pytest.param([point(5, 5, is_positive=False)], id="only a point that says not here"),
+    ],
+)
+def test_what_is_no_wish_for_us_is_answered_by_no_control(results: list[object]) -> None:
+    assert read(*results) == Wish()
+
+
+@pytest.mark.parametrize(
+    ("results", "phrase"),
+    [
+        ([CHOICE, text("find cats")], "find cats"),
+        ([text("cats"), text("mice")], "mice"),
+        ([text("cats", "mice")], "mice"),
+        ([text("cats"), text("busy", name="status")], "cats"),
+        ([text("  red\n\x00\u202ecats\x1b ")], "red cats"),
+        ([{**text(), "value": {"text": "cats"}}], "cats"),
+    ],
+)
+def test_the_last_text_of_the_prompt_area_is_the_phrase(results: list[object], phrase: str) -> None:
+    assert read(*results) == Wish(phrase, from_name="prompt", controls=("box", "kp"))
+
+
+@pytest.mark.parametrize("value", [{"text": []}, {"text": ["  "]}, {"text": None}, {}])
+def test_an_emptied_prompt_wishes_for_the_labels(value: dict[str, object]) -> None:
+    expected = Wish(None, from_name="prompt", controls=("box", "kp"))
+    assert read({**text(), "value": value}) == expected
+
+
+def test_a_phrase_that_names_a_label_is_for_the_controls_that_have_it() -> None:
+    wish = read(text("the left dog"))
+    assert wish == Wish("the left dog", from_name="prompt", controls=("box",))
+
+
+def test_a_phrase_is_for_the_controls_on_the_prompt_s_own_image() -> None:
+    other = '<Image name="b" value="$b"/>' + area("prompt_b").replace("image", "b")
+    boxes = f'<RectangleLabels name="bb" toName="b">{CAR_DOG}</RectangleLabels>'
+    two = config(BOXES, PROMPT, other, boxes)
+    wish = read_context({"result": [text("cats"), text("mice", name="prompt_b")]}, two)
+    assert wish == Wish("mice", from_name="prompt_b", controls=("bb",))
+
+
+def test_a_smart_box_is_the_last_one_and_wished_of_its_own_control() -> None:
+    wish = read(drawn_box(10, score=0.7), drawn_box(30))
+    assert wish == Wish(None, Box(30, 30, 44, 49, PERCENT), "Car", "box", ("box",))
+
+
+@pytest.mark.parametrize(
+    ("results", "x"),
+    [
+        ([point(50, 5, is_positive=True), point(60, 5, is_positive=True)], 60),
+        ([point(50, 5, is_positive=True), point(60, 5, is_positive=False)], 50),
+        ([point(50, 5), point(60, 5, is_positive=True)], 60),
+        ([point(40, 5, is_positive=True), point(50, 5), point(60, 5, is_positive=False)], 40),
+    ],
+)
+def test_a_smart_point_is_the_last_one_that_does_not_say_not_here(
+    results: list[object], x: float
+) -> None:
+    wish = read(*results)
+    assert wish is not None
+    assert wish.around == Point(x, 5, PERCENT)
+
+
+@pytest.mark.parametrize(
+    ("parts", "label", "answering"),
+    [
+        pytest.param(BOXES + POINTS, "Nose", ("box",), id="boxed by who can box"),
+        pytest.param(
+            BOXES + POINTS + BOXES.replace('"box"', '"box2"').replace("Car", "Nose"),
+            "Nose",
+            ("box2",),
+            id="and knows the label",
+        ),
+        pytest.param(POINTS, "Nose", ("kp",), id="the point's own control where none boxes"),
+    ],
+)
+def test_a_point_is_answered_by_who_can_box_its_label(
+    parts: str, label: str, answering: tuple[str, ...]
+) -> None:
+    wish = read_context({"result": [point(50, 5, is_positive=True)]}, config(parts))
+    assert wish is not None
+    assert (wish.label, wish.controls) == (label, answering)
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "value"),
+    [
+        (RECTANGLE, "rectangle", {"x": 1, "y": 2, "width": 3, "height": 4, "rotation": 0}),
+        (KEY_POINT, "keypoint", {"x": 1, "y": 2, "width": 0.2}),
+    ],
+)
+def test_the_label_of_a_shape_comes_from_its_second_result(
+    part: str, kind: str, value: dict[str, object]
+) -> None:
+    name = "r" if kind == "rectangle" else "k"
+    shape = {"id": "a", "type": kind, "from_name": name, "to_name": "image", "value": value}
+    label = {**shape, "type": "labels", "from_name": "label", "value": {**value, "labels": ["d"]}}
+    wish = read_context({"result": [shape, label]}, config(part, LABELS))
+    assert wish is not None
+    assert (wish.label, wish.from_name, wish.controls) == ("d", name, (name,))
+
+
+@pytest.mark.parametrize("context", [[], "x", 3, {}, {"result": None}, {"result": [3]}])
+def test_a_context_of_the_wrong_shape_is_a_bad_request(context: object) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_context(context, ALL)
+    assert (caught.value.code, caught.value.status) == ("context_invalid", 400)
+
+
+@pytest.mark.parametrize(
+    ("results", "status"),
+    [
+        ([point(float("nan"), 5)], 422),
+        ([point(101, 5)], 422),
+        ([point(-1, 5)], 422),
+        ([{**point(1, 5), "value": {"x": "1", "y": 5}}], 422),
+        ([{**point(1, 5), "value": {"y": 5}}], 422),
+        ([{**point(1, 5), "value": [1, 5]}], 400),
+        ([{**drawn_box(), "value": {**drawn_box()["value"], "rotation": 30}}], 422),
+        ([point(1, 5)] * 5001, 422),
+        ([text("x" * 1001)], 422),
+        ([text(5)], 400),
+    ],
+)
+def test_a_wish_that_cannot_be_read_is_refused(results: list[object], status: int) -> None:
+    with pytest.raises(RequestError) as caught:
+        read(*results)
+    assert (caught.value.code, caught.value.status) == ("context_invalid", status)
+
+
+def test_only_the_last_region_need_be_readable() -> None:
+    assert read(point(500, 5), point(5, 5, is_positive=True)) is not None
+
+
+def test_a_hair_s_breadth_outside_is_the_page_s_rounding() -> None:
+    wish = read(point(100.001, -0.001, is_positive=True))
+    assert wish is not None
+    assert wish.around == Point(100, 0, PERCENT)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["result", "value", "type", "text", "x", "y", "id", "from_name"]), inner
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(
+    types=st.sampled_from(["textarea", "keypointlabels", "rectangle", "labels"]),
+    names=st.sampled_from(["prompt", "box", "kp"]) | JSON,
+    value=JSON,
+    more=JSON,
+)
+def test_any_json_is_a_wish_or_a_request_error(
+    types: str, names: object, value: object, more: object
+) -> None:
+    result = {"type": types, "from_name": names, "value": value, "id": more}
+    try:
+        read_context({"result": [result, result]}, ALL)
+    except RequestError as error:
+        code = error.code
+    else:
+        code = "context_invalid"
+    assert code == "context_invalid"

@@ -1,0 +1,341 @@
+"""Controls ask for their own labels, and draw only what Label Studio can show."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounding.ask import Ask, Detection, Shape
+from grounding.geometry import PERCENT, Box, Frame, Point, image_frame
+from grounding.labelstudio.controls import CONTROLS, Regions, asks, regions
+from grounding.labelstudio.interface import Control
+from grounding.labelstudio.wish import Wish
+from tests.labelstudio.configs import (
+    BOXES,
+    CAR_DOG,
+    KEY_POINT,
+    LABELS,
+    POINTS,
+    PROMPT,
+    RECTANGLE,
+    config,
+    control,
+    having,
+)
+
+IMAGE = image_frame(800, 600)
+MODEL = Frame("model", 400, 300)
+HERE = Point(50, 50, PERCENT)
+
+
+def box(x1: float = 40, y1: float = 30, x2: float = 80, y2: float = 150) -> Box:
+    """Return a box in the model's pixels."""
+    return Box(x1, y1, x2, y2, MODEL)
+
+
+def found(
+    on: Control, *detections: Detection, ask: Ask | None = None, image: Frame = IMAGE
+) -> Regions:
+    """Return what becomes of detections that answer `ask`, or the control's first."""
+    asked = ask or asks(on)[0]
+    return regions(on, [(detection, asked) for detection in detections], image)
+
+
+def labels_of(drawn: Regions) -> list[str]:
+    """Return the labels of all results, in order."""
+    values = [result["value"] for result in drawn.result]
+    return [
+        name for v in values for names in v.values() if isinstance(names, list) for name in names
+    ]
+
+
+@pytest.mark.parametrize("tag", CONTROLS)
+def test_a_control_is_registered_under_its_own_tag(tag: str) -> None:
+    assert CONTROLS[tag].tag == tag
+
+
+@pytest.mark.parametrize(
+    ("parts", "asked"),
+    [
+        (BOXES, [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
+        (POINTS, [Ask(Shape.POINT, ("Nose",))]),
+        (RECTANGLE + LABELS, [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
+        (KEY_POINT + LABELS, [Ask(Shape.POINT, ("Car",)), Ask(Shape.POINT, ("Dog",))]),
+        (having(BOXES, 'model_labels_per_question="2"'), [Ask(Shape.BOX, ("Car", "Dog"))]),
+        (having(BOXES, 'model_prompt="toys"'), [Ask(Shape.BOX, ("Car", "Dog"), "toys")]),
+        (
+            BOXES.replace(CAR_DOG, '<Label value=" Auto " predicted_values="car,van"/>'),
+            [Ask(Shape.BOX, ("car", "van"))],
+        ),
+        (BOXES.replace(CAR_DOG, '<Label value=" Auto "/>'), [Ask(Shape.BOX, ("Auto",))]),
+        (RECTANGLE + PROMPT, []),
+    ],
+)
+def test_without_a_wish_each_label_is_a_question_of_its_own(parts: str, asked: list[Ask]) -> None:
+    assert asks(control(parts)) == asked
+
+
+@pytest.mark.parametrize(
+    ("wish", "asked"),
+    [
+        (Wish("red things", controls=("box",)), [Ask(Shape.BOX, ("Car", "Dog"), "red things")]),
+        (Wish("the red cars", controls=("box",)), [Ask(Shape.BOX, ("Car",), "the red cars")]),
+        (Wish(controls=("box",)), [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
+        (Wish(None, HERE, "Car", "kp", ("box",)), [Ask(Shape.BOX, ("Car",), around=HERE)]),
+        (Wish(None, HERE, "d", "kp", ("box",)), [Ask(Shape.BOX, ("Dog",), around=HERE)]),
+        (Wish(None, HERE, "Nose", "kp", ("box",)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
+        (Wish(None, HERE, None, "kp", ("box",)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
+        (Wish("cars", HERE, controls=("box",)), [Ask(Shape.BOX, ("Car",), "cars", HERE)]),
+        (Wish("cars", controls=("other",)), []),
+        (Wish(), []),
+    ],
+)
+def test_a_wish_is_asked_of_the_controls_that_it_is_for(wish: Wish, asked: list[Ask]) -> None:
+    assert asks(control(BOXES), wish) == asked
+
+
+def test_a_shape_without_labels_is_asked_for_a_phrase_and_nothing_else() -> None:
+    bare = control(RECTANGLE, PROMPT)
+    assert asks(bare, Wish("cats", controls=("r",))) == [Ask(Shape.BOX, (), "cats")]
+    assert asks(bare, Wish(None, HERE, controls=("r",))) == []
+
+
+def test_a_box_is_drawn_as_the_page_needs_it() -> None:
+    (region,) = found(control(BOXES), Detection(box(), "car", score=0.75)).result
+    assert len(region.pop("id")) >= 10
+    assert region == {
+        "from_name": "box",
+        "to_name": "image",
+        "type": "rectanglelabels",
+        "original_width": 800,
+        "original_height": 600,
+        "image_rotation": 0,
+        "value": {
+            "x": 10.0,
+            "y": 10.0,
+            "width": 10.0,
+            "height": 40.0,
+            "rotation": 0,
+            "rectanglelabels": ["Car"],
+        },
+        "score": 0.75,
+    }
+
+
+def test_a_point_is_drawn_with_the_width_without_which_the_page_spoils_other_points() -> None:
+    (region,) = found(control(POINTS), Detection(Point(100, 30, MODEL), "nose")).result
+    assert region["type"] == "keypointlabels"
+    assert region["value"] == {"x": 25.0, "y": 10.0, "width": 0.75, "keypointlabels": ["Nose"]}
+
+
+def test_a_point_s_width_can_be_set() -> None:
+    wide = control(having(POINTS, 'model_point_width="2"'))
+    (region,) = found(wide, Detection(Point(100, 30, MODEL))).result
+    assert region["value"]["width"] == 2
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "place"),
+    [(RECTANGLE, "rectangle", box()), (KEY_POINT, "keypoint", Point(100, 30, MODEL))],
+)
+def test_a_shape_and_its_label_are_two_results_of_one_region(
+    part: str, kind: str, place: Box | Point
+) -> None:
+    on = control(part, LABELS)
+    shape, label = found(on, Detection(place, "dog", score=0.5), ask=asks(on)[1]).result
+    assert shape["type"] == kind
+    assert (label["type"], label["from_name"]) == ("labels", "label")
+    assert label["value"] == {**shape["value"], "labels": ["d"]}
+    common = shape.keys() - {"from_name", "type", "value"}
+    assert {key: shape[key] for key in common} == {key: label[key] for key in common}
+
+
+def test_a_shape_without_labels_is_drawn_alone() -> None:
+    bare = control(RECTANGLE, PROMPT)
+    (region,) = found(bare, Detection(box(), "cat"), ask=Ask(Shape.BOX, (), "cats")).result
+    assert (region["type"], "labels" in region["value"]) == ("rectangle", False)
+
+
+def test_text_that_came_with_a_place_is_a_note_without_what_cannot_be_seen() -> None:
+    text = "A\u202e\x00\x1b[2J\ud800\nB" + "x" * 2000
+    (region,) = found(control(BOXES), Detection(box(), "car", text=text)).result
+    (note,) = region["meta"]["text"]
+    assert note.startswith("A[2J Bxx")
+    assert len(note) == 1000
+
+
+def test_nothing_unknown_is_invented() -> None:
+    (region,) = found(control(BOXES), Detection(box())).result
+    assert {"score", "meta"} & region.keys() == set()
+
+
+@pytest.mark.parametrize(
+    ("detection", "reason"),
+    [
+        (Detection(Point(10, 10, MODEL), "car"), "wrong_shape"),
+        (Detection(box(), "zebra"), "unknown_label"),
+        (Detection(box(), "red car"), "unknown_label"),
+        (Detection(box(x2=math.nan), "car"), "not_finite"),
+        (Detection(box(x2=math.inf), "car"), "not_finite"),
+        (Detection(box(), "car", score=math.nan), "not_finite"),
+        (Detection(box(x1=40, x2=40), "car"), "too_small"),
+        (Detection(box(x1=-30, x2=-10), "car"), "too_small"),
+        (Detection(box(x1=500, x2=600), "car"), "too_small"),
+        (Detection(box(x1=40, x2=40.4), "car"), "too_small"),
+    ],
+)
+def test_what_cannot_be_a_region_is_dropped_and_counted(detection: Detection, reason: str) -> None:
+    drawn = found(control(BOXES), detection, Detection(box(), "car"))
+    assert len(drawn.result) == 1
+    assert drawn.dropped == Counter({reason: 1})
+
+
+def test_a_box_is_no_key_point() -> None:
+    drawn = found(control(POINTS), Detection(box(), "nose"))
+    assert (drawn.result, drawn.dropped) == ([], {"wrong_shape": 1})
+
+
+def test_a_score_below_the_control_s_threshold_is_dropped_and_an_unknown_one_kept() -> None:
+    on = control(having(BOXES, 'model_score_threshold="0.5"'))
+    places = [box(x1=n) for n in (10, 20, 30)]
+    scores = (0.49, 0.5, None)
+    drawn = found(on, *(Detection(p, "car", score=s) for p, s in zip(places, scores, strict=True)))
+    assert [region.get("score") for region in drawn.result] == [0.5, None]
+    assert drawn.dropped == {"low_score": 1}
+
+
+def test_a_box_that_differs_by_rounding_is_drawn_once_and_with_another_label_again() -> None:
+    near = box(x2=80.1)
+    drawn = found(
+        control(BOXES), Detection(box(), "car"), Detection(near, "cars"), Detection(near, "dog")
+    )
+    assert labels_of(drawn) == ["Car", "d"]
+    assert drawn.dropped == {"duplicate": 1}
+
+
+@pytest.mark.parametrize(
+    ("ask", "word", "label"),
+    [
+        (Ask(Shape.BOX, ("Car",)), None, "Car"),
+        (Ask(Shape.BOX, ("Car",)), " ", "Car"),
+        (Ask(Shape.BOX, ("Car",)), "dog", "d"),
+        (Ask(Shape.BOX, ("Car",)), "vehicle", None),
+        (Ask(Shape.BOX, ("Car", "Dog")), None, None),
+        (Ask(Shape.BOX, ("Car", "Dog")), "dogs", "d"),
+        (Ask(Shape.BOX, ("Car",), "the red car"), "vehicle", "Car"),
+        (Ask(Shape.BOX, ("Car",), "the red car"), None, "Car"),
+        (Ask(Shape.BOX, ("Car", "Dog"), "red things"), "car", "Car"),
+        (Ask(Shape.BOX, ("Car", "Dog"), "red things"), "red thing", None),
+        (Ask(Shape.BOX, ("Dog",), around=HERE), "animal", "d"),
+        (Ask(Shape.BOX, ("Car", "Dog"), around=HERE), "animal", None),
+    ],
+)
+def test_a_region_s_label_is_the_one_asked_for_or_the_one_the_model_names(
+    ask: Ask, word: str | None, label: str | None
+) -> None:
+    drawn = found(control(BOXES), Detection(box(), word), ask=ask)
+    assert labels_of(drawn) == ([label] if label else [])
+
+
+def test_a_phrase_s_finds_all_take_the_only_label_of_a_control() -> None:
+    on = control(POINTS)
+    (ask,) = asks(on, Wish("the left eye", controls=("kp",)))
+    assert labels_of(found(on, Detection(Point(9, 9, MODEL), "left eye"), ask=ask)) == ["Nose"]
+
+
+def test_a_label_with_several_words_to_ask_for_takes_what_any_of_them_finds() -> None:
+    on = control(BOXES.replace(CAR_DOG, '<Label value="Auto" predicted_values="car,van"/>'))
+    drawn = found(on, Detection(box(), "vans"), Detection(box(x1=0)))
+    assert labels_of(drawn) == ["Auto", "Auto"]
+
+
+SIDES = st.integers(1, 20_000)
+NUMBERS = st.floats(-30_000, 30_000) | st.integers(-30_000, 30_000).map(float)
+
+
+@given(size=st.tuples(SIDES, SIDES), corners=st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS))
+def test_a_box_never_sticks_out_of_the_image(
+    size: tuple[int, int], corners: tuple[float, float, float, float]
+) -> None:
+    model = Frame("model", *size)
+    place = Box.spanning(corners[:2], corners[2:], model)
+    drawn = found(control(BOXES), Detection(place, "car"))
+    for value in (region["value"] for region in drawn.result):
+        assert 0 <= value["x"] <= value["x"] + value["width"] <= 100
+        assert 0 <= value["y"] <= value["y"] + value["height"] <= 100
+        assert value["width"] > 0
+        assert value["height"] > 0
+
+
+@given(size=st.tuples(SIDES, SIDES), at=st.tuples(NUMBERS, NUMBERS))
+def test_a_point_never_lies_outside_of_the_image(
+    size: tuple[int, int], at: tuple[float, float]
+) -> None:
+    drawn = found(control(POINTS), Detection(Point(*at, Frame("model", *size))))
+    (value,) = (region["value"] for region in drawn.result)
+    assert 0 <= value["x"] <= 100
+    assert 0 <= value["y"] <= 100
+
+
+@given(
+    size=st.tuples(SIDES, SIDES),
+    corners=st.tuples(*[st.floats(0, 1)] * 4),
+    image=st.tuples(SIDES, SIDES),
+)
+def test_a_region_leads_back_to_the_box_that_the_model_saw(
+    size: tuple[int, int],
+    corners: tuple[float, float, float, float],
+    image: tuple[int, int],
+) -> None:
+    model = Frame("model", *size)
+    x1, y1, x2, y2 = corners
+    place = Box.spanning((x1 * size[0], y1 * size[1]), (x2 * size[0], y2 * size[1]), model)
+    drawn = found(control(BOXES), Detection(place, "car"), image=image_frame(*image))
+    for region in drawn.result:
+        value = region["value"]
+        x, y = value["x"], value["y"]
+        back = Box(x, y, x + value["width"], y + value["height"], PERCENT).to(model)
+        assert back.iou(place) > 1 - 1e-6
+        assert (region["original_width"], region["original_height"]) == image
+
+
+DETECTIONS = st.lists(
+    st.builds(
+        Detection,
+        st.builds(box, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+        | st.builds(Point, st.floats(), st.floats(), st.just(MODEL)),
+        st.none() | st.sampled_from(["car", "Dogs", "zebra", "d", ""]) | st.text(max_size=5),
+        st.none() | st.text(),
+        st.none() | st.floats(0, 1),
+    ),
+    max_size=20,
+)
+
+
+@pytest.mark.parametrize("parts", [BOXES, POINTS, RECTANGLE + LABELS, KEY_POINT + LABELS])
+@given(detections=DETECTIONS, asked=st.sampled_from([None, "things", "a car and a dog"]))
+def test_whatever_the_model_says_only_the_config_s_labels_come_out_and_all_is_counted(
+    parts: str, detections: list[Detection], asked: str | None
+) -> None:
+    (on,) = config(parts).controls
+    wish = Wish(asked, controls=(on.from_name,)) if asked else None
+    drawn = found(on, *detections, ask=asks(on, wish)[0])
+    assert set(labels_of(drawn)) <= {label.emitted for label in on.labels}
+    assert {r["from_name"] for r in drawn.result} <= {on.from_name, on.labels_from}
+    ids = [r["id"] for r in drawn.result if r["type"] != "labels"]
+    assert len(ids) == len(set(ids))
+    assert len(ids) + sum(drawn.dropped.values()) == len(detections)
+    json.dumps(drawn.result, allow_nan=False).encode()
+
+
+def test_ids_are_never_taken_twice() -> None:
+    on = control(POINTS)
+    points = [Detection(Point(x / 10, y, MODEL)) for x in range(100) for y in range(20)]
+    ids = {region["id"] for region in found(on, *points).result}
+    assert len(ids) == 2000
+    assert min(map(len, ids)) >= 10

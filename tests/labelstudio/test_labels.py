@@ -1,0 +1,170 @@
+"""A model's word becomes one of the project's labels, or none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounding.labelstudio.interface import Label
+from grounding.labelstudio.labels import match, named
+
+
+def labels(*values: str) -> list[Label]:
+    return [Label(value) for value in values]
+
+
+FOLDED = [
+    ("Car", "Car"),
+    ("car", "Car"),
+    ("CAR.", "Car"),
+    (" car ", "Car"),
+    ('"car",', "Car"),
+    ("cars", "Car"),
+    ("Cars!", "Car"),
+    ("traffic_light", "Traffic Light"),
+    ("traffic-lights", "Traffic Light"),
+    ("TrafficLight", "Traffic Light"),
+    ("traffic light", "traffic_lights"),
+    ("firetruck", "fire truck"),
+    ("buses", "Bus"),
+    ("bus", "Buses"),
+    ("berries", "berry"),
+    ("boxes", "box"),
+    ("churches", "church"),
+    ("people", "Person"),
+    ("firemen", "fireman"),
+    ("mice", "mouse"),
+    ("knives", "Knife"),
+    ("horses", "Horse"),
+    ("STRASSE", "Straße"),
+    ("ｃａｒ", "Car"),
+    ("e\u0301cole", "École"),
+    ("АВТОМОБИЛЬ", "автомобиль"),
+    ("汽车。", "汽车"),
+    ("「猫」", "猫"),
+    ("क्‍षेत्र", "क्षेत्र"),
+    ("❤", "❤️"),
+    ("C#", "c#"),
+]
+
+
+@pytest.mark.parametrize(("word", "value"), FOLDED)
+def test_a_word_spelt_differently_is_the_same_label(word: str, value: str) -> None:
+    assert match(word, labels("other", value)) == Label(value)
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("cat", "car"),
+        ("red car", "Car"),
+        ("carpet", "Car"),
+        ("15", "1.5"),
+        ("1 5", "15"),
+        ("C", "C#"),
+        ("glas", "glass"),
+        ("caves", "cafe"),
+        ("हाथ", "हाथी"),
+        ("", "Car"),
+        ("...", "?"),
+        ("\x00", "-"),
+        ("Car" * 1000, "Car"),
+    ],
+)
+def test_another_word_is_no_label(word: str, value: str) -> None:
+    assert match(word, labels(value)) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "choice", "expected"),
+    [
+        ("Car", labels("Car", "car"), "Car"),
+        ("CAR", labels("Car", "car"), None),
+        ("glasses", labels("Glass", "Glasses"), "Glasses"),
+        ("dog", [Label("Hund", predicted_values=("dog", "puppy"))], "Hund"),
+        ("Puppies", [Label("Hund", predicted_values=("dog", "puppy"))], "Hund"),
+        ("dog", [Label("Hund", predicted_values=("dog",)), Label("dog")], "dog"),
+        (
+            "dog",
+            [Label("A", predicted_values=("dog",)), Label("B", predicted_values=("dog",))],
+            None,
+        ),
+        ("d", [Label("Dog", alias="d")], "d"),
+        ("Dog", [Label("Dog", alias="d")], "d"),
+        ("D.", [Label("Dog", alias="d")], "d"),
+        ("truck", [Label("LKW", description="lorry, truck or van")], "LKW"),
+        ("Vans", [Label("LKW", description="lorry, truck or van")], "LKW"),
+        ("truck", [Label("Car", description="any vehicle that is not a truck")], None),
+        ("van", [Label("A", description="van"), Label("B", description="bus, van")], None),
+    ],
+)
+def test_names_are_tried_from_the_surest_to_the_least(
+    word: str, choice: list[Label], expected: str | None
+) -> None:
+    found = match(word, choice)
+    assert (found and found.emitted) == expected
+
+
+WORDS = st.text(max_size=12) | st.sampled_from([word for word, _ in FOLDED])
+LABELS = st.lists(
+    st.builds(
+        Label,
+        WORDS.filter(str.strip),
+        st.none() | WORDS,
+        st.lists(WORDS, max_size=2).map(tuple),
+        st.none() | WORDS,
+    ),
+    max_size=6,
+)
+
+
+@given(word=WORDS, choice=LABELS)
+def test_no_word_yields_a_label_that_is_not_there(word: str, choice: list[Label]) -> None:
+    assert match(word, choice) in [None, *choice]
+
+
+@given(choice=LABELS)
+def test_a_label_s_own_name_is_that_label_where_no_other_has_it(choice: list[Label]) -> None:
+    for label in choice:
+        owners = {x.emitted for x in choice if label.emitted in (x.value, x.alias)}
+        found = match(label.emitted, choice)
+        assert (found.emitted if found else None) == (label.emitted if len(owners) == 1 else None)
+
+
+@given(word=WORDS, choice=LABELS)
+def test_the_order_of_the_labels_decides_nothing(word: str, choice: list[Label]) -> None:
+    there, back = match(word, choice), match(word, choice[::-1])
+    assert (there and there.emitted) == (back and back.emitted)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "values", "expected"),
+    [
+        ("the red car", ["Car", "Dog"], ["Car"]),
+        ("all cars and the dogs", ["Car", "Dog", "Cat"], ["Car", "Dog"]),
+        ("two horses", ["Horse"], ["Horse"]),
+        ("scarf, carpet", ["Car"], []),
+        ("fire-truck on the left", ["Truck", "Fire truck"], ["Fire truck"]),
+        ("a fire truck and a truck", ["Truck", "Fire truck"], ["Truck", "Fire truck"]),
+        ("找出所有的猫", ["猫", "狗"], ["猫"]),
+        ("左边的熊猫", ["猫", "熊猫"], ["熊猫"]),
+        ("ネコを探して", ["ネコ"], ["ネコ"]),
+        ("something", ["Car", "Dog"], []),
+        ("", ["Car"], []),
+        ("|", ["|"], ["|"]),
+    ],
+)
+def test_a_phrase_names_the_labels_among_its_words(
+    phrase: str, values: list[str], expected: list[str]
+) -> None:
+    assert [label.value for label in named(phrase, labels(*values))] == expected
+
+
+def test_a_phrase_may_use_the_words_that_the_model_is_asked_for() -> None:
+    assert named("a truck", [Label("LKW", predicted_values=("truck",))])
+
+
+@given(phrase=st.text(), choice=LABELS)
+def test_no_phrase_names_a_label_that_is_not_there(phrase: str, choice: list[Label]) -> None:
+    assert set(named(phrase, choice)) <= set(choice)

@@ -1,0 +1,111 @@
+"""Model families: which one a checkpoint is, what its numbers mean, how large its pictures are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from grounding.errors import SettingError
+from grounding.geometry import THOUSAND, Frame
+from grounding.qwen.profiles import PROFILES, profile_for
+
+T28, T32 = 28 * 28, 32 * 32
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2.5-vl"),
+        ("qwen2.5-vl-72b-instruct", "qwen2.5-vl"),
+        ("Qwen/Qwen2-VL-2B-Instruct-AWQ", "qwen2-vl"),
+        ("Qwen/Qwen3-VL-30B-A3B-Instruct", "qwen3-vl"),
+        ("/models/qwen2_5_vl_finetuned", "qwen2.5-vl"),
+        ({"model_type": "qwen2_5_vl"}, "qwen2.5-vl"),
+        ({"model_type": "qwen2_vl"}, "qwen2-vl"),
+        ({"model_type": "qwen3_vl"}, "qwen3-vl"),
+    ],
+)
+def test_a_checkpoint_tells_its_family(model: object, name: str) -> None:
+    assert profile_for(model).name == name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "qwen-vl-max",  # a moving name: today's family may not be tomorrow's
+        "Qwen/Qwen2.5-7B-Instruct",
+        "OpenGVLab/InternVL3-8B",
+        "Qwen/Qwen2-VLM-1B",
+        "",
+        {"model_type": "llama"},
+        {},
+    ],
+)
+def test_an_unknown_family_is_never_guessed(model: object) -> None:
+    with pytest.raises(SettingError, match=r"qwen2\.5-vl"):
+        profile_for(model)  # type: ignore[arg-type]
+    assert profile_for(model, name="qwen3-vl").factor == 32  # type: ignore[arg-type]
+
+
+def test_a_misspelt_profile_name_lists_the_right_ones() -> None:
+    with pytest.raises(SettingError, match=r"'qwen25'.*qwen2-vl, qwen2\.5-vl, qwen3-vl"):
+        profile_for("Qwen/Qwen2.5-VL-7B-Instruct", name="qwen25")
+
+
+def test_absolute_numbers_are_model_pixels_and_relative_ones_thousandths() -> None:
+    seen = Frame("model", 1316, 728)
+    assert PROFILES["qwen2.5-vl"].answer_frame(seen) == seen
+    assert PROFILES["qwen2-vl"].answer_frame(seen) == THOUSAND
+    assert PROFILES["qwen3-vl"].answer_frame(seen) == THOUSAND
+
+
+@pytest.mark.parametrize(
+    ("name", "token"), [("qwen2-vl", T28), ("qwen2.5-vl", T28), ("qwen3-vl", T32)]
+)
+def test_pictures_are_256_to_1280_tokens_by_default(name: str, token: int) -> None:
+    profile = PROFILES[name]
+    assert (profile.min_pixels, profile.max_pixels) == (256 * token, 1280 * token)
+    assert token == profile.factor**2
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "settled"),
+    [
+        (None, (None, None), (256, 1280)),
+        ((4, 16384), (None, None), (256, 1280)),  # the published checkpoints
+        ((16, 25), (None, None), (16, 25)),  # a checkpoint of small pictures only
+        ((512, 900), (None, None), (512, 900)),
+        ((4, 600), (None, None), (256, 600)),
+        ((2000, 4000), (None, None), (2000, 4000)),
+        ((4, 16384), (64, 4096), (64, 4096)),
+        ((16, 25), (64, 128), (64, 128)),  # a setting wins over the checkpoint
+        ((4, 16384), (2000, None), (2000, 2000)),  # one setting pushes the other bound
+        ((4, 16384), (None, 100), (100, 100)),
+        ((16, 25), (None, 20), (16, 20)),
+    ],
+)
+def test_bounds_are_the_settings_else_where_default_and_checkpoint_meet(
+    own: tuple[int, int] | None, asked: tuple[int | None, int | None], settled: tuple[int, int]
+) -> None:
+    def pixels(tokens: int | None) -> int | None:
+        return tokens and tokens * T28
+
+    limits = own and (own[0] * T28, own[1] * T28)
+    low, high = map(pixels, asked)
+    profile = PROFILES["qwen2.5-vl"].bounded(limits, min_pixels=low, max_pixels=high)
+    assert (profile.min_pixels, profile.max_pixels) == (settled[0] * T28, settled[1] * T28)
+
+
+def test_bounds_that_cross_are_refused() -> None:
+    with pytest.raises(SettingError, match="MIN_PIXELS 2000 exceeds MAX_PIXELS 1000"):
+        PROFILES["qwen2.5-vl"].bounded(min_pixels=2000, max_pixels=1000)
+
+
+def test_profiles_and_the_engine_interface_need_no_torch() -> None:
+    code = (
+        "import sys, grounding.engines.base, grounding.qwen.profiles; "
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

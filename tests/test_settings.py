@@ -1,0 +1,87 @@
+"""Settings: read once, typed, checked; a wrong one refuses to start."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from grounding.errors import SettingError
+from grounding.settings import Settings
+
+WRONG = {
+    "no number": ({"PORT": "abc"}, "PORT"),
+    "negative": ({"MAX_TASKS": "-1"}, "MAX_TASKS"),
+    "too large": ({"BULK_DEADLINE": "1e9"}, "BULK_DEADLINE"),
+    "no boolean": ({"ALLOW_ANONYMOUS": "maybe"}, "ALLOW_ANONYMOUS"),
+    "user without password": ({"BASIC_AUTH_USER": "a"}, "BASIC_AUTH_PASS"),
+    "password without user": ({"BASIC_AUTH_PASS": "a"}, "BASIC_AUTH_USER"),
+    "token with a space": ({"LABEL_STUDIO_API_KEY": "a b"}, "LABEL_STUDIO_API_KEY"),
+    "no web address": ({"LABEL_STUDIO_URL": "localhost:8080"}, "LABEL_STUDIO_URL"),
+    "crossed bounds": ({"MIN_PIXELS": "99999", "MAX_PIXELS": "9999"}, "MIN_PIXELS"),
+}
+
+
+@pytest.mark.parametrize(("environment", "named"), WRONG.values(), ids=WRONG)
+def test_a_wrong_setting_refuses_to_start_and_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], named: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError, match=named) as caught:
+        Settings.load()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "canary 4711")
+    with pytest.raises(SettingError) as caught:
+        Settings.load()
+    assert "canary" not in str(caught.value)
+
+
+def test_empty_is_unset_and_spaces_around_a_number_are_fine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PORT", "")
+    monkeypatch.setenv("MAX_BATCH", " 5 ")
+    settings = Settings.load()
+    assert (settings.port, settings.max_batch) == (9090, 5)
+
+
+def test_origins_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_ORIGINS", "http://minio:9000, https://10.0.3.0/24,")
+    assert Settings.load().allowed_origins == {"http://minio:9000", "https://10.0.3.0/24"}
+
+
+def test_the_model_version_changes_with_what_changes_answers_and_with_nothing_else() -> None:
+    first = Settings.load().model_version("<View/>")
+    assert re.fullmatch(r"shapes-[0-9a-f]{10}", first)
+    assert Settings.load(port=1234, max_batch=3).model_version("<View/>") == first
+    changed = [
+        Settings.load().model_version("<View></View>"),
+        Settings.load(model="Qwen/Qwen2.5-VL-7B-Instruct").model_version("<View/>"),
+        Settings.load(max_pixels=50_000).model_version("<View/>"),
+        Settings.load(repetition_penalty=1.05).model_version("<View/>"),
+    ]
+    assert len({first, *changed}) == 5
+    assert changed[1].startswith("Qwen2.5-VL-7B-Instruct-")
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_child_process_loads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL", "someone/else")
+    parent = Settings.load(
+        model="",
+        port=1234,
+        allow_anonymous=True,
+        allowed_origins=frozenset({"http://b:1", "http://a:1"}),
+        label_studio_api_key="secret",
+        max_pixels=None,
+    )
+    for name, value in parent.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings.load() == parent
