@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 from redis import Redis
 
-from grounding.errors import DataError, GroundingError, RequestError
+from grounding.errors import DataError, RequestError
 from grounding.jobs.connection import connect, queue_errors, queue_url
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
@@ -75,12 +75,32 @@ class Request:
         return Kind.PAGE if len(self.tasks) == 1 else Kind.BULK
 
 
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The open queue: its connection, the ledger, the lanes, and this process's reconciler."""
+
+    redis: Redis
+    ledger: Ledger
+    lanes: Lanes
+    reconciler: Reconciler
+
+    @classmethod
+    def open(cls, settings: Settings) -> Queue:
+        """Return the queue that the settings name; nothing is sent yet."""
+        redis = connect(queue_url(settings))
+        ledger = Ledger(redis, Terms.of(settings))
+        reconciler = Reconciler(redis, ledger)
+        reconciler.start()
+        return cls(redis, ledger, Lanes(redis), reconciler)
+
+
 class Backend:
     """Answers requests through the ledger and the queue; safe to call from many threads."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._queue: tuple[Redis, Ledger, Lanes] | None = None
+        self._queue: Queue | None = None
+        self._opening = Lock()
         self._waiters = BoundedSemaphore(max(1, settings.threads - RESERVED_THREADS))
 
     def version(self, label_config: str) -> str:
@@ -109,17 +129,23 @@ class Backend:
         return [_entry(job, outcomes) for job in jobs]
 
     @property
-    def queue(self) -> tuple[Redis, Ledger, Lanes]:
-        """The connection, the ledger and the lanes; opened at first use, and again if it moved.
+    def queue(self) -> Queue:
+        """The queue, opened at first use: after gunicorn has forked, and threads may start.
 
         Raises `QueueError` where none is configured and no embedded one runs.
         """
-        if self._queue is None:
-            redis = connect(queue_url(self.settings))
-            ledger = Ledger(redis, Terms.of(self.settings))
-            Reconciler(redis, ledger).start()
-            self._queue = redis, ledger, Lanes(redis)
-        return self._queue
+        with self._opening:
+            if self._queue is None:
+                self._queue = Queue.open(self.settings)
+            return self._queue
+
+    def close(self) -> None:
+        """End this process's part in the queue."""
+        with self._opening:
+            if self._queue is not None:
+                self._queue.reconciler.stop()
+                self._queue.redis.close()
+                self._queue = None
 
     def _job(self, raw: Any, request: Request, version: str) -> Job | None:
         try:
@@ -133,14 +159,13 @@ class Backend:
         return Job(digest[:40], request.kind.lane, request.project, payload)
 
     def _outcomes(self, jobs: Sequence[Job], kind: Kind) -> dict[str, Outcome]:
-        _, ledger, _ = self.queue
         accepted = self._enter(jobs)
         with self._patience(kind) as seconds:
             self._wait(accepted, time.monotonic() + seconds)
-        return ledger.outcomes(accepted)
+        return self.queue.ledger.outcomes(accepted)
 
     def _enter(self, jobs: Sequence[Job]) -> list[str]:
-        _, ledger, lanes = self.queue
+        ledger, lanes = self.queue.ledger, self.queue.lanes
         accepted: list[str] = []
         for start in range(0, len(jobs), ACCEPT_BATCH):
             batch = jobs[start : start + ACCEPT_BATCH]
@@ -166,8 +191,7 @@ class Backend:
             self._waiters.release()
 
     def _deadline(self, kind: Kind) -> float:
-        redis, _, _ = self.queue
-        if kind is Kind.PAGE and not any_ready(redis):
+        if kind is Kind.PAGE and not any_ready(self.queue.redis):
             return 0.0  # the page would hang for nothing
         return {
             Kind.INTERACTIVE: self.settings.interactive_deadline,
@@ -176,7 +200,7 @@ class Backend:
         }[kind]
 
     def _wait(self, keys: Sequence[str], until: float) -> None:
-        _, ledger, _ = self.queue
+        ledger = self.queue.ledger
         left = ledger.unfinished(keys)
         while left and time.monotonic() < until:
             time.sleep(FEW_POLL_SECONDS if len(left) <= FEW else MANY_POLL_SECONDS)
@@ -201,6 +225,3 @@ def _entry(job: Job | None, outcomes: Mapping[str, Outcome]) -> Entry:
     if outcome is None or outcome.prediction is None:
         return []
     return dict(outcome.prediction)
-
-
-__all__ = ["Backend", "Entry", "GroundingError", "Kind", "Request"]

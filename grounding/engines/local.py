@@ -202,8 +202,8 @@ class LocalEngine:
 def _unless_out_of_memory(work: Callable[[], T]) -> T:
     """Return what `work` returns; `OutOfMemory` in place of torch's own errors for that.
 
-    Raised outside the handler on purpose: torch's error, kept as our error's context, would keep
-    its frames and with them the tensors that a smaller batch needs the room of.
+    The memory is given back outside the handler, because torch's error holds the frames it came
+    through, and with them the very tensors.
     """
     try:
         return work()

@@ -6,7 +6,7 @@ whole image, with a drawn region all regions of the same label. What was done is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from grounding.ask import Shape
@@ -46,7 +46,7 @@ def read_context(context: object, config: LabelConfig) -> Wish | None:
     if drawn is not None:
         return _wish_around(drawn, results, config)
     areas = {area.name: area for area in config.prompt_areas()}
-    typed = [r for r in results if r.get("type") == "textarea" and _named(r) in areas]
+    typed = [r for r in results if r.get("type") == "textarea" and _word(r, "from_name") in areas]
     return _wish_for(typed[-1], areas, config) if typed else Wish()
 
 
@@ -59,9 +59,9 @@ def _results(context: object) -> Sequence[Result]:
     return results
 
 
-def _named(result: Result) -> str | None:
-    name = result.get("from_name")
-    return name if isinstance(name, str) else None
+def _word(result: Result, key: str) -> str | None:
+    word = result.get(key)
+    return word if isinstance(word, str) else None
 
 
 def _wish_for(typed: Result, areas: Mapping[str, TextArea], config: LabelConfig) -> Wish:
@@ -70,11 +70,7 @@ def _wish_for(typed: Result, areas: Mapping[str, TextArea], config: LabelConfig)
     phrase = _text(typed)
     on_image = [c for c in config.controls if c.to_name == area.to_name] or config.controls
     meant = [c for c in on_image if named(phrase, c.labels)] or on_image
-    return Wish(phrase or None, from_name=area.name, controls=_names(meant))
-
-
-def _names(controls: Iterable[Control]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(control.from_name for control in controls))
+    return Wish(phrase or None, from_name=area.name, controls=tuple(meant))
 
 
 def _text(typed: Result) -> str:
@@ -92,7 +88,7 @@ def _text(typed: Result) -> str:
 
 def _last_drawn(results: Sequence[Result]) -> Result | None:
     """Return the place drawn last; a point that says "not here" leaves the one before it."""
-    drawn = [r for r in results if str(r.get("type")) in _READERS]
+    drawn = [r for r in results if _word(r, "type") in _READERS]
     if drawn and drawn[-1].get("is_positive") is False:
         drawn = [r for r in drawn if r.get("is_positive") is True]
     return drawn[-1] if drawn else None
@@ -105,7 +101,7 @@ def _wish_around(drawn: Result, results: Sequence[Result], config: LabelConfig) 
     place = _READERS[drawn["type"]](value)
     label = _drawn_label(drawn, results)
     controls = _answering(drawn, place, label, config)
-    return Wish(None, place, label, _named(drawn), _names(controls))
+    return Wish(None, place, label, _word(drawn, "from_name"), tuple(controls))
 
 
 def _drawn_label(drawn: Result, results: Sequence[Result]) -> str | None:
@@ -126,7 +122,7 @@ def _answering(
     Of several that box on this image, those that have the point's label; where none boxes,
     the control that the point was drawn with.
     """
-    own = [c for c in config.controls if c.from_name == _named(drawn)]
+    own = [c for c in config.controls if c.from_name == _word(drawn, "from_name")]
     if isinstance(place, Box):
         return own
     boxing = [

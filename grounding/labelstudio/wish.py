@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from grounding.geometry import Box, Point
+from grounding.labelstudio.interface import Control
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,12 +13,12 @@ class Wish:
     """What an annotator typed or drew, and who is to answer.
 
     `phrase` is the typed text; `around` the drawn place, in the percent frame, and `label` the
-    label it was drawn with. `from_name` is the tag that it came from, and `controls` names the
-    controls that answer: none where nothing was wished for.
+    label it was drawn with. `from_name` is the tag that it came from, and `controls` are those
+    that answer: none where nothing was wished for.
     """
 
     phrase: str | None = None
     around: Point | Box | None = None
     label: str | None = None
     from_name: str | None = None
-    controls: tuple[str, ...] = ()
+    controls: tuple[Control, ...] = ()

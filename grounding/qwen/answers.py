@@ -10,12 +10,13 @@ stay as written, and what isn't whole isn't returned.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from grounding.ask import Detection
 from grounding.geometry import Frame
-from grounding.qwen.reading.envelope import body
+from grounding.qwen.reading.envelope import MAX_TEXT, body
 from grounding.qwen.reading.finds import Finds, Note
 from grounding.qwen.reading.lines import read_lines
 from grounding.qwen.reading.pieces import Fence, Pieces, Tag, Text, join_corners, split
@@ -26,6 +27,9 @@ from grounding.qwen.reading.tags import KNOWN, TagReader
 from grounding.qwen.reading.values import Group
 
 __all__ = ["Answer", "Note", "Verdict", "read"]
+
+RUNAWAY = re.compile(r"(?<!\d)\d{64}")
+"""Digits without end: a loop within a number."""
 
 
 class Verdict(StrEnum):
@@ -61,13 +65,17 @@ def read(text: str, frame: Frame, complete: bool = True) -> Answer:
     content, cut = body(text)
     pieces = split(content, KNOWN)
     finds = Finds(cut=cut or pieces.cut)
-    row = join_corners(content, pieces.items)
-    TagReader(content, finds).read(row)
+    reader = TagReader(content, finds)
+    reader.read(join_corners(content, pieces.items))
     if not finds.items:
-        read_lines(content, row, finds, complete=complete)
+        read_lines(content, reader.unread, finds, complete=complete)
+    unread = len(text) > MAX_TEXT or pieces.unread or finds.full
+    finds.cut |= unread and bool(finds.items)
     ended = finds.cut or not (complete or _is_closed(pieces, content))
     detections, repeats = settle(finds, frame)
     verdict = _verdict(content, pieces, finds, found=bool(detections), cut=ended)
+    if RUNAWAY.search(content):
+        finds.warnings.add(Note.LOOP)
     if ended or not complete:
         finds.warnings.add(Note.TRUNCATED)
     return Answer(detections, verdict, tuple(n for n in Note if n in finds.warnings), repeats)

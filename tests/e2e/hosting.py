@@ -14,7 +14,7 @@ from .client import Client
 from .processes import Server, free_port, serving
 
 UP = (sys.executable, "-m", "grounding", "up")
-READY_S = 300
+READY_S = 600
 """The worker imports torch and loads the checkpoint; a busy machine takes its time."""
 
 

@@ -14,8 +14,8 @@ from .processes import Server, free_port, serving
 
 VERSION = "1.23.2"
 VENV = Path(__file__).parents[2] / ".e2e" / "venv"
-START_S = 300
-"""A first start migrates its database: 30 to 60 s on a free machine, far more on a busy one."""
+START_S = 600
+"""A first start migrates its database: 10 to 60 s on a free machine, minutes on a busy one."""
 
 EMAIL = "annotator@example.com"
 ALLOW_LOCAL_BACKENDS = {

@@ -74,6 +74,12 @@ def labels(region: dict[str, Any]) -> list[str]:
     return found
 
 
+def boxes(prediction: Prediction) -> list[tuple[str, Corners]]:
+    """Return label and corners of each labelled rectangle, in an order of their own."""
+    regions = [region for region in prediction.result if region["type"] in BOX_TYPES]
+    return sorted((label, corners(region)) for region in regions for label in labels(region))
+
+
 def corners(region: dict[str, Any]) -> Corners:
     """Return the two corners of a stored rectangle, in percent."""
     value = region["value"]
@@ -90,12 +96,12 @@ def iou(a: Corners, b: Corners) -> float:
 
 
 def _measure_boxes(figures: Figures, prediction: Prediction, sample: Sample) -> None:
-    boxes = [region for region in prediction.result if region["type"] in BOX_TYPES]
+    found = boxes(prediction)
     for thing in sample.wanted:
         truth = sample.percent(thing.box)
-        named = [iou(corners(box), truth) for box in boxes if thing.name in labels(box)]
+        named = [iou(box, truth) for label, box in found if label == thing.name]
         figures.ious += [max(named)] if named else []
-    figures.stray_boxes += _strays(boxes, sample)
+    figures.stray_boxes += _strays((label for label, _ in found), sample)
 
 
 def _measure_points(figures: Figures, prediction: Prediction, sample: Sample) -> None:
@@ -105,12 +111,12 @@ def _measure_points(figures: Figures, prediction: Prediction, sample: Sample) ->
         values = [point["value"] for point in points if thing.name in labels(point)]
         inside = [thing.covers(value["x"] * across, value["y"] * down) for value in values]
         figures.hits += [any(inside)] if inside else []
-    figures.stray_points += _strays(points, sample)
+    figures.stray_points += _strays((label for point in points for label in labels(point)), sample)
 
 
-def _strays(regions: list[dict[str, Any]], sample: Sample) -> int:
+def _strays(named: Iterable[str], sample: Sample) -> int:
     here = {thing.name for thing in sample.wanted}
-    return sum(not here.intersection(labels(region)) for region in regions)
+    return sum(label not in here for label in named)
 
 
 def _area(box: Corners) -> float:

@@ -106,6 +106,9 @@ def _text(tok: PreTrainedTokenizerFast) -> dict[str, object]:
         "num_key_value_heads": 1,
         "head_dim": 16,
         "max_position_embeddings": 1024,
+        "bos_token_id": tok.pad_token_id,
+        "eos_token_id": tok.eos_token_id,
+        "pad_token_id": tok.pad_token_id,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]},
         "tie_word_embeddings": False,
     }

@@ -155,6 +155,12 @@ def test_a_refusal_names_its_cure(
     assert "\n" not in str(caught.value)
 
 
+def test_an_id_that_no_hub_could_have_is_refused(hub: Hub) -> None:
+    with pytest.raises(SettingError, match="neither a folder nor a hub checkpoint"):
+        fetch("someone/not--allowed", revision=None)
+    assert hub.asked == []
+
+
 def test_a_hub_that_is_down_may_be_tried_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(EngineError, match="set MODEL to a folder") as caught:

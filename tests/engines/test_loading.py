@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from grounding.engines.base import Progress
 from grounding.engines.loading import Checkpoint, load_checkpoint
 from grounding.engines.local import LocalEngine
-from grounding.errors import EngineError, GroundingError, SettingError
+from grounding.errors import EngineError, GroundingError, OutOfMemory, SettingError
 
 
 def load(folder: Path, **options: Any) -> Checkpoint:
@@ -144,6 +145,17 @@ def test_a_broken_checkpoint_says_what_is_wrong_in_one_line(
 def test_a_name_that_is_neither_folder_nor_hub_id_is_refused_at_once(name: str) -> None:
     with pytest.raises(SettingError, match="there is no folder"):
         LocalEngine.load(name)
+
+
+def test_a_device_without_room_for_the_model_is_out_of_memory(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(PreTrainedModel, "to", full)
+    with pytest.raises(OutOfMemory, match="Use a smaller checkpoint or a larger GPU"):
+        load(tiny)
 
 
 @pytest.mark.parametrize("device", ["gpu0", "cuda:x"])

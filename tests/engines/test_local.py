@@ -21,10 +21,13 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
+from grounding.ask import Ask, Shape
 from grounding.engines.base import Question, Reply
 from grounding.engines.decoding import Recorder
 from grounding.engines.local import LocalEngine, Prepared
 from grounding.errors import EngineError, GroundingError, ImageError, OutOfMemory, TaskError
+from grounding.qwen import prompts
+from grounding.settings import SHAPES
 from tests.engines.checkpoints import save_checkpoint
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -322,3 +325,24 @@ def test_the_inputs_mark_the_picture_for_its_positions(watched: Watched) -> None
     assert inputs["attention_mask"].sum(1).tolist() == [len(p.ids) for p in prepared]
     assert inputs["attention_mask"][:, -1].all()
     assert inputs["image_grid_thw"].tolist() == [[1, 8, 8], [1, 4, 18], [1, 16, 6], [1, 10, 10]]
+
+
+def test_the_shipped_demo_checkpoint_is_served_by_the_same_code() -> None:
+    engine = LocalEngine.load(str(SHAPES), device="cpu")
+    profile = engine.profile
+    assert (profile.space, profile.factor) == ("model", 28)
+    assert (profile.min_pixels, profile.max_pixels) == (16 * 784, 25 * 784)
+    ask = Ask(Shape.BOX, phrase="the red circle")
+    asked = [
+        Question(picture(wide, high), prompts.question(ask), 200)
+        for wide, high in ((4, 4), (5, 5), (3, 6))
+    ]
+    alone = [engine.ask(one) for one in asked]
+    together = ask_all(engine, asked)
+    engine.close()
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(other, Reply)
+        assert one.complete
+        assert one.text.startswith("```json")
+        assert other.text == one.text
+        assert one.tokens[-1].end == len(one.text)

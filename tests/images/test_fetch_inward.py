@@ -145,6 +145,14 @@ def test_a_public_name_is_dialled_at_the_address_that_was_checked() -> None:
     assert "Accept-Encoding: identity\r\n" in server.requests[0]
 
 
+@pytest.mark.parametrize("port", [22, 6379, 8080])
+def test_a_port_that_is_not_opened_is_not_even_looked_up(port: int) -> None:
+    resolver = names()
+    with pytest.raises(UrlRefused, match="port"):
+        Fetcher(rules(), resolve=resolver).fetch(f"http://pictures.example:{port}/")
+    assert resolver.asked == []
+
+
 def test_a_name_that_changes_its_answer_is_asked_once() -> None:
     resolver = Names(rebinding_example=[[PUBLIC_IP], ["127.0.0.1"]])
     with host(answer(503), answer(503), ok()) as server:
@@ -240,6 +248,7 @@ def test_three_redirects_are_followed_and_a_fourth_is_not(status: int) -> None:
         "//127.0.0.1:1/",
         "http://127.0.0.1\\@pictures.example/",
         "/caf\xe9.png",
+        "/a\tb.png",
         "/" + "a" * 2100,
     ],
 )

@@ -345,6 +345,13 @@ def test_a_foreign_host_gets_no_token_whatever_it_is_called(name: str) -> None:
     assert [authorization(r) for r in server.requests] == [None, f"Token {LEGACY}"]
 
 
+@pytest.mark.parametrize("odd", ["\n", "\t", "\x00", "\\", "\x7f"])
+def test_a_path_with_control_characters_is_refused_on_label_studio_too(odd: str) -> None:
+    with host() as server, pytest.raises(UrlRefused):
+        fetch(f"/data/upload/1/a{odd}b.png", server)
+    assert server.requests == []
+
+
 def test_label_studio_may_be_private_where_no_other_host_may() -> None:
     with host() as server, host() as other:
         assert fetch(FILE, server) == BODY

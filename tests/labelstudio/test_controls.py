@@ -30,6 +30,7 @@ from tests.labelstudio.configs import (
 
 IMAGE = image_frame(800, 600)
 MODEL = Frame("model", 400, 300)
+BOX = control(BOXES)
 HERE = Point(50, 50, PERCENT)
 
 
@@ -83,26 +84,33 @@ def test_without_a_wish_each_label_is_a_question_of_its_own(parts: str, asked: l
 @pytest.mark.parametrize(
     ("wish", "asked"),
     [
-        (Wish("red things", controls=("box",)), [Ask(Shape.BOX, ("Car", "Dog"), "red things")]),
-        (Wish("the red cars", controls=("box",)), [Ask(Shape.BOX, ("Car",), "the red cars")]),
-        (Wish(controls=("box",)), [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
-        (Wish(None, HERE, "Car", "kp", ("box",)), [Ask(Shape.BOX, ("Car",), around=HERE)]),
-        (Wish(None, HERE, "d", "kp", ("box",)), [Ask(Shape.BOX, ("Dog",), around=HERE)]),
-        (Wish(None, HERE, "Nose", "kp", ("box",)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
-        (Wish(None, HERE, None, "kp", ("box",)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
-        (Wish("cars", HERE, controls=("box",)), [Ask(Shape.BOX, ("Car",), "cars", HERE)]),
-        (Wish("cars", controls=("other",)), []),
+        (Wish("red things", controls=(BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), "red things")]),
+        (Wish("the red cars", controls=(BOX,)), [Ask(Shape.BOX, ("Car",), "the red cars")]),
+        (Wish(controls=(BOX,)), [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
+        (Wish(None, HERE, "Car", "kp", (BOX,)), [Ask(Shape.BOX, ("Car",), around=HERE)]),
+        (Wish(None, HERE, "d", "kp", (BOX,)), [Ask(Shape.BOX, ("Dog",), around=HERE)]),
+        (Wish(None, HERE, "Nose", "kp", (BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
+        (Wish(None, HERE, None, "kp", (BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
+        (Wish("cars", HERE, controls=(BOX,)), [Ask(Shape.BOX, ("Car",), "cars", HERE)]),
+        (Wish("cars", controls=(control(POINTS),)), []),
         (Wish(), []),
     ],
 )
 def test_a_wish_is_asked_of_the_controls_that_it_is_for(wish: Wish, asked: list[Ask]) -> None:
-    assert asks(control(BOXES), wish) == asked
+    assert asks(BOX, wish) == asked
+
+
+def test_an_emptied_prompt_asks_for_what_the_control_itself_says() -> None:
+    on = control(having(BOXES, 'model_prompt="toys"'))
+    assert asks(on, Wish(controls=(on,))) == asks(on)
+    assert asks(on, Wish("cars", controls=(on,))) == [Ask(Shape.BOX, ("Car",), "cars")]
+    assert asks(on, Wish(None, HERE, "Car", "kp", (on,))) == [Ask(Shape.BOX, ("Car",), None, HERE)]
 
 
 def test_a_shape_without_labels_is_asked_for_a_phrase_and_nothing_else() -> None:
     bare = control(RECTANGLE, PROMPT)
-    assert asks(bare, Wish("cats", controls=("r",))) == [Ask(Shape.BOX, (), "cats")]
-    assert asks(bare, Wish(None, HERE, controls=("r",))) == []
+    assert asks(bare, Wish("cats", controls=(bare,))) == [Ask(Shape.BOX, (), "cats")]
+    assert asks(bare, Wish(None, HERE, controls=(bare,))) == []
 
 
 def test_a_box_is_drawn_as_the_page_needs_it() -> None:
@@ -244,7 +252,7 @@ def test_a_region_s_label_is_the_one_asked_for_or_the_one_the_model_names(
 
 def test_a_phrase_s_finds_all_take_the_only_label_of_a_control() -> None:
     on = control(POINTS)
-    (ask,) = asks(on, Wish("the left eye", controls=("kp",)))
+    (ask,) = asks(on, Wish("the left eye", controls=(on,)))
     assert labels_of(found(on, Detection(Point(9, 9, MODEL), "left eye"), ask=ask)) == ["Nose"]
 
 
@@ -252,6 +260,13 @@ def test_a_label_with_several_words_to_ask_for_takes_what_any_of_them_finds() ->
     on = control(BOXES.replace(CAR_DOG, '<Label value="Auto" predicted_values="car,van"/>'))
     drawn = found(on, Detection(box(), "vans"), Detection(box(x1=0)))
     assert labels_of(drawn) == ["Auto", "Auto"]
+
+
+def test_a_model_that_repeats_itself_draws_a_limited_number() -> None:
+    on = control(POINTS)
+    drawn = found(on, *(Detection(Point(x / 10, 5, MODEL)) for x in range(1003)))
+    assert len(drawn.result) == 1000
+    assert drawn.dropped == {"too_many": 3}
 
 
 SIDES = st.integers(1, 20_000)
@@ -323,7 +338,7 @@ def test_whatever_the_model_says_only_the_config_s_labels_come_out_and_all_is_co
     parts: str, detections: list[Detection], asked: str | None
 ) -> None:
     (on,) = config(parts).controls
-    wish = Wish(asked, controls=(on.from_name,)) if asked else None
+    wish = Wish(asked, controls=(on,)) if asked else None
     drawn = found(on, *detections, ask=asks(on, wish)[0])
     assert set(labels_of(drawn)) <= {label.emitted for label in on.labels}
     assert {r["from_name"] for r in drawn.result} <= {on.from_name, on.labels_from}
@@ -335,7 +350,7 @@ def test_whatever_the_model_says_only_the_config_s_labels_come_out_and_all_is_co
 
 def test_ids_are_never_taken_twice() -> None:
     on = control(POINTS)
-    points = [Detection(Point(x / 10, y, MODEL)) for x in range(100) for y in range(20)]
+    points = [Detection(Point(x / 10, y, MODEL)) for x in range(100) for y in range(10)]
     ids = {region["id"] for region in found(on, *points).result}
-    assert len(ids) == 2000
+    assert len(ids) == 1000
     assert min(map(len, ids)) >= 10

@@ -39,6 +39,7 @@ FOLDED = [
     ("horses", "Horse"),
     ("STRASSE", "Straße"),
     ("ｃａｒ", "Car"),
+    ("mhz", "㎒"),
     ("e\u0301cole", "École"),
     ("АВТОМОБИЛЬ", "автомобиль"),
     ("汽车。", "汽车"),
@@ -69,7 +70,7 @@ def test_a_word_spelt_differently_is_the_same_label(word: str, value: str) -> No
         ("", "Car"),
         ("...", "?"),
         ("\x00", "-"),
-        ("Car" * 1000, "Car"),
+        ("-" * 400 + "Car", "Car"),
     ],
 )
 def test_another_word_is_no_label(word: str, value: str) -> None:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch.utils.data import IterableDataset
 
-from grounding.geometry import Frame, image_frame, model_frame
+from grounding.geometry import Box, Frame, image_frame, model_frame
 from tools.shapes import tokens
 from tools.shapes.model import FACTOR, MAX_PIXELS, MERGE, MIN_PIXELS, PATCH
 from tools.shapes.questions import answer, box_of, pose
@@ -47,6 +47,8 @@ class Row:
     places: np.ndarray  # (3, L) time, row, column positions
     segments: np.ndarray  # (L,) 0 for the picture, then 1, 2, …
     weights: np.ndarray  # (L,) weight of the loss on this token, 0 for what is given
+    asked: np.ndarray  # (L,) on answers about one name its index in NAMES, elsewhere -1
+    goals: np.ndarray  # (L, 4) there also bins of the box that is asked for, -1 for nothing
     patches: np.ndarray  # (4N, 1176)
     grid: tuple[int, int, int]  # 1, rows, columns of patches
     names: np.ndarray  # (N,) index into NAMES under each image token, or NOTHING
@@ -61,6 +63,8 @@ class Batch:
     places: torch.Tensor  # (3, B, L)
     mask: torch.Tensor  # (B, 1, L, L), true where a query sees a key
     weights: torch.Tensor  # (B, L)
+    asked: torch.Tensor  # (B, L)
+    goals: torch.Tensor  # (B, L, 4)
     patches: torch.Tensor  # (sum of 4N, 1176)
     grids: torch.Tensor  # (B, 3)
     names: torch.Tensor  # (sum of N,)
@@ -91,10 +95,10 @@ def make_row(seed: int, questions: int) -> Row:
     wide, high = int(frame.width), int(frame.height)
     picture = drawn.draw().resize((wide, high), Image.Resampling.BICUBIC)
     head = _picture_ids(wide // FACTOR * (high // FACTOR), rng.random() < SYSTEM_SHARE)
-    pairs = [_pair(drawn, frame, rng) for _ in range(questions)]
+    segments = [_segment(drawn, frame, rng) for _ in range(questions)]
     names, edges = _helper_truth(drawn, frame)
     return Row(
-        *_joined(head, (high // FACTOR, wide // FACTOR), pairs),
+        **_joined(head, (high // FACTOR, wide // FACTOR), segments),
         patches=patches(picture),
         grid=(1, high // PATCH, wide // PATCH),
         names=names,
@@ -114,6 +118,8 @@ def collate(rows: list[Row]) -> Batch:
         places=torch.stack([_padded([r.places[k] for r in rows], length, 0) for k in range(3)]),
         mask=_sight(segments),
         weights=_padded([row.weights for row in rows], length, 0),
+        asked=_padded([row.asked for row in rows], length, -1),
+        goals=_padded([row.goals for row in rows], length, -1),
         patches=torch.from_numpy(np.concatenate([row.patches for row in rows])),
         grids=grids,
         names=torch.from_numpy(np.concatenate([row.names for row in rows])),
@@ -157,32 +163,59 @@ def _picture_ids(count: int, system: bool) -> list[int]:
     return [*_encode(opening), *[image] * count, *_encode(tokens.VISION_END)]
 
 
-def _pair(drawn: Scene, frame: Frame, rng: random.Random) -> tuple[list[int], list[int]]:
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One question and its answer as token ids, and what the helper heads are told of it."""
+
+    given: tuple[int, ...]
+    told: tuple[int, ...]
+    asked: int
+    goal: np.ndarray  # (4,)
+
+
+def _segment(drawn: Scene, frame: Frame, rng: random.Random) -> Segment:
     case = pose(drawn, rng)
-    asked = _encode(f"{case.prompt}{tokens.TURN_END}\n{tokens.TURN_START}assistant\n")
+    given = _encode(f"{case.prompt}{tokens.TURN_END}\n{tokens.TURN_START}assistant\n")
     text = answer(case, drawn, frame) + tokens.TURN_END
-    return list(asked), list(tokens.tokenizer()(text, add_special_tokens=False)["input_ids"])
+    told = tokens.tokenizer()(text, add_special_tokens=False)["input_ids"]
+    goal = np.full(4, -1)
+    if len(case.names) > 1:
+        return Segment(given, tuple(told), -1, goal)
+    if case.things:
+        goal = _bins(box_of(case.things[0], drawn).to(frame))
+    return Segment(given, tuple(told), NAMES.index(case.names[0]), goal)
 
 
 def _joined(
-    head: list[int], cells: tuple[int, int], pairs: list[tuple[list[int], list[int]]]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return ids, places, segments and weights of a picture and its question-answer pairs."""
+    head: list[int], cells: tuple[int, int], segments: list[Segment]
+) -> dict[str, np.ndarray]:
+    """Return the arrays over tokens of a `Row`: a picture and its questions and answers."""
     start = _head_places(len(head) - 1 - cells[0] * cells[1], cells)
-    ids, places = [np.array(head)], [start]
-    segments, weights = [np.zeros(len(head), int)], [np.zeros(len(head), np.float32)]
-    for number, (asked, told) in enumerate(pairs, 1):
-        count = len(asked) + len(told)
-        ids.append(np.array(asked + told))
-        places.append(np.tile(np.arange(count) + start.max() + 1, (3, 1)))
-        segments.append(np.full(count, number))
-        weights.append(np.concatenate([np.zeros(len(asked), np.float32), _weigh(told)]))
-    return (
-        np.concatenate(ids),
-        np.concatenate(places, axis=1),
-        np.concatenate(segments),
-        np.concatenate(weights),
-    )
+    parts = [_given(np.array(head), start, 0)]
+    for number, segment in enumerate(segments, 1):
+        count = len(segment.given) + len(segment.told)
+        places = np.tile(np.arange(count) + start.max() + 1, (3, 1))
+        part = _given(np.array(segment.given + segment.told), places, number)
+        told = slice(len(segment.given), None)
+        part["weights"][told] = _weigh(segment.told)
+        part["asked"][told] = segment.asked
+        part["goals"][told] = segment.goal
+        parts.append(part)
+    joined = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+    return joined | {"places": joined["places"].T}
+
+
+def _given(ids: np.ndarray, places: np.ndarray, number: int) -> dict[str, np.ndarray]:
+    """Return the arrays over tokens of segment `number`, with nothing in it to be learnt."""
+    count = len(ids)
+    return {
+        "ids": ids,
+        "places": places.T,
+        "segments": np.full(count, number),
+        "weights": np.zeros(count, np.float32),
+        "asked": np.full(count, -1),
+        "goals": np.full((count, 4), -1),
+    }
 
 
 def _head_places(before: int, cells: tuple[int, int]) -> np.ndarray:
@@ -200,7 +233,7 @@ def _hard() -> np.ndarray:
     return np.array([i for text in [*"0123456789", *decisions] for i in _encode(text)])
 
 
-def _weigh(told: list[int]) -> np.ndarray:
+def _weigh(told: tuple[int, ...]) -> np.ndarray:
     hard = np.isin(told, _hard())
     return np.where(hard, DIGIT_WEIGHT, OTHER_WEIGHT).astype(np.float32)
 
@@ -216,13 +249,18 @@ def _helper_truth(drawn: Scene, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
             np.abs(middle_y - box.center.y) <= box.height / 2 + 8
         )
         names[near] = NAMES.index(thing.name)
-        corners = np.array([box.x1, box.y1, box.x2, box.y2])
-        edges[near] = np.minimum(corners // BIN, BINS - 1).astype(int)
+        edges[near] = _bins(box)
     return names.reshape(-1), edges.reshape(-1, 4)
 
 
+def _bins(box: Box) -> np.ndarray:
+    corners = np.array([box.x1, box.y1, box.x2, box.y2])
+    bins: np.ndarray = np.minimum(corners // BIN, BINS - 1).astype(int)
+    return bins
+
+
 def _padded(arrays: list[np.ndarray], length: int, value: int) -> torch.Tensor:
-    out = np.full((len(arrays), length), value, arrays[0].dtype)
+    out = np.full((len(arrays), length, *arrays[0].shape[1:]), value, arrays[0].dtype)
     for row, array in zip(out, arrays, strict=True):
         row[: len(array)] = array
     return torch.from_numpy(out)

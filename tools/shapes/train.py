@@ -42,7 +42,7 @@ class Run:
     minutes: float
     step: int = 0
     seconds: float = 0.0
-    smooth: torch.Tensor = field(default_factory=lambda: torch.zeros(3))
+    smooth: torch.Tensor = field(default_factory=lambda: torch.zeros(5))
 
     @property
     def share(self) -> float:
@@ -68,7 +68,7 @@ class Run:
         clip_grad_norm_(self.learner.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._note(torch.stack([losses.answer, losses.names, losses.edges]).detach())
+        self._note(losses.stacked())
         self.step += 1
 
     def _note(self, now: torch.Tensor) -> None:
@@ -76,10 +76,11 @@ class Run:
 
     def line(self) -> str:
         """Return progress on one line."""
-        answer, names, edges = self.smooth.tolist()
+        answer, names, edges, asked, found = self.smooth.tolist()
         left = self.minutes - self.seconds / 60
         return (
             f"step {self.step} · answer {answer:.4f} · names {names:.3f} · edges {edges:.3f} · "
+            f"asked {asked:.3f} · found {found:.3f} · "
             f"{self.seconds / self.step:.3f} s/step · {self.share:.0%} · {left:.0f} min left"
         )
 

@@ -5,12 +5,12 @@ A new tag is a new file here and one line in `CONTROLS`.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from grounding.ask import Ask, Detection
-from grounding.geometry import Box, Frame, Point
+from grounding.geometry import Frame
 from grounding.labelstudio.controls.base import Candidate, ControlTag, Drop, Region
 from grounding.labelstudio.controls.key_point import KEY_POINT
 from grounding.labelstudio.controls.key_point_labels import KEY_POINT_LABELS
@@ -24,8 +24,8 @@ __all__ = ["CONTROLS", "ControlTag", "Drop", "Regions", "asks", "regions"]
 
 CONTROLS = {kind.tag: kind for kind in (RECTANGLE_LABELS, KEY_POINT_LABELS, RECTANGLE, KEY_POINT)}
 
-SAME_IOU = 0.98
-"""Boxes of one label that overlap this much differ only by rounding."""
+MAX_REGIONS = 1000
+"""Regions of one control on one image; only a model that repeats itself writes more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,21 @@ class Regions:
 def asks(control: Control, wish: Wish | None = None) -> list[Ask]:
     """Return what to ask the model for a control: nothing where the wish is for others.
 
-    Without a wish, or with an empty one, one ask per label; a typed phrase is one ask, with the
-    labels it names as classes, or all; a drawn place is one ask around it.
+    A phrase, typed or else the control's own, is one ask with the labels that it names as
+    classes, or all. A drawn place is one ask around it, for the label it was drawn with, or all.
+    Without either, one ask per label, or per as many as the control's options say.
     """
-    if wish is None:
-        return _asks_for(control, control.options.prompt)
-    if control.from_name not in wish.controls:
+    wish = Wish(controls=(control,)) if wish is None else wish
+    if control not in wish.controls:
         return []
-    if wish.around is not None and not wish.phrase:
-        return _asks_around(control, wish)
-    return _asks_for(control, wish.phrase, wish.around)
+    shape, around = CONTROLS[control.tag].shape, wish.around
+    phrase = wish.phrase or (None if around else control.options.prompt)
+    labels = _meant(control, phrase, wish.label)
+    if phrase or (around and labels):
+        return [Ask(shape, _classes(labels), phrase, around)]
+    size = control.options.labels_per_question
+    groups = [labels[i : i + size] for i in range(0, len(labels), size)]
+    return [Ask(shape, _classes(group)) for group in groups]
 
 
 def regions(control: Control, detections: Iterable[tuple[Detection, Ask]], image: Frame) -> Regions:
@@ -58,48 +63,30 @@ def regions(control: Control, detections: Iterable[tuple[Detection, Ask]], image
     label is one that the config has. What cannot be a region of this control is counted.
     """
     drawn = Regions()
-    kept: dict[str | None, list[Box | Point]] = defaultdict(list)
+    kept: list[Candidate] = []
     kind = CONTROLS[control.tag]
     for detection, ask in detections:
         candidate = Candidate.of(control, detection, ask, image)
-        alike = kept[candidate.label.emitted if candidate.label else None]
-        drop = candidate.flaw(kind.shape) or _repeats(candidate.place, alike)
+        drop = candidate.flaw(kind.shape) or _surplus(candidate, kept)
         if drop:
             drawn.dropped[drop] += 1
             continue
-        alike.append(candidate.place)
+        kept.append(candidate)
         drawn.result.extend(kind.write(control, candidate.region(), candidate.label))
     return drawn
 
 
-def _asks_for(control: Control, phrase: str | None, around: Point | Box | None = None) -> list[Ask]:
-    shape = CONTROLS[control.tag].shape
-    if phrase:
-        labels = named(phrase, control.labels) or control.labels
-        return [Ask(shape, _classes(labels), phrase, around)]
-    size = control.options.labels_per_question
-    groups = [control.labels[i : i + size] for i in range(0, len(control.labels), size)]
-    return [Ask(shape, _classes(group)) for group in groups]
-
-
-def _asks_around(control: Control, wish: Wish) -> list[Ask]:
-    """Return the ask for what is at a drawn place: of its label, else of any that there is."""
-    label = match(wish.label, control.labels) if wish.label else None
-    labels = (label,) if label else control.labels
-    return (
-        [Ask(CONTROLS[control.tag].shape, _classes(labels), around=wish.around)] if labels else []
-    )
+def _meant(control: Control, phrase: str | None, word: str | None) -> tuple[Label, ...]:
+    """Return the labels that a phrase or the word of a drawn region means: all, if none."""
+    label = match(word, control.labels) if word else None
+    return named(phrase or "", control.labels) or ((label,) if label else control.labels)
 
 
 def _classes(labels: Sequence[Label]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for label in labels for word in label.words))
 
 
-def _repeats(place: Box | Point, kept: Iterable[Box | Point]) -> Drop | None:
-    """Return the drop where a region of the same label is already at this place."""
-    same = any(
-        place == other
-        or (isinstance(place, Box) and isinstance(other, Box) and place.iou(other) >= SAME_IOU)
-        for other in kept
-    )
-    return Drop.DUPLICATE if same else None
+def _surplus(candidate: Candidate, kept: Sequence[Candidate]) -> Drop | None:
+    if len(kept) >= MAX_REGIONS:
+        return Drop.TOO_MANY
+    return Drop.DUPLICATE if any(map(candidate.repeats, kept)) else None

@@ -24,6 +24,12 @@ Region = dict[str, Any]
 ID_BYTES = 12
 """Ids of 16 letters: a region whose id is taken overwrites the one that has it."""
 
+SAME_IOU = 0.98
+"""Boxes of one label that overlap this much differ only by rounding."""
+
+SAME_LEFT = 2.1
+"""Percent: boxes whose left sides are further apart overlap less than that, whatever else."""
+
 MAX_NOTE_CHARS = 1000
 
 MIN_PIXELS = 1 - 1e-6
@@ -39,6 +45,7 @@ class Drop(StrEnum):
     UNKNOWN_LABEL = "unknown_label"
     LOW_SCORE = "low_score"
     DUPLICATE = "duplicate"
+    TOO_MANY = "too_many"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,10 @@ class Candidate:
         if self.detection.shape is not shape:
             return Drop.WRONG_SHAPE
         return next((drop for drop, holds in _FLAWS if holds(self)), None)
+
+    def repeats(self, other: Candidate) -> bool:
+        """Say whether `other` is the same label at the same place, but for rounding."""
+        return _same_place(self.place, other.place) and self.label == other.label
 
     def region(self) -> Region:
         """Return the region without what its tag adds: `from_name`, `type` and labels."""
@@ -140,17 +151,26 @@ def _names(key: str, label: Label | None) -> dict[str, list[str]]:
 
 
 def _value(place: Box | Point, control: Control) -> dict[str, float]:
-    """Return the place as Label Studio stores it, in percent: nothing sticks out of the image."""
+    """Return a place inside the image as Label Studio stores it, in percent.
+
+    The floats x and width never add up to more than 100: the difference from 100 is rounded by
+    less than half of what two neighbours of 100 are apart.
+    """
     if isinstance(place, Point):
         return {"x": place.x, "y": place.y, "width": control.options.point_width}
     return {
         "x": place.x1,
         "y": place.y1,
-        # The difference of two floats, added again, can exceed the larger by a hair.
-        "width": min(place.width, PERCENT.width - place.x1),
-        "height": min(place.height, PERCENT.height - place.y1),
+        "width": place.width,
+        "height": place.height,
         "rotation": 0,
     }
+
+
+def _same_place(a: Box | Point, b: Box | Point) -> bool:
+    if isinstance(a, Point) or isinstance(b, Point):
+        return a == b
+    return abs(a.x1 - b.x1) <= SAME_LEFT and a.iou(b) >= SAME_IOU
 
 
 def _not_finite(candidate: Candidate) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-MAX_TEXT = 1 << 18
-"""Characters of an answer that are read; no answer to one picture is longer."""
+MAX_TEXT = 1 << 17
+"""Characters of an answer that are read: what fits into 32,000 tokens of boxes."""
 
 _WRAPPER = re.compile(
     r"<\s*+(/?)\s*+(think|thinking|thought|reasoning|reflection|answer)\s*+>", re.I

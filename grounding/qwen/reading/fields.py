@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from grounding.qwen.reading.values import Group, Key, Number, String, Value, Word
-from grounding.qwen.reading.vocabulary import LABELS, RANKS, Role, folded, meaning
+from grounding.qwen.reading.vocabulary import Role, meaning
 
 CONSTANTS = {"null", "none", "true", "false", "nil", "undefined"}
 
@@ -18,11 +18,13 @@ class Name(NamedTuple):
 
 
 class Field(NamedTuple):
-    """One entry of a record: its key's role, rank and folded spelling, its key, its value."""
+    """One entry of a record: what its key means (see `Meaning`), the key, the value."""
 
     role: Role
     folded: str
     rank: int
+    corners: bool
+    sizes: bool
     key: Key
     value: Value
 
@@ -35,17 +37,6 @@ class Field(NamedTuple):
 def fields_of(group: Group) -> list[Field]:
     """Return the entries of `group` that have a key, in order."""
     return [Field(*meaning(key.text), key, value) for key, value in group.entries if key]
-
-
-def label_of(fields: list[Field]) -> Name | None:
-    """Return the label that the best ranked label key gives, as written."""
-    best: tuple[int, Name] | None = None
-    for item in fields:
-        if item.role is Role.LABEL and (best is None or item.rank < best[0]):
-            text = spoken(item.value)
-            if text:
-                best = item.rank, Name(text, item.span)
-    return best[1] if best else None
 
 
 def spoken(value: Value) -> str | None:
@@ -61,8 +52,8 @@ def _one_of_several(group: Group) -> str | None:
     if group.numbers or any(isinstance(value, Group) for _, value in group.entries):
         return None
     if any(key for key, _ in group.entries):
-        name = label_of(fields_of(group))
-        return name.text if name else None
+        named = [item for item in fields_of(group) if item.role is Role.LABEL]
+        return spoken(min(named, key=lambda item: item.rank).value) if named else None
     texts = labels_of(group)
     return next((text for text in texts if text.isascii()), texts[0] if texts else None)
 
@@ -74,23 +65,12 @@ def labels_of(value: Value) -> list[str]:
     return [v.text.strip() for _, v in value.entries if isinstance(v, String) and v.text.strip()]
 
 
-def text_of(fields: list[Field]) -> str | None:
-    """Return the content or description that came with a place, without outer space."""
-    for item in fields:
-        if item.role is Role.TEXT and isinstance(item.value, String):
-            return item.value.text.strip()
-    return None
-
-
-def scores_of(fields: list[Field]) -> list[float]:
-    """Return the scores in 0..1 that the record gives, one or a list."""
-    for item in fields:
-        if item.role is Role.SCORE:
-            if isinstance(item.value, Group):
-                return [score for score in item.value.numbers if 0 <= score <= 1]
-            score = _score(item.value)
-            return [] if score is None else [score]
-    return []
+def scores_in(value: Value) -> list[float]:
+    """Return the scores in 0..1 that a value gives, one or a list; "87%" is 0.87."""
+    if isinstance(value, Group):
+        return [score for score in value.numbers if 0 <= score <= 1]
+    score = _score(value)
+    return [] if score is None else [score]
 
 
 def _score(value: Number | String | Word) -> float | None:
@@ -102,8 +82,3 @@ def _score(value: Number | String | Word) -> float | None:
         return None
     score = score * 0.01 if percent else score
     return score if 0 <= score <= 1 else None
-
-
-def rank_of(word: str) -> int:
-    """Return how early `word` comes among the label keys; past the last for other words."""
-    return RANKS.get(folded(word), len(LABELS) + 1)

@@ -7,6 +7,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
+MAX_FINDS = 2_500
+"""Places beyond which a text is no answer to one picture, and is left unread."""
+
+
 class Note(StrEnum):
     """What happened while an answer was read."""
 
@@ -54,11 +58,17 @@ class Finds:
     ) -> None:
         """Take a box (4 numbers), a scored box (5) or a point (2); note anything else as bad."""
         if len(numbers) == 5 and 0 <= numbers[4] <= 1:
-            numbers, score = numbers[:4], numbers[4]
+            *corners, score = numbers
+            numbers = tuple(corners)
         if len(numbers) in (2, 4):
             self.items.append(Find(numbers, label or None, text, score, span))
         else:
             self.drop()
+
+    @property
+    def full(self) -> bool:
+        """Whether there are so many finds that the rest is not worth reading."""
+        return len(self.items) >= MAX_FINDS
 
     def drop(self) -> None:
         """Note that something meant as a place cannot be one."""
@@ -78,7 +88,6 @@ class Finds:
         self.warnings |= other.warnings
 
 
-def hull(*spans: tuple[int, int] | None) -> tuple[int, int]:
-    """Return the smallest span that holds all of `spans`, of which one at least is none."""
-    known = [span for span in spans if span]
-    return min(s for s, _ in known), max(e for _, e in known)
+def hull(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    """Return the smallest span that holds both."""
+    return min(a[0], b[0]), max(a[1], b[1])

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from grounding.qwen.reading.fields import Name
-from grounding.qwen.reading.finds import Finds
+from grounding.qwen.reading.finds import Finds, Note
 from grounding.qwen.reading.naming import is_empty_word, name_after, name_before, without_bullet
 from grounding.qwen.reading.pieces import Corners, Piece, Text
 from grounding.qwen.reading.records import read_group
-from grounding.qwen.reading.values import NUMBER, Group, number
+from grounding.qwen.reading.values import NUMBER, PLACE_SIZES, Group, number
 
 _COMMA = r"(?:\s*+[,，]\s*+|[ \t]++)"
 _BARE = re.compile(
@@ -28,7 +28,13 @@ _NAMED_BARE = re.compile(
 _ROW = re.compile(rf"\|(?P<name>.*?)\|\s*+(?P<numbers>{NUMBER}(?:\s*+\|\s*+{NUMBER}){{3,4}}+)\s*+\|")
 _NUMBERS = re.compile(NUMBER)
 _HALF_A_BOX = re.compile(rf"\s*+{NUMBER}(?:{_COMMA}{NUMBER}){{0,2}}\s*+,?\s*+")
-_JOINT_AT_THE_END = re.compile(r"\s*+(?:[,，]|to|-|~|到|至)\s*+")
+_WITH_DIGIT = re.compile(r"^[^\n\d]*+\d[^\n]*+", re.MULTILINE)
+_DANGLING = re.compile(r"\s*+(?:[,，]|to|-|~|到|至)\s*+")
+
+REACH = 100
+"""Characters behind a place within which its name is looked for."""
+
+Span = tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -48,8 +54,10 @@ def read_lines(text: str, pieces: list[Piece], out: Finds, *, complete: bool) ->
     """
     made, prose = Finds(), Finds()
     for line in _lines(text, pieces):
+        if made.full:
+            break
         if line.last and not complete:
-            line.places = _withheld(line)
+            line.places = line.places[:-1]
         if line.places:
             _read_places(text, line, made, prose)
         elif complete or not line.last:
@@ -58,30 +66,26 @@ def read_lines(text: str, pieces: list[Piece], out: Finds, *, complete: bool) ->
 
 
 def _lines(text: str, pieces: list[Piece]) -> Iterator[_Line]:
-    """Yield the lines that hold digits, with tags and fences as line ends."""
+    """Yield the lines that hold digits; tags and fences end a line too."""
     line = _Line(0, 0)
     for piece in pieces:
         if isinstance(piece, Group | Corners):
             line.places.append(piece)
             line.end = piece.end
-        elif isinstance(piece, Text):
-            start = piece.start
-            while (stop := text.find("\n", start, piece.end)) >= 0:
-                line.end = stop
-                yield line
-                start = stop + 1
-                line = _Line(start, start)
-            line.end = piece.end
-        else:
+        elif not isinstance(piece, Text):
             yield line
             line = _Line(piece.end, piece.end)
+        elif (first := text.find("\n", piece.start, piece.end)) >= 0:
+            line.end = first
+            yield line
+            last = text.rfind("\n", first, piece.end)
+            for match in _WITH_DIGIT.finditer(text, first + 1, max(first + 1, last)):
+                yield _Line(*match.span())
+            line = _Line(last + 1, piece.end)
+        else:
+            line.end = piece.end
     line.last = True
     yield line
-
-
-def _withheld(line: _Line) -> list[Group | Corners]:
-    """Return the places of a cut line without the last, which may be half of one, or unnamed."""
-    return line.places[:-1]
 
 
 # Lines with brackets
@@ -98,8 +102,28 @@ def _read_places(text: str, line: _Line, made: Finds, prose: Finds) -> None:
     else:
         names = _names_before(gaps) if named_before else [name_after(gap) for gap in gaps[1:]]
         out = made
-    for place, name in zip(line.places, names, strict=True):
-        _add(place, name, out)
+    if line.last and _is_half_a_box(line.places[-1]) and _DANGLING.fullmatch(gaps[-1]):
+        out.cut = True
+        line.places.pop()
+    for index, place in enumerate(line.places):
+        near = (line.start if index == 0 else line.places[index - 1].end), line.end
+        _add(place, names[index], out, _span(text, place, names[index], near))
+
+
+def _is_half_a_box(place: Group | Corners) -> bool:
+    return len(place.numbers) == 2
+
+
+def _span(text: str, place: Group | Corners, name: str | None, near: Span) -> Span:
+    """Return where `place` and its name stand, if the name is within reach."""
+    if name is None:
+        return place.start, place.end
+    start = text.rfind(name, near[0], place.start)
+    if start >= 0:
+        return start, place.end
+    # Behind the place, a name may not reach over the next one.
+    end = text.find(name, place.end, min(near[1], place.end + REACH))
+    return place.start, end + len(name) if end >= 0 else place.end
 
 
 def _names_before(gaps: list[str]) -> list[str | None]:
@@ -118,11 +142,13 @@ def _gaps(text: str, line: _Line) -> list[str]:
     return [text[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _add(place: Group | Corners, name: str | None, out: Finds) -> None:
-    if isinstance(place, Corners):
-        out.add(place.numbers, (place.start, place.end), label=name)
+def _add(place: Group | Corners, name: str | None, out: Finds, span: Span) -> None:
+    if isinstance(place, Corners) or len(place.numbers) in PLACE_SIZES:
+        out.add(place.numbers, span, label=name)
     elif len(place.numbers) != 1:
         read_group(place, out, Name(name) if name else None)
+    if isinstance(place, Group) and place.repaired:
+        out.warnings.add(Note.REPAIRED)
 
 
 # Lines without brackets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from grounding.qwen.reading.values import lone_number
 from grounding.qwen.reading.vocabulary import Role, meaning
@@ -48,6 +49,7 @@ def without_bullet(line: str) -> str:
     return line[match.end() :] if match else line
 
 
+@lru_cache(maxsize=1024)
 def name_before(words: str) -> str | None:
     """Return the name that `words`, which stand before a box, give it; None in running prose."""
     words = without_bullet(words)
@@ -56,7 +58,7 @@ def name_before(words: str) -> str | None:
         return _core(keyed["name"])
     core = _core(words)
     announced = words.rstrip(_DECORATION).endswith(tuple(_JOINTS))
-    if not core or len(core) > LONGEST_NAME or is_empty_word(core):
+    if not core or len(core) > LONGEST_NAME or core.startswith(("$", "\\")) or is_empty_word(core):
         return None
     if _ENDS_A_SENTENCE.search(core) or _BEGINS_A_SENTENCE.match(core):
         return None
@@ -66,6 +68,7 @@ def name_before(words: str) -> str | None:
     return dotted[1] if dotted else core
 
 
+@lru_cache(maxsize=1024)
 def name_after(words: str) -> str | None:
     """Return the name that `words`, which stand behind a box, give it; None in running prose."""
     keyed = _KEYED.search(words)

@@ -32,7 +32,7 @@ QUOTES = {'"': '"', "'": "'", "“": "”“\"", "‘": "’‘'", "「": "」",
 CONSTANTS = {"null", "none", "true", "false", "nan", "infinity", "inf"}
 NOT_FINITE = {"nan", "infinity", "inf"}
 
-_PLAIN = r"-?[0-9]++(?:\.[0-9]++)?+"
+_PLAIN = r"-?[0-9]{1,12}+(?:\.[0-9]{1,24}+)?+"
 _AFTER_STRING = r"\s*+(?:[,:}\])]|\Z)"
 TOKEN = re.compile(
     rf"""\s*+(?:
@@ -64,7 +64,6 @@ _CANDIDATES = {
 }
 _DIGITS = re.compile(_PLAIN)
 _ANGLE = re.compile(r"\d+")
-_FULL_WIDTH = frozenset("［｛【（］｝】），、；：＝“‘「")
 
 
 class Parser:
@@ -87,13 +86,9 @@ class Parser:
 
     def parse(self) -> Group:
         """Read to the end of the group and return it; never raises."""
-        while self.stack:
-            match = TOKEN.match(self.text, self.pos)
-            if match is None or match.lastgroup is None:
-                raise AssertionError("TOKEN matches everywhere")
-            kind = match.lastgroup
+        while self.stack and (match := TOKEN.match(self.text, self.pos)):
             self.pos = match.end()
-            HANDLERS[kind](self, match)
+            HANDLERS[match.lastgroup or "end"](self, match)
         self.group.repaired = self.repaired
         return self.group
 
@@ -109,11 +104,13 @@ class Parser:
 
     def on_numbers(self, match: re.Match[str]) -> None:
         start, end = match.span("numbers")
-        values = tuple(map(number, _DIGITS.findall(self.text, start, end)))
+        values = tuple(map(float, _DIGITS.findall(self.text, start, end)))
         self._value(Group(self.text[start], start, end, closed=True, numbers=values))
 
     def on_key(self, match: re.Match[str]) -> None:
         start, end = match.span("key")
+        if self.last == "value":
+            self.repaired = True
         self._key(String(match["key"], start - 1, end + 1))
 
     def on_string(self, match: re.Match[str]) -> None:
@@ -162,9 +159,8 @@ class Parser:
             self._key(key)  # type: ignore[arg-type]
 
     def _key(self, key: Key) -> None:
-        if self.last == "value" and self.stack[-1].entries:
-            self.repaired = True
         self.stack[-1].key = key
+        self.stack[-1].keyed = True
         self.last = "colon"
 
     def on_open(self, match: re.Match[str]) -> None:
@@ -226,9 +222,11 @@ class Parser:
         group = self.stack.pop()
         group.closed = closed
         group.end = self.pos
-        group.numbers = _bare_numbers(group)
-        group.keyed = _has_keys(group)
         self.last = "value"
+        if not group.keyed:
+            group.numbers = _bare_numbers(group)
+        elif self.stack:
+            self.stack[-1].keyed = True
 
     # Ends
 
@@ -252,7 +250,7 @@ class Parser:
         self.repaired = True
 
     def _full_width(self, match: re.Match[str]) -> None:
-        if self.text[match.end() - 1] in _FULL_WIDTH:
+        if self.text[match.end() - 1] > "\x7f":
             self.repaired = True
 
     # Strings
@@ -260,7 +258,7 @@ class Parser:
     def _string_from(self, start: int) -> tuple[int, str]:
         """Return where the string that opens at `start` ends, and what it says."""
         quote = self.text[start]
-        if quote in _FULL_WIDTH:
+        if quote > "\x7f":
             self.repaired = True
         for match in _CANDIDATES[quote].finditer(self.text, start + 1):
             if match[0][0] != "\\" and _AFTER_QUOTE.match(self.text, match.end()):
@@ -306,10 +304,6 @@ def _bare_numbers(group: Group) -> tuple[float, ...]:
             return ()
         values.append(value)
     return tuple(values)
-
-
-def _has_keys(group: Group) -> bool:
-    return any(key or (isinstance(value, Group) and value.keyed) for key, value in group.entries)
 
 
 def _as_number(value: Value) -> float | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from grounding.qwen.reading.notation import OPENERS, Parser
 from grounding.qwen.reading.values import NUMBER, Group, number
 
-MAX_PIECES = 20_000
+MAX_PIECES = 5_000
 """Pieces beyond which the rest of a text is left unread."""
 
 
@@ -55,16 +55,19 @@ Piece = Text | Fence | Tag | Group | Corners
 
 @dataclass(slots=True)
 class Pieces:
-    """The row of pieces; `cut` says that the text ends inside a group or tag."""
+    """The row of pieces; `cut` says that the text ends inside a group or tag, `unread` that there
+    were too many.
+    """
 
     items: list[Piece] = field(default_factory=list)
     cut: bool = False
+    unread: bool = False
 
 
 _ATTRIBUTES = r"""(?:"[^"<]*+"|'[^'<]*+'|[^<>])*+"""
 _NAME = r"[A-Za-z_][\w:.-]*+"
 _FOUR_OR_TWO = rf"\s*+{NUMBER}(?:(?:\s*+[,，]\s*+|\s++){NUMBER})++\s*+"
-BEGINNING = re.compile(r"[`~<\[{(［｛（【]")
+BEGINNING = re.compile(r"[`~\[{(［｛（【]|<(?!<)")
 MARK = re.compile(
     rf"""
     (?P<fence>(?:```|~~~)[ ]*+(?:[A-Za-z][\w+-]*+)?)
@@ -110,6 +113,7 @@ class _Splitter:
         while len(self.pieces.items) < MAX_PIECES and (begin := BEGINNING.search(self.text, pos)):
             match = MARK.match(self.text, begin.start())
             pos = self._take(match) if match else begin.end()
+        self.pieces.unread = len(self.pieces.items) >= MAX_PIECES
         self._text_until(len(self.text))
         return self.pieces
 

@@ -8,6 +8,7 @@ the text and only from closed groups, so a cut answer yields nothing that the wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,26 +17,26 @@ from grounding.qwen.reading.fields import (
     Field,
     Name,
     fields_of,
-    label_of,
     labels_of,
-    scores_of,
-    text_of,
+    scores_in,
+    spoken,
 )
 from grounding.qwen.reading.finds import Finds, Note, hull
 from grounding.qwen.reading.notation import Parser
 from grounding.qwen.reading.sentences import says_none
 from grounding.qwen.reading.values import Group, Number, String, Value, number_lists
-from grounding.qwen.reading.vocabulary import BOX, XYWH, Role, meaning
+from grounding.qwen.reading.vocabulary import Role, meaning
 
 Numbers = tuple[float, ...]
 Place = tuple[Numbers, tuple[int, int]]
+UNRANKED = 1_000
 Children = list[tuple[Group, Name | None]]
 
 
 def read_group(group: Group, out: Finds, name: Name | None = None) -> None:
     """Add every place in `group` to `out`; `name` labels those without a label of their own."""
     waiting: Children = [(group, name)]
-    while waiting:
+    while waiting and not out.full:
         current, label = waiting.pop()
         keyed = any(key for key, _ in current.entries)
         read = _Record(current, label, out).read if keyed else partial(_read_list, current, label, out)
@@ -79,51 +80,69 @@ class _Record:
     group: Group
     name: Name | None
     out: Finds
-    fields: list[Field] = field(init=False)
+    fields: list[Field] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     children: Children = field(default_factory=list)
+    rank: int = UNRANKED
+    text: str | None = None
+    scores: list[float] = field(default_factory=list)
 
     def read(self) -> Children:
         """Add the record's own places to the finds, and return the groups within."""
         self.fields = fields_of(self.group)
-        inherited = self.name
         for item in self.fields:
-            if item.role is Role.LABEL:
-                inherited = label_of([item]) or inherited
-            READERS[item.role](self, item, inherited)
-            if self.places:
-                inherited = None
+            READERS[item.role](self, item)
         if self.group.closed:
             self._emit()
         return self.children
 
     # What the keys hold
 
-    def on_place(self, item: Field, inherited: Name | None) -> None:
+    def on_label(self, item: Field) -> None:
+        """A key that holds the label, or the records that carry one."""
+        text = spoken(item.value)
+        if text is None:
+            self.on_wrapper(item)
+        elif item.rank < self.rank:
+            self.name, self.rank = Name(text, item.span), item.rank
+
+    def on_text(self, item: Field) -> None:
+        """A key that holds content; where that is records, they are read as any other."""
+        if isinstance(item.value, String):
+            self.text = self.text or item.value.text.strip()
+        else:
+            self._descend(item.value)
+
+    def on_score(self, item: Field) -> None:
+        """A key that holds how sure the model says it is."""
+        self.scores = self.scores or scores_in(item.value)
+
+    def on_place(self, item: Field) -> None:
         """A key that names a place: its value is one or several, or holds records."""
         places = self._places_in(item)
         self.places += places
         if not places:
-            self._descend(item.value, inherited)
+            self._descend(item.value)
 
-    def on_wrapper(self, item: Field, inherited: Name | None) -> None:
+    def on_wrapper(self, item: Field) -> None:
         """A key that says nothing: the records within are read as if it weren't there."""
         if isinstance(item.value, String):
             self._unpack(item.value)
         else:
-            self._descend(item.value, inherited)
+            self._descend(item.value)
 
-    def on_other(self, item: Field, inherited: Name | None) -> None:
+    def on_other(self, item: Field) -> None:
         """A key that is itself the label of the records it holds."""
         span = item.span if isinstance(item.value, Group) and item.value.opener == "{" else None
         self._descend(item.value, Name(item.key.text.strip(), span))
 
-    def on_attribute(self, item: Field, inherited: Name | None) -> None:
+    def on_attribute(self, item: Field) -> None:
         """A key whose value is no place, whatever it looks like."""
 
-    def _descend(self, value: Value, name: Name | None) -> None:
+    def _descend(self, value: Value, name: Name | None = None) -> None:
         if isinstance(value, Group) and value.keyed:
-            self.children.append((value, name))
+            # A record with a place of its own keeps its label to itself.
+            self.children.append((value, name or (None if self.places else self.name)))
 
     def _unpack(self, value: String) -> None:
         """Read JSON that was written as a string; all its finds stand where the string stands."""
@@ -136,11 +155,10 @@ class _Record:
     # Places
 
     def _places_in(self, item: Field) -> list[Place]:
-        corners = bool(BOX.search(item.folded))
-        places = self._on_axes(item.value) or places_in(item.value, corners=corners)
+        places = self._on_axes(item.value) or places_in(item.value, corners=item.corners)
         if not places and _is_malformed(item.value):
             self.out.drop()
-        if XYWH.search(item.folded):
+        if item.sizes:
             self.out.warnings.add(Note.XYWH)
             return [(corner_and_size(n) if len(n) == 4 else n, span) for n, span in places]
         return places
@@ -157,7 +175,8 @@ class _Record:
         axes = {item.folded: item for item in self.fields if item.role is Role.AXIS}
         values = {word: item.value for word, item in axes.items()}
         numbers = place_on_axes(values, self.out) if axes else None
-        return [(numbers, hull(*(item.span for item in axes.values())))] if numbers else []
+        spans = [item.span for item in axes.values()]
+        return [(numbers, (min(spans)[0], max(end for _, end in spans)))] if numbers else []
 
     def _arguments(self) -> list[Place]:
         """Return the place in the bare arguments of a call: click(700, 88, clicks=2)."""
@@ -177,13 +196,17 @@ class _Record:
             self._emit_keyed()
 
     def _emit_places(self, places: list[Place]) -> None:
-        count = len(places)
-        name, text = self._label(), text_of(self.fields)
-        labels = several_labels(self.fields, count) or [name.text if name else None] * count
-        scores = scores_of(self.fields)
-        for (numbers, span), label, score in zip(places, labels, _each(scores, count), strict=True):
-            whole = hull(span, name.span if name and count == 1 else None)
-            self.out.add(numbers, whole, label=label, text=text, score=score)
+        name, count = self._called() or self.name, len(places)
+        label = name.text if name else None
+        labels = several_labels(self.fields, count) or [label] * count
+        for (numbers, span), label, score in zip(places, labels, self._scores(count), strict=True):
+            near = hull(span, name.span) if name and name.span and count == 1 else span
+            self.out.add(numbers, near, label=label, text=self.text, score=score)
+
+    def _scores(self, count: int) -> list[float | None]:
+        if len(self.scores) == count:
+            return [*self.scores]
+        return [self.scores[0] if len(self.scores) == 1 else None] * count
 
     def _emit_keyed(self) -> None:
         """Take {"left eye": [...]}: where no key names a place, the keys are the labels."""
@@ -198,12 +221,12 @@ class _Record:
             for numbers, span in places:
                 self.out.add(numbers, item.span if len(places) == 1 else span, label=label)
 
-    def _label(self) -> Name | None:
+    def _called(self) -> Name | None:
+        """Return the name of the call: in an agent's answer, the action is the label."""
         called = self.group.name
-        own = label_of(self.fields)
-        if called and meaning(called).role in KEYED:
-            return Name(called, (self.group.start, self.group.end))
-        return own or self.name
+        if called and meaning(called).role in (Role.OTHER, Role.LABEL):
+            return Name(called, (self.group.start - len(called), self.group.end))
+        return None
 
 
 UNNAMED = {Role.WRAPPER, Role.LABEL}
@@ -211,11 +234,11 @@ KEYED = {Role.OTHER, Role.AXIS}
 READERS = {
     Role.PLACE: _Record.on_place,
     Role.WRAPPER: _Record.on_wrapper,
-    Role.LABEL: _Record.on_wrapper,
-    Role.TEXT: _Record.on_wrapper,
+    Role.LABEL: _Record.on_label,
+    Role.TEXT: _Record.on_text,
     Role.OTHER: _Record.on_other,
     Role.AXIS: _Record.on_attribute,
-    Role.SCORE: _Record.on_attribute,
+    Role.SCORE: _Record.on_score,
     Role.PRESENCE: _Record.on_attribute,
     Role.ATTRIBUTE: _Record.on_attribute,
 }
@@ -259,19 +282,14 @@ def _is_malformed(value: Value) -> bool:
     return any(character.isdigit() for character in value.text)
 
 
-def several_labels(fields: list[Field], count: int) -> list[str] | None:
+def several_labels(fields: list[Field], count: int) -> Sequence[str | None]:
     """Return one label for each of `count` places, where the record lists as many."""
     if count > 1:
         for item in fields:
-            if item.role is Role.LABEL and len(labels := labels_of(item.value)) == count:
+            labels = labels_of(item.value)
+            if item.role is Role.LABEL and len(labels) == count:
                 return labels
-    return None
-
-
-def _each(scores: list[float], count: int) -> list[float | None]:
-    if len(scores) == count:
-        return [*scores]
-    return [scores[0] if len(scores) == 1 else None] * count
+    return ()
 
 
 def means_none(group: Group) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from grounding.ask import Detection
 from grounding.geometry import Box, Frame, Point
-from grounding.qwen.reading.finds import Find, Finds, Note
+from grounding.qwen.reading.finds import Finds, Note
 
 LOOP = 10
 """The same record so many times in a row is a loop; Rex-Omni's authors count so."""
@@ -26,62 +27,77 @@ class Settled(NamedTuple):
 
 def settle(finds: Finds, frame: Frame) -> Settled:
     """Return the finds as detections in `frame`: ordered corners, clipped, each once."""
-    detections: dict[tuple[object, ...], Detection] = {}
-    previous: tuple[object, ...] = ()
+    detections: dict[Key, Detection] = {}
+    previous: Key | None = None
     run = repeats = 0
     for find in finds.items:
-        place = _box(find, frame, finds) if len(find.numbers) == 4 else _point(find, frame, finds)
+        place = PLACES[len(find.numbers)](find.numbers, frame, finds)
         if place is None:
             finds.drop()
             continue
-        key = (place, find.label)
+        key = (_numbers(place), find.label)
         run = run + 1 if key == previous else 1
         previous = key
-        if run == LOOP:
-            finds.warnings.add(Note.LOOP)
-        repeats += (run == LOOP) * (LOOP - 1) + (run > LOOP)
+        repeats += REPEATS.get(run, 1 if run > LOOP else 0)
         if key in detections:
             finds.warnings.add(Note.DUP_REMOVED)
-            continue
-        detections[key] = Detection(place, find.label, find.text, find.score, find.span)
-    _note_whole_image(list(detections.values()), frame, finds)
+        else:
+            detections[key] = Detection(place, find.label, find.text, find.score, find.span)
+    if repeats:
+        finds.warnings.add(Note.LOOP)
+    _note_whole_image([*detections.values()], finds)
     return Settled(tuple(detections.values()), repeats)
 
 
-def _box(find: Find, frame: Frame, finds: Finds) -> Box | None:
-    x1, y1, x2, y2 = find.numbers
-    if not all(map(math.isfinite, find.numbers)):
+Numbers = tuple[float, ...]
+Key = tuple[Numbers, str | None]
+# Nine repetitions come to light with the tenth record, and one more with each further.
+REPEATS = {LOOP: LOOP - 1}
+
+
+def _box(numbers: Numbers, frame: Frame, finds: Finds) -> Box | None:
+    if not all(map(math.isfinite, numbers)):
         return None
+    x1, y1, x2, y2 = numbers
     if x1 > x2 or y1 > y2:
         finds.warnings.add(Note.SWAPPED)
-    whole = Box.spanning((x1, y1), (x2, y2), frame)
-    box = whole.clip()
-    if box.width <= 0 or box.height <= 0:
+    box = Box.spanning((x1 + 0.0, y1 + 0.0), (x2 + 0.0, y2 + 0.0), frame)
+    if _strays(numbers, frame, 0):
+        box = box.clip()
+        _note_clipping(numbers, frame, finds)
+    return box if box.x1 < box.x2 and box.y1 < box.y2 else None
+
+
+def _point(numbers: Numbers, frame: Frame, finds: Finds) -> Point | None:
+    if not all(map(math.isfinite, numbers)):
         return None
-    if _strays(find.numbers, frame):
+    x, y = numbers
+    _note_clipping(numbers, frame, finds)
+    return Point(x + 0.0, y + 0.0, frame).clip()
+
+
+PLACES: dict[int, Callable[[Numbers, Frame, Finds], Box | Point | None]] = {4: _box, 2: _point}
+
+
+def _numbers(place: Box | Point) -> Numbers:
+    if isinstance(place, Box):
+        return place.x1, place.y1, place.x2, place.y2
+    return place.x, place.y
+
+
+def _note_clipping(numbers: Numbers, frame: Frame, finds: Finds) -> None:
+    if _strays(numbers, frame, ROUNDING):
         finds.warnings.add(Note.CLIPPED)
-    return box
 
 
-def _point(find: Find, frame: Frame, finds: Finds) -> Point | None:
-    x, y = find.numbers
-    if not (math.isfinite(x) and math.isfinite(y)):
-        return None
-    if _strays(find.numbers, frame):
-        finds.warnings.add(Note.CLIPPED)
-    return Point(x, y, frame).clip()
+def _strays(numbers: Numbers, frame: Frame, share: float) -> bool:
+    """Say whether any number lies outside the picture by more than `share` of its side."""
+    xs, ys = numbers[::2], numbers[1::2]
+    beyond_x = min(xs) < -share * frame.width or max(xs) > frame.width + share * frame.width
+    return beyond_x or min(ys) < -share * frame.height or max(ys) > frame.height * (1 + share)
 
 
-def _strays(numbers: tuple[float, ...], frame: Frame) -> bool:
-    """Say whether any number lies outside the picture by more than rounding."""
-    sides = (frame.width, frame.height) * 2
-    return any(
-        n < -ROUNDING * side or n > side + ROUNDING * side
-        for n, side in zip(numbers, sides, strict=False)
-    )
-
-
-def _note_whole_image(detections: list[Detection], frame: Frame, finds: Finds) -> None:
+def _note_whole_image(detections: list[Detection], finds: Finds) -> None:
     if len(detections) == 1 and isinstance(box := detections[0].place, Box):
-        if box.area > WHOLE * frame.width * frame.height:
+        if box.area > WHOLE * box.frame.width * box.frame.height:
             finds.warnings.add(Note.WHOLE_IMAGE)

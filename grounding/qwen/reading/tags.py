@@ -90,16 +90,30 @@ class TagReader:
         self.out = out
         self.stack: list[_Element] = []
         self.open_names: Counter[str] = Counter()
+        self.used = 0
         self.name: Name | None = None
         self.name_end = 0
+        self.object_end = 0
+        self.unread: list[Piece] = []
 
     def read(self, pieces: list[Piece]) -> None:
-        """Read all pieces; what is still open at the end was cut."""
+        """Read all pieces; what is still open at the end was cut.
+
+        `unread` are then those for the readers of plain lines: all but what elements hold.
+        """
         for piece in pieces:
-            READERS[type(piece)](self, piece)
+            if self.out.full:
+                break
+            if not (isinstance(piece, Group | Corners) and self._is_inside()):
+                self.unread.append(piece)
+                READERS[type(piece)](self, piece)
         self.out.cut |= any(e.use is not Use.NOTHING or e.tag.name in KNOWN for e in self.stack)
         while self.stack:
             self._pop(len(self.text), cut=True)
+
+    def _is_inside(self) -> bool:
+        """Say whether an open element's content is its own business."""
+        return self.used > 0
 
     # Pieces
 
@@ -115,17 +129,24 @@ class TagReader:
             self._pop(piece.start)
 
     def on_group(self, group: Group) -> None:
-        if any(element.use is not Use.NOTHING for element in self.stack):
-            return
         name = self._name_for(group)
         if group.keyed:
+            found = len(self.out.items)
             read_group(group, self.out, name)
+            if len(self.out.items) > found:
+                self._note_repair(group)
         elif name:
             self._add_lists(places_in(group, corners=False), name)
 
+    def _note_repair(self, group: Group) -> None:
+        """Note what was mended in a group, and a comma that is left of a lost list."""
+        if group.repaired or self.text[self.object_end : group.start].strip() == ",":
+            self.out.warnings.add(Note.REPAIRED)
+        self.object_end = group.end
+
     def on_corners(self, piece: Corners) -> None:
         name = self._name_for(piece)
-        if name and not any(element.use is not Use.NOTHING for element in self.stack):
+        if name:
             self._add_lists([(piece.numbers, (piece.start, piece.end))], name)
 
     def on_tag(self, tag: Tag) -> None:
@@ -147,8 +168,8 @@ class TagReader:
 
     def _add_lists(self, places: list[tuple[Numbers, tuple[int, int]]], name: Name | None) -> None:
         for numbers, span in places:
-            near = name.span if name and len(places) == 1 else None
-            self.out.add(numbers, hull(span, near), label=name.text if name else None)
+            near = hull(span, name.span) if name and name.span and len(places) == 1 else span
+            self.out.add(numbers, near, label=name.text if name else None)
             # Only the first box after a label has the label in its span.
             if name:
                 self.name = name = Name(name.text)
@@ -162,6 +183,7 @@ class TagReader:
         attributes = _attributes(tag)
         OPENERS[_kind(tag)](self, element, attributes)
         self.stack.append(element)
+        self.used += element.use is not Use.NOTHING
         self.open_names[tag.name] += 1
         if tag.alone or tag.name in VOID:
             self._pop(tag.end)
@@ -175,6 +197,7 @@ class TagReader:
 
     def _pop(self, content_end: int, end: int | None = None, *, cut: bool = False) -> None:
         element = self.stack.pop()
+        self.used -= element.use is not Use.NOTHING
         self.open_names[element.tag.name] -= 1
         CLOSERS[element.use](self, element, content_end, content_end if end is None else end, cut)
 
@@ -208,7 +231,7 @@ class TagReader:
             span = tag.start, tag.end
             return [((x, y), span) for x, y in zip(numbers[::2], numbers[1::2], strict=False)]
         axes = {m.groups(): attributes[name] for name in attributes if (m := _AXIS.fullmatch(name))}
-        pairs = []
+        pairs: list[tuple[Numbers, tuple[int, int]]] = []
         for (axis, index), (x, start, end) in axes.items():
             if axis == "x" and ("y", index) in axes:
                 y, other_start, other_end = axes["y", index]

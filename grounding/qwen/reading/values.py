@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 LONGEST_NUMBER = 40
 """Characters beyond which digits are a runaway and no number."""
 
+PLACE_SIZES = (2, 4, 5)
+"""How many numbers make a point, a box, a box with its score."""
+
 NUMBER = r"[-+−－＋]?(?:\d++(?:[.．]\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+"
 _ASCII = str.maketrans("−－＋．", "--+.")
 
@@ -129,6 +132,8 @@ def _bracketed_lists(text: str, cut: bool) -> list[tuple[float, ...]] | None:
     if not all(_BETWEEN.fullmatch(gap) for gap in _BRACKETED.split(text)[::2]):
         return None
     lists = [_numbers(part) for part in inner]
+    if not all(len(numbers) in PLACE_SIZES for numbers in lists):
+        return None
     return lists[:-1] if cut and len(lists) % 2 and len(lists[-1]) == 2 else lists
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from enum import Enum, auto
+from enum import IntEnum, auto
 from functools import lru_cache
 from typing import NamedTuple
 
 
-class Role(Enum):
+class Role(IntEnum):
     """What a key holds."""
 
     LABEL = auto()
@@ -23,11 +23,17 @@ class Role(Enum):
 
 
 class Meaning(NamedTuple):
-    """A key's role, its folded form, and its rank among keys of the same role (0 first)."""
+    """A key's role and folded form; `rank` tells the best of several label keys (0 first).
+
+    Under a key with `corners`, two pairs are one box; under one with `sizes`, four numbers are
+    x, y, width and height.
+    """
 
     role: Role
     folded: str
     rank: int = 0
+    corners: bool = False
+    sizes: bool = False
 
 
 LABELS = (
@@ -46,9 +52,8 @@ PLACE = re.compile(
     r"(?:es|s|ices)?(?:[23]d|xyxy|xywh|xy|abs|norm|normalized|px|coordinates?|coords?|point|points|"
     r"list|坐标|位置)*\d*"
 )
-# Two pairs under such a key are the corners of a box.
-BOX = re.compile(r"box|rect|roi|xyxy|corner|框")
-XYWH = re.compile(r"xywh|ltwh")
+_CORNERS = re.compile(r"box|rect|roi|xyxy|corner|框")
+_SIZES = re.compile(r"xywh|ltwh")
 
 WRAPPER = re.compile(
     r"\d+|(?:detected|found|all|final|predicted|visible|json)?"
@@ -110,7 +115,8 @@ def meaning(key: str) -> Meaning:
         if word in words:
             return Meaning(role, word)
     if PLACE.fullmatch(word):
-        return Meaning(Role.PLACE, word)
+        corners, sizes = bool(_CORNERS.search(word)), bool(_SIZES.search(word))
+        return Meaning(Role.PLACE, word, corners=corners, sizes=sizes)
     if WRAPPER.fullmatch(word):
         return Meaning(Role.WRAPPER, word)
     return _in_some_language(word)

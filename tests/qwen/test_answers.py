@@ -1,0 +1,342 @@
+"""The reader of model answers: the corpus, our own table, and what holds for any text."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grounding.ask import Detection
+from grounding.geometry import Box, Frame, Point
+from grounding.qwen.answers import Answer, Note, Verdict, read
+from tests.qwen.variants import ROWS, Row
+
+CORPUS = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "data" / "model_outputs.jsonl").open(encoding="utf-8")
+]
+SQUARE = Frame("model", 1036, 1036)
+BOX = '{"bbox_2d": [10, 20, 110, 120], "label": "cat"}'
+
+
+def numbers(detection: Detection) -> tuple[float, ...]:
+    place = detection.place
+    if isinstance(place, Box):
+        return place.x1, place.y1, place.x2, place.y2
+    return place.x, place.y
+
+
+def said(answer: Answer) -> list[tuple[Any, ...]]:
+    return [
+        (numbers(d), d.label) if d.score is None else (numbers(d), d.label, d.score)
+        for d in answer.detections
+    ]
+
+
+# The corpus
+
+
+@pytest.mark.parametrize("row", CORPUS, ids=lambda row: f"{row['id']}-{row['family']}")
+def test_the_corpus_is_read_exactly(row: dict[str, Any]) -> None:
+    answer = read(row["raw"], Frame("model", *row["input_wh"]))
+    boxes = [d for d in answer.detections if isinstance(d.place, Box)]
+    points = [d for d in answer.detections if isinstance(d.place, Point)]
+    expected = row["expected"]
+    assert [(list(numbers(d)), d.label, d.score) for d in boxes] == [
+        (box["bbox"], box["label"], box.get("score")) for box in expected["boxes"]
+    ]
+    assert [(list(numbers(d)), d.label) for d in points] == [
+        (point["point"], point["label"]) for point in expected["points"]
+    ]
+    assert answer.verdict == row["verdict"]
+    assert set(row["flags"]) <= set(answer.warnings)
+
+
+# q015 covers all of the picture once clipped; the corpus, for information, says "clipped" alone.
+@pytest.mark.parametrize("row", [r for r in CORPUS if r["id"] != "q015"], ids=lambda row: row["id"])
+def test_the_corpus_is_warned_of_as_it_says(row: dict[str, Any]) -> None:
+    answer = read(row["raw"], Frame("model", *row["input_wh"]))
+    assert set(answer.warnings) == set(row["flags"])
+    texts = [d.text for d in answer.detections if isinstance(d.place, Box)]
+    assert [_close(t) for t in texts] == [_close(b["text"]) for b in row["expected"]["boxes"]]
+
+
+def _close(text: str | None) -> str | None:
+    return text and text.replace(" ", "")
+
+
+# Our own table
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+def test_our_own_answers_are_read(row: Row) -> None:
+    answer = read(row.raw, SQUARE)
+    assert (said(answer), answer.verdict) == (row.said, row.verdict)
+
+
+def test_the_table_has_no_row_twice() -> None:
+    assert len({row.id for row in ROWS}) == len({row.raw for row in ROWS}) == len(ROWS)
+
+
+ALL = [(r["id"], r["raw"], Frame("model", *r["input_wh"])) for r in CORPUS]
+ALL += [(row.id, row.raw, SQUARE) for row in ROWS]
+
+
+@pytest.mark.parametrize(("text", "frame"), [a[1:] for a in ALL], ids=[a[0] for a in ALL])
+def test_a_span_holds_numbers(text: str, frame: Frame) -> None:
+    for detection in read(text, frame).detections:
+        start, end = detection.span
+        assert 0 <= start < end <= len(text)
+        assert any(c.isdigit() for c in text[start:end])
+
+
+def test_a_span_holds_label_and_numbers() -> None:
+    text = f"Here:\n[{BOX}]"
+    (detection,) = read(text, SQUARE).detections
+    assert text[slice(*detection.span)] == '[10, 20, 110, 120], "label": "cat"'
+
+
+# Warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        (f"[{BOX}]", []),
+        (f"[{BOX}, {BOX}]", ["dup_removed"]),
+        ('[{"bbox": [110, 120, 10, 20]}]', ["swapped"]),
+        ('[{"bbox": [10, 20, 1036.4, 120]}]', []),
+        ('[{"bbox": [10, 20, 1040, 120]}]', ["clipped"]),
+        ('[{"bbox": [10, 20, 30], "label": "cat"}]', ["dropped_invalid"]),
+        ('[{"x": 10, "y": 20, "width": 100, "height": 100}]', ["xywh"]),
+        ('[{"bbox_xywh": [10, 20, 100, 100]}]', ["xywh"]),
+        ("[{bbox: [10, 20, 110, 120]}]", ["repaired"]),
+        ("[0, 0, 1030, 1036]", ["whole_image"]),
+        ("[[0, 0, 1030, 1036], [1, 2, 3, 4]]", []),
+        ("[[10, 20, 110, 120]", ["truncated"]),
+    ],
+)
+def test_a_warning_says_what_happened(text: str, warnings: list[str]) -> None:
+    assert list(read(text, SQUARE).warnings) == warnings
+
+
+@pytest.mark.parametrize(("times", "repeats"), [(9, 0), (10, 9), (500, 499)])
+def test_a_loop_is_cut_and_counted(times: int, repeats: int) -> None:
+    answer = read("[" + ", ".join([BOX] * times) + "]", SQUARE)
+    assert (len(answer.detections), answer.repeats) == (1, repeats)
+    assert (Note.LOOP in answer.warnings) == (repeats > 0)
+
+
+def test_what_follows_a_loop_is_kept() -> None:
+    other = BOX.replace("cat", "dog")
+    answer = read("[" + ", ".join([BOX] * 20 + [other]) + "]", SQUARE)
+    assert [d.label for d in answer.detections] == ["cat", "dog"]
+
+
+# Answers that stopped at the token limit
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "verdict"),
+    [
+        (f"```json\n[{BOX}]\n```", [((10, 20, 110, 120), "cat")], "found"),
+        (f"```json\n[{BOX}]\n```\nThe cat is", [((10, 20, 110, 120), "cat")], "truncated"),
+        ("10,20,110,120 cat\n200,210,300,330 do", [((10, 20, 110, 120), "cat")], "truncated"),
+        ("10,20,110,120 cat\n", [((10, 20, 110, 120), "cat")], "truncated"),
+        ("It is at (10, 20)", [], "truncated"),
+        ("There are no", [], "truncated"),
+        ("[]", [], "nothing"),
+        ("", [], "truncated"),
+    ],
+)
+def test_the_token_limit_makes_the_end_doubtful(
+    text: str, expected: list[tuple[Any, ...]], verdict: str
+) -> None:
+    answer = read(text, SQUARE, complete=False)
+    assert (said(answer), answer.verdict) == (expected, verdict)
+    assert Note.TRUNCATED in answer.warnings
+
+
+# What holds for any text
+
+
+PARTS = [
+    *"[]{}()<>\"'`,:=/\\|#-. \n0129ax［｛（】：，“”‘’",
+    "```json\n", "<think>", "</think>", "<answer>", "</answer>", "<points ", 'x1="', "</points>",
+    "<|box_start|>", "<|box_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|im_end|>",
+    '"bbox_2d": ', '"label": ', '"cat"', "10, 20", "[10, 20, 110, 120]", "(10,20),(110,120)", "...",
+    '<p data-bbox="', "1 2 3 4", '">', "null", "None", "NaN", "1e400", "//", "/*", "*/", "click(",
+    "start_box=", "cat: ", "没有", "no ", "<10>", "\ud800", "\0", "| ", "- ", "1. ", "to",
+]  # fmt: skip
+
+
+@settings(max_examples=10_000, deadline=None, database=None)
+@given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PARTS), max_size=30).map("".join)))
+def test_no_text_raises_and_every_detection_lies_in_the_picture(text: str) -> None:
+    for complete in (True, False):
+        answer = read(text, SQUARE, complete)
+        assert answer.verdict in Verdict
+        for detection in answer.detections:
+            values = numbers(detection)
+            assert all(0 <= v <= 1036 for v in values)
+            assert len(values) == 2 or (values[0] < values[2] and values[1] < values[3])
+            assert detection.score is None or 0 <= detection.score <= 1
+            assert 0 <= detection.span[0] < detection.span[1] <= len(text)
+        assert (answer.verdict == Verdict.FOUND) <= bool(answer.detections)
+
+
+coordinate = st.integers(0, 1036)
+label = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1, max_size=12)
+record = st.fixed_dictionaries({
+    "bbox_2d": st.tuples(coordinate, coordinate, coordinate, coordinate),
+    "label": label.filter(lambda text: text == text.strip()),
+})  # fmt: skip
+records = st.lists(record, min_size=1, max_size=4)
+
+
+def as_json(items: list[dict[str, Any]]) -> str:
+    return json.dumps(items, ensure_ascii=False)
+
+
+def as_python(items: list[dict[str, Any]]) -> str:
+    return repr(items)
+
+
+def as_tokens(items: list[dict[str, Any]]) -> str:
+    return "\n".join(
+        "<|object_ref_start|>cat {}<|object_ref_end|><|box_start|>({},{}),({},{})<|box_end|>".format(
+            n, *item["bbox_2d"]
+        )
+        for n, item in enumerate(items)
+    )
+
+
+def as_points(items: list[dict[str, Any]]) -> str:
+    return "\n".join(
+        '<points x1="{}" y1="{}" alt="cat">cat</points>'.format(*item["bbox_2d"][:2])
+        for item in items
+    )
+
+
+def as_html(items: list[dict[str, Any]]) -> str:
+    return "\n".join(
+        '<p data-bbox="{} {} {} {}">text</p>'.format(*item["bbox_2d"]) for item in items
+    )
+
+
+def as_keyed(items: list[dict[str, Any]]) -> str:
+    return json.dumps({item["label"]: [item["bbox_2d"]] for item in items})
+
+
+FORMATS = [as_json, as_python, as_tokens, as_points, as_html, as_keyed]
+
+
+def fewer(part: Answer, whole: Answer) -> bool:
+    """Say whether every detection of `part` is one of `whole`; a text may be cut, a place never."""
+    return {(numbers(d), d.label) for d in part.detections} <= {
+        (numbers(d), d.label) for d in whole.detections
+    }
+
+
+@pytest.mark.parametrize("write", FORMATS)
+@settings(max_examples=60, deadline=None)
+@given(items=records, data=st.data())
+def test_a_cut_answer_holds_nothing_that_the_whole_does_not(
+    write: Any, items: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    text = write(items)
+    cut = text[: data.draw(st.integers(0, len(text)))]
+    for complete in (True, False):
+        assert fewer(read(cut, SQUARE, complete), read(text, SQUARE))
+
+
+@pytest.mark.parametrize("row", CORPUS, ids=lambda row: row["id"])
+def test_no_cut_of_the_corpus_yields_a_place_of_its_own(row: dict[str, Any]) -> None:
+    """With the token limit told; what stands in thinking is an answer until its tag closes."""
+    text, frame = row["raw"], Frame("model", *row["input_wh"])
+    if row["family"] == "think_no_open":
+        pytest.skip("thinking without its opening tag looks like an answer until it closes")
+    whole = {numbers(d) for d in read(text, frame).detections}
+    for end in range(0, len(text), 1 + len(text) // 150):
+        part = read(text[:end], frame, complete=False)
+        assert {numbers(d) for d in part.detections} <= whole
+
+
+WRAPPERS = [
+    "{}",
+    "```json\n{}\n```",
+    "```\n{}```",
+    "Here are the objects that I found:\n\n```json\n{}\n```\nTell me if you need more.",
+    "<think>first (1, 2), then [3, 4, 5, 6]</think>\n{}",
+    "<think>no</think><answer>{}</answer>",
+    "<answer>\n{}\n</answer>",
+    "以下是检测结果：\n{}",
+    "{}<|im_end|>",
+    '{{"objects": {}, "count": 2}}',
+]
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@settings(max_examples=60, deadline=None)
+@given(items=records)
+def test_a_wrapper_changes_nothing(wrapper: str, items: list[dict[str, Any]]) -> None:
+    text = as_json(items)
+    bare, wrapped = read(text, SQUARE), read(wrapper.format(text), SQUARE)
+    assert said(bare) == said(wrapped)
+    assert bare.verdict == wrapped.verdict
+
+
+@settings(max_examples=200, deadline=None)
+@given(records)
+def test_json_and_python_say_the_same(items: list[dict[str, Any]]) -> None:
+    assert said(read(as_json(items), SQUARE)) == said(read(as_python(items), SQUARE))
+
+
+@settings(max_examples=200, deadline=None)
+@given(records)
+def test_what_json_says_is_what_is_read(items: list[dict[str, Any]]) -> None:
+    expected = {}
+    for item in items:
+        x1, y1, x2, y2 = item["bbox_2d"]
+        if x1 != x2 and y1 != y2:
+            place = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+            expected[place, item["label"]] = None
+    assert said(read(as_json(items), SQUARE)) == list(expected)
+
+
+# Bounds: generous, for the shapes that make careless readers hang
+
+PATHOLOGICAL = {
+    "deep": "[" * 5_000,
+    "deep_and_closed": "[" * 5_000 + "]" * 5_000,
+    "deep_objects": '{"a":' * 5_000,
+    "brackets": "[" * 10_000_000,
+    "letters": "a" * 10_000_000,
+    "lists": "[1,2]," * 1_600_000,
+    "boxes": f"{BOX}," * 200_000,
+    "tags": "<p>" * 3_000_000,
+    "quotes": '{"a": "x" "' * 900_000,
+    "backslashes": '{"a": "' + "\\" * 5_000_000,
+    "angles": "<" * 10_000_000,
+    "lines": "1,2,3,4 a\n" * 1_000_000,
+    "comments": "[/*" * 3_000_000,
+    "spaces": "[" + " " * 10_000_000,
+    "thoughts": "<think>" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("text", PATHOLOGICAL.values(), ids=PATHOLOGICAL.keys())
+def test_no_text_takes_long(text: str) -> None:
+    start = time.process_time()
+    read(text, SQUARE)
+    assert time.process_time() - start < 1.5
+
+
+@pytest.mark.parametrize("text", ["[" * 5_000, "[" * 5_000 + "]" * 5_000, "a" * 10_000_000])
+def test_depth_and_length_without_sense_are_unreadable(text: str) -> None:
+    assert read(text, SQUARE).verdict == Verdict.UNREADABLE
