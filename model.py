@@ -73,4 +73,6 @@ def _manager_version(model: LabelStudioMLBase) -> str | None:
 
     manager = getattr(library, "LabelStudioMLManager", None)
     current = getattr(manager, "_current_model", None)
-    return str(current.model_version) if getattr(current, "model", None) is model else None
+    if current is None or getattr(current, "model", None) is not model:
+        return None
+    return str(current.model_version)

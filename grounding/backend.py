@@ -25,7 +25,8 @@ from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
 from grounding.jobs.presence import any_ready
 from grounding.jobs.reconciler import Reconciler
-from grounding.labelstudio.config import parse
+from grounding.labelstudio.config import LabelConfig, parse
+from grounding.labelstudio.status import status
 from grounding.pipeline import Task
 from grounding.settings import Settings
 
@@ -121,12 +122,16 @@ class Backend:
                 hint=f"Send at most {self.settings.max_tasks}",
             )
         version = self.version(request.label_config)
-        if not parse(request.label_config).controls:
+        config = parse(request.label_config)
+        if not config.controls:
             return [[] for _ in request.tasks]
         jobs = [self._job(raw, request, version) for raw in request.tasks]
         with queue_errors():
             outcomes = self._outcomes([job for job in jobs if job], request.kind)
-        return [_entry(job, outcomes) for job in jobs]
+        found = [outcomes.get(job.key) if job else None for job in jobs]
+        if request.kind is Kind.INTERACTIVE:
+            return [_spoken(outcome, config, version) for outcome in found]
+        return [_entry(outcome) for outcome in found]
 
     @property
     def queue(self) -> Queue:
@@ -220,8 +225,25 @@ def _task(raw: Any, request: Request, version: str) -> Task:
     )
 
 
-def _entry(job: Job | None, outcomes: Mapping[str, Outcome]) -> Entry:
-    outcome = outcomes.get(job.key) if job else None
+def _entry(outcome: Outcome | None) -> Entry:
     if outcome is None or outcome.prediction is None:
         return []
     return dict(outcome.prediction)
+
+
+def _spoken(outcome: Outcome | None, config: LabelConfig, version: str) -> Entry:
+    """Return an annotator's entry, with a word on what happened where the config has room for it."""
+    prediction = _entry(outcome)
+    result = list(prediction["result"]) if isinstance(prediction, dict) else []
+    told = {"result": result + status(config, _word(outcome, result)), "model_version": version}
+    return {**prediction, **told} if isinstance(prediction, dict) else told
+
+
+def _word(outcome: Outcome | None, result: Sequence[Any]) -> str:
+    if outcome is None:
+        return "the model did not answer in time"
+    if outcome.prediction is None:
+        return outcome.reason
+    # A shape and its label are two results of one region.
+    count = len({region["id"] for region in result})
+    return f"{count} found" if count else "nothing found"

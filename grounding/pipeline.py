@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from grounding.ask import Ask, Detection
 from grounding.engines.base import Engine, Question
-from grounding.errors import AnswerError
+from grounding.errors import AnswerError, DataError
 from grounding.images.fetch import Fetcher
 from grounding.images.prepare import PixelBounds, Prepared, prepare
-from grounding.labelstudio.config import Control, data_value, parse
+from grounding.labelstudio.config import data_value, parse
 from grounding.labelstudio.context import read_context
 from grounding.labelstudio.controls import asks, regions
 from grounding.qwen.answers import Answer, Verdict, read
@@ -67,28 +67,28 @@ class Grounded:
 
 
 def ground(task: Task, tools: Tools) -> Grounded:
-    """Answer one task: regions for every control of its labelling config.
+    """Answer one task: regions for every control of its labelling config that is asked for.
 
-    Raises the `TaskError` or `EngineError` that tells why it cannot be answered. Where some
-    questions of a task are understood and others are not, what was found is kept.
+    Raises the `GroundingError` that tells why it cannot be answered. Where some questions of a
+    task are understood and others are not, what was found is kept.
     """
     config = parse(task.label_config)
     wish = read_context(task.context, config)
-    pictures = _pictures(config.controls, task, tools)
-    result: list[dict[str, Any]] = []
-    dropped: Counter[str] = Counter()
-    unclear: list[Answer] = []
-    for control in config.controls:
-        picture = pictures[control.data_key]
-        asked = asks(control, wish)
-        answers = answer(asked, picture, tools)
-        drawn = regions(control, _found(asked, answers), picture.image)
-        result += drawn.result
-        dropped.update(drawn.dropped)
-        unclear += [a for a in answers if a.verdict not in UNDERSTOOD and not a.detections]
+    asked = [(control, some) for control in config.controls if (some := asks(control, wish))]
+    if not asked:
+        raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
+    pictures = _pictures({control.data_key for control, _ in asked}, task, tools)
+    answered = [answer(some, pictures[control.data_key], tools) for control, some in asked]
+    drawn = [
+        regions(control, _found(some, answers), pictures[control.data_key].image)
+        for (control, some), answers in zip(asked, answered, strict=True)
+    ]
+    result = [region for one in drawn for region in one.result]
+    unclear = [one for answers in answered for one in answers if not _clear(one)]
     if unclear and not result:
         raise _misunderstood(unclear[0])
     verdict = Verdict.FOUND if result else Verdict.NOTHING
+    dropped = sum((one.dropped for one in drawn), Counter[str]())
     return Grounded(_prediction(result, task.model_version), verdict, dropped)
 
 
@@ -98,18 +98,23 @@ def answer(asked: Sequence[Ask], picture: Prepared, tools: Tools) -> list[Answer
     Greedy decoding would only repeat itself, so the second question differs from the first.
     """
     answers = _put([question(ask) for ask in asked], picture, tools)
-    again = [i for i, a in enumerate(answers) if a.verdict not in UNDERSTOOD and not a.detections]
+    again = [i for i, one in enumerate(answers) if not _clear(one)]
     retried = _put([strict_question(asked[i]) for i in again], picture, tools)
     for i, second in zip(again, retried, strict=True):
         answers[i] = second
     return answers
 
 
-def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> dict[str, Prepared]:
+def _clear(reply: Answer) -> bool:
+    """Say whether a reply tells something: a truncated one may, by its complete items."""
+    return reply.verdict in UNDERSTOOD or bool(reply.detections)
+
+
+def _pictures(keys: Iterable[str], task: Task, tools: Tools) -> dict[str, Prepared]:
     profile = tools.engine.profile
     bounds = PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
     prepared = {}
-    for key in dict.fromkeys(control.data_key for control in controls):
+    for key in keys:
         data = tools.fetcher.fetch(data_value(task.data, key), task.id)
         prepared[key] = prepare(data, bounds, tools.max_image_pixels)
     return prepared

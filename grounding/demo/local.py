@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +29,27 @@ class Local:
         self.url = url
         self._http = httpx.Client(base_url=url, timeout=100, trust_env=False)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
     def wait_ready(self, say: Callable[[str], None]) -> None:
         """Return when the model is loaded; `say` hears what is going on meanwhile.
 
         Raises `EngineError` where that fails, or takes longer than five minutes.
         """
+        reason = "starting"
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until:
             ready = self._readiness()
             if ready.get("ready"):
                 return
-            say(str(ready.get("reason", "starting")))
+            reason = str(ready.get("reason", reason))
+            say(reason)
             if any(worker["phase"] == "failed" for worker in ready.get("workers", ())):
-                raise EngineError(str(ready["reason"]), hint="")
+                raise EngineError(reason, hint="")
             time.sleep(0.2)
-        raise EngineError("the model was not ready in five minutes")
+        raise EngineError(f"the model was not ready in five minutes: {reason}")
 
     def setup(self, label_config: str) -> str:
         """Return the model version for a labelling config."""
@@ -77,7 +83,8 @@ def local_backend(**settings: Any) -> Iterator[Local]:
             keeper = threading.Thread(target=tend, args=(parts, stopping), daemon=True)
             keeper.start()
             try:
-                yield Local(f"http://{chosen.host}:{chosen.port}")
+                with closing(Local(f"http://{chosen.host}:{chosen.port}")) as backend:
+                    yield backend
             finally:
                 stopping.set()
                 keeper.join()

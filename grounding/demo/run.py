@@ -31,7 +31,10 @@ def run_demo(output: str) -> int:
         "[yellow]The demo model is small and knows only coloured shapes; it shows the way of a "
         "task, not what Qwen2.5-VL can do."
     )
-    with console.status("starting") as status, local_backend(model="", log_level="warning") as backend:
+    with (
+        console.status("starting") as status,
+        local_backend(model="", log_level="warning") as backend,
+    ):
         backend.wait_ready(lambda text: status.update(f"queue, worker and server: {text}"))
         status.update(f"asking about {len(tasks)} pictures")
         version = backend.setup(config)
@@ -55,8 +58,9 @@ def _table(names: Sequence[str], entries: Sequence[Any], version: str) -> Table:
     for column in ("picture", "control", "label", "x", "y", "width", "height"):
         table.add_column(column, justify="left" if column in ("picture", "control") else "right")
     for name, entry in zip(names, entries, strict=True):
-        for region in _regions(entry) or [None]:
-            table.add_row(name, *(_cells(region) if region else ["(nothing)"]))
+        rows = [_cells(region) for region in _regions(entry)] or [["(nothing)"]]
+        for row in rows:
+            table.add_row(name, *row)
     return table
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import closing
 
 from redis import Redis
 from rq import Queue, SimpleWorker
@@ -92,13 +93,13 @@ class Slots:
                 thread.join(0.2)
 
     def _loop(self, lane: Lane) -> None:
-        redis = self._connect()
-        while not self._stopping.is_set():
-            try:
-                self._round(lane, redis)
-            except Exception:  # a slot outlives whatever RQ raises, Redis being away above all
-                log.warning("a slot of %s starts anew", lane, exc_info=True)
-                self._stopping.wait(RETRY_SECONDS)
+        with closing(self._connect()) as redis:
+            while not self._stopping.is_set():
+                try:
+                    self._round(lane, redis)
+                except Exception:  # a slot outlives whatever RQ raises, Redis being away above all
+                    log.warning("a slot of %s starts anew", lane, exc_info=True)
+                    self._stopping.wait(RETRY_SECONDS)
 
     def _round(self, lane: Lane, redis: Redis) -> None:
         slot = Slot.on(lane, redis, self._work)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -22,6 +21,7 @@ from transformers import (
 )
 
 from grounding.ask import Ask, Shape
+from grounding.engines import batching
 from grounding.engines.base import Question, Reply
 from grounding.engines.decoding import Recorder
 from grounding.engines.local import LocalEngine, Prepared
@@ -49,22 +49,25 @@ def questions(factor: int = 28) -> list[Question]:
 
 
 def ask_all(engine: LocalEngine, asked: Sequence[Question]) -> list[Reply | GroundingError]:
-    """Ask from as many threads at once; return each one's reply or error."""
-    barrier = threading.Barrier(len(asked))
+    """Ask from as many threads, in one batch; return each one's reply or error."""
 
     def ask(question: Question) -> Reply | GroundingError:
-        barrier.wait()
         try:
             return engine.ask(question)
         except GroundingError as exc:
             return exc
 
-    with ThreadPoolExecutor(len(asked)) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(asked)) as pool:
+        # However slow the machine, the batch waits for all of them, and no longer.
+        patch.setattr(batching, "GATHER_SECONDS", 600)
+        patch.setattr(engine._batcher, "_max_batch", len(asked))
         return list(pool.map(ask, asked))
 
 
 class Watched(LocalEngine):
     """Notes the size of each batch, and may do something before the model is asked."""
+
+    recorder: Recorder
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.batches: list[int] = []
@@ -73,6 +76,7 @@ class Watched(LocalEngine):
 
     def _generate(self, batch: Sequence[Prepared], recorder: Recorder) -> list[list[int]]:
         self.batches.append(len(batch))
+        self.recorder = recorder
         self.before(batch)
         return super()._generate(batch, recorder)
 
@@ -228,12 +232,10 @@ def test_pixels_that_would_be_resized_again_are_refused(
         engine.ask(Question(pixels, "find", 4))
 
 
-def test_a_text_longer_than_the_model_reads_is_refused_alone(engine: LocalEngine) -> None:
-    good = questions()[0]
-    replies = ask_all(engine, [good, Question(picture(2, 2), "word " * 400, 4)])
-    assert isinstance(replies[0], Reply)
-    assert isinstance(replies[1], TaskError)
-    assert replies[1].code == "question_too_long"
+def test_a_text_longer_than_the_model_reads_is_refused(engine: LocalEngine) -> None:
+    with pytest.raises(TaskError, match="the model reads 1024") as caught:
+        engine.ask(Question(picture(2, 2), "word " * 400, 4))
+    assert caught.value.code == "question_too_long"
 
 
 def test_the_answer_ends_where_the_models_context_does(engine: LocalEngine) -> None:
@@ -299,11 +301,10 @@ def test_closing_ends_a_long_answer_at_its_next_token(watched: Watched) -> None:
     watched.before = lambda batch: started.set()
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(watched.ask, Question(picture(2, 2), "count", 900))
-        assert started.wait(10)
-        start = time.monotonic()
+        assert started.wait(60)
         watched.close()
-        assert time.monotonic() - start < 2
-        assert isinstance(future.exception(10), EngineError)
+        assert isinstance(future.exception(60), EngineError)
+    assert len(watched.recorder.rows()[0]) < 900
     with pytest.raises(EngineError, match="being unloaded"):
         watched.ask(questions()[0])
 
@@ -312,9 +313,10 @@ def test_many_threads_get_their_own_answers(tiny: Path) -> None:
     engine = LocalEngine.load(str(tiny), device="cpu", max_batch=3)
     asked = [Question(picture(2, 2, seed), f"box {seed}", 6) for seed in range(12)]
     alone = [engine.ask(question).text for question in asked]
-    replies = ask_all(engine, asked)
+    with ThreadPoolExecutor(12) as pool:
+        together = [reply.text for reply in pool.map(engine.ask, asked)]
     engine.close()
-    assert [getattr(r, "text", r) for r in replies] == alone
+    assert together == alone
     assert len(set(alone)) > 6
 
 

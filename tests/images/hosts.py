@@ -17,6 +17,9 @@ from grounding.images.fetch import Fetcher, FetchRules
 
 Reply = bytes | Callable[[socket.socket], None]
 
+PATIENCE = 10
+"""Seconds after which even an endless answer ends: a test shall fail, not hang."""
+
 BODY = b"the bytes of a picture"
 
 PUBLIC_IP = "93.184.216.34"
@@ -46,11 +49,12 @@ def reset(connection: socket.socket) -> None:
 
 
 def dripping(head: bytes, drop: bytes, seconds: float) -> Callable[[socket.socket], None]:
-    """Return a reply that begins with `head` and then lets fall one `drop` after the other."""
+    """Return a reply that begins with `head`, then lets fall a `drop` at a time, for PATIENCE."""
 
     def reply(connection: socket.socket) -> None:
+        end = time.monotonic() + PATIENCE
         connection.sendall(head)
-        while True:
+        while time.monotonic() < end:
             time.sleep(seconds)
             connection.sendall(drop)
 

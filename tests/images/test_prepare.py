@@ -270,10 +270,10 @@ def test_a_picture_thinner_than_the_model_takes_is_refused(size: tuple[int, int]
 @pytest.mark.parametrize("size", [(9400, 9400), (13_000, 13_000), (20_000, 20_000)])
 def test_a_bomb_is_refused_before_it_is_decoded(size: tuple[int, int]) -> None:
     bomb = png(1, GREY_PNG, b"\0", size)
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(ImageTooLarge) as failure:
         upright(bomb)
-    assert time.monotonic() - started < 0.1
+    assert time.thread_time() - started < 0.1
     assert failure.value.code == "image_too_many_pixels"
 
 
@@ -380,6 +380,6 @@ def test_text_without_end_is_unreadable() -> None:
 def test_an_animation_costs_its_first_frame_only() -> None:
     frames = [plain("L", shade, (200, 200)) for shade in range(250)]
     data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    started = time.monotonic()
+    started = time.thread_time()
     upright(data)
-    assert time.monotonic() - started < 0.05
+    assert time.thread_time() - started < 0.05

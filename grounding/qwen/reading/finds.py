@@ -74,7 +74,6 @@ class Finds:
         """Note that something meant as a place cannot be one."""
         self.warnings.add(Note.DROPPED_INVALID)
 
-
     def merge(self, other: Finds) -> None:
         """Take all that `other` found and noticed."""
         self.items += other.items

@@ -25,7 +25,9 @@ _BARE = re.compile(
 _NAMED_BARE = re.compile(
     rf"(?P<name>[^:：]{{1,80}})[:：]\s*+(?P<numbers>{NUMBER}(?:\s*+[,，]\s*+{NUMBER}){{3}})[\s.;,|]*+"
 )
-_ROW = re.compile(rf"\|(?P<name>.*?)\|\s*+(?P<numbers>{NUMBER}(?:\s*+\|\s*+{NUMBER}){{3,4}}+)\s*+\|")
+_ROW = re.compile(
+    rf"\|(?P<name>.*?)\|\s*+(?P<numbers>{NUMBER}(?:\s*+\|\s*+{NUMBER}){{3,4}}+)\s*+\|"
+)
 _NUMBERS = re.compile(NUMBER)
 _HALF_A_BOX = re.compile(rf"\s*+{NUMBER}(?:{_COMMA}{NUMBER}){{0,2}}\s*+,?\s*+")
 _WITH_DIGIT = re.compile(r"^[^\n\d]*+\d[^\n]*+", re.MULTILINE)
@@ -172,5 +174,5 @@ def _read_bare(text: str, line: _Line, out: Finds) -> None:
 
 def _bare_name(match: re.Match[str]) -> str | None:
     if match.re is _BARE:
-        return match["name"].strip(" \t\r,，:：|-*`\"") or None
+        return match["name"].strip(' \t\r,，:：|-*`"') or None
     return name_before(match["name"] + ":")

@@ -28,7 +28,7 @@ MAX_DEPTH = 64
 
 OPENERS = {"[": "[", "{": "{", "(": "(", "［": "[", "【": "[", "｛": "{", "（": "("}
 CLOSERS = {"]": "[", "}": "{", ")": "(", "］": "[", "】": "[", "｝": "{", "）": "("}
-QUOTES = {'"': '"', "'": "'", "“": "”“\"", "‘": "’‘'", "「": "」", "`": "`"}
+QUOTES = {'"': '"', "'": "'", "“": '”“"', "‘": "’‘'", "「": "」", "`": "`"}
 CONSTANTS = {"null", "none", "true", "false", "nan", "infinity", "inf"}
 NOT_FINITE = {"nan", "infinity", "inf"}
 
@@ -276,8 +276,9 @@ class Parser:
         return raw if plain is None else plain
 
 
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
-_LEGAL = re.compile(r"""(?:[^\\]++|\\(?:["'\\/bfnrt]|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}))*+""")
+_CODE = r"u[0-9a-fA-F]{4}|U000[0-9a-fA-F]{5}|x[0-9a-fA-F]{2}"
+_ESCAPE = re.compile(rf"\\({_CODE}|.)", re.DOTALL)
+_LEGAL = re.compile(rf"""(?:[^\\]++|\\(?:["'\\/bfnrt]|{_CODE}))*+""")
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 

@@ -138,7 +138,9 @@ class _Splitter:
 
     def on_token(self, match: re.Match[str]) -> tuple[Piece | None, int]:
         name = match["token"].lower()
-        name, closing = TOKENS.get(name, (name.removesuffix("_start").removesuffix("_end"), name.endswith("_end")))
+        name, closing = TOKENS.get(
+            name, (name.removesuffix("_start").removesuffix("_end"), name.endswith("_end"))
+        )
         return Tag(name, closing, False, "", *match.span()), match.end()
 
     def on_tag(self, match: re.Match[str]) -> tuple[Piece | None, int]:

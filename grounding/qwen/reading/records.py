@@ -39,7 +39,9 @@ def read_group(group: Group, out: Finds, name: Name | None = None) -> None:
     while waiting and not out.full:
         current, label = waiting.pop()
         keyed = any(key for key, _ in current.entries)
-        read = _Record(current, label, out).read if keyed else partial(_read_list, current, label, out)
+        read = (
+            _Record(current, label, out).read if keyed else partial(_read_list, current, label, out)
+        )
         waiting += reversed(read())
 
 

@@ -72,7 +72,9 @@ TEXTS = set(
     "value words string reason reasoning explanation thought thinking thoughts analysis comment "
     "comments note notes summary feature features 描述 文本 内容 文字 文本内容 理由 特征 思考".split()
 )
-PRESENCE = set("found exists exist present visible detected count total num number 数量 存在".split())
+PRESENCE = set(
+    "found exists exist present visible detected count total num number 数量 存在".split()
+)
 ATTRIBUTES = set(
     "size imagesize imgsize resolution color colour colors rgb rgba time timestamp times timestamps "
     "timerange timespan duration attributes attribute metadata meta info id ids index range "
