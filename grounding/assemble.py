@@ -30,7 +30,8 @@ def load_tools(settings: Settings, tell: Callable[..., None]) -> Tools:
         min_pixels=settings.min_pixels,
         max_pixels=settings.max_pixels,
         repetition_penalty=settings.repetition_penalty,
-        torch_threads=settings.torch_threads,
+        # The demo model is too small to gain from threads, and busy ones would wait for each other.
+        torch_threads=settings.torch_threads or int(settings.is_demo),
         on_progress=on_progress,
     )
     return Tools(engine, fetcher(settings), settings.max_new_tokens, settings.max_image_pixels)

@@ -131,7 +131,9 @@ class Settings(BaseSettings):
         description="Private image hosts that may be fetched: http://minio:9000,https://10.0.3.0/24",
     )
     max_image_bytes: int = Field(25 * 2**20, ge=1024, description="Size of one picture's file")
-    max_image_pixels: int = Field(50_000_000, ge=1, description="Width times height of one picture")
+    max_image_pixels: int = Field(
+        50_000_000, ge=1, le=89_478_485, description="Width times height of one picture"
+    )
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

@@ -25,7 +25,7 @@ ROOM_FOR_CHANCE = 0.07
 def backend() -> Iterator[Local]:
     """Everything, started as `make serve` starts it."""
     dead = f"http://127.0.0.1:{free_port()}"
-    with local_backend(model="", torch_threads=1, allowed_origins=frozenset({dead})) as running:
+    with local_backend(model="", allowed_origins=frozenset({dead})) as running:
         running.dead_host = dead  # type: ignore[attr-defined]
         running.wait_ready(lambda _: None)
         yield running
@@ -108,7 +108,7 @@ def test_regions_are_what_the_page_needs(backend: Local) -> None:
 
 def test_a_killed_worker_loses_nothing() -> None:
     """Its jobs lapse, its successor takes them, and the request that waits gets them."""
-    with local_backend(model="", torch_threads=1, lease_ttl=2) as backend:
+    with local_backend(model="", lease_ttl=2) as backend:
         backend.wait_ready(lambda _: None)
         worker = worker_pid(backend)
         entries: list[Any] = []

@@ -129,7 +129,7 @@ class Fetcher:
         home = self._label_studio and self._label_studio.address(text, task_id)
         if home:
             return _Hop(read_url(home), at_home=True)
-        if text.startswith("/"):
+        if text.startswith("/") and not self._label_studio:
             raise UrlRefused(
                 "the address is a path, and no Label Studio is known that would have it",
                 hint="Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY",

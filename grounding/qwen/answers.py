@@ -16,14 +16,15 @@ from enum import StrEnum
 
 from grounding.ask import Detection
 from grounding.geometry import Frame
+from grounding.qwen.reading.elements import KNOWN
 from grounding.qwen.reading.envelope import MAX_TEXT, body
 from grounding.qwen.reading.finds import Finds, Note
 from grounding.qwen.reading.lines import read_lines
-from grounding.qwen.reading.pieces import Fence, Pieces, Tag, Text, join_corners, split
+from grounding.qwen.reading.pieces import Pieces, Text, join_corners, split
 from grounding.qwen.reading.records import means_none
 from grounding.qwen.reading.sentences import declines, says_none
 from grounding.qwen.reading.settle import settle
-from grounding.qwen.reading.tags import KNOWN, TagReader
+from grounding.qwen.reading.tags import TagReader
 from grounding.qwen.reading.values import Group
 
 __all__ = ["Answer", "Note", "Verdict", "read"]

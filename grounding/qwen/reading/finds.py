@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-
 MAX_FINDS = 2_500
 """Places beyond which a text is no answer to one picture, and is left unread."""
 
@@ -23,6 +22,10 @@ class Note(StrEnum):
     SWAPPED = "swapped"
     XYWH = "xywh"
     WHOLE_IMAGE = "whole_image"
+
+
+Place = tuple[tuple[float, ...], tuple[int, int]]
+"""Four numbers or two, and where they stand."""
 
 
 class Find(NamedTuple):

@@ -15,7 +15,7 @@ from grounding.qwen.reading.finds import Finds, Note
 from grounding.qwen.reading.naming import is_empty_word, name_after, name_before, without_bullet
 from grounding.qwen.reading.pieces import Corners, Piece, Text
 from grounding.qwen.reading.records import read_group
-from grounding.qwen.reading.values import NUMBER, PLACE_SIZES, Group, number
+from grounding.qwen.reading.values import NUMBER, PLACE_SIZES, Group, numbers_in
 
 _COMMA = r"(?:\s*+[,，]\s*+|[ \t]++)"
 _BARE = re.compile(
@@ -28,7 +28,6 @@ _NAMED_BARE = re.compile(
 _ROW = re.compile(
     rf"\|(?P<name>.*?)\|\s*+(?P<numbers>{NUMBER}(?:\s*+\|\s*+{NUMBER}){{3,4}}+)\s*+\|"
 )
-_NUMBERS = re.compile(NUMBER)
 _HALF_A_BOX = re.compile(rf"\s*+{NUMBER}(?:{_COMMA}{NUMBER}){{0,2}}\s*+,?\s*+")
 _WITH_DIGIT = re.compile(r"^[^\n\d]*+\d[^\n]*+", re.MULTILINE)
 _DANGLING = re.compile(r"\s*+(?:[,，]|to|-|~|到|至)\s*+")
@@ -166,7 +165,7 @@ def _read_bare(text: str, line: _Line, out: Finds) -> None:
     if match is None:
         out.cut |= line.last and bool(out.items) and bool(_HALF_A_BOX.fullmatch(words))
         return
-    numbers = tuple(number(n) for n in _NUMBERS.findall(match["numbers"]))
+    numbers = numbers_in(match["numbers"])
     name = _bare_name(match)
     if match.re is _BARE or name:
         out.add(numbers, (shift + match.start(), shift + match.end()), label=name)

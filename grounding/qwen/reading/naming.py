@@ -13,7 +13,8 @@ LONGEST_NAME = 80
 
 _BULLET = re.compile(r"\s*+(?:[-*•·>#+]++\s++|\(?\d{1,3}(?:[.)]\s++|[、)]))*+\s*+")
 _LEAD = re.compile(
-    r"\s*(?:(?:the )?(?:final |my )?(?:answer|action|result|output|response)|答案|结果|动作|操作)\s*[:：]\s*",
+    r"\s*(?:(?:the )?(?:final |my )?(?:answer|action|result|output|response)|答案|结果|动作|操作)"
+    r"\s*[:：]\s*",
     re.IGNORECASE,
 )
 _DECORATION = " \t\r\n*_`\"'“”‘’#|,，;；、([{（"
@@ -83,7 +84,7 @@ def name_after(words: str) -> str | None:
 
 def is_empty_word(core: str) -> bool:
     """Say whether `core` is a word for the place itself, as in "bbox: [...]"."""
-    return meaning(core).role in (Role.PLACE, Role.WRAPPER, Role.SCORE)
+    return meaning(core).role in (Role.PLACE, Role.WRAPPER, Role.SCORE, Role.AXIS)
 
 
 def _core(words: str) -> str:

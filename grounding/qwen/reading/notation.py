@@ -55,9 +55,13 @@ TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-# What may follow a string that is over; any other quote stands within it.
-_AFTER_QUOTE = re.compile(
-    r"""\s*+(?:[,，、;；:：=＝\]})］｝】）]|\Z|```|//|\#|["'“][^"'“”:\n]{0,40}["'”]\s*+[:：])"""
+# What may follow a string that is over; any other quote stands within it. In an object, a comma
+# is followed by the next key, so the comma after the word in "he said "yes", ok" ends nothing.
+_KEY = r"""(?:["'“‘][^"'“”:\n]{0,40}["'”’]|\w{1,40}+)\s*+[:：]"""
+_END = r"[\]}］｝】]|\Z|```|//|\#"
+_AFTER_ITEM = re.compile(rf"\s*+(?:[,，、;；:：=＝)）]|{_END}|{_KEY})")
+_AFTER_FIELD = re.compile(
+    rf"\s*+(?:[,，、;；]\s*+(?:[\"'“‘{{｛.…]|{_END}|{_KEY})|{_END}|{_KEY}|[)）])"
 )
 _CANDIDATES = {
     quote: re.compile(rf"\\.|[{re.escape(ends)}]", re.DOTALL) for quote, ends in QUOTES.items()
@@ -215,7 +219,7 @@ class Parser:
         self._pop(closed=True)
 
     def _is_whole(self) -> bool:
-        """Say whether the top group lacks nothing but its brace; a list of numbers may lack more."""
+        """Say whether the top group lacks only its brace; a list of numbers may lack more."""
         return self.stack[-1].opener == "{" and self.stack[-1].key is None
 
     def _pop(self, *, closed: bool) -> None:
@@ -260,8 +264,10 @@ class Parser:
         quote = self.text[start]
         if quote > "\x7f":
             self.repaired = True
+        top = self.stack[-1]
+        after = _AFTER_FIELD if top.opener == "{" and top.key else _AFTER_ITEM
         for match in _CANDIDATES[quote].finditer(self.text, start + 1):
-            if match[0][0] != "\\" and _AFTER_QUOTE.match(self.text, match.end()):
+            if match[0][0] != "\\" and after.match(self.text, match.end()):
                 return match.end(), self._said(start + 1, match.start())
         return len(self.text), self._said(start + 1, len(self.text))
 

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from grounding.qwen.reading.notation import OPENERS, Parser
-from grounding.qwen.reading.values import NUMBER, Group, number
+from grounding.qwen.reading.notation import Parser
+from grounding.qwen.reading.values import NUMBER, Group, numbers_in
 
 MAX_PIECES = 5_000
 """Pieces beyond which the rest of a text is left unread."""
@@ -86,11 +86,12 @@ MARK = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_NUMBERS = re.compile(NUMBER)
+_TO_THE_LOWER_CORNER = (
+    r"(?:[,，]|and|和)?\s*+(?:the\s++)?(?:bottom|lower)[- ]?right(?:\s++corner)?"
+    r"(?:\s++(?:at|is))*+|[,，]?\s*+右下角?(?:坐标)?[为是在]?"
+)
 _JOINT = re.compile(
-    r"\s*+(?:[,，]|to|-|–|—|~|→|->|到|至|(?:[,，]|and|和)?\s*+(?:the\s++)?(?:bottom|lower)[- ]?right"
-    r"(?:\s++corner)?(?:\s++(?:at|is|is\s++at))?\s*+[:=]?|[,，]?\s*+右下角?(?:坐标)?(?:为|是|在)?[:：]?)\s*+",
-    re.IGNORECASE,
+    rf"\s*+(?:[,，]|to|-|–|—|~|→|->|到|至|(?:{_TO_THE_LOWER_CORNER})\s*+[:：=]?)\s*+", re.IGNORECASE
 )
 ENDINGS = {"im_end", "endoftext", "eot_id", "end"}
 
@@ -137,10 +138,8 @@ class _Splitter:
         return Fence(*match.span()), match.end()
 
     def on_token(self, match: re.Match[str]) -> tuple[Piece | None, int]:
-        name = match["token"].lower()
-        name, closing = TOKENS.get(
-            name, (name.removesuffix("_start").removesuffix("_end"), name.endswith("_end"))
-        )
+        token = match["token"].lower()
+        name, closing = EXTRA.get(token, (_SIDE.sub("", token), token.endswith("_end")))
         return Tag(name, closing, False, "", *match.span()), match.end()
 
     def on_tag(self, match: re.Match[str]) -> tuple[Piece | None, int]:
@@ -153,7 +152,7 @@ class _Splitter:
     def on_numbers(self, match: re.Match[str]) -> tuple[Piece | None, int]:
         if self.is_document:
             return None, match.end()
-        numbers = tuple(map(number, _NUMBERS.findall(match[0])))
+        numbers = numbers_in(match[0])
         opener = "(" if match["tuple"] else "<"
         return Group(opener, *match.span(), closed=True, numbers=numbers), match.end()
 
@@ -179,7 +178,9 @@ class _Splitter:
         return None, len(self.text)
 
 
-TOKENS = {
+_SIDE = re.compile("_(?:start|end)$")
+# What hosted Qwen2-VL models show where the tokens have lost their names.
+EXTRA = {
     "extra_0": ("object_ref", False),
     "extra_1": ("object_ref", True),
     "extra_2": ("box", False),

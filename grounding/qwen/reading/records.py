@@ -21,14 +21,13 @@ from grounding.qwen.reading.fields import (
     scores_in,
     spoken,
 )
-from grounding.qwen.reading.finds import Finds, Note, hull
+from grounding.qwen.reading.finds import Finds, Note, Place, hull
 from grounding.qwen.reading.notation import Parser
 from grounding.qwen.reading.sentences import says_none
 from grounding.qwen.reading.values import Group, Number, String, Value, number_lists
 from grounding.qwen.reading.vocabulary import Role, meaning
 
 Numbers = tuple[float, ...]
-Place = tuple[Numbers, tuple[int, int]]
 UNRANKED = 1_000
 Children = list[tuple[Group, Name | None]]
 
@@ -246,11 +245,16 @@ READERS = {
 }
 
 
+# A list of pairs; pairs without a list round them are corners.
+NESTED = ("[[", "[(", "((", "([")
+
+
 def places_in(value: Value, *, corners: bool) -> list[Place]:
     """Return the places that a value is or lists; with `corners`, two pairs are one box."""
     if isinstance(value, String):
         span = value.start, value.end
-        return [(numbers, span) for numbers in number_lists(value.text) or []]
+        corners = corners or not value.text.lstrip().startswith(NESTED)
+        return [(numbers, span) for numbers in number_lists(value.text, corners=corners) or []]
     if not isinstance(value, Group) or value.keyed:
         return []
     lists = _closed_lists(value)

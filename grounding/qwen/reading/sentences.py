@@ -33,7 +33,7 @@ def _any_of(*patterns: str) -> re.Pattern[str]:
 
 
 _NONE_WORDS = _any_of(
-    r"none|null|nil|nothing|no|empty|n/?a|0|absent|unvisible|invisible|undefined|\[ ?\]|\{ ?\}",
+    r"none|null|nil|nothing|no|empty|n/?a|absent|unvisible|invisible|\[ ?\]|\{ ?\}",
     r"not? (?:found|detected|visible|present|applicable)",
     r"no (?:objects?|results?|match(?:es)?|detections?|instances?|targets?|boxes|points?)",
     r"无|没有|空|未找到|未检测到|不存在|没有找到|没找到|未发现|无结果|无目标",
@@ -47,7 +47,8 @@ _NONE_SENTENCES = _any_of(
     r"\b(?:i|we|can) (?:see|find|found|detect|detected) (?:no|none|nothing|zero)\b",
     r"\b(?:has|have|contains?|shows?|depicts?|includes?|with) (?:no|none|nothing|zero)\b",
     r"(?:^|[.,;:!?] |\bso |\band |\bbut |\bsorry\W{1,3})no (?:\S+ ){0,8}?(?:found|detected|visible|"
-    rf"present|seen|here|exists?|appears?|located|identified|(?:is|are|in|on) (?:the|this) {_PICTURE})\b",
+    rf"present|seen|here|exists?|appears?|located|identified|(?:is|are|in|on) (?:the|this) "
+    rf"{_PICTURE})\b",
     r"^no (?:such )?[\w' -]{1,40}[.!]?$",
     rf"{_NOT} (?:\w+ ){{0,2}}?{_SEEK}\b(?! {_OUR_PICTURE})",
     rf"\b(?:not|n't) (?:in|on) (?:the|this) {_PICTURE}",
@@ -56,6 +57,7 @@ _NONE_SENTENCES = _any_of(
     r"存在|见到|定位|看见|明显|匹配)",
     r"(?:图|图片|图像|画面|照片|中|里)(?:并|都|也)?(?:没有|无|不存在|没|不包含|不含|未)",
     r"(?:无法|不能)(?:在.{0,12})?(?:找到|检测|发现|看到(?!图|这|您|你)|定位)",
+    r"(?:看|找|检测)不[到见](?!图|这|您|你)",
     r"不存在|不在(?:这张|该|此)?(?:图|画面)|^(?:没有|无|未)[^，。,.]{1,20}[。.]?$",
 )
 _UNSEEN_PICTURE = _any_of(
@@ -67,7 +69,7 @@ _UNNAMED_PEOPLE = _any_of(
     rf"{_CANNOT} (?:\w+ )?(?:identify|recogni[sz]e|describe) {_WHOSE}{_SENSITIVE}"
 )
 _REFUSALS = _any_of(
-    rf"{_CANNOT} (?:\w+ ){{0,2}}?(?:help|assist|answer|comply|provide|fulfill?|process|do (?:that|"
+    rf"{_CANNOT} (?:\w+ ){{0,3}}?(?:help|assist|answer|comply|provide|fulfill?|process|do (?:that|"
     r"this)|support|perform|complete|continue|respond|give|generate|create|discuss|determine|view|"
     r"access|analy[sz]e|share|engage|offer|output|label|annotate|draw)\b",
     r"\bas an? (?:ai|language|artificial|large)\b",
@@ -100,6 +102,6 @@ def declines(text: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Return the head of `text` in one line, without quotes and Markdown, with plain apostrophes."""
+    """Return the head of `text` in one line, without quotes and Markdown round it."""
     text = _SPACE.sub(" ", text[: 4 * LONGEST]).replace("’", "'")
     return text.strip(" *_`\"'“”#>-:：")

@@ -98,6 +98,8 @@ def _strays(numbers: Numbers, frame: Frame, share: float) -> bool:
 
 
 def _note_whole_image(detections: list[Detection], finds: Finds) -> None:
-    if len(detections) == 1 and isinstance(box := detections[0].place, Box):
+    boxes = [d.place for d in detections if isinstance(d.place, Box)]
+    if len(detections) == len(boxes) == 1:
+        (box,) = boxes
         if box.area > WHOLE * box.frame.width * box.frame.height:
             finds.warnings.add(Note.WHOLE_IMAGE)

@@ -106,7 +106,7 @@ def number_lists(
     if "<" in text:
         return _angle_lists(text, cut)
     if not _BRACKETED.search(text):
-        return [_numbers(text)] if not cut and _PLAIN.fullmatch(text) else None
+        return [numbers_in(text)] if not cut and _PLAIN.fullmatch(text) else None
     lists = _bracketed_lists(text, cut)
     if lists and corners and [len(numbers) for numbers in lists] == [2, 2]:
         return [lists[0] + lists[1]]
@@ -118,7 +118,7 @@ def _angle_lists(text: str, cut: bool) -> list[tuple[float, ...]] | None:
         text = text[: max(text.rfind(">"), text.rfind(",")) + 1]
     if _ANGLES.sub("", text).strip(" ,;\n\t\r"):
         return None
-    lists = [_numbers(run) for run in _ANGLES.findall(text)]
+    lists = [numbers_in(run) for run in _ANGLES.findall(text)]
     # Two numbers at the cut may be half a box.
     return lists[:-1] if text.endswith(">") and cut and len(lists[-1]) == 2 else lists
 
@@ -131,11 +131,12 @@ def _bracketed_lists(text: str, cut: bool) -> list[tuple[float, ...]] | None:
         return None
     if not all(_BETWEEN.fullmatch(gap) for gap in _BRACKETED.split(text)[::2]):
         return None
-    lists = [_numbers(part) for part in inner]
+    lists = [numbers_in(part) for part in inner]
     if not all(len(numbers) in PLACE_SIZES for numbers in lists):
         return None
     return lists[:-1] if cut and len(lists) % 2 and len(lists[-1]) == 2 else lists
 
 
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(number(match) for match in _SINGLE.findall(text))
+def numbers_in(text: str) -> tuple[float, ...]:
+    """Return every number in `text`, in order."""
+    return tuple(map(number, _SINGLE.findall(text)))
