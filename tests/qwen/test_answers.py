@@ -162,6 +162,7 @@ def test_what_follows_a_loop_is_kept() -> None:
         ("10,20,110,120 cat\n", [((10, 20, 110, 120), "cat")], "truncated"),
         ("It is at (10, 20)", [], "truncated"),
         ("There are no", [], "truncated"),
+        ("[[10, 20, 110, 120]]", [((10, 20, 110, 120), None)], "found"),
         ("[]", [], "nothing"),
         ("", [], "truncated"),
     ],
@@ -245,6 +246,14 @@ def as_keyed(items: list[dict[str, Any]]) -> str:
     return json.dumps({item["label"]: [item["bbox_2d"]] for item in items})
 
 
+def as_lines(items: list[dict[str, Any]]) -> str:
+    return "\n".join("{},{},{},{} small cat".format(*item["bbox_2d"]) for item in items)
+
+
+def as_sentence(items: list[dict[str, Any]]) -> str:
+    return "".join("It goes from ({}, {}) to ({}, {}). ".format(*i["bbox_2d"]) for i in items)
+
+
 FORMATS = [as_json, as_python, as_tokens, as_points, as_html, as_keyed]
 
 
@@ -267,12 +276,21 @@ def test_a_cut_answer_holds_nothing_that_the_whole_does_not(
         assert fewer(read(cut, SQUARE, complete), read(text, SQUARE))
 
 
-@pytest.mark.parametrize("row", CORPUS, ids=lambda row: row["id"])
-def test_no_cut_of_the_corpus_yields_a_place_of_its_own(row: dict[str, Any]) -> None:
-    """With the token limit told; what stands in thinking is an answer until its tag closes."""
+@pytest.mark.parametrize("write", [as_lines, as_sentence])
+@settings(max_examples=60, deadline=None)
+@given(items=records, data=st.data())
+def test_a_cut_text_without_brackets_of_its_own_needs_to_be_told(
+    write: Any, items: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    text = write(items)
+    cut = text[: data.draw(st.integers(0, len(text)))]
+    assert fewer(read(cut, SQUARE, complete=False), read(text, SQUARE))
+
+
+# Thinking without its opening tag (q100) looks like an answer until its closing tag comes.
+@pytest.mark.parametrize("row", [r for r in CORPUS if r["id"] != "q100"], ids=lambda row: row["id"])
+def test_no_cut_of_the_corpus_yields_a_place_of_its_own(row: RowOf) -> None:
     text, frame = row["raw"], Frame("model", *row["input_wh"])
-    if row["family"] == "think_no_open":
-        pytest.skip("thinking without its opening tag looks like an answer until it closes")
     whole = {numbers(d) for d in read(text, frame).detections}
     for end in range(0, len(text), 1 + len(text) // 150):
         part = read(text[:end], frame, complete=False)

@@ -36,6 +36,7 @@ SIDES = (90, 1000)
 
 MAX_ASPECT = 3.0
 MAX_THINGS = 4
+HARD_KINDS = ("small", "touching", "look-alike")
 PATCH = 28
 """No side of a picture is a multiple of this, so that every resize to whole patches shows."""
 
@@ -162,6 +163,27 @@ def scene(seed: int, sides: tuple[int, int] = SIDES) -> Scene:
     return Scene(width, height, ground, tuple(things))
 
 
+def hard_scene(seed: int, sides: tuple[int, int] = SIDES) -> Scene:
+    """Return a scene of `seed` that is hard in one of the `HARD_KINDS`, which take turns.
+
+    Small things are a twelfth to a sixth of the longer side, less than the checkpoint was
+    trained on; touching ones stand edge to edge; look-alikes share colour or shape with the
+    first.
+    """
+    rng = random.Random(f"hard {seed}")
+    kind = HARD_KINDS[seed % len(HARD_KINDS)]
+    width, height = _size(rng, *sides)
+    ground = (rng.randint(170, 255), rng.randint(170, 255), rng.randint(170, 255))
+    things: list[Thing] = []
+    for name in _hard_names(rng, kind):
+        taken = [thing.box for thing in things]
+        box = _hard_box(rng, kind, (width, height), taken)
+        if box:
+            colour, shape = name.split()
+            things.append(Thing(colour, shape, box, _paint(rng, colour)))
+    return Scene(width, height, ground, tuple(things))
+
+
 def encode(
     picture: Image.Image, kind: Literal["JPEG", "PNG"] = "JPEG", orientation: int = 1
 ) -> bytes:
@@ -192,6 +214,38 @@ def _off_patch(side: int) -> int:
 def _paint(rng: random.Random, colour: str) -> Rgb:
     r, g, b = (min(255, max(0, c + rng.randint(-14, 14))) for c in COLOURS[colour])
     return r, g, b
+
+
+def _hard_names(rng: random.Random, kind: str) -> list[str]:
+    first, *rest = rng.sample(NAMES, len(NAMES))
+    near = [name for name in rest if set(name.split()) & set(first.split())]
+    others = near if kind == "look-alike" else rest
+    return [first, *others[: rng.randint(1, MAX_THINGS - 1)]]
+
+
+def _hard_box(
+    rng: random.Random, kind: str, size: tuple[int, int], taken: list[Corners], tries: int = 40
+) -> Corners | None:
+    """Return a square of the picture that overlaps none of the `taken`, or None."""
+    sixth, largest = -(-max(size) // 6), min(size) // 2
+    bounds = (max(4, sixth // 2), sixth) if kind == "small" else (sixth, largest)
+    for _ in range(tries):
+        side = rng.randint(*bounds)
+        x, y = rng.randint(0, size[0] - side), rng.randint(0, size[1] - side)
+        if kind == "touching" and taken:
+            x, y = _beside(rng, rng.choice(taken), side)
+        box = (x, y, x + side, y + side)
+        inside = min(box) >= 0 and box[2] <= size[0] and box[3] <= size[1]
+        if inside and all(_apart(box, other, 0) for other in taken):
+            return box
+    return None
+
+
+def _beside(rng: random.Random, box: Corners, side: int) -> tuple[int, int]:
+    """Return the top left corner of a square that shares part of an edge with `box`."""
+    x1, y1, x2, y2 = box
+    x, y = rng.randint(x1 - side // 2, x2 - side // 2), rng.randint(y1 - side // 2, y2 - side // 2)
+    return rng.choice(((x1 - side, y), (x2, y), (x, y1 - side), (x, y2)))
 
 
 def _free_box(

@@ -57,8 +57,9 @@ def read_lines(text: str, pieces: list[Piece], out: Finds, *, complete: bool) ->
     for line in _lines(text, pieces):
         if made.full:
             break
-        if line.last and not complete:
-            line.places = line.places[:-1]
+        if line.last and not complete and line.places and _may_go_on(line.places[-1]):
+            line.places.pop()
+            out.cut = True
         if line.places:
             _read_places(text, line, made, prose)
         elif complete or not line.last:
@@ -87,6 +88,11 @@ def _lines(text: str, pieces: list[Piece]) -> Iterator[_Line]:
             line.end = piece.end
     line.last = True
     yield line
+
+
+def _may_go_on(place: Group | Corners) -> bool:
+    """Say whether a place at a cut may be half of one, or have its name behind the cut."""
+    return isinstance(place, Corners) or bool(place.numbers)
 
 
 # Lines with brackets
