@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from grounding.geometry import Box, Point
 
@@ -13,6 +14,24 @@ class Shape(StrEnum):
 
     BOX = "box"
     POINT = "point"
+
+
+Language = Literal["en", "zh"]
+AnswerFormat = Literal["json", "plain", "xml"]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an ask is put into words; what is asked for stays the same.
+
+    `language` is that of the question, None for that of the names and phrase in it.
+    `answer_format` is what the answer is to be written in. With `raw`, a phrase is the whole
+    question, exactly as it was typed.
+    """
+
+    language: Language | None = None
+    answer_format: AnswerFormat = "json"
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +47,7 @@ class Ask:
     classes: tuple[str, ...] = ()
     phrase: str | None = None
     around: Point | Box | None = None
+    manner: Manner = Manner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +57,8 @@ class Detection:
     `place` is a box or a point in its own frame. `label` is the model's own word, or None where
     it gave none; `text` is content that came with the place (OCR, a description). `score` is a
     probability in 0..1, or None where none is known. `span` is the half-open character range of
-    the answer that the detection was read from.
+    the answer that the detection was read from. `warnings` are words for what an annotator
+    should look at twice.
     """
 
     place: Box | Point
@@ -45,6 +66,7 @@ class Detection:
     text: str | None = None
     score: float | None = None
     span: tuple[int, int] = (0, 0)
+    warnings: tuple[str, ...] = ()
 
     @property
     def shape(self) -> Shape:

@@ -10,12 +10,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from grounding.ask import Ask, Detection
-from grounding.engines.base import Engine, Question
+from grounding.engines.base import Engine, Question, Reply
 from grounding.errors import AnswerError, DataError
+from grounding.geometry import Frame
 from grounding.images.fetch import Fetcher
 from grounding.images.prepare import PixelBounds, Prepared, prepare
 from grounding.labelstudio.config import data_value, parse
@@ -23,6 +24,7 @@ from grounding.labelstudio.context import read_context
 from grounding.labelstudio.controls import asks, regions
 from grounding.qwen.answers import Answer, Verdict, read
 from grounding.qwen.prompts import question, strict_question
+from grounding.qwen.scores import scored
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +130,13 @@ def _put(texts: Sequence[str], picture: Prepared, tools: Tools) -> list[Answer]:
     # All at once, so that the engine can answer them in one batch.
     with ThreadPoolExecutor(max_workers=min(len(questions), MAX_AT_ONCE)) as pool:
         replies = list(pool.map(tools.engine.ask, questions))
-    return [read(reply.text, frame, reply.complete) for reply in replies]
+    return [_read(reply, frame) for reply in replies]
+
+
+def _read(reply: Reply, frame: Frame) -> Answer:
+    """Return what a reply says, each detection with its score."""
+    said = read(reply.text, frame, reply.complete)
+    return replace(said, detections=scored(said.detections, reply.text, reply.tokens))
 
 
 def _found(asked: Sequence[Ask], answers: Sequence[Answer]) -> list[tuple[Detection, Ask]]:

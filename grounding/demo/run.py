@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +15,8 @@ from grounding.demo.local import data_uri, local_backend
 from grounding.geometry import PERCENT, Box, Point, image_frame
 
 HERE = Path(__file__).parent
-INK = "magenta"
+INK = "#c2187a"
+FONT_SIZE = 14
 POINT_RADIUS = 6
 
 
@@ -97,10 +98,16 @@ def _draw(picture: Image.Image, regions: Sequence[Mapping[str, Any]]) -> None:
         corner = Point(value["x"], value["y"], PERCENT)
         if "height" in value:
             far = (value["x"] + value["width"], value["y"] + value["height"])
-            box = Box.spanning((corner.x, corner.y), far, PERCENT).to(frame)
-            pen.rectangle((box.x1, box.y1, box.x2, box.y2), outline=INK, width=3)
-            pen.text((box.x1 + 5, box.y1 + 3), _label(region), fill=INK)
+            _draw_box(pen, Box.spanning((corner.x, corner.y), far, PERCENT).to(frame), region)
         else:
-            spot = corner.to(frame)
-            r = POINT_RADIUS
-            pen.ellipse((spot.x - r, spot.y - r, spot.x + r, spot.y + r), outline=INK, width=3)
+            spot, r = corner.to(frame), POINT_RADIUS
+            around = (spot.x - r, spot.y - r, spot.x + r, spot.y + r)
+            pen.ellipse(around, outline="white", fill=INK, width=2)
+
+
+def _draw_box(pen: ImageDraw.ImageDraw, box: Box, region: Mapping[str, Any]) -> None:
+    pen.rectangle((box.x1, box.y1, box.x2, box.y2), outline=INK, width=3)
+    font = ImageFont.load_default(FONT_SIZE)
+    place = (box.x1 + 5, box.y1 + 4)
+    pen.rectangle(pen.textbbox(place, _label(region), font=font), fill=INK, outline=INK, width=3)
+    pen.text(place, _label(region), fill="white", font=font)

@@ -174,7 +174,19 @@ def _weights(folder: Path, kind: type[PreTrainedModel], device: torch.device) ->
             hint="Copy or download the checkpoint again",
         )
     loaded: PreTrainedModel = model.to(device).eval()
+    if device.type == "cpu":
+        _detach(loaded)
     return loaded
+
+
+def _detach(model: PreTrainedModel) -> None:
+    """Move weights that are still a map of the checkpoint's file into memory of their own.
+
+    Else a checkpoint saved over the old one would change the running model's answers, or, while
+    the file is short, end the process with a bus error.
+    """
+    for weights in model.parameters():
+        weights.data = weights.data.clone()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from grounding.ask import Manner, Shape
 from grounding.errors import ConfigError, DataError
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.interface import Control, Label, LabelConfig, Options, TextArea
@@ -98,7 +99,7 @@ class _Document:
     def served(self) -> list[tuple[Element, Options]]:
         """Return the elements that are controls of ours and not left out on purpose."""
         ours = [(e, _settled(e)) for e in self.elements if e.kind in _TAGS]
-        return [(e, Options(**settled)) for e, settled in ours if not settled.pop("skip", False)]
+        return [(e, _options(settled)) for e, settled in ours if not settled.pop("skip", False)]
 
     def controls(self, config: LabelConfig) -> Iterator[Control]:
         """Yield a control per tag of ours, and per `<Labels>` that goes with it."""
@@ -252,6 +253,15 @@ def _count(text: str) -> int | None:
     return int(text) if re.fullmatch("[1-9][0-9]{0,2}", text) else None
 
 
+def _pixels(text: str) -> int | None:
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) and int(text) >= MIN_PIXELS else None
+
+
+def _one_of(meanings: Mapping[str, Any]) -> tuple[Callable[[str], Any], str]:
+    """Return a reader of these words, and how to name them."""
+    return lambda text: meanings.get(text.lower()), " or ".join(meanings)
+
+
 def _prompt(text: str) -> str | None:
     return text.strip() if len(text) <= MAX_PROMPT_CHARS else None
 
@@ -259,19 +269,31 @@ def _prompt(text: str) -> str | None:
 _YES_NO = {"true": True, "false": False}
 
 _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
-    "model_skip": ("skip", lambda text: _YES_NO.get(text.lower()), "true or false"),
+    "model_skip": ("skip", *_one_of(_YES_NO)),
     "model_point_width": ("point_width", _number(0.01, 100), "a number from 0.01 to 100"),
     "model_score_threshold": ("score_threshold", _number(0, 1), "a number from 0 to 1"),
     "model_prompt": ("prompt", _prompt, f"a text of at most {MAX_PROMPT_CHARS} characters"),
     "model_labels_per_question": ("labels_per_question", _count, "a number from 1 to 999"),
+    "model_min_pixels": ("min_pixels", _pixels, f"a whole number of at least {MIN_PIXELS}"),
+    "model_max_pixels": ("max_pixels", _pixels, f"a whole number of at least {MIN_PIXELS}"),
+    "model_prompt_mode": ("raw", *_one_of({"wrap": False, "raw": True})),
+    "model_language": ("language", *_one_of({"auto": AUTO, "en": "en", "zh": "zh"})),
 }
 """The attributes that settle something: the option's name, its reader, and what it takes."""
+
+_ANSWER_FORMATS: dict[Shape, tuple[str, Callable[[str], Any], str]] = {
+    Shape.BOX: ("answer_format", *_one_of({"json": "json", "plain": "plain"})),
+    Shape.POINT: ("answer_format", *_one_of({"json": "json", "xml": "xml"})),
+}
+"""`model_answer_format` of each shape: Qwen documents plain text for boxes, XML for points."""
 
 
 def _settled(element: Element) -> dict[str, Any]:
     """Return the options that a tag's attributes set; raises `ConfigError` for one that cannot."""
     settled: dict[str, Any] = {}
-    for attribute, (option, reader, wanted) in _OPTIONS.items():
+    answer_format = _ANSWER_FORMATS[_TAGS[element.kind].shape]
+    options = _OPTIONS | {"model_answer_format": answer_format}
+    for attribute, (option, reader, wanted) in options.items():
         text = element.get(attribute)
         if text is None:
             continue
@@ -283,7 +305,20 @@ def _settled(element: Element) -> dict[str, Any]:
                 code="attribute_invalid",
                 hint=f"Set {attribute} to {wanted}, or remove it",
             )
+    low, high = settled.get("min_pixels"), settled.get("max_pixels")
+    if low and high and low > high:
+        raise _refused(
+            element,
+            f'has model_min_pixels="{low}" above model_max_pixels="{high}"',
+            code="attribute_invalid",
+            hint="Set model_min_pixels to at most model_max_pixels, or remove one",
+        )
     return settled
+
+
+def _options(settled: dict[str, Any]) -> Options:
+    manner = {f.name: settled.pop(f.name) for f in fields(Manner) if f.name in settled}
+    return Options(manner=Manner(**manner), **settled)
 
 
 def _warnings(

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from grounding.ask import Manner
+
 POINT_WIDTH = 0.75
 """Diameter of a key point in percent of the image's width: 6 of 800 pixels, easy to see and to
 grab without hiding what it marks. The page draws nothing for a point without a width."""
@@ -39,14 +41,19 @@ class Options:
     """What a control's `model_…` attributes settle.
 
     `point_width` is in percent of the image's width, `score_threshold` a probability below which
-    a region is dropped, `prompt` the phrase to look for where no annotator types one, and
-    `labels_per_question` how many labels share one question to the model.
+    a region is dropped, `prompt` the phrase to look for where no annotator types one,
+    `labels_per_question` how many labels share one question to the model, and `manner` how it is
+    worded. `min_pixels` and `max_pixels` bound the area of the picture that the model is shown,
+    within its own bounds.
     """
 
     point_width: float = POINT_WIDTH
     score_threshold: float | None = None
     prompt: str | None = None
     labels_per_question: int = 1
+    manner: Manner = Manner()
+    min_pixels: int | None = None
+    max_pixels: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

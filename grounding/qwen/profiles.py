@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from grounding.errors import SettingError
 from grounding.geometry import THOUSAND, Frame
+from grounding.qwen.prompts import PromptSet
 
 MIN_TOKENS, MAX_TOKENS = 256, 1280
 """Image tokens of a picture by default: what Qwen recommends for a balance of cost and accuracy."""
@@ -28,6 +29,7 @@ class Profile:
     `space` says what its numbers are: "model" is absolute pixels of the model frame, "thousand"
     is 0 to 1000 of each side. Sides of the model frame are multiples of `factor` pixels, and one
     image token covers a square of that side. `min_pixels` and `max_pixels` bound its area.
+    `prompts` names its wordings.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Profile:
     factor: int
     min_pixels: int
     max_pixels: int
+    prompts: PromptSet = "qwen2.5"
 
     def answer_frame(self, model: Frame) -> Frame:
         """Return the frame of the numbers that the model writes about a picture seen as `model`."""
@@ -81,7 +84,7 @@ PROFILES = {
     for profile in (
         _family("qwen2-vl", "thousand", 28),
         _family("qwen2.5-vl", "model", 28),
-        _family("qwen3-vl", "thousand", 32),
+        replace(_family("qwen3-vl", "thousand", 32), prompts="qwen3"),
     )
 }
 

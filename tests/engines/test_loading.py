@@ -147,6 +147,15 @@ def test_a_name_that_is_neither_folder_nor_hub_id_is_refused_at_once(name: str) 
         LocalEngine.load(name)
 
 
+def test_a_running_model_does_not_heed_what_becomes_of_its_file(copy: Path) -> None:
+    model = load(copy).model
+    before = [weights.sum().item() for weights in model.parameters()]
+    path = copy / "model.safetensors"
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    assert [weights.sum().item() for weights in model.parameters()] == before
+
+
 def test_a_device_without_room_for_the_model_is_out_of_memory(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

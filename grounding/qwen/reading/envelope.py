@@ -11,6 +11,7 @@ MAX_TEXT = 1 << 17
 _WRAPPER = re.compile(
     r"<\s*+(/?)\s*+(think|thinking|thought|reasoning|reflection|answer)\s*+>", re.I
 )
+_ESCAPED_KEY = re.compile(r'[\[{]\s*+\\"')
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -54,7 +55,6 @@ def _bounds(text: str) -> tuple[int, int, bool]:
 
 def _without_escaped_quotes(text: str) -> str:
     """Undo one level of escaping, in place, where a whole answer was written as a string."""
-    escaped = text.count('\\"')
-    if escaped and text.count('"') - escaped <= 2:
+    if _ESCAPED_KEY.search(text) and text.count('"') - text.count('\\"') <= 2:
         return text.replace('\\"', ' "').replace("\\n", "  ")
     return text

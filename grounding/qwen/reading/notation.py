@@ -71,9 +71,9 @@ _ANGLE = re.compile(r"\d+")
 
 
 class Parser:
-    """Reads one group of `text` from the bracket at `start`; see `group`, `pos` and the flags.
+    """Reads one group of `text` from the bracket at `start`.
 
-    `ended` says that the text ended within the group, `too_deep` that it was given up.
+    `pos` is then where the group ended, and `ended` says that it ended too early.
     """
 
     def __init__(self, text: str, start: int) -> None:
@@ -82,7 +82,6 @@ class Parser:
         self.stack: list[Group] = []
         self.last = ""
         self.ended = False
-        self.too_deep = False
         self.repaired = False
         self._open(OPENERS[text[start]], start)
         self.pos = start + 1
@@ -106,25 +105,25 @@ class Parser:
         top.key = None
         self.last = "value"
 
-    def on_numbers(self, match: re.Match[str]) -> None:
+    def _on_numbers(self, match: re.Match[str]) -> None:
         start, end = match.span("numbers")
         values = tuple(map(float, _DIGITS.findall(self.text, start, end)))
         self._value(Group(self.text[start], start, end, closed=True, numbers=values))
 
-    def on_key(self, match: re.Match[str]) -> None:
+    def _on_key(self, match: re.Match[str]) -> None:
         start, end = match.span("key")
         if self.last == "value":
             self.repaired = True
         self._key(String(match["key"], start - 1, end + 1))
 
-    def on_string(self, match: re.Match[str]) -> None:
+    def _on_string(self, match: re.Match[str]) -> None:
         start, end = match.span("string")
         self._value(String(match["string"], start - 1, end + 1))
 
-    def on_number(self, match: re.Match[str]) -> None:
+    def _on_number(self, match: re.Match[str]) -> None:
         self._value(Number(number(match["number"]), match["number"], *match.span("number")))
 
-    def on_word(self, match: re.Match[str]) -> None:
+    def _on_word(self, match: re.Match[str]) -> None:
         text = match["word"]
         if text.lower() in NOT_FINITE:
             return self._value(Number(float("nan"), text, *match.span("word")))
@@ -136,12 +135,12 @@ class Parser:
             return self._value(Number(pixels, text, *match.span("word")))
         self._value(Word(text, *match.span("word")))
 
-    def on_angles(self, match: re.Match[str]) -> None:
+    def _on_angles(self, match: re.Match[str]) -> None:
         start, end = match.span("angles")
         values = tuple(map(number, _ANGLE.findall(match["angles"])))
         self._value(Group("<", start, end, closed=True, numbers=values))
 
-    def on_quote(self, match: re.Match[str]) -> None:
+    def _on_quote(self, match: re.Match[str]) -> None:
         start = match.start("quote")
         end, text = self._string_from(start)
         self.pos = end
@@ -149,11 +148,11 @@ class Parser:
 
     # Punctuation
 
-    def on_comma(self, match: re.Match[str]) -> None:
+    def _on_comma(self, match: re.Match[str]) -> None:
         self._full_width(match)
         self.last = "comma"
 
-    def on_colon(self, match: re.Match[str]) -> None:
+    def _on_colon(self, match: re.Match[str]) -> None:
         self._full_width(match)
         entries = self.stack[-1].entries
         if entries and entries[-1][0] is None and not isinstance(entries[-1][1], Group):
@@ -167,7 +166,7 @@ class Parser:
         self.stack[-1].keyed = True
         self.last = "colon"
 
-    def on_open(self, match: re.Match[str]) -> None:
+    def _on_open(self, match: re.Match[str]) -> None:
         self._full_width(match)
         start = match.start("open")
         opener = OPENERS[self.text[start]]
@@ -177,7 +176,6 @@ class Parser:
             self._pop(closed=True)
             return
         if len(self.stack) == MAX_DEPTH:
-            self.too_deep = True
             self._leave()
         else:
             self._open(opener, start)
@@ -195,7 +193,7 @@ class Parser:
         self.stack.append(group)
         self.last = "open"
 
-    def on_close(self, match: re.Match[str]) -> None:
+    def _on_close(self, match: re.Match[str]) -> None:
         self._full_width(match)
         opener = CLOSERS[self.text[match.start("close")]]
         if self.last == "comma":
@@ -234,14 +232,23 @@ class Parser:
 
     # Ends
 
-    def on_boundary(self, match: re.Match[str]) -> None:
-        """Stop before a fence or tag: the text goes on, so the brackets were lost, not cut."""
+    def _on_boundary(self, match: re.Match[str]) -> None:
+        """Stop before a fence or tag.
+
+        The text goes on, so brackets were lost, not cut; but half a value is half an answer.
+        """
         self.pos = match.start("boundary")
         self.repaired = True
         while self.stack:
+            self.ended |= self._is_interrupted()
             self._pop(closed=self._is_whole())
 
-    def on_end(self, match: re.Match[str]) -> None:
+    def _is_interrupted(self) -> bool:
+        """Say whether the top group waits for a value, or for more numbers."""
+        top = self.stack[-1]
+        return top.key is not None or bool(top.entries and isinstance(top.entries[-1][1], Number))
+
+    def _on_end(self, match: re.Match[str]) -> None:
         self.ended = True
         self._leave()
 
@@ -250,7 +257,7 @@ class Parser:
         while self.stack:
             self._pop(closed=False)
 
-    def on_nothing(self, match: re.Match[str]) -> None:
+    def _on_nothing(self, match: re.Match[str]) -> None:
         self.repaired = True
 
     def _full_width(self, match: re.Match[str]) -> None:
@@ -320,19 +327,19 @@ def _as_number(value: Value) -> float | None:
 
 
 HANDLERS: dict[str, Callable[[Parser, re.Match[str]], None]] = {
-    "numbers": Parser.on_numbers,
-    "key": Parser.on_key,
-    "string": Parser.on_string,
-    "boundary": Parser.on_boundary,
-    "open": Parser.on_open,
-    "close": Parser.on_close,
-    "comma": Parser.on_comma,
-    "colon": Parser.on_colon,
-    "quote": Parser.on_quote,
-    "comment": Parser.on_nothing,
-    "angles": Parser.on_angles,
-    "number": Parser.on_number,
-    "word": Parser.on_word,
-    "junk": Parser.on_nothing,
-    "end": Parser.on_end,
+    "numbers": Parser._on_numbers,
+    "key": Parser._on_key,
+    "string": Parser._on_string,
+    "boundary": Parser._on_boundary,
+    "open": Parser._on_open,
+    "close": Parser._on_close,
+    "comma": Parser._on_comma,
+    "colon": Parser._on_colon,
+    "quote": Parser._on_quote,
+    "comment": Parser._on_nothing,
+    "angles": Parser._on_angles,
+    "number": Parser._on_number,
+    "word": Parser._on_word,
+    "junk": Parser._on_nothing,
+    "end": Parser._on_end,
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from grounding.qwen.reading.notation import Parser
-from grounding.qwen.reading.values import NUMBER, Group, numbers_in
+from grounding.qwen.reading.values import NUMBER, Group, Word, numbers_in
 
 MAX_PIECES = 5_000
 """Pieces beyond which the rest of a text is left unread."""
@@ -55,8 +55,9 @@ Piece = Text | Fence | Tag | Group | Corners
 
 @dataclass(slots=True)
 class Pieces:
-    """The row of pieces; `cut` says that the text ends inside a group or tag, `unread` that there
-    were too many.
+    """The row of pieces.
+
+    `cut` says that the text ends inside a group or tag, `unread` that there were too many.
     """
 
     items: list[Piece] = field(default_factory=list)
@@ -64,7 +65,7 @@ class Pieces:
     unread: bool = False
 
 
-_ATTRIBUTES = r"""(?:"[^"<]*+"|'[^'<]*+'|[^<>])*+"""
+_ATTRIBUTES = r"""(?:"[^"<]*+"|'[^'<]*+'|[^<>{])*+"""
 _NAME = r"[A-Za-z_][\w:.-]*+"
 _FOUR_OR_TWO = rf"\s*+{NUMBER}(?:(?:\s*+[,，]\s*+|\s++){NUMBER})++\s*+"
 BEGINNING = re.compile(r"[`~\[{(［｛（【]|<(?!<)")
@@ -133,68 +134,76 @@ class _Splitter:
         if end > self.done:
             self.pieces.items.append(Text(self.done, end))
 
-    def on_fence(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_fence(self, match: re.Match[str]) -> tuple[Piece | None, int]:
         self.is_document = False
         return Fence(*match.span()), match.end()
 
-    def on_token(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_token(self, match: re.Match[str]) -> tuple[Piece | None, int]:
         token = match["token"].lower()
-        name, closing = EXTRA.get(token, (_SIDE.sub("", token), token.endswith("_end")))
+        name, closing = TOKENS.get(token) or (_SIDE.sub("", token), token.endswith("_end"))
         return Tag(name, closing, False, "", *match.span()), match.end()
 
-    def on_tag(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_tag(self, match: re.Match[str]) -> tuple[Piece | None, int]:
         attributes = match["attributes"]
         self.is_document |= "data-bbox" in attributes
         alone = attributes.rstrip().endswith("/")
         tag = Tag(match["name"].lower(), bool(match["slash"]), alone, attributes, *match.span())
         return tag, match.end()
 
-    def on_numbers(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_numbers(self, match: re.Match[str]) -> tuple[Piece | None, int]:
         if self.is_document:
             return None, match.end()
         numbers = numbers_in(match[0])
         opener = "(" if match["tuple"] else "<"
         return Group(opener, *match.span(), closed=True, numbers=numbers), match.end()
 
-    def on_group(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_group(self, match: re.Match[str]) -> tuple[Piece | None, int]:
         if self.is_document:
             return None, match.end()
         parser = Parser(self.text, match.start())
         group = parser.parse()
-        self.pieces.cut |= parser.ended and not group.closed
+        self.pieces.cut |= parser.ended and _is_data(group)
         if self.text[match.start()] in "(（":
             group.name = _name_before(self.text, match.start())
         return group, parser.pos
 
-    def on_stub(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_stub(self, match: re.Match[str]) -> tuple[Piece | None, int]:
         stump = (match["stump"] or "").lower()
         at_the_end = match.end("stump") == len(self.text)
-        self.pieces.cut |= (
+        is_cut = (
             match[0].startswith("(")
             or stump in self.known_tags
             or (at_the_end and any(name.startswith(stump) for name in self.known_tags))
             or "data-bbox" in match[0]
         )
-        return None, len(self.text)
+        self.pieces.cut |= is_cut
+        return None, match.end() if is_cut else match.start() + 1
 
 
 _SIDE = re.compile("_(?:start|end)$")
-# What hosted Qwen2-VL models show where the tokens have lost their names.
-EXTRA = {
+TOKENS = {
+    **{name: (name, False) for name in ENDINGS},
+    # What hosted Qwen2-VL models show where the tokens have lost their names.
     "extra_0": ("object_ref", False),
     "extra_1": ("object_ref", True),
     "extra_2": ("box", False),
     "extra_3": ("box", True),
 }
 TAKERS = {
-    "fence": _Splitter.on_fence,
-    "token": _Splitter.on_token,
-    "attributes": _Splitter.on_tag,
-    "angles": _Splitter.on_numbers,
-    "tuple": _Splitter.on_numbers,
-    "group": _Splitter.on_group,
-    "stub": _Splitter.on_stub,
+    "fence": _Splitter._on_fence,
+    "token": _Splitter._on_token,
+    "attributes": _Splitter._on_tag,
+    "angles": _Splitter._on_numbers,
+    "tuple": _Splitter._on_numbers,
+    "group": _Splitter._on_group,
+    "stub": _Splitter._on_stub,
 }
+
+
+def _is_data(group: Group) -> bool:
+    """Say whether a group holds more than words: prose has open brackets too."""
+    words = (key is None and isinstance(value, Word) for key, value in group.entries)
+    return not group.entries or not all(words)
 
 
 def _name_before(text: str, end: int) -> str | None:

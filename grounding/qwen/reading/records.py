@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from grounding.qwen.reading.axes import corner_and_size, place_on_axes
 from grounding.qwen.reading.fields import (
@@ -24,12 +23,14 @@ from grounding.qwen.reading.fields import (
 from grounding.qwen.reading.finds import Finds, Note, Place, hull
 from grounding.qwen.reading.notation import Parser
 from grounding.qwen.reading.sentences import says_none
-from grounding.qwen.reading.values import Group, Number, String, Value, number_lists
+from grounding.qwen.reading.values import PLACE_SIZES, Group, Number, String, Value, number_lists
 from grounding.qwen.reading.vocabulary import Role, meaning
 
 Numbers = tuple[float, ...]
-UNRANKED = 1_000
 Children = list[tuple[Group, Name | None]]
+
+UNRANKED = 1_000
+"""Beyond the rank of any label key."""
 
 
 def read_group(group: Group, out: Finds, name: Name | None = None) -> None:
@@ -37,11 +38,11 @@ def read_group(group: Group, out: Finds, name: Name | None = None) -> None:
     waiting: Children = [(group, name)]
     while waiting and not out.full:
         current, label = waiting.pop()
-        keyed = any(key for key, _ in current.entries)
-        read = (
-            _Record(current, label, out).read if keyed else partial(_read_list, current, label, out)
-        )
-        waiting += reversed(read())
+        if any(key for key, _ in current.entries):
+            children = _Record(current, label, out).read()
+        else:
+            children = _read_list(current, label, out)
+        waiting += reversed(children)
 
 
 def _read_list(group: Group, name: Name | None, out: Finds) -> Children:
@@ -69,7 +70,7 @@ def _named_list(group: Group) -> tuple[Numbers, Name] | None:
     numbers = tuple(v.value for v in rest if isinstance(v, Number))
     if len(rest) == 1 and isinstance(rest[0], Group):
         numbers, rest = rest[0].numbers, []
-    if len(names) != 1 or len(numbers) not in (2, 4, 5) or len(rest) not in (0, len(numbers)):
+    if len(names) != 1 or len(numbers) not in PLACE_SIZES or len(rest) not in (0, len(numbers)):
         return None
     return numbers, Name(names[0])
 
@@ -232,6 +233,7 @@ class _Record:
 
 UNNAMED = {Role.WRAPPER, Role.LABEL}
 KEYED = {Role.OTHER, Role.AXIS}
+DECIDING = {Role.PLACE, Role.WRAPPER, Role.PRESENCE}
 READERS = {
     Role.PLACE: _Record.on_place,
     Role.WRAPPER: _Record.on_wrapper,
@@ -244,9 +246,8 @@ READERS = {
     Role.ATTRIBUTE: _Record.on_attribute,
 }
 
-
-# A list of pairs; pairs without a list round them are corners.
 NESTED = ("[[", "[(", "((", "([")
+"""How a list of pairs begins; pairs without a list round them are corners."""
 
 
 def places_in(value: Value, *, corners: bool) -> list[Place]:
@@ -309,9 +310,6 @@ def means_none(group: Group) -> bool:
     deciding = [item for item in fields if item.role in DECIDING]
     deciding = deciding or [item for item in fields if item.role in KEYED]
     return bool(deciding) and all(_is_empty(item.value) for item in deciding)
-
-
-DECIDING = {Role.PLACE, Role.WRAPPER, Role.PRESENCE}
 
 
 def _is_empty(value: Value) -> bool:

@@ -17,6 +17,12 @@ WHOLE = 0.95
 ROUNDING = 0.001
 """Share of a side by which a number may lie outside without being worth a word."""
 
+REPEATS = {LOOP: LOOP - 1}
+"""Repetitions that come to light with a record of a run: nine with the tenth, then each one."""
+
+Numbers = tuple[float, ...]
+Key = tuple[Numbers, str | None]
+
 
 class Settled(NamedTuple):
     """The detections in order, and how many repetitions of a loop were cut."""
@@ -47,12 +53,6 @@ def settle(finds: Finds, frame: Frame) -> Settled:
         finds.warnings.add(Note.LOOP)
     _note_whole_image([*detections.values()], finds)
     return Settled(tuple(detections.values()), repeats)
-
-
-Numbers = tuple[float, ...]
-Key = tuple[Numbers, str | None]
-# Nine repetitions come to light with the tenth record, and one more with each further.
-REPEATS = {LOOP: LOOP - 1}
 
 
 def _box(numbers: Numbers, frame: Frame, finds: Finds) -> Box | None:
