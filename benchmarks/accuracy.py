@@ -2,13 +2,19 @@
 
 Fresh pictures that the training never saw, each asked for one class that is there and one that
 is not, on a rectangle and on a key-point control. Measured in percent of the upright picture.
+
+Then hard pictures (things small, touching or look-alike), each asked for one class that is there
+and a look-alike that is not, to see whether the boxes' scores tell right from wrong: the area
+under the ROC curve of score against IoU ≥ 0.5, which is the chance that a right box scores
+higher than a wrong one.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +25,13 @@ from rich.table import Table
 
 from grounding.demo.local import Local, data_uri, local_backend
 from grounding.geometry import PERCENT, Box, Point, image_frame
-from tools.shapes.scenes import NAMES, Scene, Thing, encode, scene
+from tools.shapes.scenes import NAMES, Scene, Thing, encode, hard_scene, scene
 
 FIRST_SEED = 90_000_000
 """Far from the seeds of the training, so that every picture is fresh."""
+
+RIGHT = 0.5
+"""The IoU from which a box is right."""
 
 TRIES = 4
 FORMATS = (("PNG", ".png"), ("JPEG", ".jpg"))
@@ -35,6 +44,8 @@ class Scores:
     ious: list[float] = field(default_factory=list)
     inside: list[bool] = field(default_factory=list)
     empty: list[bool] = field(default_factory=list)
+    ranked: list[tuple[float, bool]] = field(default_factory=list)
+    """Of each box on a hard picture: its score, and whether it is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +58,24 @@ class Trial:
     task: dict[str, Any]
 
 
-def trial(seed: int) -> Trial:
-    """Return the trial of `seed`: a fresh picture in one of the 8 EXIF orientations."""
+def trial(seed: int, *, hard: bool = False) -> Trial:
+    """Return the trial of `seed`: a fresh picture in one of the 8 EXIF orientations.
+
+    A hard one is of a `hard_scene`, and what it lacks is like what it has.
+    """
     rng = random.Random(seed)
-    drawn = scene(seed)
+    drawn = hard_scene(seed) if hard else scene(seed)
     kind, suffix = FORMATS[seed % 2]
     file = encode(drawn.draw(), kind, orientation=1 + seed % 8)
     there = {thing.name for thing in drawn.things}
-    absent = rng.choice([name for name in NAMES if name not in there])
+    absent = rng.choice([n for n in NAMES if n not in there and (not hard or _near(n, there))])
     task = {"id": seed, "data": {"image": data_uri(file, suffix)}}
     return Trial(drawn, rng.choice(drawn.things), absent, task)
+
+
+def _near(name: str, others: Iterable[str]) -> bool:
+    """Say whether another name shares a colour or a shape with `name`."""
+    return any(set(name.split()) & set(other.split()) for other in others)
 
 
 def config(name: str) -> str:
@@ -82,6 +101,28 @@ def measure(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) 
             scores.inside.append(_inside(regions, one))
 
 
+def rank(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) -> None:
+    """Ask one class as `measure` does, and take down each box's score and whether it is right."""
+    asked = [one for one in trials if name in (one.present.name, one.absent)]
+    entries = _answers(backend, [one.task for one in asked], config(name))
+    for one, entry in zip(asked, entries, strict=True):
+        for region in _boxes(entry["result"] if entry else ()):
+            right = one.present.name == name and _overlap(region["value"], one) >= RIGHT
+            scores.ranked.append((region["score"], right))
+
+
+def auroc(ranked: Iterable[tuple[float, bool]]) -> float:
+    """Return the chance that a right one scores higher than a wrong one; nan without both."""
+    ranked = tuple(ranked)
+    right, wrong = ([s for s, is_right in ranked if is_right is kind] for kind in (True, False))
+    wins = sum((r > w) + (r == w) / 2 for r in right for w in wrong)
+    return wins / (len(right) * len(wrong)) if right and wrong else math.nan
+
+
+def _boxes(regions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [region for region in regions if region["type"] == "rectanglelabels"]
+
+
 def _answers(backend: Local, tasks: Sequence[dict[str, Any]], label_config: str) -> list[Any]:
     """Return one entry per task; what was late the first time is asked for again, as people do."""
     for _ in range(TRIES):
@@ -93,10 +134,11 @@ def _answers(backend: Local, tasks: Sequence[dict[str, Any]], label_config: str)
 
 def _iou(regions: Sequence[dict[str, Any]], one: Trial) -> float:
     """Return the IoU of the answer with the truth; 0 unless there is exactly one box."""
-    values = [r["value"] for r in regions if r["type"] == "rectanglelabels"]
-    if len(values) != 1:
-        return 0.0
-    (v,) = values
+    boxes = _boxes(regions)
+    return _overlap(boxes[0]["value"], one) if len(boxes) == 1 else 0.0
+
+
+def _overlap(v: dict[str, Any], one: Trial) -> float:
     box = Box.spanning((v["x"], v["y"]), (v["x"] + v["width"], v["y"] + v["height"]), PERCENT)
     x1, y1, x2, y2 = one.present.box
     return box.iou(Box(x1, y1, x2, y2, image_frame(one.picture.width, one.picture.height)))
@@ -119,6 +161,7 @@ def report(scores: Scores) -> tuple[Table, bool]:
         ("boxes above IoU 0.5", _share([i > 0.5 for i in scores.ious]), 0.85, len(scores.ious)),
         ("points inside", _share(scores.inside), 0.85, len(scores.inside)),
         ("absent answered empty", _share(scores.empty), 0.90, len(scores.empty)),
+        ("hard pictures: AUROC of the score", auroc(scores.ranked), 0.80, len(scores.ranked)),
     )
     table = Table(title="The shapes checkpoint, through /predict")
     for column in ("measure", "reached", "goal", "of"):
@@ -133,18 +176,20 @@ def _share(flags: Sequence[bool]) -> float:
 
 
 @click.command()
-@click.option("--pictures", default=300, show_default=True, help="How many fresh pictures.")
+@click.option("--pictures", default=300, show_default=True, help="How many of each kind.")
 @click.option("--seed", default=FIRST_SEED, show_default=True, help="The first picture's seed.")
 def main(pictures: int, seed: int) -> None:
     """Measure the shapes checkpoint; exit 1 where a goal is missed."""
     console = Console()
     scores = Scores()
     trials = [trial(seed + n) for n in range(pictures)]
+    hard = [trial(seed + n, hard=True) for n in range(pictures)]
     with local_backend(model="") as backend:
         with console.status("starting") as status:
             backend.wait_ready(status.update)
         for name in track(NAMES, description="asking", console=console):
             measure(backend, name, trials, scores)
+            rank(backend, name, hard, scores)
     table, reached = report(scores)
     console.print(table)
     sys.exit(0 if reached else 1)

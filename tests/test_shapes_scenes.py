@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import numpy as np
@@ -11,14 +12,17 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tools.shapes.scenes import (
+    HARD_KINDS,
     MAX_ASPECT,
     NAMES,
     ORIENTATION_TAG,
     PATCH,
     SIDES,
+    Corners,
     Scene,
     Thing,
     encode,
+    hard_scene,
     scene,
 )
 
@@ -90,6 +94,44 @@ def test_things_do_not_touch(seed: int) -> None:
     for k, a in enumerate(boxes):
         for b in boxes[:k]:
             assert a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
+
+
+def overlap(a: Corners, b: Corners) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def touch(a: Corners, b: Corners) -> bool:
+    """Say whether two boxes that do not overlap share part of an edge."""
+    grown = (a[0] - 1, a[1] - 1, a[2] + 1, a[3] + 1)
+    return overlap(grown, b)
+
+
+@given(seeds)
+@settings(max_examples=300, deadline=None)
+def test_hard_pictures_are_hard_in_their_way_and_their_truth_is_clear(seed: int) -> None:
+    drawn = hard_scene(seed)
+    first, *rest = drawn.things
+    boxes = [thing.box for thing in drawn.things]
+    assert len({thing.name for thing in drawn.things}) == len(boxes)
+    for k, a in enumerate(boxes):
+        assert min(a) >= 0
+        assert a[2] <= drawn.width
+        assert a[3] <= drawn.height
+        assert not any(overlap(a, b) for b in boxes[:k])
+    kind = HARD_KINDS[seed % 3]
+    if kind == "small":
+        sixth = max(drawn.width, drawn.height) / 6
+        assert all(x2 - x1 < sixth + 1 for x1, _, x2, _ in boxes)
+    if kind == "touching":
+        assert all(any(touch(a, b) for b in boxes[:k]) for k, a in enumerate(boxes) if k)
+    if kind == "look-alike":
+        assert all(first.colour == x.colour or first.shape == x.shape for x in rest)
+
+
+def test_the_same_seed_is_the_same_hard_picture_and_pictures_keep_what_they_were() -> None:
+    assert hard_scene(7) == hard_scene(7) != hard_scene(10)
+    digest = hashlib.md5(repr([scene(seed) for seed in range(500)]).encode()).hexdigest()
+    assert digest == "58976c46924685a30f9adae46eeeacb7"  # a checkpoint was trained on them
 
 
 def test_the_same_seed_is_the_same_picture() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 from typing import Any
 
@@ -30,6 +30,7 @@ MAX_LABEL_CHARS = 200
 MAX_DESCRIPTION_CHARS = 1000
 MAX_PROMPT_CHARS = 1000
 MAX_KEYS_SHOWN = 20
+MIN_PIXELS = 28 * 28
 
 UNDEFINED_KEY = "$undefined$"
 """Label Studio's key for data that was imported before the config named one."""
@@ -277,7 +278,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "model_min_pixels": ("min_pixels", _pixels, f"a whole number of at least {MIN_PIXELS}"),
     "model_max_pixels": ("max_pixels", _pixels, f"a whole number of at least {MIN_PIXELS}"),
     "model_prompt_mode": ("raw", *_one_of({"wrap": False, "raw": True})),
-    "model_language": ("language", *_one_of({"auto": AUTO, "en": "en", "zh": "zh"})),
+    "model_language": ("language", *_one_of({"auto": "auto", "en": "en", "zh": "zh"})),
 }
 """The attributes that settle something: the option's name, its reader, and what it takes."""
 
@@ -288,12 +289,15 @@ _ANSWER_FORMATS: dict[Shape, tuple[str, Callable[[str], Any], str]] = {
 """`model_answer_format` of each shape: Qwen documents plain text for boxes, XML for points."""
 
 
+def _known(element: Element) -> dict[str, tuple[str, Callable[[str], Any], str]]:
+    """Return what the `model_…` attributes of this tag may settle."""
+    return _OPTIONS | {"model_answer_format": _ANSWER_FORMATS[_TAGS[element.kind].shape]}
+
+
 def _settled(element: Element) -> dict[str, Any]:
     """Return the options that a tag's attributes set; raises `ConfigError` for one that cannot."""
     settled: dict[str, Any] = {}
-    answer_format = _ANSWER_FORMATS[_TAGS[element.kind].shape]
-    options = _OPTIONS | {"model_answer_format": answer_format}
-    for attribute, (option, reader, wanted) in options.items():
+    for attribute, (option, reader, wanted) in _known(element).items():
         text = element.get(attribute)
         if text is None:
             continue
@@ -327,7 +331,7 @@ def _warnings(
     """Yield what a config's author should know though it hinders nothing."""
     for element, _ in served:
         for attribute in element.attributes:
-            if attribute.startswith("model_") and attribute not in _OPTIONS:
+            if attribute.startswith("model_") and attribute not in _known(element):
                 yield f"{element} has {quoted(attribute)}, which is not used here"
     for control in controls:
         for twins in same_spelling(control.labels):

@@ -51,7 +51,7 @@ class Options:
     score_threshold: float | None = None
     prompt: str | None = None
     labels_per_question: int = 1
-    manner: Manner = Manner()
+    manner: Manner = field(default_factory=Manner)
     min_pixels: int | None = None
     max_pixels: int | None = None
 

@@ -16,7 +16,11 @@ from grounding.geometry import THOUSAND, Frame
 from grounding.qwen.prompts import PromptSet
 
 MIN_TOKENS, MAX_TOKENS = 256, 1280
-"""Image tokens of a picture by default: what Qwen recommends for a balance of cost and accuracy."""
+"""Image tokens of a picture by default: what Qwen recommends for a balance of cost and accuracy.
+
+At 28 pixels a side that is 448×448 to 1001×1001. Qwen's guide calls 480×480 to 2560×2560 robust:
+smaller pictures are enlarged to its lower end or little below, and none exceeds its upper end.
+"""
 
 Bounds = tuple[int, int]
 """Smallest and largest area of a picture, in pixels of the model frame."""
@@ -66,6 +70,14 @@ class Profile:
             min_pixels=low if min_pixels else min(low, high),
             max_pixels=high if max_pixels else max(low, high),
         )
+
+    def within(self, min_pixels: int | None, max_pixels: int | None) -> Profile:
+        """Return this profile with the bounds that one project asks for, kept within its own."""
+        low, high = (
+            min(max(wanted or own, self.min_pixels), self.max_pixels)
+            for wanted, own in ((min_pixels, self.min_pixels), (max_pixels, self.max_pixels))
+        )
+        return replace(self, min_pixels=min(low, high), max_pixels=high)
 
 
 def _meet(default: Bounds, own: Bounds | None) -> Bounds:

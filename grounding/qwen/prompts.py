@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from grounding.ask import AnswerFormat, Ask, Language, Shape
+from grounding.ask import AnswerFormat, Ask, Shape
 from grounding.geometry import Box, Frame, Point
 
 PromptSet = Literal["qwen2.5", "qwen3"]
@@ -103,7 +103,7 @@ CHINESE = Wording(
     },
     phrase={
         Shape.BOX: "定位图中{what}，{output}。",
-        Shape.POINT: "以点的形式定位图中的{what}，{output}。",
+        Shape.POINT: "以点的形式定位图中{what}，{output}。",
     },
     each={
         Shape.BOX: "定位图中每一个{what}并描述其各自的{feature}，{output}。",
@@ -136,8 +136,6 @@ CHINESE = Wording(
     comma="、",
     gap="",
 )
-
-WORDINGS: dict[Language, Wording] = {"en": ENGLISH, "zh": CHINESE}
 
 MAX_NAMES = 100
 """Names that a phrase's finds may have; a longer list costs the model more than it tells."""
@@ -176,7 +174,7 @@ def question(ask: Ask, frame: Frame | None = None, prompts: PromptSet = "qwen2.5
     """
     if ask.manner.raw and ask.phrase:
         return ask.phrase
-    words, written = _wording(ask), _format(ask, prompts)
+    words, written = wording(ask), _format(ask, prompts)
     body = _body(ask, words, words.output[ask.shape, written], frame)
     names = _names(ask, words)
     return words.gap.join(filter(None, (body, names, words.none[written])))
@@ -184,22 +182,22 @@ def question(ask: Ask, frame: Frame | None = None, prompts: PromptSet = "qwen2.5
 
 def strict_question(ask: Ask, frame: Frame | None = None, prompts: PromptSet = "qwen2.5") -> str:
     """Return the second question, for when the first brought no readable answer."""
-    words = _wording(ask)
+    words = wording(ask)
     return words.gap.join((question(ask, frame, prompts), words.only[_format(ask, prompts)]))
 
 
-def language(ask: Ask) -> Language:
-    """Return the language of a question: the one asked for, else that of its phrase or names.
+def wording(ask: Ask) -> Wording:
+    """Return the wording in the language asked for, else in that of the phrase or the names.
 
     That is Chinese where there are no fewer Han characters than words in Latin letters, and no
     kana or hangul, which would make it Japanese or Korean.
     """
-    if ask.manner.language:
-        return ask.manner.language
+    if ask.manner.language != "auto":
+        return CHINESE if ask.manner.language == "zh" else ENGLISH
     text = ask.phrase or " ".join(ask.classes)
     han = len(HAN.findall(text))
     chinese = han >= max(1, len(WORD.findall(text))) and not KANA_OR_HANGUL.search(text)
-    return "zh" if chinese else "en"
+    return CHINESE if chinese else ENGLISH
 
 
 def one_by_one(phrase: str) -> tuple[str, str | None] | None:
@@ -252,7 +250,3 @@ def _quoted(names: Sequence[str], words: Wording) -> str:
 
 def _corners(box: Box) -> tuple[float, ...]:
     return box.x1, box.y1, box.x2, box.y2
-
-
-def _wording(ask: Ask) -> Wording:
-    return WORDINGS[language(ask)]

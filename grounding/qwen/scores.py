@@ -45,8 +45,8 @@ CLOSE = 1 / 8
 CLOSE_POINT = 1 / 50
 """Share of the picture's side by which a point may be off."""
 
-HALF_A_UNIT = 0.5
-"""The least tolerance: the model writes whole units."""
+ONE_UNIT = 1.0
+"""The least tolerance: below it, even certain digits would seem to be in doubt."""
 
 PROSE = re.compile(r"[^\W\d_]{2,}[.:!,]?\s")
 """A word with space behind it, the language of a code fence too; no key or tag looks so."""
@@ -150,7 +150,7 @@ def _mass(log: float, tolerance: float) -> float:
 
     That of a normal distribution whose density at the middle is the unit's probability.
     """
-    return math.erf(math.sqrt(math.pi) * math.exp(min(0.0, log)) * max(tolerance, HALF_A_UNIT))
+    return math.erf(math.sqrt(math.pi) * math.exp(min(0.0, log)) * max(tolerance, ONE_UNIT))
 
 
 def _coordinates(text: str, detection: Detection, count: int) -> Sequence[Span]:

@@ -7,16 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
 from transformers import PreTrainedTokenizerFast
 
 from grounding.engines.local import LocalEngine
 from tests.engines.checkpoints import save_checkpoint
 from tests.engines.checkpoints import tokenizer as tiny_tokenizer
-
-# A busy machine may stall an example for any time; no promise here is about time.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True, scope="session")

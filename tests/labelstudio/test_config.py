@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grounding.ask import Manner
 from grounding.errors import ConfigError, DataError
 from grounding.labelstudio.config import data_value, parse
-from grounding.labelstudio.interface import Label
+from grounding.labelstudio.interface import Label, Options
 from tests.labelstudio.configs import (
     BOXES,
     CAR_DOG,
@@ -157,6 +158,17 @@ BROKEN = [
     (view(having(POINTS, 'model_point_width="0"')), "attribute_invalid", "0"),
     (view(having(BOXES, 'model_score_threshold="2"')), "attribute_invalid", "2"),
     (view(having(BOXES, 'model_skip="perhaps"')), "attribute_invalid", "perhaps"),
+    (view(having(BOXES, 'model_prompt_mode="freely"')), "attribute_invalid", "freely"),
+    (view(having(BOXES, 'model_language="de"')), "attribute_invalid", "de"),
+    (view(having(BOXES, 'model_answer_format="xml"')), "attribute_invalid", "xml"),
+    (view(having(POINTS, 'model_answer_format="plain"')), "attribute_invalid", "plain"),
+    (view(having(BOXES, 'model_min_pixels="783"')), "attribute_invalid", "783"),
+    (view(having(BOXES, 'model_max_pixels="1e6"')), "attribute_invalid", "1e6"),
+    (
+        view(having(BOXES, 'model_min_pixels="2000" model_max_pixels="1000"')),
+        "attribute_invalid",
+        'model_min_pixels="2000" above model_max_pixels="1000"',
+    ),
     (
         view(having(BOXES, 'model_labels_per_question="0"')),
         "attribute_invalid",
@@ -276,6 +288,41 @@ def test_options_come_from_the_control_s_attributes() -> None:
     options = control(having(POINTS, attributes)).options
     assert (options.point_width, options.score_threshold) == (2.5, 0.25)
     assert (options.prompt, options.labels_per_question) == ("red things", 3)
+
+
+def test_the_manner_and_the_pixels_come_from_the_control_s_attributes() -> None:
+    attributes = (
+        'model_prompt_mode="RAW" model_language="zh" model_answer_format="xml" '
+        'model_min_pixels="12544" model_max_pixels="19600"'
+    )
+    found = config(having(POINTS, attributes))
+    options = found.controls[0].options
+    assert options.manner == Manner("zh", "xml", raw=True)
+    assert (options.min_pixels, options.max_pixels) == (12544, 19600)
+    assert found.warnings == ()
+    wrapped = having(BOXES, 'model_prompt_mode="wrap" model_language="auto"')
+    assert control(wrapped).options == Options()
+    plain = having(BOXES, 'model_answer_format="plain"')
+    assert control(plain).options.manner == Manner(answer_format="plain")
+
+
+@pytest.mark.parametrize(
+    ("part", "attribute", "cure"),
+    [
+        (BOXES, 'model_answer_format="xml"', "json or plain"),
+        (POINTS, 'model_answer_format="plain"', "json or xml"),
+        (BOXES, 'model_prompt_mode="no"', "wrap or raw"),
+        (BOXES, 'model_language="fr"', "auto or en or zh"),
+        (BOXES, 'model_min_pixels="x"', "a whole number of at least 784"),
+    ],
+)
+def test_a_wrong_manner_is_told_what_there_is(part: str, attribute: str, cure: str) -> None:
+    name = attribute.partition("=")[0]
+    tag = "RectangleLabels" if part is BOXES else "KeyPointLabels"
+    error = refused(view(having(part, attribute)))
+    assert error.cause.startswith(f"<{tag} name=")
+    assert attribute in error.cause
+    assert error.hint == f"Set {name} to {cure}, or remove it"
 
 
 def test_a_shape_without_labels_is_served_where_a_prompt_can_say_what_to_find() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.ask import Ask, Detection, Shape
+from grounding.ask import Ask, Detection, Manner, Shape
 from grounding.geometry import PERCENT, Box, Frame, Point, image_frame
 from grounding.labelstudio.controls import CONTROLS, Regions, asks, regions
 from grounding.labelstudio.interface import Control
@@ -69,6 +69,14 @@ def test_a_control_is_registered_under_its_own_tag(tag: str) -> None:
         (KEY_POINT + LABELS, [Ask(Shape.POINT, ("Car",)), Ask(Shape.POINT, ("Dog",))]),
         (having(BOXES, 'model_labels_per_question="2"'), [Ask(Shape.BOX, ("Car", "Dog"))]),
         (having(BOXES, 'model_prompt="toys"'), [Ask(Shape.BOX, ("Car", "Dog"), "toys")]),
+        (
+            having(POINTS, 'model_language="en" model_answer_format="xml"'),
+            [Ask(Shape.POINT, ("Nose",), manner=Manner("en", "xml"))],
+        ),
+        (
+            having(BOXES, 'model_prompt="toys" model_prompt_mode="raw"'),
+            [Ask(Shape.BOX, ("Car", "Dog"), "toys", manner=Manner(raw=True))],
+        ),
         (
             BOXES.replace(CAR_DOG, '<Label value=" Auto " predicted_values="car,van"/>'),
             [Ask(Shape.BOX, ("car", "van"))],
@@ -175,6 +183,12 @@ def test_text_that_came_with_a_place_is_a_note_without_what_cannot_be_seen() -> 
     (note,) = region["meta"]["text"]
     assert note.startswith("A[2J Bxx")
     assert len(note) == 1000
+
+
+def test_warnings_stand_beside_the_region_behind_its_text() -> None:
+    detection = Detection(box(), "car", text="AB 12", warnings=("Look twice", "And again"))
+    (region,) = found(control(BOXES), detection).result
+    assert region["meta"] == {"text": ["AB 12", "Look twice", "And again"]}
 
 
 def test_nothing_unknown_is_invented() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grounding.errors import SettingError
-from grounding.geometry import THOUSAND, Frame
+from grounding.geometry import THOUSAND, Frame, image_frame, model_frame
 from grounding.qwen.profiles import PROFILES, profile_for
 
 T28, T32 = 28 * 28, 32 * 32
@@ -101,6 +104,58 @@ def test_bounds_are_the_settings_else_where_default_and_checkpoint_meet(
 def test_bounds_that_cross_are_refused() -> None:
     with pytest.raises(SettingError, match="MIN_PIXELS 2000 exceeds MAX_PIXELS 1000"):
         PROFILES["qwen2.5-vl"].bounded(min_pixels=2000, max_pixels=1000)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        ((None, None), (256, 1280)),
+        ((400, 800), (400, 800)),
+        ((None, 400), (256, 400)),
+        ((400, None), (400, 1280)),
+        ((16, 25), (256, 256)),  # all below: the least that the deployment shows
+        ((5000, 9000), (1280, 1280)),
+        ((1, 99999), (256, 1280)),
+    ],
+)
+def test_a_control_s_bounds_are_kept_within_the_deployment_s(
+    asked: tuple[int | None, int | None], kept: tuple[int, int]
+) -> None:
+    low, high = (tokens and tokens * T28 for tokens in asked)
+    profile = PROFILES["qwen2.5-vl"].within(low, high)
+    assert (profile.min_pixels, profile.max_pixels) == (kept[0] * T28, kept[1] * T28)
+
+
+@given(
+    own=st.tuples(st.integers(1, 99), st.integers(0, 99)),
+    low=st.none() | st.integers(1, 200),
+    more=st.none() | st.integers(0, 200),
+)
+def test_any_bounds_of_a_control_are_bounds_within_the_deployment_s(
+    own: tuple[int, int], low: int | None, more: int | None
+) -> None:
+    deployed = replace(PROFILES["qwen2.5-vl"], min_pixels=own[0], max_pixels=sum(own))
+    kept = deployed.within(low, None if more is None else (low or 1) + more)
+    assert own[0] <= kept.min_pixels <= kept.max_pixels <= sum(own)
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [
+        ((200, 150), (532, 392)),  # below the robust range: enlarged
+        ((100, 100), (448, 448)),
+        ((640, 480), (644, 476)),  # within it: rounded to whole patches
+        ((1920, 1080), (1316, 728)),  # more than 1280 tokens: shrunk
+        ((3840, 2160), (1316, 728)),
+        ((8000, 8000), (980, 980)),
+    ],
+)
+def test_a_small_picture_is_enlarged_and_a_large_one_shrunk(
+    size: tuple[int, int], seen: tuple[int, int]
+) -> None:
+    profile = PROFILES["qwen2.5-vl"]
+    frame = model_frame(image_frame(*size), profile.factor, profile.min_pixels, profile.max_pixels)
+    assert (frame.width, frame.height) == seen
 
 
 def test_profiles_and_the_engine_interface_need_no_torch() -> None:

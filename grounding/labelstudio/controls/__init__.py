@@ -46,14 +46,14 @@ def asks(control: Control, wish: Wish | None = None) -> list[Ask]:
     wish = Wish(controls=(control,)) if wish is None else wish
     if control not in wish.controls:
         return []
-    shape, around = CONTROLS[control.tag].shape, wish.around
+    shape, manner, around = CONTROLS[control.tag].shape, control.options.manner, wish.around
     phrase = wish.phrase or (None if around else control.options.prompt)
     labels = _meant(control, phrase, wish.label)
     if phrase or (around and labels):
-        return [Ask(shape, _classes(labels), phrase, around)]
+        return [Ask(shape, _classes(labels), phrase, around, manner)]
     size = control.options.labels_per_question
     groups = [labels[i : i + size] for i in range(0, len(labels), size)]
-    return [Ask(shape, _classes(group)) for group in groups]
+    return [Ask(shape, _classes(group), manner=manner) for group in groups]
 
 
 def regions(control: Control, detections: Iterable[tuple[Detection, Ask]], image: Frame) -> Regions:

@@ -90,7 +90,7 @@ class Candidate:
 
     def region(self) -> Region:
         """Return the region without what its tag adds: `from_name`, `type` and labels."""
-        score, text = self.detection.score, clean(self.detection.text or "")[:MAX_NOTE_CHARS]
+        score, meta = self.detection.score, _meta(self.detection)
         return {
             "id": new_id(),
             "to_name": self.control.to_name,
@@ -99,7 +99,7 @@ class Candidate:
             "image_rotation": 0,
             "value": _value(self.place, self.control),
             **({} if score is None else {"score": score}),
-            **({"meta": {"text": [text]}} if text else {}),
+            **({"meta": meta} if meta else {}),
         }
 
 
@@ -148,6 +148,13 @@ def _result(region: Region, from_name: str, kind: str, names: dict[str, list[str
 
 def _names(key: str, label: Label | None) -> dict[str, list[str]]:
     return {} if label is None else {key: [label.emitted]}
+
+
+def _meta(detection: Detection) -> dict[str, list[str]]:
+    """Return what the page shows beside a region: what came with it, and what to look at twice."""
+    notes = (clean(detection.text or "")[:MAX_NOTE_CHARS], *detection.warnings)
+    text = [note for note in notes if note]
+    return {"text": text} if text else {}
 
 
 def _value(place: Box | Point, control: Control) -> dict[str, float]:

@@ -1,0 +1,34 @@
+"""A warning goes to the regions that it concerns, and to no others."""
+
+from __future__ import annotations
+
+import pytest
+
+from grounding.geometry import Frame
+from grounding.qwen.answers import Note, read
+from grounding.qwen.caveats import CAVEATS, with_caveats
+
+FRAME = Frame("model", 1000, 1000)
+CUT, LOOP, WHOLE, EDGE = (
+    CAVEATS[note][0] for note in (Note.TRUNCATED, Note.LOOP, Note.WHOLE_IMAGE, Note.CLIPPED)
+)
+CAT = '{"bbox_2d": [10, 20, 110, 120], "label": "cat"}'
+DOG = '{"bbox_2d": [300, 300, 400, 400], "label": "dog"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        (f"[{CAT}, {DOG}]", [(), ()]),
+        (f"[{CAT}, {DOG}, {{", [(), (CUT,)]),
+        (f"[{DOG}, {', '.join([CAT] * 12)}]", [(), (LOOP,)]),
+        ('[{"bbox_2d": [1, 1, 999, 999], "label": "cats"}]', [(WHOLE,)]),
+        (f'[{DOG}, {{"bbox_2d": [900, 10, 1400, 90], "label": "cat"}}]', [(), (EDGE,)]),
+        (f'[{DOG}, {{"bbox_2d": [0, 10, 100, 90], "label": "cat"}}]', [(), ()]),
+        ('[{"point_2d": [5, -300], "label": "cat"}, {"point_2d": [5, 5]}]', [(EDGE,), ()]),
+        (f"[{CAT}, {CAT}]", [()]),
+        ("[]", []),
+    ],
+)
+def test_each_region_is_told_what_concerns_it(text: str, warnings: list[tuple[str, ...]]) -> None:
+    assert [one.warnings for one in with_caveats(read(text, FRAME)).detections] == warnings

@@ -1,0 +1,305 @@
+"""The questions: every wording by table, and what holds for any phrase."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounding.ask import Ask, Detection, Manner, Shape
+from grounding.geometry import PERCENT, THOUSAND, Box, Frame, Point
+from grounding.qwen.answers import Verdict, read
+from grounding.qwen.profiles import PROFILES
+from grounding.qwen.prompts import (
+    CHINESE,
+    ENGLISH,
+    Wording,
+    one_by_one,
+    question,
+    strict_question,
+    wording,
+)
+
+BOX, POINT = Shape.BOX, Shape.POINT
+PLAIN, XML = Manner(answer_format="plain"), Manner(answer_format="xml")
+SEEN = Frame("model", 1000, 500)
+CLICK = Point(50, 50, PERCENT)
+ROUGH = Box(10, 20, 50, 60, PERCENT)
+
+# The demo checkpoint was trained on these, and they change with it only.
+PINNED = [
+    (
+        Ask(BOX, ("red circle",)),
+        "Locate every instance that belongs to the following categories: 'red circle'. "
+        "Report bbox coordinates in JSON format. If there is none, output [].",
+    ),
+    (
+        Ask(BOX, ("cat", "dog")),
+        "Locate every instance that belongs to the following categories: 'cat', 'dog'. "
+        "Report bbox coordinates in JSON format. If there is none, output [].",
+    ),
+    (
+        Ask(POINT, ("red circle",)),
+        "Point to every instance that belongs to the following categories: 'red circle'. "
+        "Report point_2d coordinates in JSON format. If there is none, output [].",
+    ),
+    (
+        Ask(BOX, phrase="the red circle"),
+        "Locate the red circle in this image and output the bbox coordinates in JSON format. "
+        "If there is none, output [].",
+    ),
+    (
+        Ask(BOX, ("red circle",), "every red circle"),
+        "Locate every red circle in this image and output the bbox coordinates in JSON format. "
+        "If there is none, output [].",
+    ),
+    (
+        Ask(POINT, phrase="The red circle."),
+        "Point to The red circle. in this image and output the point_2d coordinates "
+        "in JSON format. If there is none, output [].",
+    ),
+]
+
+QUESTIONS = [
+    (
+        Ask(BOX, ("cat",), manner=PLAIN),
+        "Locate every instance that belongs to the following categories: 'cat'. Report bbox "
+        "coordinates in plain text format, one line for each: x1,y1,x2,y2 name. "
+        "If there is none, output None.",
+    ),
+    (
+        Ask(POINT, phrase="the cat", manner=XML),
+        "Point to the cat in this image and output the coordinates in XML format "
+        "<points x y>object</points>. If there is none, output None.",
+    ),
+    (
+        Ask(BOX, ("Car", "men's"), "red things"),
+        "Locate red things in this image and output the bbox coordinates in JSON format. Label "
+        "each with one of these names, exactly as written: 'Car', \"men's\". "
+        "If there is none, output [].",
+    ),
+    (
+        Ask(BOX, phrase="each car and its colour"),
+        "Locate each car in this image and describe its colour, and output the bbox coordinates "
+        "in JSON format. If there is none, output [].",
+    ),
+    (
+        Ask(POINT, phrase="Each car"),
+        "Point to each car in this image and describe its feature, and output the point_2d "
+        "coordinates in JSON format. If there is none, output [].",
+    ),
+    (
+        Ask(BOX, ("Car",), around=CLICK),
+        "Locate the 'Car' at the point [500, 250] in this image and output the bbox coordinates "
+        "in JSON format. If there is none, output [].",
+    ),
+    (
+        Ask(BOX, ("Car", "Dog"), around=ROUGH),
+        "Locate the object in the box [100, 100, 500, 300] in this image and output the bbox "
+        "coordinates in JSON format. Label each with one of these names, exactly as written: "
+        "'Car', 'Dog'. If there is none, output [].",
+    ),
+    (
+        Ask(POINT, ("Car",), "the wheel", ROUGH),
+        "Point to the wheel in the box [100, 100, 500, 300] in this image and output the "
+        "point_2d coordinates in JSON format. If there is none, output [].",
+    ),
+    (
+        Ask(BOX, ("猫", "狗")),
+        "检测图中所有'猫'、'狗'，以JSON格式输出其bbox的坐标，名称与引号中的文字完全一致。"
+        "如果没有，输出[]。",
+    ),
+    (
+        Ask(POINT, ("猫",)),
+        "以点的形式定位图中所有'猫'，以JSON格式输出其point坐标，名称与引号中的文字完全一致。"
+        "如果没有，输出[]。",
+    ),
+    (
+        Ask(BOX, phrase="红色的猫", manner=PLAIN),
+        "定位图中红色的猫，以纯文本格式输出其bbox的坐标，每个一行：x1,y1,x2,y2 名称。"
+        "如果没有，输出：无。",
+    ),
+    (
+        Ask(POINT, ("猫", "狗"), "动物", manner=XML),
+        "以点的形式定位图中动物，以XML格式输出其point坐标：<points x y>名称</points>。"
+        "名称只能是以下之一，与引号中的文字完全一致：'猫'、'狗'。如果没有，输出：无。",
+    ),
+    (
+        Ask(BOX, phrase="图中每一个蛋糕并描述其各自的颜色"),
+        "定位图中每一个蛋糕并描述其各自的颜色，以JSON格式输出其bbox的坐标。如果没有，输出[]。",
+    ),
+    (
+        Ask(POINT, phrase="每辆车"),
+        "以点的形式定位图中每一个车并描述各自的特征，以JSON格式输出其point坐标。如果没有，输出[]。",
+    ),
+    (
+        Ask(BOX, ("猫",), around=CLICK),
+        "定位图中位于点[500, 250]处的'猫'，以JSON格式输出其bbox的坐标。如果没有，输出[]。",
+    ),
+    (
+        Ask(BOX, ("猫", "狗"), around=ROUGH),
+        "定位图中位于框[100, 100, 500, 300]内的物体，以JSON格式输出其bbox的坐标。"
+        "名称只能是以下之一，与引号中的文字完全一致：'猫'、'狗'。如果没有，输出[]。",
+    ),
+]
+
+
+@pytest.mark.parametrize(("ask", "text"), PINNED + QUESTIONS)
+def test_an_ask_is_worded_so(ask: Ask, text: str) -> None:
+    assert question(ask, SEEN) == text
+
+
+@pytest.mark.parametrize(
+    ("ask", "clause"),
+    [
+        (Ask(BOX, ("cat",)), " Output the JSON list only, without any other word."),
+        (
+            Ask(BOX, ("cat",), manner=PLAIN),
+            " Output these lines only, without any other word.",
+        ),
+        (Ask(POINT, ("cat",), manner=XML), " Output the XML only, without any other word."),
+        (Ask(BOX, ("猫",)), "只输出JSON列表，不要输出其他文字。"),
+        (Ask(BOX, ("猫",), manner=PLAIN), "只输出这些行，不要输出其他文字。"),
+        (Ask(POINT, ("猫",), manner=XML), "只输出XML，不要输出其他文字。"),
+    ],
+)
+def test_the_second_question_is_the_first_and_a_stricter_clause(ask: Ask, clause: str) -> None:
+    assert strict_question(ask, SEEN) == question(ask, SEEN) + clause
+
+
+def test_a_raw_phrase_is_the_whole_question_and_the_second_one_still_differs() -> None:
+    ask = Ask(BOX, ("Car",), "Give me {every} car\n as JSON", CLICK, Manner(raw=True))
+    assert question(ask, SEEN) == ask.phrase
+    assert strict_question(ask, SEEN).startswith(f"{ask.phrase} Output the JSON")
+    assert question(Ask(BOX, ("Car",), manner=Manner(raw=True))) == question(Ask(BOX, ("Car",)))
+
+
+@pytest.mark.parametrize(
+    ("profile", "shape", "wanted", "same_as"),
+    [
+        ("qwen2.5-vl", POINT, "xml", "xml"),
+        ("qwen2-vl", POINT, "xml", "xml"),
+        ("qwen3-vl", POINT, "xml", "json"),
+        ("qwen3-vl", BOX, "plain", "plain"),
+        ("qwen2.5-vl", BOX, "xml", "json"),
+        ("qwen2.5-vl", POINT, "plain", "json"),
+    ],
+)
+def test_what_a_family_does_not_write_is_asked_for_as_json(
+    profile: str, shape: Shape, wanted: str, same_as: str
+) -> None:
+    prompts = PROFILES[profile].prompts
+    ask = Ask(shape, ("cat",), manner=Manner(answer_format=wanted))  # type: ignore[arg-type]
+    other = Ask(shape, ("cat",), manner=Manner(answer_format=same_as))  # type: ignore[arg-type]
+    assert question(ask, SEEN, prompts) == question(other)
+
+
+def test_a_place_is_said_in_the_numbers_that_the_model_writes() -> None:
+    assert "[250, 500]" in question(Ask(BOX, ("a",), around=Point(25, 50, PERCENT)), THOUSAND)
+    assert question(Ask(BOX, ("a",), around=CLICK)) == question(Ask(BOX, ("a",)))
+
+
+@pytest.mark.parametrize(
+    ("phrase", "classes", "words"),
+    [
+        ("the cat", (), ENGLISH),
+        ("", ("猫",), CHINESE),
+        ("红色的车", ("Car",), CHINESE),
+        ("red cars", ("车",), ENGLISH),
+        ("T恤", (), CHINESE),
+        ("", ("person", "car", "猫"), ENGLISH),
+        ("猫のしっぽ", (), ENGLISH),
+        ("고양이 猫", (), ENGLISH),
+        ("кошка", (), ENGLISH),
+        ("123", (), ENGLISH),
+    ],
+)
+def test_the_language_is_that_of_the_phrase_or_the_names(
+    phrase: str, classes: tuple[str, ...], words: Wording
+) -> None:
+    assert wording(Ask(BOX, classes, phrase or None)) is words
+
+
+def test_a_control_s_language_wins() -> None:
+    assert wording(Ask(BOX, ("cat",), manner=Manner("zh"))) is CHINESE
+    assert wording(Ask(BOX, ("猫",), manner=Manner("en"))) is ENGLISH
+
+
+@pytest.mark.parametrize(
+    ("phrase", "said"),
+    [
+        ("each car", ("car", None)),
+        ("Each red car.", ("red car", None)),
+        ("each car and its colour", ("car", "colour")),
+        ("each car, and describe their colour and make", ("car", "colour and make")),
+        ("every cake with its flavour", ("cake", "flavour")),
+        ("every single cake and its flavour", ("cake", "flavour")),
+        ("每一个蛋糕", ("蛋糕", None)),
+        ("每个人和自行车", ("人和自行车", None)),
+        ("每辆车及其颜色", ("车", "颜色")),
+        ("图中的每一个蛋糕，并描述其各自的特征。", ("蛋糕", "特征")),
+        ("各个瓶子", ("瓶子", None)),
+        ("every car", None),
+        ("all cars", None),
+        ("the car beside each tree", None),
+        ("eachother", None),
+        ("", None),
+    ],
+)
+def test_a_phrase_asks_for_one_by_one(phrase: str, said: tuple[str, str | None] | None) -> None:
+    assert one_by_one(phrase) == said
+
+
+@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("words", [ENGLISH, CHINESE], ids=["en", "zh"])
+@pytest.mark.parametrize("answer_format", ["json", "plain", "xml"])
+def test_the_answer_that_a_question_names_for_none_is_read_as_none(
+    shape: Shape, words: Wording, answer_format: str
+) -> None:
+    clause = words.none[answer_format]  # type: ignore[index]
+    said = clause.rpartition("output " if words is ENGLISH else "输出")[2].strip("：.。")
+    assert said in ("[]", "None", "无")
+    assert read(said, SEEN).verdict is Verdict.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("10,20,110,120 Fire truck", Box(10, 20, 110, 120, SEEN)),
+        ('<points x1="10" y1="20" alt="Fire truck">Fire truck</points>', Point(10, 20, SEEN)),
+        ('<points x="10" y="20">Fire truck</points>', Point(10, 20, SEEN)),
+    ],
+)
+def test_what_the_formats_ask_for_is_read(text: str, place: Box | Point) -> None:
+    (found,) = read(text, SEEN).detections
+    assert isinstance(found, Detection)
+    assert (found.place, found.label) == (place, "Fire truck")
+
+
+@given(
+    phrase=st.text(min_size=1, max_size=40),
+    shape=st.sampled_from(Shape),
+    classes=st.lists(st.text(min_size=1, max_size=9), max_size=3).map(tuple),
+    manner=st.builds(
+        Manner,
+        st.sampled_from(["auto", "en", "zh"]),
+        st.sampled_from(["json", "plain", "xml"]),
+        st.booleans(),
+    ),
+    around=st.sampled_from([None, CLICK, ROUGH]),
+)
+def test_any_phrase_and_any_name_stands_in_the_question_as_it_was_typed(
+    phrase: str,
+    shape: Shape,
+    classes: tuple[str, ...],
+    manner: Manner,
+    around: Point | Box | None,
+) -> None:
+    ask = Ask(shape, classes, phrase, around, manner)
+    text = question(ask, SEEN)
+    if one_by_one(phrase) is None:
+        assert phrase in text
+    if not manner.raw and len(classes) > 1:
+        assert all(name in text for name in classes)
+    assert strict_question(ask, SEEN).startswith(text)
+    assert len(strict_question(ask, SEEN)) > len(text)

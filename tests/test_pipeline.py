@@ -1,0 +1,136 @@
+"""One task to one prediction, with an engine that says what the test wants."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from PIL import Image
+
+from grounding.engines.base import Question, Reply, Token
+from grounding.errors import AnswerError
+from grounding.images.fetch import Fetcher
+from grounding.pipeline import Grounded, Task, Tools, ground
+from grounding.qwen.profiles import PROFILES, Profile
+from tests.labelstudio.configs import BOXES, KEY_POINT, LABELS, POINTS, PROMPT, having, view
+
+CAR = json.dumps([{"bbox_2d": [64, 48, 128, 96], "label": "Car"}])
+NONE = "[]"
+
+
+@dataclass
+class Parrot:
+    """An engine whose answers are a function of the question; remembers what it was asked."""
+
+    says: Callable[[str], str]
+    profile: Profile = PROFILES["qwen2.5-vl"]
+    probability: float | None = None
+    complete: bool = True
+    asked: list[Question] = field(default_factory=list)
+
+    def ask(self, question: Question) -> Reply:
+        self.asked.append(question)
+        text = self.says(question.text)
+        tokens = [Token(*m.span(), self.probability or 0.0) for m in re.finditer(r"\S+|\s+", text)]
+        return Reply(text, self.complete, tuple(tokens) if self.probability is not None else ())
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Album:
+    """A fetcher of one grey picture; counts how often it is fetched."""
+
+    def __init__(self, width: int = 640, height: int = 480) -> None:
+        out = io.BytesIO()
+        Image.new("RGB", (width, height), "grey").save(out, "PNG")
+        self.data, self.fetched = out.getvalue(), 0
+
+    def fetch(self, address: object, task_id: int | None) -> bytes:
+        self.fetched += 1
+        return self.data
+
+
+def grounded(
+    engine: Parrot, *parts: str, context: dict[str, Any] | None = None, album: Album | None = None
+) -> Grounded:
+    """Return what becomes of one task under a config with these parts."""
+    tools = Tools(engine, cast(Fetcher, album or Album()), 200, 10**7)
+    return ground(Task(1, {"image": "u"}, view(*parts), context, "v"), tools)
+
+
+def car_only(text: str) -> str:
+    return CAR if "'Car'" in text else NONE
+
+
+def test_a_score_comes_from_the_tokens_and_the_prediction_s_is_their_mean() -> None:
+    sure = grounded(Parrot(car_only, probability=0.0), BOXES).prediction
+    assert [region["score"] for region in sure["result"]] == pytest.approx([1])
+    assert sure["score"] == pytest.approx(1)
+    unsure = grounded(Parrot(car_only, probability=-0.3), BOXES).prediction
+    assert 0 < unsure["score"] < 0.5
+
+
+def test_without_tokens_there_is_no_score_anywhere() -> None:
+    prediction = grounded(Parrot(car_only), BOXES).prediction
+    assert ["score" in region for region in prediction["result"]] == [False]
+    assert "score" not in prediction
+
+
+def test_what_is_below_the_threshold_is_left_out_and_the_answer_is_none() -> None:
+    engine = Parrot(car_only, probability=-0.3)
+    done = grounded(engine, having(BOXES, 'model_score_threshold="0.9"'))
+    assert (done.prediction["result"], dict(done.dropped)) == ([], {"low_score": 1})
+    assert "score" not in done.prediction
+
+
+def test_warnings_are_counted_and_stand_beside_their_regions() -> None:
+    cut = f'{CAR[:-1]}, {{"bbox_2d": [1, 2'
+    engine = Parrot(lambda text: cut if "'Car'" in text else NONE, complete=False)
+    done = grounded(engine, BOXES)
+    assert done.warnings["truncated"] >= 1
+    ((note,),) = [region["meta"]["text"] for region in done.prediction["result"]]
+    assert note.startswith("The model's answer ends here")
+
+
+def test_controls_that_see_the_same_share_the_picture_and_others_get_their_own_size() -> None:
+    engine, album = Parrot(lambda _: NONE), Album()
+    small = having(POINTS, 'model_max_pixels="250000"')
+    grounded(engine, BOXES, KEY_POINT + LABELS, small, album=album)
+    sizes = {question.text.partition(" ")[0]: question.pixels.size for question in engine.asked}
+    assert album.fetched == 1
+    assert {q.pixels.size for q in engine.asked} == {(644, 476), (560, 420)}
+    assert len({id(q.pixels) for q in engine.asked}) == 2
+    assert set(sizes) == {"Locate", "Point"}
+
+
+def test_the_model_s_family_settles_wording_and_frame() -> None:
+    engine = Parrot(lambda _: NONE, PROFILES["qwen3-vl"])
+    value = {"x": 25, "y": 50, "width": 1}
+    drawn = {"type": "keypoint", "from_name": "k", "to_name": "image", "value": value}
+    grounded(engine, BOXES, KEY_POINT + LABELS, context={"result": [drawn]})
+    (question,) = engine.asked
+    assert "at the point [250, 500] in this image" in question.text
+
+
+def test_a_raw_prompt_reaches_the_model_as_it_was_typed() -> None:
+    engine = Parrot(lambda _: NONE)
+    typed = {"type": "textarea", "from_name": "prompt", "value": {"text": ["Any car? {JSON}"]}}
+    raw = having(BOXES, 'model_prompt_mode="raw"')
+    grounded(engine, raw, PROMPT, context={"result": [typed]})
+    assert [question.text for question in engine.asked] == ["Any car? {JSON}"]
+
+
+def test_what_is_not_understood_is_asked_once_more_in_stricter_words() -> None:
+    engine = Parrot(lambda text: NONE if "only" in text else "Well.")
+    assert grounded(engine, BOXES).prediction["result"] == []
+    first, second = engine.asked[0].text, engine.asked[2].text
+    assert second.startswith(first)
+    with pytest.raises(AnswerError) as caught:
+        grounded(Parrot(lambda _: "Well."), BOXES)
+    assert caught.value.code == "output_unreadable"
