@@ -32,6 +32,7 @@ def load_tools(settings: Settings, tell: Callable[..., None]) -> Tools:
         repetition_penalty=settings.repetition_penalty,
         # The demo model is too small to gain from threads, and busy ones would wait for each other.
         torch_threads=settings.torch_threads or int(settings.is_demo),
+        step_seconds=settings.job_timeout,
         on_progress=on_progress,
     )
     return Tools(engine, fetcher(settings), settings.max_new_tokens, settings.max_image_pixels)

@@ -232,7 +232,7 @@ def _entry(outcome: Outcome | None) -> Entry:
 
 
 def _spoken(outcome: Outcome | None, config: LabelConfig, version: str) -> Entry:
-    """Return an annotator's entry, with a word on what happened where the config has room for it."""
+    """Return an annotator's entry, with a word on what happened where the config has room."""
     prediction = _entry(outcome)
     result = list(prediction["result"]) if isinstance(prediction, dict) else []
     told = {"result": result + status(config, _word(outcome, result)), "model_version": version}

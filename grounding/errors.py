@@ -16,7 +16,8 @@
     │   ├── AnswerError         the model's words hold no answer
     │   └── WorkerDied          each process that ran the task ended with it
     ├── EngineError             the model cannot be asked at present
-    │   └── OutOfMemory         the device has no room for this picture or batch
+    │   ├── OutOfMemory         the device has no room for this picture or batch
+    │   └── DeviceBroken        the device answers no more until the process is started anew
     └── QueueError              Redis or the queue cannot be used at present
 
 Each class has a `code` (stable, for logs, counters and tests), `retryable` (whether the same
@@ -168,6 +169,12 @@ class OutOfMemory(EngineError):
     code = "out_of_memory"
     retryable = False
     hint = "Lower MAX_PIXELS or MAX_BATCH"
+
+
+class DeviceBroken(EngineError):
+    """The device answers no more until the process is started anew."""
+
+    code = "device_broken"
 
 
 class QueueError(GroundingError):

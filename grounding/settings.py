@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         1.0, gt=0, le=2, description="1 is none; above 1 harms coordinates, whose digits repeat"
     )
     max_batch: int = Field(8, ge=1, le=256, description="Pictures in one model call")
+    job_timeout: float = Field(
+        300,
+        ge=1,
+        description="How long one step of the model may take before its process is ended as hung",
+    )
 
     redis_url: SecretStr | None = Field(
         None, description="Redis or Valkey; unset: an embedded one in DATA_DIR"
@@ -88,7 +93,7 @@ class Settings(BaseSettings):
     )
     result_ttl: int = Field(86_400, ge=60, description="How long a finished answer is kept")
     dead_ttl: int = Field(600, ge=1, description="How long a failed task is not asked again")
-    lease_ttl: int = Field(10, ge=2, le=300, description="How long a silent worker keeps its jobs")
+    lease_ttl: int = Field(6, ge=1, le=300, description="How long a silent worker keeps its jobs")
 
     interactive_deadline: float = Field(
         60, gt=0, le=95, description="How long an annotator's question may wait"

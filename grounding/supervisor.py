@@ -77,7 +77,7 @@ def running(settings: Settings) -> Iterator[list[Part]]:
             env["REDIS_URL"] = stack.enter_context(embedded(settings.data_dir))
         parts = [
             Part("worker", [sys.executable, "-m", "grounding", "worker"], env),
-            Part("server", _gunicorn(settings), env),
+            Part("server", gunicorn(settings), env),
         ]
         stack.callback(_end, parts)
         for part in parts:
@@ -111,7 +111,8 @@ def _check_port(settings: Settings) -> None:
             ) from exc
 
 
-def _gunicorn(settings: Settings) -> list[str]:
+def gunicorn(settings: Settings) -> list[str]:
+    """Return the command that runs the web server under these settings."""
     options = {
         "--bind": f"{settings.host}:{settings.port}",
         "--worker-class": "gthread",

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from grounding.engines.watchdog import Watchdog
 from grounding.errors import EngineError, GroundingError, OutOfMemory
 
 log = logging.getLogger(__name__)
@@ -33,11 +34,21 @@ class _Waiting(Generic[Q, A]):
 
 
 class Batcher(Generic[Q, A]):
-    """Puts questions from many threads to `answer`, at most `max_batch` at once."""
+    """Puts questions from many threads to `answer`, at most `max_batch` at once.
 
-    def __init__(self, answer: Callable[[Sequence[Q]], Sequence[A]], *, max_batch: int) -> None:
+    `watchdog` ends the process where `answer` hangs.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Sequence[Q]], Sequence[A]],
+        *,
+        max_batch: int,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         self._answer = answer
         self._max_batch = max_batch
+        self._watchdog = watchdog or Watchdog(0)
         self._queue: queue.Queue[_Waiting[Q, A] | None] = queue.Queue()
         self._gate = threading.Lock()
         self._closed = False
@@ -105,7 +116,8 @@ class Batcher(Generic[Q, A]):
         smaller batch could not use their memory.
         """
         try:
-            answers = self._answer(questions)
+            with self._watchdog.watching():
+                answers = self._answer(questions)
         except GroundingError as exc:
             return _again(exc)
         except Exception as exc:  # The thread must outlive whatever one batch does to it.

@@ -25,7 +25,8 @@ from grounding.engines.decoding import Budgets, Ends, Recorder, greedy
 from grounding.engines.hub import Report
 from grounding.engines.loading import Checkpoint, load_checkpoint
 from grounding.engines.spelling import Speller
-from grounding.errors import EngineError, ImageError, OutOfMemory, TaskError
+from grounding.engines.watchdog import Watchdog
+from grounding.errors import DeviceBroken, EngineError, ImageError, OutOfMemory, TaskError
 
 T = TypeVar("T")
 
@@ -47,7 +48,12 @@ class LocalEngine:
     """Answers questions with a checkpoint in this process's memory; an `Engine`."""
 
     def __init__(
-        self, checkpoint: Checkpoint, *, max_batch: int = 8, repetition_penalty: float = 1.0
+        self,
+        checkpoint: Checkpoint,
+        *,
+        max_batch: int = 8,
+        repetition_penalty: float = 1.0,
+        step_seconds: float = 0,
     ) -> None:
         self.profile = checkpoint.profile
         self._patches = checkpoint.patches
@@ -60,7 +66,8 @@ class LocalEngine:
         # Whatever our own generation config leaves open, `generate` takes from this one.
         self._model.generation_config = GenerationConfig()
         self._stop = threading.Event()
-        self._batcher = Batcher(self._answer, max_batch=max_batch)
+        self._watchdog = Watchdog(step_seconds)
+        self._batcher = Batcher(self._answer, max_batch=max_batch, watchdog=self._watchdog)
 
     @classmethod
     def load(
@@ -75,6 +82,7 @@ class LocalEngine:
         max_batch: int = 8,
         repetition_penalty: float = 1.0,
         torch_threads: int = 0,
+        step_seconds: float = 0,
         on_progress: Report | None = None,
     ) -> LocalEngine:
         """Return an engine with the checkpoint `model`, a hub id or a local folder.
@@ -82,7 +90,9 @@ class LocalEngine:
         `device` is torch's name of it; by default the GPU if there is one. `revision` is the
         hub's. `profile` names the model family where the checkpoint's config does not. The pixel
         bounds are those of `Profile.bounded`. `torch_threads` above 0 sets torch's CPU threads
-        for the whole process. `on_progress` is told of each step, from several threads.
+        for the whole process. A step of the model that takes longer than `step_seconds` ends the
+        process; 0 lets it take its time. `on_progress` is told of each step of loading, from
+        several threads.
 
         Raises `SettingError` where the checkpoint or device is none that we run, `EngineError`
         where it cannot be had or is damaged, `OutOfMemory` where the device has no room.
@@ -98,7 +108,12 @@ class LocalEngine:
             pixels=(min_pixels, max_pixels),
             report=report,
         )
-        engine = cls(checkpoint, max_batch=max_batch, repetition_penalty=repetition_penalty)
+        engine = cls(
+            checkpoint,
+            max_batch=max_batch,
+            repetition_penalty=repetition_penalty,
+            step_seconds=step_seconds,
+        )
         report(Progress("ready", 1.0, model))
         return engine
 
@@ -107,7 +122,8 @@ class LocalEngine:
 
         Raises `ImageError` where the pixels do not have a model frame's size, `TaskError` where
         the text is longer than the model reads, `OutOfMemory` where the picture has no room even
-        alone, `EngineError` where the model failed or is being unloaded.
+        alone, `EngineError` where the model failed or is being unloaded, `DeviceBroken` where no
+        later question can be answered in this process.
         """
         return self._batcher.ask(self._prepare(question))
 
@@ -136,8 +152,8 @@ class LocalEngine:
         return Prepared(ids, pixels, min(question.max_new_tokens, room))
 
     def _answer(self, batch: Sequence[Prepared]) -> list[Reply]:
-        recorder = Recorder()
-        rows = _unless_out_of_memory(lambda: self._generate(batch, recorder))
+        recorder = Recorder(self._watchdog.step)
+        rows = _on_device(lambda: self._generate(batch, recorder))
         if self._stop.is_set():
             raise EngineError("the model is being unloaded", hint="Ask again once it is loaded")
         logprobs = recorder.rows()
@@ -199,16 +215,25 @@ class LocalEngine:
         }
 
 
-def _unless_out_of_memory(work: Callable[[], T]) -> T:
-    """Return what `work` returns; `OutOfMemory` in place of torch's own errors for that.
+def _on_device(work: Callable[[], T]) -> T:
+    """Return what `work` returns; `OutOfMemory` and `DeviceBroken` for torch's own errors.
 
     The memory is given back outside the handler, because torch's error holds the frames it came
     through, and with them the very tensors.
     """
     try:
         return work()
-    except torch.OutOfMemoryError as exc:
+    except RuntimeError as exc:
         cause = next(iter(str(exc).splitlines()), "")
+        if not isinstance(exc, torch.OutOfMemoryError) and "out of memory" not in cause:
+            if _is_broken(exc):
+                raise DeviceBroken(f"the device failed: {cause}") from exc
+            raise
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     raise OutOfMemory(f"the device is out of memory: {cause}")
+
+
+def _is_broken(exc: RuntimeError) -> bool:
+    """Say whether each later call would fail too: CUDA's errors stay until the process ends."""
+    return isinstance(exc, torch.AcceleratorError) or str(exc).startswith("CUDA error")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -68,16 +69,24 @@ class Company:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
+        self._queue: deque[object] = deque()
         self._running = 0
         self._solo = False
 
     @contextmanager
     def enter(self, *, alone: bool) -> Iterator[None]:
-        """Run the block beside others, or with `alone` once no other runs."""
+        """Run the block beside others, or with `alone` once no other runs; in order of arrival.
+
+        Without an order, a job that must run alone would wait for ever on a busy process.
+        """
+        turn = object()
         with self._changed:
-            self._changed.wait_for(lambda: not self._solo and not (alone and self._running))
+            self._queue.append(turn)
+            self._changed.wait_for(lambda: self._queue[0] is turn and self._room(alone))
+            self._queue.popleft()
             self._running += 1
             self._solo = alone
+            self._changed.notify_all()
         try:
             yield
         finally:
@@ -85,3 +94,6 @@ class Company:
                 self._running -= 1
                 self._solo = False
                 self._changed.notify_all()
+
+    def _room(self, alone: bool) -> bool:
+        return not self._solo and not (alone and self._running)

@@ -28,6 +28,7 @@ from grounding.settings import Settings
 
 PREFIX = "g:"
 PENDING = PREFIX + "pending"
+LEASED = PREFIX + "leased"
 COUNTERS = PREFIX + "counters"
 PROJECTS = PREFIX + "projects"
 
@@ -86,7 +87,7 @@ class Outcome:
 class Terms:
     """How long things are kept, in seconds, and how many jobs one project may have pending."""
 
-    lease_ttl: int = 10
+    lease_ttl: int = 6
     result_ttl: int = 86_400
     dead_ttl: int = 600
     max_pending: int = 10_000
@@ -125,15 +126,18 @@ CLAIM = """
 if redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return false end
 if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
 redis.call('HSET', KEYS[1], 'state', 'leased')
+redis.call('SADD', KEYS[3], ARGV[3])
 return {redis.call('HGET', KEYS[1], 'payload'), redis.call('HGET', KEYS[1], 'alone') or '0'}
 """
 
+# A worker killed before this script has a lease that lapses sooner: no more than that.
 RENEW = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
 # The first result wins: a worker that was taken for dead and finishes late changes nothing.
+# One killed before this script leaves a lease that lapses; one killed after it, the result.
 SETTLE = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state or state == 'done' or state == 'dead' then return 0 end
@@ -141,6 +145,7 @@ redis.call('HSET', KEYS[1], 'state', ARGV[1], 'outcome', ARGV[2])
 redis.call('HDEL', KEYS[1], 'payload')
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('ZREM', KEYS[3], ARGV[4])
+redis.call('SREM', KEYS[6], ARGV[4])
 redis.call('DEL', KEYS[2])
 redis.call('HINCRBY', KEYS[4], redis.call('HGET', KEYS[1], 'project'), -1)
 redis.call('HINCRBY', KEYS[5], ARGV[1], 1)
@@ -148,19 +153,31 @@ redis.call('HINCRBY', KEYS[5], ARGV[1] .. ':' .. ARGV[5], 1)
 return 1
 """
 
+# A worker killed after this script has died of this very job; before it, of some other.
+START_ALONE = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'solo', '1')
+return 1
+"""
+
+# A worker killed between its releases leaves leases that lapse; a lapsed one is not given twice.
 RELEASE = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[2])
+redis.call('HDEL', KEYS[1], 'solo')
+redis.call('SREM', KEYS[3], ARGV[2])
 redis.call('HSET', KEYS[1], 'state', 'pending')
 return 1
 """
 
 # Only a death of a job that ran alone counts against it: beside others, any could be to blame.
+# A reconciler killed after this script leaves a pending job, which the next one queues.
 LAPSE = """
 if redis.call('HGET', KEYS[1], 'state') ~= 'leased' then return 0 end
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('SREM', KEYS[4], ARGV[1])
 redis.call('HINCRBY', KEYS[3], 'lapsed', 1)
-if redis.call('HGET', KEYS[1], 'alone') then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
+if redis.call('HDEL', KEYS[1], 'solo') == 1 then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
 redis.call('HSET', KEYS[1], 'state', 'pending', 'alone', '1')
 return tonumber(redis.call('HGET', KEYS[1], 'deaths') or '0')
 """
@@ -186,6 +203,7 @@ class Ledger:
         self._claim = redis.register_script(CLAIM)
         self._renew = redis.register_script(RENEW)
         self._settle = redis.register_script(SETTLE)
+        self._start_alone = redis.register_script(START_ALONE)
         self._release = redis.register_script(RELEASE)
         self._lapse = redis.register_script(LAPSE)
 
@@ -226,12 +244,16 @@ class Ledger:
 
     def claim(self, key: str, owner: str) -> Claim | None:
         """Lease a pending job to `owner`; None where it is finished, unknown or someone else's."""
-        keys = [job_key(key), lease_key(key)]
-        answer = self._claim(keys=keys, args=[owner, self.terms.lease_ttl * 1000])
+        keys = [job_key(key), lease_key(key), LEASED]
+        answer = self._claim(keys=keys, args=[owner, self.terms.lease_ttl * 1000, key])
         if answer is None:
             return None
         payload, alone = answer
         return Claim(key, json.loads(payload), alone == b"1")
+
+    def start_alone(self, key: str, owner: str) -> bool:
+        """Note that `owner` runs the job now, none beside it; False where its lease was lost."""
+        return bool(self._start_alone(keys=[job_key(key), lease_key(key)], args=[owner]))
 
     def renew(self, keys: Iterable[str], owner: str) -> None:
         """Prolong the leases that `owner` holds on `keys`."""
@@ -254,23 +276,24 @@ class Ledger:
     def release(self, keys: Iterable[str], owner: str) -> None:
         """Give back at once the jobs that `owner` holds, as a stopping process does."""
         for key in keys:
-            self._release(keys=[job_key(key), lease_key(key)], args=[owner])
+            self._release(keys=[job_key(key), lease_key(key), LEASED], args=[owner, key])
 
     def lapse(self, key: str) -> int:
         """Put a leased job whose lease ran out back to pending; return its deaths so far."""
-        return int(self._lapse(keys=[job_key(key), lease_key(key), COUNTERS]))
+        keys = [job_key(key), lease_key(key), COUNTERS, LEASED]
+        return int(self._lapse(keys=keys, args=[key]))
 
     def pending(self) -> dict[str, float]:
         """Return the unfinished jobs and when each was accepted (Unix seconds), oldest first."""
         rows: Any = self.redis.zrange(PENDING, 0, -1, withscores=True)
         return {key.decode(): accepted for key, accepted in rows}
 
-    def leased(self, keys: Sequence[str]) -> set[str]:
-        """Return those of `keys` that a living worker holds."""
-        if not keys:
-            return set()
-        found = self.redis.mget([lease_key(key) for key in keys])
-        return {key for key, owner in zip(keys, found, strict=True) if owner is not None}
+    def leased(self) -> dict[str, bool]:
+        """Return the jobs in workers' hands, and whether each one's holder still lives."""
+        members: Any = self.redis.smembers(LEASED)
+        keys = [key.decode() for key in members]
+        owners = self.redis.mget([lease_key(key) for key in keys]) if keys else []
+        return {key: owner is not None for key, owner in zip(keys, owners, strict=True)}
 
     def lanes(self, keys: Sequence[str]) -> dict[str, Lane]:
         """Return the lane of each job among `keys` that is unfinished."""
@@ -288,6 +311,6 @@ class Ledger:
     def _settled(self, key: str, state: State, outcome: Mapping[str, Any], verdict: str) -> bool:
         kept: int = self.terms.result_ttl if state is State.DONE else self.terms.dead_ttl
         text = json.dumps(outcome, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        keys = [job_key(key), lease_key(key), PENDING, PROJECTS, COUNTERS]
+        keys = [job_key(key), lease_key(key), PENDING, PROJECTS, COUNTERS, LEASED]
         args: list[str | int] = [state.value, text, kept, key, verdict]
         return bool(self._settle(keys=keys, args=args))

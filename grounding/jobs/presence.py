@@ -51,8 +51,12 @@ class Presence:
     def stop(self) -> None:
         """Publish no more, and take the report back unless it tells of a failure."""
         self._stopped.set()
-        if self._report.phase != "failed":
+        if self._report.phase == "failed":
+            return
+        try:
             self._redis.delete(WORKERS + self._report.worker)
+        except RedisError as exc:  # then it lapses
+            log.warning("the report was not taken back: %s", exc)
 
     def tell(self, **changes: object) -> None:
         """Change the report (its fields by name) and publish it."""

@@ -1,8 +1,8 @@
 """The reconciler: puts back what is pending, unleased and not queued. One thread per process.
 
-A lock in Redis lets one process at a time do it; when that one dies, the lock lapses and the
-next takes over. It is what makes a killed worker, a killed web process between accepting and
-queueing, and a Redis that lost RQ's lists harmless.
+A lock in Redis lets one process at a time do it; it lapses at once, so that another takes over
+when that one dies. Two at once would do no harm. It is what makes a killed worker, a killed web
+process between accepting and queueing, and a Redis that lost RQ's lists harmless.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from grounding.jobs.ledger import MAX_DEATHS, PREFIX, Lane, Ledger
 log = logging.getLogger(__name__)
 
 LOCK = PREFIX + "reconciler"
-LOCK_SECONDS = 5
-PERIOD_SECONDS = 2.0
+PERIOD_SECONDS = 1.0
 GRACE_SECONDS = 2.0
 """How long after its acceptance a job may still be on its way into the queue."""
 
 
 class Reconciler:
-    """Runs `reconcile` every two seconds in a daemon thread until `stop`."""
+    """Runs `reconcile` every second in a daemon thread until `stop`."""
 
     def __init__(self, redis: Redis, ledger: Ledger) -> None:
         self._redis = redis
@@ -46,23 +45,24 @@ class Reconciler:
 
     def reconcile(self) -> int:
         """Put back every stranded job, and return how many there were."""
-        now = time.time()
-        old = [
-            k for k, accepted in self._ledger.pending().items() if now - accepted > GRACE_SECONDS
-        ]
-        held = self._ledger.leased(old)
+        held = self._ledger.leased()
+        for key in (key for key, alive in held.items() if not alive):
+            self._lapse(key)
+        # In this order: a job that is finished or taken meanwhile is put back in vain, not missed.
         waiting = self._lanes.waiting()
-        loose = [key for key in old if key not in held]
-        back = [key for key in loose if self._alive(key) and key not in waiting]
+        horizon = time.time() - GRACE_SECONDS
+        back = [
+            key
+            for key, accepted in self._ledger.pending().items()
+            if accepted < horizon and not held.get(key) and key not in waiting
+        ]
         self._queue(back)
         return len(back)
 
-    def _alive(self, key: str) -> bool:
+    def _lapse(self, key: str) -> None:
         deaths = self._ledger.lapse(key)
-        if deaths < MAX_DEATHS:
-            return True
-        self._ledger.bury(key, WorkerDied(f"the worker died {deaths} times at this task"))
-        return False
+        if deaths >= MAX_DEATHS:
+            self._ledger.bury(key, WorkerDied(f"the worker died {deaths} times at this task"))
 
     def _queue(self, keys: list[str]) -> None:
         lanes = self._ledger.lanes(keys)
@@ -75,8 +75,9 @@ class Reconciler:
     def _loop(self) -> None:
         while not self._stopped.wait(PERIOD_SECONDS):
             try:
-                if self._redis.set(LOCK, "1", nx=True, ex=LOCK_SECONDS):
+                # The lock lapses by itself: a process killed under it delays nothing, and all
+                # processes together look once in a period.
+                if self._redis.set(LOCK, "1", nx=True, px=round(PERIOD_SECONDS * 1000)):
                     self.reconcile()
-                    self._redis.delete(LOCK)
             except RedisError as exc:  # Redis may be away for a while; the next round finds out
                 log.warning("the reconciler waits for Redis: %s", exc)

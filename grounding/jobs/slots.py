@@ -13,7 +13,9 @@ from collections.abc import Callable
 from contextlib import closing
 
 from redis import Redis
+from redis.client import Pipeline
 from rq import Queue, SimpleWorker
+from rq.exceptions import StopRequested
 from rq.job import Job as RqJob
 from rq.timeouts import TimerDeathPenalty
 
@@ -34,7 +36,9 @@ class Slot(SimpleWorker):
 
     job_class = KeyJob
     death_penalty_class = TimerDeathPenalty
+    max_connection_wait_time = 1.0  # seconds; RQ's own waits grow to a minute
     work_on: Work
+    _taking = False
 
     @classmethod
     def on(cls, lane: Lane, redis: Redis, work: Work) -> Slot:
@@ -55,6 +59,25 @@ class Slot(SimpleWorker):
         """Run one job here, in this thread."""
         job.work = self.work_on  # type: ignore[attr-defined]
         super().execute_job(job, queue)
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[RqJob, Queue] | None:
+        """Take the next key; ends a slot that is to stop, even while Redis is away.
+
+        A key that it took at that very moment is put back by the reconciler.
+        """
+        self._taking = True
+        try:
+            return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        finally:
+            self._taking = False
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Tell RQ that the slot lives. RQ calls it in each round of its endless wait for Redis."""
+        if self._taking and self._stop_requested:
+            raise StopRequested
+        super().heartbeat(timeout, pipeline)
 
     def _install_signal_handlers(self) -> None:
         """Leave signals to the process: a thread cannot have them."""
@@ -104,6 +127,7 @@ class Slots:
     def _round(self, lane: Lane, redis: Redis) -> None:
         slot = Slot.on(lane, redis, self._work)
         self._live.add(slot)
+        slot._stop_requested = self._stopping.is_set()
         try:
             slot.work(logging_level="WARNING", max_idle_time=1, max_jobs=JOBS_PER_ROUND)
         finally:

@@ -8,11 +8,15 @@ import secrets
 import signal
 import socket
 import sys
-import threading
+import time
 from collections.abc import Callable, Mapping
+from queue import SimpleQueue
 from types import FrameType
+from typing import NoReturn
 
-from grounding.errors import GroundingError
+from redis.exceptions import RedisError
+
+from grounding.errors import DeviceBroken, GroundingError
 from grounding.jobs.connection import connect
 from grounding.jobs.leases import Company, Leases
 from grounding.jobs.ledger import Claim, Lane, Ledger, Terms
@@ -26,8 +30,10 @@ log = logging.getLogger(__name__)
 
 LoadTools = Callable[[Settings, Callable[..., None]], Tools]
 
-EXIT_NO_MODEL = 3
 EXIT_FORCED = 1
+EXIT_NO_MODEL = 3
+EXIT_DEVICE = 4
+REDIS_RETRY_SECONDS = 0.3
 
 
 class Worker:
@@ -45,12 +51,15 @@ class Worker:
         self._reconciler = Reconciler(self._redis, self._ledger)
         counts = {Lane.BULK: settings.bulk_slots, Lane.INTERACTIVE: settings.interactive_slots}
         self._slots = Slots(lambda: connect(url), self._work, counts)
-        self._stopping = threading.Event()
+        self._signals: SimpleQueue[int] = SimpleQueue()
+        self._asked_to_stop = False
 
     def run(self) -> int:
         """Work until SIGTERM, and return the exit status: 0, or 3 where the model cannot load.
 
-        SIGTERM finishes the jobs in hand; a second one frees them for others and ends at once.
+        SIGTERM finishes the jobs in hand; a second one frees them for others and ends at once,
+        with 1. A broken device ends the process with 4, and a hanging one with 1: neither lets
+        Python finish anything, so the leases lapse.
         """
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, self._on_signal)
@@ -70,7 +79,7 @@ class Worker:
         self._reconciler.start()
         self._slots.start()
         log.info("ready: %s", self._settings.model_name)
-        self._stopping.wait()
+        self._signals.get()
         self._slots.stop()
         self._slots.join()
         self._reconciler.stop()
@@ -83,22 +92,42 @@ class Worker:
         if claim is None:
             return  # finished, or in another's hands: a key may be queued twice
         with self._leases.hold(key), self._company.enter(alone=claim.alone):
-            self._answer(claim)
+            # It may have waited for its turn for long, and lost its lease to a Redis that was away.
+            if not claim.alone or self._ledger.start_alone(key, self.name):
+                self._answer(claim)
 
     def _answer(self, claim: Claim) -> None:
         task = Task(**claim.payload)
         try:
             grounded = ground(task, self._tools)
+        except DeviceBroken as exc:
+            _end_broken(exc)
         except GroundingError as exc:
             log.warning("task %s: %s (%s)", task.id, exc, exc.code)
-            self._ledger.bury(claim.key, exc)
+            self._bury(claim.key, exc)
         except Exception as exc:  # the worker's edge: a fault of ours costs one task, no more
             log.exception("task %s: a fault of this program", task.id)
             fault = GroundingError(f"a fault of this program ({type(exc).__name__})", code="fault")
-            self._ledger.bury(claim.key, fault)
+            self._bury(claim.key, fault)
         else:
             self._report(task, grounded.dropped)
-            self._ledger.finish(claim.key, grounded.prediction, grounded.verdict)
+            self._write(
+                lambda: self._ledger.finish(claim.key, grounded.prediction, grounded.verdict)
+            )
+
+    def _bury(self, key: str, error: GroundingError) -> None:
+        self._write(lambda: self._ledger.bury(key, error))
+
+    def _write(self, result: Callable[[], bool]) -> None:
+        """Write a result, however long Redis is away: it cost a model call."""
+        while True:
+            try:
+                result()
+            except RedisError as exc:
+                log.warning("a result waits for Redis: %s", exc)
+                time.sleep(REDIS_RETRY_SECONDS)
+            else:
+                return
 
     def _report(self, task: Task, dropped: Mapping[str, int]) -> None:
         if dropped:
@@ -106,9 +135,23 @@ class Worker:
             log.info("task %s: left out %s", task.id, counts)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if self._stopping.is_set():
-            self._leases.release()
-            os._exit(EXIT_FORCED)
-        self._stopping.set()
+        if self._asked_to_stop:
+            self._end_at_once()
+        self._asked_to_stop = True
+        self._signals.put(signum)  # of all queues and events, only this one may be set from here
         if not hasattr(self, "_tools"):
             sys.exit(0)  # still loading: nothing is in hand
+
+    def _end_at_once(self) -> NoReturn:
+        try:
+            self._leases.release()
+        except RedisError as exc:  # then they lapse
+            log.warning("the leases were not freed: %s", exc)
+        os._exit(EXIT_FORCED)
+
+
+def _end_broken(error: DeviceBroken) -> NoReturn:
+    """End the process: its leases lapse, so that what it held runs alone and the cause is found."""
+    log.critical("%s; this process ends", error)
+    logging.shutdown()
+    os._exit(EXIT_DEVICE)

@@ -25,7 +25,14 @@ from grounding.engines import batching
 from grounding.engines.base import Question, Reply
 from grounding.engines.decoding import Recorder
 from grounding.engines.local import LocalEngine, Prepared
-from grounding.errors import EngineError, GroundingError, ImageError, OutOfMemory, TaskError
+from grounding.errors import (
+    DeviceBroken,
+    EngineError,
+    GroundingError,
+    ImageError,
+    OutOfMemory,
+    TaskError,
+)
 from grounding.qwen import prompts
 from grounding.settings import SHAPES
 from tests.engines.checkpoints import save_checkpoint
@@ -286,14 +293,41 @@ def test_a_picture_without_room_even_alone_fails_alone(watched: Watched) -> None
 
 def test_a_failing_model_call_is_an_engine_error_and_the_next_one_works(watched: Watched) -> None:
     def fail(batch: Sequence[Prepared]) -> None:
-        raise RuntimeError("CUDA error: device-side assert triggered")
+        raise RuntimeError("shapes differ")
 
     watched.before = fail
     replies = ask_all(watched, questions()[:2])
     assert [type(r) for r in replies] == [EngineError, EngineError]
-    assert "RuntimeError: CUDA error: device-side assert" in str(replies[0])
+    assert "RuntimeError: shapes differ" in str(replies[0])
     watched.before = lambda batch: None
     assert watched.ask(questions()[0]).text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`"),
+    ],
+)
+def test_what_breaks_the_device_is_told_apart(watched: Watched, error: RuntimeError) -> None:
+    """The worker ends its process then: CUDA answers no later call."""
+
+    def fail(batch: Sequence[Prepared]) -> None:
+        raise error
+
+    watched.before = fail
+    replies = ask_all(watched, questions()[:2])
+    assert [type(r) for r in replies] == [DeviceBroken, DeviceBroken]
+
+
+def test_an_accelerator_without_room_is_not_broken(watched: Watched) -> None:
+    def fail(batch: Sequence[Prepared]) -> None:
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    watched.before = fail
+    with pytest.raises(OutOfMemory):
+        watched.ask(questions()[0])
 
 
 def test_closing_ends_a_long_answer_at_its_next_token(watched: Watched) -> None:

