@@ -40,7 +40,8 @@ class Ask:
 
     `classes` are names to look for, as the model should hear them; `phrase` is free text that
     describes the wanted things. With both, the phrase says what to find and the classes which
-    names an answer may carry. `around` is a place to look at, in the image or percent frame.
+    names an answer may carry. `around` is a place to look at, in the image or percent frame,
+    and `manner` how to put it all into words.
     """
 
     shape: Shape

@@ -104,6 +104,12 @@ class Backend:
         self._opening = Lock()
         self._waiters = BoundedSemaphore(max(1, settings.threads - RESERVED_THREADS))
 
+    def setup(self, label_config: str) -> str:
+        """Return the model version for a project, and log what is doubtful in its config."""
+        for doubt in parse(label_config).warnings:
+            log.warning("labelling config: %s", doubt)
+        return self.version(label_config)
+
     def version(self, label_config: str) -> str:
         """Return the model version for a project; `ConfigError` where its config is broken."""
         parse(label_config)
@@ -115,6 +121,7 @@ class Backend:
         A task that cannot be answered, or not yet, has `[]`. Raises `ConfigError` for a broken
         labelling config, `RequestError` for too many tasks and `QueueError` without a queue.
         """
+        begun = time.monotonic()
         if len(request.tasks) > self.settings.max_tasks:
             raise RequestError(
                 f"the request has {len(request.tasks)} tasks",
@@ -127,7 +134,7 @@ class Backend:
             return [[] for _ in request.tasks]
         jobs = [self._job(raw, request, version) for raw in request.tasks]
         with queue_errors():
-            outcomes = self._outcomes([job for job in jobs if job], request.kind)
+            outcomes = self._outcomes([job for job in jobs if job], request.kind, begun)
         found = [outcomes.get(job.key) if job else None for job in jobs]
         if request.kind is Kind.INTERACTIVE:
             return [_spoken(outcome, config, version) for outcome in found]
@@ -155,18 +162,19 @@ class Backend:
     def _job(self, raw: Any, request: Request, version: str) -> Job | None:
         try:
             task = _task(raw, request, version)
+            payload = task.payload()
+            identity = _canonical([request.project, self.settings.label_studio_url, payload])
         except DataError as exc:
             log.warning("a task of project %s: %s (%s)", request.project, exc, exc.code)
             return None
-        payload = task.payload()
-        identity = [request.project, self.settings.label_studio_url, payload]
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        return Job(digest[:40], request.kind.lane, request.project, payload)
+        key = hashlib.sha256(identity).hexdigest()[:40]
+        return Job(key, request.kind.lane, request.project, payload)
 
-    def _outcomes(self, jobs: Sequence[Job], kind: Kind) -> dict[str, Outcome]:
+    def _outcomes(self, jobs: Sequence[Job], kind: Kind, begun: float) -> dict[str, Outcome]:
         accepted = self._enter(jobs)
         with self._patience(kind) as seconds:
-            self._wait(accepted, time.monotonic() + seconds)
+            # The caller's clock runs since the request came, queueing included.
+            self._wait(accepted, begun + seconds)
         return self.queue.ledger.outcomes(accepted)
 
     def _enter(self, jobs: Sequence[Job]) -> list[str]:
@@ -210,6 +218,14 @@ class Backend:
         while left and time.monotonic() < until:
             time.sleep(FEW_POLL_SECONDS if len(left) <= FEW else MANY_POLL_SECONDS)
             left = ledger.unfinished(left)
+
+
+def _canonical(value: Any) -> bytes:
+    """Return `value` as JSON in UTF-8, always the same; `DataError` where it cannot be written."""
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True).encode()
+    except (ValueError, RecursionError) as exc:  # a lone surrogate, or nested too deep
+        raise DataError("a task's data cannot be written as JSON", code="data_invalid") from exc
 
 
 def _task(raw: Any, request: Request, version: str) -> Task:

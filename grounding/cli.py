@@ -16,6 +16,8 @@ from grounding.logs import set_up_logging
 from grounding.settings import Settings
 
 EXIT_SETTINGS = 2
+PING_SECONDS = 1.0
+SILENT_PINGS = 5
 
 
 @click.group(help="A Label Studio ML backend that answers with Qwen2.5-VL.")
@@ -32,16 +34,27 @@ def up(host: str | None, port: int | None) -> None:
     from grounding.supervisor import running, tend
 
     settings = _settings(host=host, port=port)
-    _check_exposure(settings)
-    stopping = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stopping.set())
+    settings.check_exposure()
+    stopping = _stop_on_signals()
     if settings.is_demo:
         click.secho(DEMO_WARNING, fg="yellow", bold=True, err=True)
     with running(settings) as parts:
-        click.echo(f"Listening on http://{settings.host}:{settings.port} (Ctrl-C stops)", err=True)
+        click.echo(f"Listening on http://{settings.address} (Ctrl-C stops)", err=True)
         tend(parts, stopping)
         click.echo("Finishing what is in hand …", err=True)
+
+
+@cli.command(help="Run the embedded queue; `up` does that by itself.")
+def queue() -> None:
+    """Run the embedded Valkey server until SIGTERM; end with 1 where it dies."""
+    from grounding.jobs.embedded import embedded
+
+    settings, stopping = _settings(), _stop_on_signals()
+    with embedded(settings.data_dir) as server:
+        silent = 0
+        while silent < SILENT_PINGS and not stopping.wait(PING_SECONDS):
+            silent = 0 if server.is_running() else silent + 1
+    sys.exit(0 if stopping.is_set() else 1)
 
 
 @cli.command(help="Run one worker: a model, and its share of the queue.")
@@ -71,20 +84,18 @@ DEMO_WARNING = (
 )
 
 
+def _stop_on_signals() -> threading.Event:
+    stopping = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stopping.set())
+    return stopping
+
+
 def _settings(**overrides: Any) -> Settings:
     given = {name: value for name, value in overrides.items() if value is not None}
     settings = Settings.load(**given)
     set_up_logging(settings.log_level)
     return settings
-
-
-def _check_exposure(settings: Settings) -> None:
-    private = settings.host in ("127.0.0.1", "localhost", "::1")
-    if not (private or settings.basic_auth_pass or settings.allow_anonymous):
-        raise SettingError(
-            f"HOST={settings.host} is reachable by others and there is no password",
-            hint="Set BASIC_AUTH_USER and BASIC_AUTH_PASS, or ALLOW_ANONYMOUS=true",
-        )
 
 
 def main() -> None:

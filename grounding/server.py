@@ -59,7 +59,7 @@ def _health() -> Response:
 def _setup(backend: Backend) -> Response:
     body = _body()
     _project(body)
-    return jsonify(model_version=backend.version(_text(body, "schema")))
+    return jsonify(model_version=backend.setup(_text(body, "schema")))
 
 
 def _predict(backend: Backend) -> Response:
@@ -99,7 +99,7 @@ def _reason(workers: list[Report]) -> str:
         return "ready"
     if not workers:
         return "no worker is running. Start one with `python -m grounding worker`"
-    worker = workers[0]
+    worker = min(workers, key=lambda one: one.phase != "failed")
     done = "" if worker.done is None else f" {worker.done:.0%}"
     return f"{worker.phase}{done} {worker.detail}".strip()
 

@@ -26,6 +26,9 @@ from grounding.errors import SettingError
 SHAPES = Path(__file__).parent / "demo" / "shapes"
 """The shipped test and demo checkpoint: it knows only coloured shapes."""
 
+ANSWERS = 1
+"""To be raised with every change of prompts, parser or shapes checkpoint that changes answers."""
+
 ANSWER_SETTINGS = ("model", "min_pixels", "max_pixels", "max_new_tokens", "repetition_penalty")
 """The settings that change what the model answers, hence the model version."""
 
@@ -182,6 +185,21 @@ class Settings(BaseSettings):
         return {name.upper(): _text(getattr(self, name)) for name in self.model_fields_set}
 
     @property
+    def address(self) -> str:
+        """Where the server listens, as host:port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def check_exposure(self) -> None:
+        """Raise `SettingError` where others could reach the server without a password."""
+        private = self.host in ("127.0.0.1", "localhost", "::1")
+        if not (private or self.basic_auth_pass or self.allow_anonymous):
+            raise SettingError(
+                f"HOST={self.host} is reachable by others and there is no password",
+                hint="Set BASIC_AUTH_USER and BASIC_AUTH_PASS, or ALLOW_ANONYMOUS=true",
+            )
+
+    @property
     def is_demo(self) -> bool:
         """Whether the shapes checkpoint is served, which knows only coloured shapes."""
         return not self.model
@@ -202,7 +220,8 @@ class Settings(BaseSettings):
         It is the model's name and a digest of all that changes its answers, so that Label
         Studio asks again exactly when an answer would differ.
         """
-        facts = {name: getattr(self, name) for name in ANSWER_SETTINGS} | {"config": label_config}
+        facts = {name: getattr(self, name) for name in ANSWER_SETTINGS}
+        facts |= {"config": label_config, "answers": ANSWERS}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.model_name}-{digest[:10]}"
 

