@@ -18,6 +18,7 @@ from threading import BoundedSemaphore, Lock
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from grounding.errors import DataError, RequestError
 from grounding.jobs.connection import connect, queue_errors, queue_url
@@ -36,6 +37,8 @@ Entry = dict[str, Any] | list[Any]
 """One task's place in the answer: a prediction, or `[]` for none yet."""
 
 ACCEPT_BATCH = 1000
+ANSWER_SECONDS = 2.0
+"""Longest that a request waits for one word of the queue, before it is refused."""
 FEW = 4
 FEW_POLL_SECONDS = 0.01
 MANY_POLL_SECONDS = 0.2
@@ -88,7 +91,7 @@ class Queue:
     @classmethod
     def open(cls, settings: Settings) -> Queue:
         """Return the queue that the settings name; nothing is sent yet."""
-        redis = connect(queue_url(settings))
+        redis = connect(queue_url(settings), answer_seconds=ANSWER_SECONDS)
         ledger = Ledger(redis, Terms.of(settings))
         reconciler = Reconciler(redis, ledger)
         reconciler.start()
@@ -121,7 +124,6 @@ class Backend:
         A task that cannot be answered, or not yet, has `[]`. Raises `ConfigError` for a broken
         labelling config, `RequestError` for too many tasks and `QueueError` without a queue.
         """
-        begun = time.monotonic()
         if len(request.tasks) > self.settings.max_tasks:
             raise RequestError(
                 f"the request has {len(request.tasks)} tasks",
@@ -134,7 +136,7 @@ class Backend:
             return [[] for _ in request.tasks]
         jobs = [self._job(raw, request, version) for raw in request.tasks]
         with queue_errors():
-            outcomes = self._outcomes([job for job in jobs if job], request.kind, begun)
+            outcomes = self._outcomes([job for job in jobs if job], request.kind)
         found = [outcomes.get(job.key) if job else None for job in jobs]
         if request.kind is Kind.INTERACTIVE:
             return [_spoken(outcome, config, version) for outcome in found]
@@ -170,10 +172,10 @@ class Backend:
         key = hashlib.sha256(identity).hexdigest()[:40]
         return Job(key, request.kind.lane, request.project, payload)
 
-    def _outcomes(self, jobs: Sequence[Job], kind: Kind, begun: float) -> dict[str, Outcome]:
+    def _outcomes(self, jobs: Sequence[Job], kind: Kind) -> dict[str, Outcome]:
+        begun = time.monotonic()  # Entering twenty thousand jobs takes of the caller's time too.
         accepted = self._enter(jobs)
         with self._patience(kind) as seconds:
-            # The caller's clock runs since the request came, queueing included.
             self._wait(accepted, begun + seconds)
         return self.queue.ledger.outcomes(accepted)
 
@@ -213,11 +215,16 @@ class Backend:
         }[kind]
 
     def _wait(self, keys: Sequence[str], until: float) -> None:
-        ledger = self.queue.ledger
-        left = ledger.unfinished(keys)
-        while left and time.monotonic() < until:
+        left = keys
+        while (left := self._unfinished(left)) and time.monotonic() < until:
             time.sleep(FEW_POLL_SECONDS if len(left) <= FEW else MANY_POLL_SECONDS)
-            left = ledger.unfinished(left)
+
+    def _unfinished(self, keys: Sequence[str]) -> Sequence[str]:
+        try:
+            return self.queue.ledger.unfinished(keys)
+        except RedisError as exc:  # What was accepted is kept: Redis may be back in time.
+            log.warning("a request waits for Redis: %s", exc)
+            return keys
 
 
 def _canonical(value: Any) -> bytes:

@@ -81,11 +81,11 @@ def running(settings: Settings) -> Iterator[list[Part]]:
     _check_port(settings)
     with ExitStack() as stack:
         env = os.environ | settings.environment()
-        parts = [Part(name, _command(name), env) for name in ("worker", "server")]
+        parts = [Part(name, command(name), env) for name in ("worker", "server")]
         if settings.redis_url is None:
             stack.enter_context(sole_user(settings.data_dir))
             env["REDIS_URL"] = f"unix://{socket_path(settings.data_dir)}"
-            parts.insert(0, Part("queue", _command("queue"), env))
+            parts.insert(0, Part("queue", command("queue"), env))
         # The queue is ended last: the others write to it what they have in hand.
         stack.callback(_end, parts[:-2])
         stack.callback(_end, parts[-2:])
@@ -109,7 +109,8 @@ def _end(parts: Sequence[Part]) -> None:
         part.join(max(0.0, until - time.monotonic()))
 
 
-def _command(name: str) -> list[str]:
+def command(name: str) -> list[str]:
+    """Return the command that runs one part: "queue", "worker" or "server"."""
     if name == "server":
         config = ["--config", str(ROOT / "gunicorn.conf.py"), "--chdir", str(ROOT)]
         return [sys.executable, "-m", "gunicorn", *config, "_wsgi:app"]

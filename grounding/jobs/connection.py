@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError
+from redis.retry import Retry
 
 from grounding.errors import QueueError, SettingError
 from grounding.jobs.embedded import socket_path
@@ -16,11 +18,18 @@ CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
 
 
-def connect(url: str) -> Redis:
-    """Return a connection pool to the server at `url`; nothing is sent yet."""
+def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
+    """Return a connection pool to the server at `url`; nothing is sent yet.
+
+    A server that does not answer in `answer_seconds` counts as away. A broken connection is
+    made anew once, at once: every script may run twice.
+    """
     try:
         return Redis.from_url(
-            url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS
+            url,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=answer_seconds,
+            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
         )
     except ValueError as exc:
         raise SettingError(

