@@ -12,6 +12,7 @@ import pytest
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane
 from grounding.pipeline import Task
+from grounding.settings import Settings
 from tests.faults.rig import CONFIG, Rig, rig, task, until
 from tests.faults.scripted import Deed, number_of
 
@@ -37,7 +38,8 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 def ask(one: Rig, *numbers: int, deed: Deed = Deed.ANSWER) -> list[str]:
     """Enter bulk jobs as a web server does, and return their keys."""
-    payloads = [Task(n, task(n, deed)["data"], CONFIG, None, "v").payload() for n in numbers]
+    version = Settings.load().model_version(CONFIG)
+    payloads = [Task(n, task(n, deed)["data"], CONFIG, None, version).payload() for n in numbers]
     jobs = [Job(f"job{p['id']}", Lane.BULK, "1", p) for p in payloads]
     one.ledger.accept(jobs)
     keys = [job.key for job in jobs]
