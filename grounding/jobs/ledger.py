@@ -31,6 +31,8 @@ PENDING = PREFIX + "pending"
 LEASED = PREFIX + "leased"
 COUNTERS = PREFIX + "counters"
 PROJECTS = PREFIX + "projects"
+TOTALS = PREFIX + "totals:"
+FAILED = PREFIX + "failed"
 
 MAX_DEATHS = 3
 """Processes that a job may take down, running alone, before it is dead itself."""
@@ -111,10 +113,11 @@ if state then
 end
 if tonumber(redis.call('HGET', KEYS[3], ARGV[3]) or '0') >= tonumber(ARGV[5]) then
   redis.call('HINCRBY', KEYS[4], 'refused', 1)
+  redis.call('HINCRBY', KEYS[5], 'refused', 1)
   return 'full'
 end
 redis.call('HSET', KEYS[1], 'state', 'pending', 'lane', ARGV[2], 'project', ARGV[3],
-           'payload', ARGV[4], 'accepted', ARGV[1])
+           'payload', ARGV[4], 'accepted', ARGV[1], 'task', ARGV[7])
 redis.call('ZADD', KEYS[2], ARGV[1], ARGV[6])
 redis.call('HINCRBY', KEYS[3], ARGV[3], 1)
 redis.call('HINCRBY', KEYS[4], 'accepted', 1)
@@ -127,7 +130,9 @@ if redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return false end
 if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
 redis.call('HSET', KEYS[1], 'state', 'leased')
 redis.call('SADD', KEYS[3], ARGV[3])
-return {redis.call('HGET', KEYS[1], 'payload'), redis.call('HGET', KEYS[1], 'alone') or '0'}
+local alone = redis.call('HGET', KEYS[1], 'alone')
+redis.call('HINCRBY', KEYS[4], alone and 'attempts:worker_died' or 'attempts:asked', 1)
+return {redis.call('HGET', KEYS[1], 'payload'), alone or '0'}
 """
 
 # A worker killed before this script has a lease that lapses sooner: no more than that.
@@ -147,7 +152,14 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('ZREM', KEYS[3], ARGV[4])
 redis.call('SREM', KEYS[6], ARGV[4])
 redis.call('DEL', KEYS[2])
-redis.call('HINCRBY', KEYS[4], redis.call('HGET', KEYS[1], 'project'), -1)
+local project = redis.call('HGET', KEYS[1], 'project')
+redis.call('HINCRBY', KEYS[4], project, -1)
+redis.call('HINCRBY', ARGV[6] .. project, ARGV[1], 1)
+if ARGV[1] == 'dead' then
+  redis.call('HINCRBY', ARGV[6] .. project, 'dead:' .. ARGV[5], 1)
+  redis.call('LPUSH', KEYS[7], ARGV[4])
+  redis.call('LTRIM', KEYS[7], 0, 99)
+end
 redis.call('HINCRBY', KEYS[5], ARGV[1], 1)
 redis.call('HINCRBY', KEYS[5], ARGV[1] .. ':' .. ARGV[5], 1)
 return 1
@@ -217,13 +229,11 @@ class Ledger:
         limit = self.terms.max_pending
         pipe = self.redis.pipeline(transaction=False)
         for job in jobs:
-            keys = [job_key(job.key), PENDING, PROJECTS, COUNTERS]
+            keys = [job_key(job.key), PENDING, PROJECTS, COUNTERS, TOTALS + job.project]
             payload = json.dumps(job.payload, ensure_ascii=False, separators=(",", ":"))
-            self._accept(
-                keys=keys,
-                args=[time.time(), job.lane.value, job.project, payload, limit, job.key],
-                client=pipe,
-            )
+            args = [time.time(), job.lane.value, job.project, payload, limit, job.key]
+            task = json.dumps(job.payload.get("id"))
+            self._accept(keys=keys, args=[*args, task], client=pipe)
         return [State(answer.decode()) for answer in pipe.execute()]
 
     def unfinished(self, keys: Sequence[str]) -> list[str]:
@@ -244,7 +254,7 @@ class Ledger:
 
     def claim(self, key: str, owner: str) -> Claim | None:
         """Lease a pending job to `owner`; None where it is finished, unknown or someone else's."""
-        keys = [job_key(key), lease_key(key), LEASED]
+        keys = [job_key(key), lease_key(key), LEASED, COUNTERS]
         answer = self._claim(keys=keys, args=[owner, self.terms.lease_ttl * 1000, key])
         if answer is None:
             return None
@@ -303,14 +313,18 @@ class Ledger:
         found = zip(keys, pipe.execute(), strict=True)
         return {key: Lane(lane.decode()) for key, lane in found if lane is not None}
 
+    def count(self, name: str, by: int) -> None:
+        """Add to one of the running totals."""
+        self.redis.hincrby(COUNTERS, name, by)
+
     def counters(self) -> dict[str, int]:
-        """Return the running totals: accepted, done, dead, refused, lapsed, and by verdict."""
+        """Return the running totals by name; verdicts and codes stand after `done:` and `dead:`."""
         rows: Any = self.redis.hgetall(COUNTERS)
         return {name.decode(): int(n) for name, n in rows.items()}
 
     def _settled(self, key: str, state: State, outcome: Mapping[str, Any], verdict: str) -> bool:
         kept: int = self.terms.result_ttl if state is State.DONE else self.terms.dead_ttl
         text = json.dumps(outcome, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        keys = [job_key(key), lease_key(key), PENDING, PROJECTS, COUNTERS, LEASED]
-        args: list[str | int] = [state.value, text, kept, key, verdict]
+        keys = [job_key(key), lease_key(key), PENDING, PROJECTS, COUNTERS, LEASED, FAILED]
+        args: list[str | int] = [state.value, text, kept, key, verdict, TOTALS]
         return bool(self._settle(keys=keys, args=args))

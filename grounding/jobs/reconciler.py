@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from datetime import timedelta
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -34,14 +35,16 @@ class Reconciler:
         self._ledger = ledger
         self._lanes = Lanes(redis)
         self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
 
     def start(self) -> None:
         """Begin; returns at once."""
-        threading.Thread(target=self._loop, name="reconciler", daemon=True).start()
+        self._thread.start()
 
     def stop(self) -> None:
-        """End within one period."""
+        """End, after the round in hand: at most as long as Redis may take to answer."""
         self._stopped.set()
+        self._thread.join()
 
     def reconcile(self) -> int:
         """Put back every stranded job, and return how many there were."""
@@ -57,6 +60,8 @@ class Reconciler:
             if accepted < horizon and not held.get(key) and key not in waiting
         ]
         self._queue(back)
+        if back:
+            self._ledger.count("reconciled", len(back))
         return len(back)
 
     def _lapse(self, key: str) -> None:
@@ -77,7 +82,9 @@ class Reconciler:
             try:
                 # The lock lapses by itself: a process killed under it delays nothing, and all
                 # processes together look once in a period.
-                if self._redis.set(LOCK, "1", nx=True, px=round(PERIOD_SECONDS * 1000)):
+                if self._redis.set(LOCK, "1", nx=True, px=timedelta(seconds=PERIOD_SECONDS)):
                     self.reconcile()
             except RedisError as exc:  # Redis may be away for a while; the next round finds out
                 log.warning("the reconciler waits for Redis: %s", exc)
+            except Exception:  # whatever this round met, without a next one jobs would be lost
+                log.exception("the reconciler failed; it tries again")

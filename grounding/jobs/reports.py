@@ -1,0 +1,128 @@
+"""What operators see of the queue: every project's jobs, one job, and the counters."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from grounding.jobs.lanes import Lanes
+from grounding.jobs.ledger import FAILED, LEASED, PENDING, PROJECTS, TOTALS, Ledger, job_key
+from grounding.jobs.presence import reports
+
+Sample = tuple[Mapping[str, str], float]
+
+
+def overview(ledger: Ledger) -> dict[str, Any]:
+    """Return every project's counts with the reasons of its failures, and the last 100 of these."""
+    rows: Any = ledger.redis.hgetall(PROJECTS)
+    unfinished = {name.decode(): int(count) for name, count in rows.items()}
+    running = _running(ledger)
+    projects = [_project(ledger, name, unfinished[name], running[name]) for name in unfinished]
+    return {"projects": projects, "failed": _failed(ledger)}
+
+
+def one(ledger: Ledger, key: str) -> dict[str, Any] | None:
+    """Return where the job `key` stands and what came of it; None where it is not known."""
+    fields = _record(ledger, key)
+    if not fields:
+        return None
+    outcome = json.loads(fields.get("outcome", "{}"))
+    return {
+        "job": key,
+        "state": fields["state"],
+        "project": fields["project"],
+        "task": json.loads(fields["task"]),
+        "lane": fields["lane"],
+        "accepted": float(fields["accepted"]),
+        "deaths": int(fields.get("deaths", 0)),
+        "code": outcome.get("code", ""),
+        "reason": outcome.get("reason", ""),
+        "prediction": outcome.get("prediction"),
+    }
+
+
+def metrics(ledger: Ledger) -> str:
+    """Return all counters in Prometheus' text format; times in seconds."""
+    return "".join(
+        f"# HELP {name} {text}\n# TYPE {name} {kind}\n" + "".join(_lines(name, samples))
+        for name, kind, text, samples in _families(ledger)
+    )
+
+
+def _families(ledger: Ledger) -> Iterator[tuple[str, str, str, list[Sample]]]:
+    counted = ledger.counters()
+    for name, prefix, label, text in (
+        ("tasks_done_total", "done:", "verdict", "Tasks answered"),
+        ("tasks_failed_total", "dead:", "code", "Tasks that cannot be answered"),
+        ("attempts_total", "attempts:", "reason", "Times that a worker took a task"),
+    ):
+        yield name, "counter", text, _by(counted, prefix, label)
+    for name, field, text in (
+        ("tasks_accepted_total", "accepted", "Tasks entered"),
+        ("tasks_refused_total", "refused", "Tasks over the bound of their project"),
+        ("leases_lapsed_total", "lapsed", "Tasks whose worker died"),
+        ("reconciled_total", "reconciled", "Tasks put back into the queue"),
+    ):
+        yield name, "counter", text, [({}, counted.get(field, 0))]
+    yield from _gauges(ledger)
+
+
+def _gauges(ledger: Ledger) -> Iterator[tuple[str, str, str, list[Sample]]]:
+    depths = Lanes(ledger.redis).depths()
+    lanes: list[Sample] = [({"lane": lane.value}, count) for lane, count in depths.items()]
+    workers: list[Sample] = [
+        ({"worker": worker.worker}, worker.phase == "ready") for worker in reports(ledger.redis)
+    ]
+    oldest: Any = ledger.redis.zrange(PENDING, 0, 0, withscores=True)
+    age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0
+    yield "queue_depth", "gauge", "Entries that wait in the queue", lanes
+    yield "tasks_pending", "gauge", "Tasks not finished", [({}, ledger.redis.zcard(PENDING))]
+    yield "oldest_pending_seconds", "gauge", "Age of the oldest of them", [({}, age)]
+    yield "leases_active", "gauge", "Tasks in workers' hands", [({}, ledger.redis.scard(LEASED))]
+    yield "worker_up", "gauge", "1 for a worker with its model loaded", workers
+
+
+def _by(counted: Mapping[str, int], prefix: str, label: str) -> list[Sample]:
+    return [
+        ({label: name.removeprefix(prefix)}, count)
+        for name, count in sorted(counted.items())
+        if name.startswith(prefix)
+    ]
+
+
+def _lines(name: str, samples: list[Sample]) -> Iterator[str]:
+    for labels, value in samples:
+        # JSON quotes as the format does: backslash, quote and line break.
+        inside = ",".join(f"{key}={json.dumps(text)}" for key, text in labels.items())
+        yield f"{name}{{{inside}}} {value:g}\n" if inside else f"{name} {value:.15g}\n"
+
+
+def _project(ledger: Ledger, name: str, unfinished: int, running: int) -> dict[str, Any]:
+    rows: Any = ledger.redis.hgetall(TOTALS + name)
+    totals = {field.decode(): int(count) for field, count in rows.items()}
+    reasons = {f.removeprefix("dead:"): n for f, n in totals.items() if f.startswith("dead:")}
+    counts = {state: totals.get(state, 0) for state in ("done", "dead", "refused")}
+    pending = max(0, unfinished - running)
+    return {"project": name, "pending": pending, "running": running, **counts, "reasons": reasons}
+
+
+def _running(ledger: Ledger) -> Counter[str]:
+    pipe = ledger.redis.pipeline(transaction=False)
+    for key in ledger.leased():
+        pipe.hget(job_key(key), "project")
+    return Counter(project.decode() for project in pipe.execute() if project is not None)
+
+
+def _failed(ledger: Ledger) -> list[dict[str, Any]]:
+    keys: Any = ledger.redis.lrange(FAILED, 0, -1)
+    jobs = [job for key in keys if (job := one(ledger, key.decode())) and job["state"] == "dead"]
+    told = ("job", "project", "task", "code", "reason")
+    return [{name: job[name] for name in told} for job in jobs]
+
+
+def _record(ledger: Ledger, key: str) -> dict[str, str]:
+    rows: Any = ledger.redis.hgetall(job_key(key))
+    return {name.decode(): value.decode() for name, value in rows.items()}

@@ -1,0 +1,70 @@
+"""What operators see: every project's jobs, one job, and the counters."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from grounding.jobs.ledger import Job, Lane, Ledger
+from tests.serving import Start, predict
+
+
+def test_jobs_shows_every_projects_counts_and_why_tasks_failed(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    predict(client, 1, 4, 5)
+    predict(client, 6, 7, project="2.2")
+    shown = client.get("/jobs").json
+    first, second = sorted(shown["projects"], key=lambda one: one["project"])  # type: ignore[index]
+    assert first == {
+        "project": "1.1795316671",
+        "pending": 0,
+        "running": 0,
+        "done": 2,
+        "dead": 1,
+        "refused": 0,
+        "reasons": {"image_not_found": 1},
+    }
+    assert (second["project"], second["done"]) == ("2.2", 2)
+    (failed,) = shown["failed"]  # type: ignore[index]
+    assert (failed["task"], failed["code"]) == (1, "image_not_found")
+    assert failed["reason"].startswith("the picture is not there")
+    job = client.get(f"/jobs/{failed['job']}").json
+    assert (job["state"], job["reason"]) == ("dead", failed["reason"])  # type: ignore[index]
+
+
+def test_what_waits_and_what_runs_are_told_apart(client: FlaskClient, redis: Redis) -> None:
+    ledger = Ledger(redis)
+    ledger.accept([Job(key, Lane.BULK, "1", {"id": 1}) for key in "abc"])
+    ledger.claim("a", "someone")
+    (project,) = client.get("/jobs").json["projects"]  # type: ignore[index]
+    assert (project["pending"], project["running"]) == (2, 1)
+    assert client.get("/jobs/a").json["state"] == "leased"  # type: ignore[index]
+
+
+def test_an_unknown_job_is_a_404(client: FlaskClient) -> None:
+    answer = client.get("/jobs/nothing")
+    assert (answer.status_code, answer.json["error"]["code"]) == (404, "job_unknown")  # type: ignore[index]
+
+
+def test_metrics_hold_the_counters_that_add_up(client: FlaskClient, worker: list[int]) -> None:
+    predict(client, 1, 4, 5)
+    text = client.get("/metrics").text
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    values = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+    assert values["tasks_accepted_total"] == 3
+    assert values['tasks_done_total{verdict="nothing"}'] == 2
+    assert values['tasks_failed_total{code="image_not_found"}'] == 1
+    assert values['attempts_total{reason="asked"}'] == 3
+    assert values['worker_up{worker="test"}'] == 1
+    assert values['queue_depth{lane="bulk"}'] == values["tasks_pending"] == 0
+    assert values["oldest_pending_seconds"] == values["leases_active"] == 0
+    assert all(f"# TYPE {line.split('{')[0].split()[0]} " in text for line in lines)
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/a", "/metrics"])
+def test_status_without_a_queue_is_a_503(env: pytest.MonkeyPatch, start: Start, path: str) -> None:
+    env.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    answer = start().get(path)
+    assert (answer.status_code, answer.json["error"]["code"]) == (503, "queue_unavailable")  # type: ignore[index]
