@@ -25,6 +25,8 @@ def load_tools(settings: Settings, tell: Callable[..., None]) -> Tools:
 
     engine = LocalEngine.load(
         settings.model_path,
+        profile=settings.profile or None,
+        revision=settings.revision or None,
         device=settings.device or None,
         max_batch=settings.max_batch,
         min_pixels=settings.min_pixels,

@@ -29,7 +29,15 @@ SHAPES = Path(__file__).parent / "demo" / "shapes"
 ANSWERS = 1
 """To be raised with every change of prompts, parser or shapes checkpoint that changes answers."""
 
-ANSWER_SETTINGS = ("model", "min_pixels", "max_pixels", "max_new_tokens", "repetition_penalty")
+ANSWER_SETTINGS = (
+    "model",
+    "profile",
+    "revision",
+    "min_pixels",
+    "max_pixels",
+    "max_new_tokens",
+    "repetition_penalty",
+)
 """The settings that change what the model answers, hence the model version."""
 
 
@@ -52,6 +60,11 @@ class Settings(BaseSettings):
         "",
         description="Hub id or folder of a Qwen2.5-VL checkpoint; unset: the shapes demo model",
     )
+    profile: str = Field(
+        "",
+        description="Family where the checkpoint does not tell: qwen2-vl, qwen2.5-vl, qwen3-vl",
+    )
+    revision: str = Field("", description="Branch, tag or commit of MODEL on the hub")
     device: str = Field(
         "", description="Torch device such as cuda:0; unset: the GPU if there is one, else the CPU"
     )

@@ -29,7 +29,7 @@ from grounding.engines.base import Progress
 from grounding.engines.hub import Report, fetch
 from grounding.engines.patches import PatchRule
 from grounding.errors import EngineError, OutOfMemory, SettingError
-from grounding.qwen.profiles import Profile, profile_for
+from grounding.qwen.profiles import MODEL_TYPES, Profile, profile_for
 
 MODEL_CLASSES: Mapping[str, type[PreTrainedModel]] = {
     "qwen2_vl": Qwen2VLForConditionalGeneration,
@@ -79,8 +79,9 @@ def load_checkpoint(
     """
     place = _device(device)
     # The config alone first: an architecture that we do not run is not worth 16 GB of download.
-    config = _config(fetch(model, ("config.json",), revision=revision))
+    config = _json(fetch(model, ("config.json",), revision=revision) / "config.json")
     family = profile_for(config, name=profile)
+    kind = _kind(config, family)
     folder = fetch(model, revision=revision, report=report)
     _check_weights(folder)
     patches = PatchRule.of_checkpoint(folder)
@@ -93,7 +94,7 @@ def load_checkpoint(
     report(Progress("loading", detail=model))
     with _loading_errors(model), _no_bars():
         tokenizer = _tokenizer(folder)
-        weights = _weights(folder, MODEL_CLASSES[config["model_type"]], place)
+        weights = _weights(folder, MODEL_CLASSES[kind], place)
     low, high = pixels
     bounded = family.bounded(patches.bounds, min_pixels=low, max_pixels=high)
     return Checkpoint(weights, tokenizer, patches, bounded)
@@ -114,14 +115,12 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _config(folder: Path) -> Config:
-    config = _json(folder / "config.json")
-    if (kind := config.get("model_type")) not in MODEL_CLASSES:
-        raise SettingError(
-            f"the checkpoint's model_type {kind!r} is none that we run",
-            hint=f"Use a checkpoint of {', '.join(MODEL_CLASSES)}",
-        )
-    return config
+def _kind(config: Config, family: Profile) -> str:
+    """Return the architecture to load: the checkpoint's own, else that of the named family."""
+    own = config.get("model_type")
+    if own in MODEL_CLASSES:
+        return str(own)
+    return next(kind for kind, name in MODEL_TYPES.items() if name == family.name)
 
 
 def _check_weights(folder: Path) -> None:

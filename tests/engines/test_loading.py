@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from grounding.engines.base import Progress
+from grounding.engines.base import Progress, Question
 from grounding.engines.loading import Checkpoint, load_checkpoint
 from grounding.engines.local import LocalEngine
 from grounding.errors import EngineError, GroundingError, OutOfMemory, SettingError
@@ -107,7 +108,7 @@ def _pickle_the_weights(folder: Path) -> None:
         (
             lambda f: edit(f / "config.json", model_type="llama"),
             SettingError,
-            "model_type 'llama' is none that we run. Use a checkpoint of qwen2_vl, qwen2_5_vl",
+            "model_type 'llama' is no Qwen-VL family that we know",
         ),
         (
             _pickle_the_weights,
@@ -177,3 +178,14 @@ def test_a_device_that_torch_does_not_know_is_refused(tiny: Path, device: str) -
 def test_cuda_where_there_is_none_is_refused(tiny: Path) -> None:
     with pytest.raises(SettingError, match="DEVICE=cpu"):
         load(tiny, device="cuda")
+
+
+def test_an_unknown_kind_runs_as_the_profile_that_is_named(copy: Path) -> None:
+    edit(copy / "config.json", model_type="qwen2_5_vl_of_somebody")
+    engine = LocalEngine.load(str(copy), profile="qwen2.5-vl")
+    try:
+        assert engine.profile.name == "qwen2.5-vl"
+        pixels = Image.new("RGB", (112, 112))
+        assert engine.ask(Question(pixels, "a cat", 3)).tokens
+    finally:
+        engine.close()
