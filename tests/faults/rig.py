@@ -148,7 +148,9 @@ class Rig:
         """Start a web server with settings of its own, and return it when it answers."""
         port = free_port()
         mine = self._settings | settings | {"port": port}
-        part = self._part(gunicorn(Settings.load(**mine)), settings)
+        *server, app = gunicorn(Settings.load(**mine))
+        entry = "tests.faults.wsgi:app" if "crash" in settings else app
+        part = self._part([*server, entry], settings | {"calls": self._calls})
         web = Web(part, f"http://127.0.0.1:{port}")
         until(web.is_up, 20)
         return web
