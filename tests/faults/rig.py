@@ -146,7 +146,10 @@ class Rig:
     def web(self, **settings: Any) -> Web:
         """Start a web server with settings of its own, and return it when it answers."""
         port = free_port()
-        part = self._part(command("server"), settings | {"port": port})
+        *server, app = command("server")
+        entry = "tests.faults.wsgi:app" if "crash" in settings else app
+        own = settings | {"port": port, "calls": self._calls}
+        part = self._part([*server, entry], own)
         web = Web(part, f"http://127.0.0.1:{port}")
         until(web.is_up, 20)
         return web

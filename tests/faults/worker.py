@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from grounding.assemble import fetcher
 from grounding.jobs.connection import queue_url
@@ -11,6 +13,7 @@ from grounding.jobs.worker import Worker
 from grounding.logs import set_up_logging
 from grounding.pipeline import Tools
 from grounding.settings import Settings
+from tests.faults.crash import arm
 from tests.faults.scripted import ScriptedEngine
 
 
@@ -22,6 +25,8 @@ def scripted(settings: Settings, tell: Callable[..., None]) -> Tools:
 
 
 if __name__ == "__main__":
+    if point := os.environ.get("CRASH"):
+        arm(point, Path(sys.argv[1] + ".crashed"))
     chosen = Settings.load()
     set_up_logging(chosen.log_level)
     sys.exit(Worker(chosen, queue_url(chosen), scripted).run())

@@ -1,0 +1,41 @@
+"""F2: a process killed at each step of a task's way loses and doubles nothing."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.crash import POINTS
+from tests.faults.rig import number_of_each, rig, task, until
+
+pytestmark = pytest.mark.faults
+
+WEB = [point for point in POINTS if point.startswith("after the job is")]
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point not in WEB])
+def test_a_worker_killed_at_a_step_loses_and_doubles_nothing(tmp_path: Path, point: str) -> None:
+    with rig(tmp_path, crash=point) as deployment:
+        web = deployment.web()
+        begun = time.monotonic()
+        assert number_of_each(web.predict([task(n) for n in range(8)])) == list(range(8))
+        assert time.monotonic() - begun < 10
+        assert sum(len(part.statuses) for part in deployment.workers) == 1, "none was killed"
+        deployment.settle(10)
+        assert deployment.ledger.counters()["done"] == 8
+
+
+@pytest.mark.parametrize("point", WEB)
+def test_a_web_server_killed_at_a_step_loses_nothing_that_it_accepted(
+    tmp_path: Path, point: str
+) -> None:
+    """Nobody asks again: the reconciler of the workers finds what was accepted."""
+    with rig(tmp_path) as deployment:
+        web = deployment.web(crash=point)
+        with pytest.raises(Exception, match=r"disconnected|reset"):
+            web.predict([task(n) for n in range(8)])
+        until(lambda: deployment.ledger.counters().get("done") == 8, 10)
+        assert sorted(deployment.calls()) == list(range(8))
+        deployment.settle(10)
