@@ -10,6 +10,7 @@ from typing import Any
 
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import FAILED, LEASED, PENDING, PROJECTS, TOTALS, Ledger, job_key
+from grounding.jobs.meters import FIELD, NS, histogram
 from grounding.jobs.presence import reports
 
 Sample = tuple[Mapping[str, str], float]
@@ -46,14 +47,26 @@ def one(ledger: Ledger, key: str) -> dict[str, Any] | None:
 
 def metrics(ledger: Ledger) -> str:
     """Return all counters in Prometheus' text format; times in seconds."""
-    return "".join(
-        f"# HELP {name} {text}\n# TYPE {name} {kind}\n" + "".join(_lines(name, samples))
-        for name, kind, text, samples in _families(ledger)
-    )
-
-
-def _families(ledger: Ledger) -> Iterator[tuple[str, str, str, list[Sample]]]:
     counted = ledger.counters()
+    families = "".join(
+        f"# HELP {name} {text}\n# TYPE {name} {kind}\n" + "".join(_lines(name, samples))
+        for name, kind, text, samples in _families(ledger, counted)
+    )
+    return families + "".join(_durations(counted))
+
+
+def _durations(counted: Mapping[str, int]) -> Iterator[str]:
+    yield "# HELP model_seconds From question to answer, waiting for a batch included\n"
+    yield "# TYPE model_seconds histogram\n"
+    buckets = list(histogram(counted))
+    yield from _lines("model_seconds_bucket", [({"le": bound}, n) for bound, n in buckets])
+    yield from _lines("model_seconds_sum", [({}, counted.get(FIELD + "ns", 0) * NS)])
+    yield from _lines("model_seconds_count", [({}, buckets[-1][1])])
+
+
+def _families(
+    ledger: Ledger, counted: Mapping[str, int]
+) -> Iterator[tuple[str, str, str, list[Sample]]]:
     for name, prefix, label, text in (
         ("tasks_done_total", "done:", "verdict", "Tasks answered"),
         ("tasks_failed_total", "dead:", "code", "Tasks that cannot be answered"),

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from queue import SimpleQueue
 from types import FrameType
 from typing import NoReturn
@@ -20,6 +21,7 @@ from grounding.errors import DeviceBroken, GroundingError
 from grounding.jobs.connection import connect
 from grounding.jobs.leases import Company, Leases
 from grounding.jobs.ledger import Claim, Lane, Ledger, Terms
+from grounding.jobs.meters import Metered
 from grounding.jobs.presence import Presence
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import Slots
@@ -65,7 +67,8 @@ class Worker:
             signal.signal(name, self._on_signal)
         self._presence.start()
         try:
-            self._tools = self._load(self._settings, self._presence.tell)
+            tools = self._load(self._settings, self._presence.tell)
+            self._tools = replace(tools, engine=Metered(tools.engine, self._ledger))
         except GroundingError as exc:
             log.error("%s", exc)
             self._presence.tell(phase="failed", done=None, detail=str(exc))
