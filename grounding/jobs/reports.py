@@ -9,7 +9,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from grounding.jobs.lanes import Lanes
-from grounding.jobs.ledger import FAILED, LEASED, PENDING, PROJECTS, TOTALS, Ledger, job_key
+from grounding.jobs.ledger import (
+    DROPPED,
+    FAILED,
+    LEASED,
+    NOTED,
+    PENDING,
+    PROJECTS,
+    TOTALS,
+    Ledger,
+    job_key,
+)
 from grounding.jobs.meters import FIELD, NS, histogram
 from grounding.jobs.presence import reports
 
@@ -71,6 +81,8 @@ def _families(
         ("tasks_done_total", "done:", "verdict", "Tasks answered"),
         ("tasks_failed_total", "dead:", "code", "Tasks that cannot be answered"),
         ("attempts_total", "attempts:", "reason", "Times that a worker took a task"),
+        ("detections_dropped_total", DROPPED, "reason", "Detections that became no region"),
+        ("answers_noted_total", NOTED, "note", "Answers that were cut, clipped, repaired, …"),
     ):
         yield name, "counter", text, _by(counted, prefix, label)
     for name, field, text in (

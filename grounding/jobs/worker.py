@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from queue import SimpleQueue
 from types import FrameType
@@ -20,12 +20,12 @@ from redis.exceptions import RedisError
 from grounding.errors import DeviceBroken, GroundingError
 from grounding.jobs.connection import connect
 from grounding.jobs.leases import Company, Leases
-from grounding.jobs.ledger import Claim, Lane, Ledger, Terms
+from grounding.jobs.ledger import DROPPED, NOTED, Claim, Lane, Ledger, Terms
 from grounding.jobs.meters import Metered
 from grounding.jobs.presence import Presence
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import Slots
-from grounding.pipeline import Task, Tools, ground
+from grounding.pipeline import Grounded, Task, Tools, ground
 from grounding.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class Worker:
             fault = GroundingError(f"a fault of this program ({type(exc).__name__})", code="fault")
             self._bury(claim.key, fault)
         else:
-            self._report(task, grounded.dropped)
+            self._report(task, grounded)
             self._write(
                 lambda: self._ledger.finish(claim.key, grounded.prediction, grounded.verdict)
             )
@@ -143,10 +143,17 @@ class Worker:
             else:
                 return
 
-    def _report(self, task: Task, dropped: Mapping[str, int]) -> None:
-        if dropped:
-            counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+    def _report(self, task: Task, grounded: Grounded) -> None:
+        if grounded.dropped:
+            counts = ", ".join(f"{count} {reason}" for reason, count in grounded.dropped.items())
             log.info("task %s: left out %s", task.id, counts)
+        tallies = {DROPPED: grounded.dropped, NOTED: grounded.warnings}
+        try:
+            for prefix, tally in tallies.items():
+                for name, count in tally.items():
+                    self._ledger.count(prefix + name, count)
+        except RedisError as exc:  # a count is not worth a task
+            log.warning("what was left out of task %s is not counted: %s", task.id, exc)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._asked_to_stop:

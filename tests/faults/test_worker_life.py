@@ -166,3 +166,13 @@ def test_a_result_found_while_redis_is_away_is_written_when_it_is_back(one: Rig)
     one.settle(10)
     assert answered(one, [key]) == [7]
     assert one.calls()[7] == 1
+
+
+def test_what_is_left_out_of_an_answer_is_counted(lasting: Rig) -> None:
+    """The scripted model answers with a box, and a key point control has no use for one."""
+    points = CONFIG.replace("RectangleLabels", "KeyPointLabels")
+    version = Settings.load().model_version(points)
+    asked = Task(7, task(7, Deed.ANSWER)["data"], points, None, version)
+    lasting.ledger.accept([Job("points", Lane.BULK, "1", asked.payload())])
+    Lanes(lasting.redis).put(Lane.BULK, ["points"])
+    until(lambda: lasting.ledger.counters().get("dropped:wrong_shape") == 1, 15)
