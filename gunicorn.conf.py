@@ -1,9 +1,15 @@
 """How gunicorn runs `_wsgi:app`; it reads this file by itself when started in this folder."""
 
+import sys
+
+from grounding.errors import SettingError
 from grounding.settings import Settings
 
-_settings = Settings.load()
-_settings.check_exposure()
+try:
+    _settings = Settings.load()
+    _settings.check_exposure()
+except SettingError as error:
+    sys.exit(f"cannot start: {error}")
 
 bind = _settings.address
 worker_class = "gthread"

@@ -21,7 +21,8 @@ def load_tools(settings: Settings, tell: Callable[..., None]) -> Tools:
     from grounding.engines.local import LocalEngine
 
     def on_progress(progress: Progress) -> None:
-        tell(phase=progress.phase, done=progress.done, detail=progress.detail)
+        if progress.phase != "ready":  # the worker says so itself, once its slots take jobs
+            tell(phase=progress.phase, done=progress.done, detail=progress.detail)
 
     engine = LocalEngine.load(
         settings.model_path,

@@ -121,9 +121,7 @@ def _reason(workers: list[Report]) -> str:
         return "ready"
     if not workers:
         return "no worker is running. Start one with `python -m grounding worker`"
-    worker = min(workers, key=lambda one: one.phase != "failed")
-    done = "" if worker.done is None else f" {worker.done:.0%}"
-    return f"{worker.phase}{done} {worker.detail}".strip()
+    return min(workers, key=lambda one: one.phase != "failed").line
 
 
 def _body() -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 WORKERS = PREFIX + "worker:"
 PERIOD_SECONDS = 3.0
+LOG_SECONDS = 5.0
 TTL_SECONDS = 12
 """A worker silent for this long counts as gone: four periods."""
 
@@ -34,6 +36,12 @@ class Report:
     done: float | None = None
     detail: str = ""
 
+    @property
+    def line(self) -> str:
+        """The phase, how far it is and what of, for people."""
+        done = "" if self.done in (None, 1.0) else f" {self.done:.0%}"
+        return f"{self.phase}{done} {self.detail}".strip()
+
 
 class Presence:
     """Publishes this worker's report every few seconds, and at once when it changes."""
@@ -42,6 +50,7 @@ class Presence:
         self._redis = redis
         self._report = Report(worker, model)
         self._stopped = threading.Event()
+        self._logged = 0.0
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -59,9 +68,14 @@ class Presence:
             log.warning("the report was not taken back: %s", exc)
 
     def tell(self, **changes: object) -> None:
-        """Change the report (its fields by name) and publish it."""
-        self._report = replace(self._report, **changes)  # type: ignore[arg-type]
+        """Change the report (its fields by name), publish it, and log it now and then."""
+        before, self._report = self._report, replace(self._report, **changes)  # type: ignore[arg-type]
         self._publish()
+        now = time.monotonic()
+        if self._report.phase != before.phase or now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            level = logging.ERROR if self._report.phase == "failed" else logging.INFO
+            log.log(level, "%s", self._report.line)
 
     def _publish(self) -> None:
         try:

@@ -70,18 +70,16 @@ class Worker:
             tools = self._load(self._settings, self._presence.tell)
             self._tools = replace(tools, engine=Metered(tools.engine, self._ledger))
         except GroundingError as exc:
-            log.error("%s", exc)
             self._presence.tell(phase="failed", done=None, detail=str(exc))
             return EXIT_NO_MODEL
         self._serve()
         return 0
 
     def _serve(self) -> None:
-        self._presence.tell(phase="ready", done=1.0, detail="")
         self._leases.start()
         self._reconciler.start()
         self._slots.start()
-        log.info("ready: %s", self._settings.model_name)
+        self._presence.tell(phase="ready", done=1.0, detail=self._settings.model_name)
         self._signals.get()
         self._slots.stop()
         self._slots.join()
