@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.ask import Manner
-from grounding.errors import ConfigError, DataError
-from grounding.labelstudio.config import data_value, parse
+from grounding.errors import ConfigError
+from grounding.labelstudio.config import parse
 from grounding.labelstudio.interface import Label, Options
 from tests.labelstudio.configs import (
     BOXES,
@@ -366,44 +366,6 @@ def test_prompt_and_status_areas_are_told_apart(
 def test_what_hinders_nothing_is_a_warning(parts: str, warning: str) -> None:
     (said,) = config(parts).warnings
     assert warning in said
-
-
-@pytest.mark.parametrize(
-    ("data", "key", "value"),
-    [
-        ({"image": "u"}, "image", "u"),
-        ({"a": {"b": "u"}}, "a.b", "u"),
-        ({"a.b": "plain", "a": {"b": "path"}}, "a.b", "plain"),
-        ({"pages": ["u", "v"]}, "pages[1]", "v"),
-        ({"pages": [{"url": "u"}]}, "pages[0].url", "u"),
-        ({"$undefined$": "u"}, "image", "u"),
-        ({"image": ["u"]}, "image", ["u"]),
-    ],
-)
-def test_data_is_found_by_key_and_by_path(data: dict[str, object], key: str, value: object) -> None:
-    assert data_value(data, key) == value
-
-
-@pytest.mark.parametrize(
-    ("data", "key"),
-    [
-        ({}, "image"),
-        ({"image": None}, "image"),
-        ({"a": "text"}, "a.b"),
-        ({"pages": ["u"]}, "pages[1]"),
-        ({"pages": "u"}, "pages[0]"),
-    ],
-)
-def test_missing_data_is_an_error(data: dict[str, object], key: str) -> None:
-    with pytest.raises(DataError) as caught:
-        data_value(data, key)
-    assert caught.value.code == "image_key_missing"
-
-
-def test_missing_data_names_the_key_and_the_keys_present_and_no_value() -> None:
-    with pytest.raises(DataError) as caught:
-        data_value({"url": "https://h/?token=secret", "id": 1}, "image")
-    assert caught.value.cause == ('the task\'s data has nothing under "image"; its keys: id, url')
 
 
 def test_the_image_itself_is_no_control() -> None:
