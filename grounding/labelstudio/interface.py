@@ -99,10 +99,6 @@ class LabelConfig:
         named = tuple(a for a in smart if a.name.casefold().startswith("prompt"))
         return named or tuple(smart if len(smart) == 1 else ())
 
-    def prompt_area(self) -> TextArea | None:
-        """Return the first of the text areas to type a prompt into, or None."""
-        return next(iter(self.prompt_areas()), None)
-
     def status_area(self) -> TextArea | None:
         """Return `<TextArea name="status" smart="false">`, where an annotator reads our errors."""
         areas = (a for a in self.text_areas if a.name == "status" and not a.smart)

@@ -349,7 +349,7 @@ def test_prompt_and_status_areas_are_told_apart(
     areas: str, prompt: str | None, status: str | None
 ) -> None:
     found = config(areas)
-    prompt_area, status_area = found.prompt_area(), found.status_area()
+    prompt_area, status_area = next(iter(found.prompt_areas()), None), found.status_area()
     assert (prompt_area and prompt_area.name, status_area and status_area.name) == (prompt, status)
 
 
