@@ -130,8 +130,8 @@ class Backend:
                 code="too_many_tasks",
                 hint=f"Send at most {self.settings.max_tasks}",
             )
-        version = self.version(request.label_config)
         config = parse(request.label_config)
+        version = self.settings.model_version(request.label_config)
         if not config.controls:
             return [[] for _ in request.tasks]
         jobs = [self._job(raw, request, version) for raw in request.tasks]

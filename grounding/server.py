@@ -73,7 +73,7 @@ def _predict(backend: Backend) -> Response:
         raise RequestError("tasks is no list", code="tasks_missing")
     config = _text(body, "label_config")
     entries = backend.predict(Request(tasks, _project(body), config, _context(body)))
-    return jsonify(results=entries, model_version=backend.version(config))
+    return jsonify(results=entries, model_version=backend.settings.model_version(config))
 
 
 def _webhook() -> Response:
