@@ -37,7 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
     backend = app.extensions["grounding"] = Backend(settings)
     app.before_request(lambda: _check_password(settings))
-    app.register_error_handler(GroundingError, _own_error)
+    app.register_error_handler(GroundingError, error_answer)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _fault)
     for rule, method, view in (
@@ -62,8 +62,8 @@ def _health() -> Response:
 
 def _setup(backend: Backend) -> Response:
     body = _body()
-    _project(body)
-    return jsonify(model_version=backend.setup(_text(body, "schema")))
+    version = backend.setup(_text(body, "schema"), _project(body), body.get("extra_params"))
+    return jsonify(model_version=version)
 
 
 def _predict(backend: Backend) -> Response:
@@ -71,9 +71,11 @@ def _predict(backend: Backend) -> Response:
     tasks = body.get("tasks")
     if not isinstance(tasks, list):
         raise RequestError("tasks is no list", code="tasks_missing")
-    config = _text(body, "label_config")
-    entries = backend.predict(Request(tasks, _project(body), config, _context(body)))
-    return jsonify(results=entries, model_version=backend.settings.model_version(config))
+    config, project, context = _text(body, "label_config"), _project(body), _context(body)
+    params = backend.extra_params(project)
+    entries = backend.predict(Request(tasks, project, config, context, params))
+    version = backend.settings.model_version(config, params)
+    return jsonify(results=entries, model_version=version)
 
 
 def _webhook() -> Response:
@@ -199,7 +201,8 @@ def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
 
 
-def _own_error(error: GroundingError) -> Response:
+def error_answer(error: GroundingError) -> Response:
+    """Return the answer that tells an error of ours, and log it."""
     log.warning("%s: %s (%s)", request.path, error, error.code)
     answer = _error(error.status, error.code, str(error))
     # The status line is the only text of ours that Label Studio shows when connecting.
