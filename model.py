@@ -36,9 +36,7 @@ class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
         self, tasks: Sequence[Any], context: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[Entry]:
         """Return one entry per task, in order: a prediction, or `[]` where there is none yet."""
-        project, backend = self._project(), _backend()
-        params = backend.extra_params(project)
-        return backend.predict(Request(tasks, project, self._label_config(), context, params))
+        return _backend().predict(Request(tasks, self._project(), self._label_config(), context))
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Learn nothing: the model is used as it is."""

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from threading import BoundedSemaphore, Lock
 from typing import Any
@@ -70,7 +70,8 @@ class Kind(Enum):
 class Request:
     """One `/predict` as it came: raw tasks, and the project's own labelling config.
 
-    `extra_params` are the project's, which come with `/setup` only: `Backend.extra_params`.
+    `extra_params` are the project's, as they are kept; the backend fills them in, since they come
+    with `/setup` only.
     """
 
     tasks: Sequence[Any]
@@ -156,6 +157,7 @@ class Backend:
                 code="too_many_tasks",
                 hint=f"Send at most {self.settings.max_tasks}",
             )
+        request = replace(request, extra_params=self.extra_params(request.project))
         config = parse(request.label_config, request.extra_params)
         version = self.settings.model_version(request.label_config, request.extra_params)
         if not config.controls:

@@ -75,11 +75,8 @@ def _predict(backend: Backend) -> Response:
     tasks = body.get("tasks")
     if not isinstance(tasks, list):
         raise RequestError("tasks is no list", code="tasks_missing")
-    config, project, context = _text(body, "label_config"), _project(body), _context(body)
-    params = backend.extra_params(project)
-    entries = backend.predict(Request(tasks, project, config, context, params))
-    version = backend.settings.model_version(config, params)
-    return jsonify(results=entries, model_version=version)
+    asked = Request(tasks, _project(body), _text(body, "label_config"), _context(body))
+    return jsonify(results=backend.predict(asked))
 
 
 def _webhook() -> Response:
