@@ -76,6 +76,7 @@ class Claim:
     key: str
     payload: Mapping[str, Any]
     alone: bool
+    lane: Lane = Lane.BULK
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ redis.call('HSET', KEYS[1], 'state', 'leased')
 redis.call('SADD', KEYS[3], ARGV[3])
 local alone = redis.call('HGET', KEYS[1], 'alone')
 redis.call('HINCRBY', KEYS[4], alone and 'attempts:worker_died' or 'attempts:asked', 1)
-return {redis.call('HGET', KEYS[1], 'payload'), alone or '0'}
+return {redis.call('HGET', KEYS[1], 'payload'), alone or '0', redis.call('HGET', KEYS[1], 'lane')}
 """
 
 # A worker killed before this script has a lease that lapses sooner: no more than that.
@@ -260,8 +261,8 @@ class Ledger:
         answer = self._claim(keys=keys, args=[owner, self.terms.lease_ttl * 1000, key])
         if answer is None:
             return None
-        payload, alone = answer
-        return Claim(key, json.loads(payload), alone == b"1")
+        payload, alone, lane = answer
+        return Claim(key, json.loads(payload), alone == b"1", Lane(lane.decode()))
 
     def start_alone(self, key: str, owner: str) -> bool:
         """Note that `owner` runs the job now, none beside it; False where its lease was lost."""
