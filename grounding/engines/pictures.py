@@ -24,7 +24,7 @@ class Encoding:
     quality: int = 95
 
     def data_uri(self, image: Image) -> str:
-        """Return RGB `image` as a data URI, without any metadata."""
+        """Return RGB `image` as a data URI."""
         file = io.BytesIO()
         if self.format == "png":
             image.save(file, "PNG", compress_level=PNG_LEVEL)

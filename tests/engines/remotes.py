@@ -20,7 +20,7 @@ MIN_PIXELS, MAX_PIXELS = 12544, 19600
 """The shapes checkpoint's own bounds."""
 
 
-def settings(server: Server, **changes: Any) -> Settings:
+def settings(server: Server, /, **changes: Any) -> Settings:
     """Return settings for `server`, with PNG and short patience."""
     chosen = {
         "engine": "openai",
@@ -36,7 +36,7 @@ def settings(server: Server, **changes: Any) -> Settings:
     return Settings.load(**(chosen | changes))
 
 
-def connect(server: Server, **changes: Any) -> RemoteEngine:
+def connect(server: Server, /, **changes: Any) -> RemoteEngine:
     """Return the engine that the settings choose for `server`."""
     engine = load_engine(settings(server, **changes), lambda **_: None)
     assert isinstance(engine, RemoteEngine)
