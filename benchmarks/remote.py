@@ -12,7 +12,7 @@ import asyncio
 import io
 import json
 import multiprocessing
-import resource
+import os
 import statistics
 import threading
 import time
@@ -102,6 +102,7 @@ async def _serve(seconds: float, at_once: int, pipe: Connection) -> None:
     pipe.send(server.sockets[0].getsockname()[1])
     await asyncio.to_thread(pipe.recv)
     pipe.send(load.changes)
+    os._exit(0)  # connections are still open, and asyncio would tell of each
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:
@@ -311,7 +312,6 @@ def main(tasks: int, times: int, seconds: float, at_once: int) -> None:
             f"{run.cpu_ms:.1f}",
         )
     console.print(table)
-    console.print(f"peak memory of this process {resource.getrusage(0).ru_maxrss >> 10} MiB")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from grounding.engines.base import Engine, Progress
+from grounding.errors import GroundingError
 from grounding.images.fetch import Fetcher, FetchRules
 from grounding.labelstudio.client import LabelStudioClient
 from grounding.pipeline import Tools
@@ -29,11 +30,11 @@ def load_tools(settings: Settings, tell: Tell) -> Tools:
     engine = load_engine(settings, tell)
     if settings.engine == "openai" and settings.self_test != "off":
         tell(phase="loading", done=None, detail="the self-test")
-        finding = examine(engine, settings)
-        if settings.self_test == "refuse":
-            finding.check()
-        elif finding.fault:
-            log.warning("self-test: %s. %s", finding.fault, finding.cure)
+        try:
+            _heed(examine(engine, settings), settings)
+        except GroundingError:
+            engine.close()
+            raise
     return Tools(engine, fetcher(settings), settings.max_new_tokens, settings.max_image_pixels)
 
 
@@ -52,6 +53,13 @@ def examine(engine: Engine, settings: Settings) -> Finding:
     if settings.engine == "local":
         return self_test(engine)
     return self_test(engine, cure=SERVERS[settings.server].cure)
+
+
+def _heed(finding: Finding, settings: Settings) -> None:
+    if settings.self_test == "refuse":
+        finding.check()
+    elif finding.fault:
+        log.warning("self-test: %s. %s", finding.fault, finding.cure)
 
 
 def _remote(settings: Settings, tell: Tell) -> Engine:

@@ -23,21 +23,24 @@ class Encoding:
     format: ImageFormat = "jpeg"
     quality: int = 95
 
-    def data_uri(self, image: Image) -> str:
+    def data_uri(self, image: Image) -> bytes:
         """Return RGB `image` as a data URI."""
         file = io.BytesIO()
         if self.format == "png":
             image.save(file, "PNG", compress_level=PNG_LEVEL)
         else:
             image.save(file, "JPEG", quality=self.quality)
-        return f"data:image/{self.format};base64,{base64.b64encode(file.getvalue()).decode()}"
+        return b"data:image/%b;base64,%b" % (
+            self.format.encode(),
+            base64.b64encode(file.getvalue()),
+        )
 
 
 @dataclass(slots=True)
 class _Made:
     picture: weakref.ref[Image]
     lock: threading.Lock = field(default_factory=threading.Lock)
-    uri: str = ""
+    uri: bytes = b""
 
 
 class DataUris:
@@ -49,7 +52,7 @@ class DataUris:
         # By identity, since pictures compare by their pixels and so have no hash.
         self._made: dict[int, _Made] = {}
 
-    def of(self, image: Image) -> str:
+    def of(self, image: Image) -> bytes:
         """Return the picture's data URI; who asks while it is being made waits for it."""
         made = self._entry(image)
         with made.lock:

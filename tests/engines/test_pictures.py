@@ -18,8 +18,8 @@ def noise(size: tuple[int, int] = (112, 84)) -> Image.Image:
     return Image.effect_noise(size, 60).convert("RGB")
 
 
-def decoded(uri: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+def decoded(uri: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(b",")[2])))
 
 
 def test_png_keeps_every_pixel() -> None:
@@ -40,7 +40,7 @@ def test_no_metadata_of_the_original_travels(kind: str) -> None:
     file = io.BytesIO()
     noise().save(file, "JPEG", comment=b"secret", exif=b"Exif\0\0secret", icc_profile=b"secret")
     pixels = prepare(file.getvalue(), PixelBounds(28, 784, 78_400)).pixels
-    data = base64.b64decode(Encoding(kind).data_uri(pixels).partition(",")[2])  # type: ignore[arg-type]
+    data = base64.b64decode(Encoding(kind).data_uri(pixels).partition(b",")[2])  # type: ignore[arg-type]
     assert b"secret" in file.getvalue()
     assert b"secret" not in data
 
