@@ -18,7 +18,7 @@ A100 = 3.3
 """Questions a second on one A100 with 7B: vLLM's own recipe, VisionArena, 111 tokens of answer."""
 
 H100 = 6.0
-"""The same on one H100: the lower end of an estimate from its arithmetic (6 to 10), not measured."""
+"""The same on one H100: the lower end of an estimate from its arithmetic, 6 to 10."""
 
 PICTURE_MS = 45.0
 """CPU of a light worker for a picture of 1280×960 and its first question: `make remote`'s bound."""
