@@ -60,13 +60,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What grounding needs: the model, the way to pictures, and the limits."""
+    """What grounding needs: the model, the way to pictures, and the limits.
+
+    With `urgent` a person waits for the answer.
+    """
 
     engine: Engine
     fetcher: Fetcher
     max_new_tokens: int
     max_image_pixels: int
     labels_per_question: int = 1
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,9 @@ def _bounds(control: Control, tools: Tools) -> PixelBounds:
 
 def _put(texts: Sequence[str], picture: Prepared, tools: Tools) -> list[Answer]:
     frame = tools.engine.profile.answer_frame(picture.model)
-    questions = [Question(picture.pixels, text, tools.max_new_tokens) for text in texts]
+    questions = [
+        Question(picture.pixels, text, tools.max_new_tokens, tools.urgent) for text in texts
+    ]
     if not questions:
         return []
     # All at once, so that the engine can answer them in one batch.

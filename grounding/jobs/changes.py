@@ -35,7 +35,7 @@ redis.call('HSET', KEYS[1], 'state', 'leased')
 redis.call('SADD', KEYS[3], ARGV[3])
 local alone = redis.call('HGET', KEYS[1], 'alone')
 redis.call('HINCRBY', KEYS[4], alone and 'attempts:worker_died' or 'attempts:asked', 1)
-return {redis.call('HGET', KEYS[1], 'payload'), alone or '0'}
+return {redis.call('HGET', KEYS[1], 'payload'), alone or '0', redis.call('HGET', KEYS[1], 'lane')}
 """
 
 # A worker killed before this script has a lease that lapses sooner: no more than that.

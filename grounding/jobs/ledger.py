@@ -77,6 +77,7 @@ class Claim:
     key: str
     payload: Mapping[str, Any]
     alone: bool
+    lane: Lane = Lane.BULK
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +167,8 @@ class Ledger:
         answer = self._claim(keys=keys, args=[owner, self.terms.lease_ttl * 1000, key])
         if answer is None:
             return None
-        payload, alone = answer
-        return Claim(key, json.loads(payload), alone == b"1")
+        payload, alone, lane = answer
+        return Claim(key, json.loads(payload), alone == b"1", Lane(lane.decode()))
 
     def start_alone(self, key: str, owner: str) -> bool:
         """Note that `owner` runs the job now, none beside it; False where its lease was lost."""

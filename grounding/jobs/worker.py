@@ -101,7 +101,8 @@ class Worker:
         task = Task(**claim.payload)
         try:
             self._check_version(task)
-            grounded = ground(task, self._tools)
+            urgent = claim.lane is Lane.INTERACTIVE
+            grounded = ground(task, replace(self._tools, urgent=urgent))
         except DeviceBroken as exc:
             _end_broken(exc)
         except GroundingError as exc:
