@@ -18,6 +18,7 @@ from typing import NoReturn
 from redis.exceptions import RedisError
 
 from grounding.errors import DeviceBroken, GroundingError
+from grounding.jobs.blobs import whole
 from grounding.jobs.connection import connect
 from grounding.jobs.leases import Company, Leases
 from grounding.jobs.ledger import DROPPED, NOTED, Claim, Lane, Ledger, Terms
@@ -100,6 +101,7 @@ class Worker:
     def _answer(self, claim: Claim) -> None:
         task = Task(**claim.payload)
         try:
+            task = Task(**whole(claim.payload, claim.blob))
             self._check_version(task)
             grounded = ground(task, self._tools)
         except DeviceBroken as exc:
