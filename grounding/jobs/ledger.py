@@ -184,6 +184,19 @@ class Ledger:
         used: int = memory["used_memory"] + sum(len(job.blob) for job in jobs)
         return 0 < limit < used
 
+    def obstacle(self) -> str:
+        """Return why no new job would be accepted now; empty where at least some would be.
+
+        A project with `max_pending` unfinished jobs is none: the queue serves the others.
+        """
+        if self.is_short_of_memory():
+            return "the queue's memory is nearly full. Raise maxmemory of Redis"
+        unfinished: Any = self.redis.hvals(PROJECTS)
+        busy = [int(count) for count in unfinished if int(count)]
+        if busy and min(busy) >= self.terms.max_pending:
+            return "every project in the queue has MAX_PENDING unfinished tasks"
+        return ""
+
     def cancel(self, keys: Iterable[str]) -> int:
         """Drop those of `keys` that people no longer ask for; return how many were dropped.
 
@@ -265,11 +278,21 @@ class Ledger:
         return {key.decode(): accepted for key, accepted in rows}
 
     def leased(self) -> dict[str, bool]:
-        """Return the jobs in workers' hands, and whether each one's holder still lives."""
+        """Return the jobs in workers' hands, and whether each one's holder still lives.
+
+        A lease that has longer to run than any is given for was given before Redis's clock was
+        set back: it is shortened, and its holder prolongs it if it lives.
+        """
         members: Any = self.redis.smembers(LEASED)
         keys = [key.decode() for key in members]
-        owners = self.redis.mget([lease_key(key) for key in keys]) if keys else []
-        return {key: owner is not None for key, owner in zip(keys, owners, strict=True)}
+        term = self.terms.lease_ttl * 1000
+        pipe = self.redis.pipeline(transaction=False)
+        for key in keys:
+            pipe.pttl(lease_key(key))
+        left = dict(zip(keys, pipe.execute(), strict=True))
+        for key in (key for key, ms in left.items() if ms > term):
+            self.redis.pexpire(lease_key(key), term)
+        return {key: ms > 0 for key, ms in left.items()}
 
     def lanes(self, keys: Sequence[str]) -> dict[str, Lane]:
         """Return the lane of each job among `keys` that is unfinished."""
@@ -285,8 +308,18 @@ class Ledger:
 
     def counters(self) -> dict[str, int]:
         """Return the running totals by name; verdicts and codes stand after `done:` and `dead:`."""
-        rows: Any = self.redis.hgetall(COUNTERS)
-        return {name.decode(): int(n) for name, n in rows.items()}
+        return self.books()[0]
+
+    def books(self) -> tuple[dict[str, int], int]:
+        """Return the running totals and how many jobs are unfinished, both of one moment.
+
+        At any moment, accepted = done + dead + unfinished.
+        """
+        pipe = self.redis.pipeline()
+        pipe.hgetall(COUNTERS)
+        pipe.zcard(PENDING)
+        rows, unfinished = pipe.execute()
+        return {name.decode(): int(n) for name, n in rows.items()}, unfinished
 
     def _settled(self, key: str, state: State, outcome: Mapping[str, Any], verdict: str) -> bool:
         kept: int = self.terms.result_ttl if state is State.DONE else self.terms.dead_ttl

@@ -293,3 +293,11 @@ def test_when_memory_runs_short_nothing_new_is_accepted_and_what_is_there_ends(
         redis.config_set("maxmemory", 0)
     assert not ledger.is_short_of_memory()
     assert ledger.accept([job("new")]) == [State.NEW]
+
+
+def test_what_keeps_every_new_job_out_is_told(ledger: Ledger) -> None:
+    assert ledger.obstacle() == ""
+    ledger.accept([job(str(n)) for n in range(3)])
+    assert "MAX_PENDING" in ledger.obstacle()
+    ledger.accept([job("other", project="2")])
+    assert ledger.obstacle() == "", "the other project is served"

@@ -18,7 +18,7 @@ from grounding.jobs.connection import connect
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.leases import Company
 from grounding.jobs.ledger import Job, Lane, Ledger, Terms, lease_key
-from grounding.jobs.reconciler import GRACE_SECONDS, Reconciler
+from grounding.jobs.reconciler import GRACE_SECONDS, LOCK, Reconciler
 from grounding.jobs.slots import Slot, Slots
 
 
@@ -126,6 +126,41 @@ def test_stranded_jobs_are_put_back_once(redis: Redis, heard: list[str]) -> None
     time.sleep(GRACE_SECONDS + 0.1)
     assert reconciler.reconcile() == 2
     until(lambda: sorted(heard) == ["a", "b"])
+
+
+@pytest.mark.parametrize("step", [-3600, 3600])
+def test_a_clock_that_was_set_strands_no_job(redis: Redis, step: int) -> None:
+    """F24: accepted by a machine whose clock is an hour before or behind ours."""
+    ledger = Ledger(redis)
+    ledger.accept([Job("a", Lane.BULK, "1", {})])
+    redis.zincrby("g:pending", step, "a")
+    assert Reconciler(redis, ledger).reconcile() == 1
+
+
+def test_a_lease_from_before_redis_clock_was_set_back_lasts_no_longer_than_a_term(
+    redis: Redis,
+) -> None:
+    """F24: what Redis keeps for a time, it then keeps for an hour more."""
+    ledger = Ledger(redis, Terms(lease_ttl=2))
+    ledger.accept([Job("a", Lane.BULK, "1", {})])
+    ledger.claim("a", "a process that dies")
+    redis.pexpire(lease_key("a"), 3_600_000)
+    Reconciler(redis, ledger).reconcile()
+    assert 0 < redis.pttl(lease_key("a")) <= 2000
+    ledger.renew(["a"], "a process that dies")
+    assert ledger.leased() == {"a": True}
+
+
+def test_a_stale_lock_of_the_reconciler_holds_nothing_up(redis: Redis) -> None:
+    """F12, F24: whoever set it is gone, and it has a quarter of an hour to run."""
+    ledger = Ledger(redis)
+    ledger.accept([Job("a", Lane.BULK, "1", {})])
+    redis.zincrby("g:pending", -GRACE_SECONDS - 1, "a")
+    redis.set(LOCK, "a process that died", ex=899)
+    reconciler = Reconciler(redis, ledger)
+    reconciler.start()
+    until(lambda: Lanes(redis).waiting() == {"a"}, 5)
+    reconciler.stop()
 
 
 def test_a_job_is_dead_after_three_deaths_alone(redis: Redis) -> None:
