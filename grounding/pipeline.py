@@ -1,6 +1,6 @@
 """One job to one prediction: the heart, read from top to bottom.
 
-Everything here is pure but for two named edges: `Fetcher` brings a picture's bytes, and an
+Everything here is pure but for two named edges: `Fetches` brings a picture's bytes, and an
 `Engine` answers questions about its pixels.
 """
 
@@ -17,7 +17,7 @@ from grounding.ask import Ask, Detection
 from grounding.engines.base import Engine, Question, Reply
 from grounding.errors import AnswerError, DataError
 from grounding.geometry import Frame
-from grounding.images.fetch import Fetcher
+from grounding.images.fetch import Fetches
 from grounding.images.prepare import PixelBounds, Prepared, prepare
 from grounding.labelstudio.asks import Said, asks
 from grounding.labelstudio.config import parse
@@ -66,7 +66,7 @@ class Tools:
     """
 
     engine: Engine
-    fetcher: Fetcher
+    fetcher: Fetches
     max_new_tokens: int
     max_image_pixels: int
     labels_per_question: int = 1
