@@ -1,6 +1,6 @@
 """One job to one prediction: the heart, read from top to bottom.
 
-Everything here is pure but for two named edges: `Fetcher` brings a picture's bytes, and an
+Everything here is pure but for two named edges: `Fetches` brings a picture's bytes, and an
 `Engine` answers questions about its pixels.
 """
 
@@ -17,7 +17,7 @@ from grounding.ask import Ask, Detection
 from grounding.engines.base import Engine, Question, Reply
 from grounding.errors import AnswerError, DataError
 from grounding.geometry import Frame
-from grounding.images.fetch import Fetcher
+from grounding.images.fetch import Fetches
 from grounding.images.prepare import PixelBounds, Prepared, prepare
 from grounding.labelstudio.asks import Said, asks
 from grounding.labelstudio.config import parse
@@ -60,13 +60,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What grounding needs: the model, the way to pictures, and the limits."""
+    """What grounding needs: the model, the way to pictures, and the limits.
+
+    With `urgent` a person waits for the answer.
+    """
 
     engine: Engine
-    fetcher: Fetcher
+    fetcher: Fetches
     max_new_tokens: int
     max_image_pixels: int
     labels_per_question: int = 1
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,9 @@ def _bounds(control: Control, tools: Tools) -> PixelBounds:
 
 def _put(texts: Sequence[str], picture: Prepared, tools: Tools) -> list[Answer]:
     frame = tools.engine.profile.answer_frame(picture.model)
-    questions = [Question(picture.pixels, text, tools.max_new_tokens) for text in texts]
+    questions = [
+        Question(picture.pixels, text, tools.max_new_tokens, tools.urgent) for text in texts
+    ]
     if not questions:
         return []
     # All at once, so that the engine can answer them in one batch.
