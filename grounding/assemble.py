@@ -35,7 +35,13 @@ def load_tools(settings: Settings, tell: Tell) -> Tools:
         except GroundingError:
             engine.close()
             raise
-    return Tools(engine, fetcher(settings), settings.max_new_tokens, settings.max_image_pixels)
+    return Tools(
+        engine,
+        fetcher(settings),
+        settings.max_new_tokens,
+        settings.max_image_pixels,
+        settings.labels_per_question,
+    )
 
 
 def load_engine(settings: Settings, tell: Tell) -> Engine:
