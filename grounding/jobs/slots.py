@@ -29,7 +29,6 @@ Work = Callable[[str], None]
 Connect = Callable[[], Redis]
 
 RETRY_SECONDS = 0.3
-FORGET_SECONDS = 60
 TAKE_SECONDS = 1
 """How long Redis may hold a slot that waits for a key, and so how soon it hears of the end."""
 
@@ -104,13 +103,6 @@ class Slot(SimpleWorker):
         pipe.lrem(queue.intermediate_queue_key, 1, job.id)
         queue.push_job_id(job.id, pipeline=pipe, at_front=True)
         pipe.execute()
-
-    def get_heartbeat_ttl(self, job: RqJob, working_time: float = 0.0) -> int:
-        """Return after how many seconds RQ forgets what a killed slot had in hand.
-
-        RQ would keep it for seven minutes. The ledger alone says what is to be done again.
-        """
-        return FORGET_SECONDS
 
     def _install_signal_handlers(self) -> None:
         """Leave signals to the process: a thread cannot have them."""

@@ -158,7 +158,8 @@ def slope(samples: list[tuple[float, float]]) -> float:
 def test_a_long_run_with_every_fault_loses_nothing_and_grows_nowhere(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    terms = {"result_ttl": TTL, "dead_ttl": TTL, "job_timeout": 2, "bulk_deadline": 60}
+    kept = {"result_ttl": TTL, "dead_ttl": TTL, "forget": TTL}
+    terms = kept | {"job_timeout": 2, "bulk_deadline": 60}
     with (
         image_host(rate=10 * RATE) as host,
         rig(tmp_path, seconds=0.02, allowed_origins=host.origin, **terms) as deployment,
