@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from grounding.engines.base import Progress
+from grounding.images.disk import Folder
 from grounding.images.fetch import Fetcher, FetchRules
 from grounding.labelstudio.client import LabelStudioClient
 from grounding.pipeline import Tools
@@ -24,6 +25,8 @@ def load_tools(settings: Settings, tell: Callable[..., None]) -> Tools:
         if progress.phase != "ready":  # the worker says so itself, once its slots take jobs
             tell(phase=progress.phase, done=progress.done, detail=progress.detail)
 
+    # Before the model, so that a wrong setting shows at once.
+    images = fetcher(settings)
     engine = LocalEngine.load(
         settings.model_path,
         profile=settings.profile or None,
@@ -38,13 +41,14 @@ def load_tools(settings: Settings, tell: Callable[..., None]) -> Tools:
         step_seconds=settings.job_timeout,
         on_progress=on_progress,
     )
-    return Tools(engine, fetcher(settings), settings.max_new_tokens, settings.max_image_pixels)
+    return Tools(engine, images, settings.max_new_tokens, settings.max_image_pixels)
 
 
 def fetcher(settings: Settings) -> Fetcher:
     """Return the way to pictures that the settings allow."""
     rules = FetchRules(allowed_origins=settings.allowed_origins, max_bytes=settings.max_image_bytes)
-    return Fetcher(rules, label_studio(settings))
+    root = settings.local_files_root
+    return Fetcher(rules, label_studio(settings), folder=Folder(root) if root else None)
 
 
 def label_studio(settings: Settings) -> LabelStudioClient | None:
@@ -52,4 +56,8 @@ def label_studio(settings: Settings) -> LabelStudioClient | None:
     if not settings.label_studio_url:
         return None
     key = settings.label_studio_api_key
-    return LabelStudioClient(settings.label_studio_url, key.get_secret_value() if key else "")
+    return LabelStudioClient(
+        settings.label_studio_url,
+        key.get_secret_value() if key else "",
+        public=settings.label_studio_host,
+    )

@@ -132,7 +132,7 @@ def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> list[Pre
     """Return each control's picture; those of the same data and bounds share one."""
     sights = [(control.data_key, _bounds(control, tools)) for control in controls]
     keys = dict.fromkeys(key for key, _ in sights)
-    files = {key: tools.fetcher.fetch(data_value(task.data, key), task.id) for key in keys}
+    files = {key: tools.fetcher.fetch(data_value(task.data, key), task.id, key=key) for key in keys}
     prepared = {
         (key, bounds): prepare(files[key], bounds, tools.max_image_pixels)
         for key, bounds in dict.fromkeys(sights)

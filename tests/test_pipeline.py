@@ -51,7 +51,7 @@ class Album:
         Image.new("RGB", (width, height), "grey").save(out, "PNG")
         self.data, self.fetched = out.getvalue(), 0
 
-    def fetch(self, address: object, task_id: int | None) -> bytes:
+    def fetch(self, address: object, task_id: int | None, *, key: str) -> bytes:
         self.fetched += 1
         return self.data
 
