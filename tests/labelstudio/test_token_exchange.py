@@ -153,7 +153,7 @@ def test_an_exchange_that_hangs_is_given_up_for_a_new_one() -> None:
         with pytest.raises(ImageUnreachable):
             client.headers(server.origin + FILE, 0.1)
         now += 21
-        assert client.headers(server.origin + FILE) == {"Authorization": "Bearer two"}
+        assert client.headers(server.origin + FILE, 5) == {"Authorization": "Bearer two"}
 
 
 def test_a_legacy_token_that_is_refused_is_not_tried_again() -> None:
