@@ -27,7 +27,6 @@ import httpcore
 import httpx
 
 from grounding.errors import (
-    DataError,
     ImageMissing,
     ImageTooLarge,
     ImageUnreachable,
@@ -100,6 +99,14 @@ class Trusted(Protocol):
         """Return what an answer of 4xx to `url`, which lives there, amounts to."""
 
 
+class Fetches(Protocol):
+    """Brings the bytes that a task's value names, or raises the `ImageError` that tells why not."""
+
+    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+        """Return the bytes."""
+        ...
+
+
 class Fetcher:
     """Brings the bytes that a task's value names; safe to share between threads.
 
@@ -124,40 +131,38 @@ class Fetcher:
         self._resolve = resolve
         self._network = network or httpcore.SyncBackend()
 
-    def fetch(self, value: object, task_id: int | None = None, *, key: str = "image") -> bytes:
+    def fetch(self, value: str, task_id: int | None = None) -> bytes:
         """Return the bytes of the image that `value` names, at most `max_bytes`.
 
-        `value` is what the task's data holds under `key`: an http(s) address, a data: URI, a
-        path on Label Studio, or the address of an object in a cloud storage that Label Studio
-        reaches. Raises `DataError` where it is no text or lacks its task's id, and an
-        `ImageError` where it is refused, missing, unreachable, too large, or a page instead of
-        a picture.
+        `value` is an http(s) address, a data: URI, a path on Label Studio, or the address of an
+        object in a cloud storage that Label Studio reaches, by the task's id. Raises `DataError`
+        without that id, and an `ImageError` where the image is refused, missing, unreachable,
+        too large, or a page instead of a picture.
         """
-        text = _one_text(value, key)
-        if is_inline(text):
-            return inline(text, self._rules.max_bytes)
-        check_text(text)
-        home = self._label_studio.address(text, task_id) if self._label_studio else None
-        name = self._folder and file_name(read_url(home).target if home else text)
+        if is_inline(value):
+            return inline(value, self._rules.max_bytes)
+        check_text(value)
+        home = self._label_studio.address(value, task_id) if self._label_studio else None
+        name = self._folder and file_name(read_url(home).target if home else value)
         if self._folder and name:
             return self._folder.read(name, self._rules.max_bytes)
-        return self._follow(self._first_hop(text, home), Deadline(self._rules.total_s))
+        return self._follow(self._first_hop(value, home), Deadline(self._rules.total_s))
 
     @cached_property
     def _authorities(self) -> ssl.SSLContext:
         """Whose certificates count: certifi's list, or what SSL_CERT_FILE names instead."""
         return httpx.create_ssl_context()
 
-    def _first_hop(self, text: str, home: str | None) -> _Hop:
+    def _first_hop(self, value: str, home: str | None) -> _Hop:
         if home:
             return _Hop(read_url(home), at_home=True)
-        if not self._label_studio and (text.startswith("/") or is_cloud(text)):
-            named = "in a cloud storage" if is_cloud(text) else "a path"
+        if not self._label_studio and (value.startswith("/") or is_cloud(value)):
+            named = "in a cloud storage" if is_cloud(value) else "a path"
             raise UrlRefused(
                 f"the address is {named}, and no Label Studio is known that would have it",
                 hint="Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY",
             )
-        return _Hop(read_url(text), at_home=False)
+        return _Hop(read_url(value), at_home=False)
 
     def _follow(self, hop: _Hop, deadline: Deadline) -> bytes:
         for _ in range(self._rules.max_redirects + 1):
@@ -356,18 +361,6 @@ def _named(shown: str) -> Iterator[None]:
         raise ImageUnreachable(f"{shown} does not speak HTTP") from exc
     except OSError as exc:
         raise ImageUnreachable(f"{shown} names a host that cannot be found") from exc
-
-
-def _one_text(value: object, key: str) -> str:
-    if isinstance(value, list):
-        raise DataError(
-            f'the task has a list under "{key}", where one picture belongs',
-            code="multi_image_unsupported",
-            hint="Import one picture per task",
-        )
-    if not isinstance(value, str) or not value:
-        raise DataError(f'the task has no text under "{key}", where a picture\'s address belongs')
-    return value
 
 
 def _asked_to_wait(field: bytes) -> float:

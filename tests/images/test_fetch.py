@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.errors import (
-    DataError,
     GroundingError,
     ImageMissing,
     ImageTooLarge,
@@ -160,24 +159,6 @@ def test_messages_name_the_path_and_keep_the_query_and_the_address_to_themselves
     assert f"{origin}/a.png" in str(failure.value)
     assert "secret" not in str(failure.value)
     assert "127.0.0.1" not in str(failure.value)
-
-
-@pytest.mark.parametrize(
-    ("value", "code"),
-    [
-        (None, "data_missing"),
-        ("", "data_missing"),
-        (7, "data_missing"),
-        ({"url": "http://h.example"}, "data_missing"),
-        (["http://h.example"], "multi_image_unsupported"),
-        ([], "multi_image_unsupported"),
-    ],
-)
-def test_a_value_that_is_no_text_is_the_tasks_fault(value: object, code: str) -> None:
-    with pytest.raises(DataError) as failure:
-        Fetcher(rules()).fetch(value, 7, key="pictures")
-    assert failure.value.code == code
-    assert '"pictures"' in failure.value.cause
 
 
 def test_too_long_an_address_is_refused_by_its_own_code() -> None:
