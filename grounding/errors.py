@@ -111,11 +111,17 @@ class ImageMissing(ImageError):
 
 
 class ImageUnreachable(ImageError):
-    """The picture's host fails or is too slow; another try may work."""
+    """The picture's host fails or is too slow; another try may work, `wait_s` seconds later."""
 
     code = "image_unreachable"
     retryable = True
     hint = "Check that the host is up and reachable from the worker"
+
+    def __init__(
+        self, cause: str, *, code: str | None = None, hint: str | None = None, wait_s: float = 0
+    ) -> None:
+        super().__init__(cause, code=code, hint=hint)
+        self.wait_s = wait_s
 
 
 class ImageUnreadable(ImageError):

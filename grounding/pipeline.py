@@ -23,7 +23,7 @@ from grounding.labelstudio.asks import Said, asks
 from grounding.labelstudio.config import parse
 from grounding.labelstudio.context import read_context
 from grounding.labelstudio.controls import regions
-from grounding.labelstudio.data import data_value
+from grounding.labelstudio.data import picture_address
 from grounding.labelstudio.interface import Control
 from grounding.qwen.answers import Answer, Verdict, read
 from grounding.qwen.caveats import with_caveats
@@ -144,7 +144,7 @@ def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> list[Pre
     """Return each control's picture; those of the same data and bounds share one."""
     sights = [(control.data_key, _bounds(control, tools)) for control in controls]
     keys = dict.fromkeys(key for key, _ in sights)
-    files = {key: tools.fetcher.fetch(data_value(task.data, key), task.id) for key in keys}
+    files = {key: tools.fetcher.fetch(picture_address(task.data, key), task.id) for key in keys}
     prepared = {
         (key, bounds): prepare(files[key], bounds, tools.max_image_pixels)
         for key, bounds in dict.fromkeys(sights)

@@ -226,9 +226,20 @@ class Settings(BaseSettings):
         "info", description="What is logged"
     )
 
-    label_studio_url: str = Field("", description="Label Studio's address, for uploaded images")
+    label_studio_url: str = Field(
+        "", description="Label Studio's address, for the pictures that it has or can reach"
+    )
+    label_studio_host: str = Field(
+        "",
+        description="Label Studio's own LABEL_STUDIO_HOST, where it differs from LABEL_STUDIO_URL",
+    )
     label_studio_api_key: Secret | None = Field(
         None, description="Personal access token or legacy token of a Label Studio user"
+    )
+    local_files_root: Path | None = Field(
+        None,
+        description="Where Label Studio's LOCAL_FILES_DOCUMENT_ROOT is mounted for the worker; "
+        "unset: its files are asked of Label Studio",
     )
     allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
@@ -251,7 +262,7 @@ class Settings(BaseSettings):
     def _more_slots_for_servers(cls, given: dict[str, object]) -> dict[str, object]:
         return REMOTE_SLOTS | given if given.get("engine") == "openai" else given
 
-    @field_validator("label_studio_url", "openai_base_url")
+    @field_validator("label_studio_url", "label_studio_host", "openai_base_url")
     @classmethod
     def _http(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):

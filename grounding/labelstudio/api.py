@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import cached_property
 
 import httpx
@@ -19,6 +21,17 @@ MARGIN_S = 30
 
 TIMEOUT = httpx.Timeout(10, connect=3)
 """Seconds to wait for Label Studio's API, per step."""
+
+EXCHANGE_S = 20
+"""Seconds after which an exchange of tokens that has not ended is given up for a new one."""
+
+RETRIES = 2
+"""Further tries at an exchange that gets no answer."""
+
+TOO_MANY_REQUESTS = 429
+
+FAILED_S = 5
+"""Seconds that a failed exchange is remembered, so that not every task waits for the next."""
 
 
 class Api:
@@ -35,34 +48,74 @@ class Api:
         self._home = home
         self._token = token
         self._clock = clock
-        self._access = ""
+        self._access: Future[str] = Future()
         self._access_ends = 0.0
         self._lock = threading.Lock()
 
-    def headers(self) -> dict[str, str]:
-        """Return what authorises a request; nothing without a token.
+    def headers(self, seconds: float = EXCHANGE_S) -> dict[str, str]:
+        """Return what authorises a request; nothing without a token. Takes at most `seconds`.
 
         Raises `ImageMissing` where Label Studio refuses the token and `ImageUnreachable` where
         it does not answer.
         """
         if not self._token:
             return {}
-        if self._token.count(".") != 2:
+        if not self._is_personal:
             return {"Authorization": f"Token {self._token}"}
-        return {"Authorization": f"Bearer {self._access_token()}"}
+        return {"Authorization": f"Bearer {self._access_token(seconds)}"}
 
-    def renew(self) -> None:
-        """Forget the access token, since it was refused; the next `headers` gets a new one."""
+    def renew(self) -> bool:
+        """Forget the access token, since it was refused; the next `headers` gets a new one.
+
+        Returns whether there is one to be had: a legacy token stays what it is.
+        """
         with self._lock:
             self._access_ends = 0.0
+        return self._is_personal
 
-    def _access_token(self) -> str:
+    @property
+    def _is_personal(self) -> bool:
+        return self._token.count(".") == 2
+
+    def _access_token(self, seconds: float) -> str:
+        """Wait for the exchange that is under way, or begin one where the last has lapsed."""
         with self._lock:
-            now = self._clock()
-            if now >= self._access_ends:
-                self._access = self._exchange_token()
-                self._access_ends = now + ACCESS_S - MARGIN_S
-            return self._access
+            if self._clock() >= self._access_ends:
+                self._access_ends = self._clock() + EXCHANGE_S
+                self._access = Future()
+                # Aside, so that each who waits has a deadline of its own.
+                run = threading.Thread(target=self._exchange, args=(self._access,), daemon=True)
+                run.start()
+            access = self._access
+        try:
+            return access.result(seconds)
+        except TimeoutError as exc:
+            raise ImageUnreachable(
+                f"Label Studio at {self._home} is too slow", code="fetch_timeout"
+            ) from exc
+
+    def _exchange(self, access: Future[str]) -> None:
+        try:
+            token = self._new_access_token()
+        except Exception as exc:
+            self._lapse(access, FAILED_S)
+            access.set_exception(exc)
+        else:
+            self._lapse(access, ACCESS_S - MARGIN_S)
+            access.set_result(token)
+
+    def _lapse(self, access: Future[str], seconds: float) -> None:
+        with self._lock:
+            if access is self._access:
+                self._access_ends = self._clock() + seconds
+
+    def _new_access_token(self) -> str:
+        for attempt in range(RETRIES):
+            try:
+                return self._exchange_token()
+            except ImageUnreachable:
+                time.sleep(random.uniform(0.2, 0.6) * 2**attempt)  # noqa: S311
+        return self._exchange_token()
 
     @cached_property
     def _client(self) -> httpx.Client:
@@ -82,7 +135,7 @@ class Api:
             reply = self._client.post(url, json={"refresh": self._token})
         except httpx.HTTPError as exc:
             raise ImageUnreachable(f"Label Studio at {self._home} does not answer") from exc
-        if 400 <= reply.status_code < 500:
+        if 400 <= reply.status_code < 500 and reply.status_code != TOO_MANY_REQUESTS:
             raise ImageMissing(
                 f"Label Studio at {self._home} refuses the token ({reply.status_code})",
                 code="image_forbidden",
