@@ -111,8 +111,8 @@ class Sandboxes:
         assert service["cap_drop"] == ["ALL"]
         return [
             *enter.split(),
-            *"bwrap --unshare-user --unshare-pid --unshare-ipc --unshare-uts".split(),
-            *"--die-with-parent --new-session --cap-drop ALL --clearenv".split(),
+            *["bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"],
+            *["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"],
             *("--uid", uid, "--gid", gid, "--hostname", name),
             *_machine(),
             *_files(image),
