@@ -54,15 +54,16 @@ def ask(services: Sandboxes, method: str, path: str, body: Any = None) -> tuple[
     return status, text
 
 
-def test_a_picture_is_answered(services: Sandboxes) -> None:
+def test_pictures_are_answered(services: Sandboxes) -> None:
     """By the worker, through the queue, to whoever has the password."""
     wait_ready(services)
-    task = {"id": 1, "data": {"image": data_uri(PICTURE.read_bytes(), ".png")}}
-    body = {"tasks": [task], "project": "1.1", "label_config": CONFIG.read_text(), "params": {}}
+    image = data_uri(PICTURE.read_bytes(), ".png")
+    tasks = [{"id": number, "data": {"image": image}} for number in (1, 2)]
+    body = {"tasks": tasks, "project": "1.1", "label_config": CONFIG.read_text(), "params": {}}
     status, text = ask(services, "POST", "/predict", body)
     assert status == 200, text
-    (prediction,) = json.loads(text)["results"]
-    assert any(region["type"] == "rectanglelabels" for region in prediction["result"])
+    for prediction in json.loads(text)["results"]:
+        assert any(region["type"] == "rectanglelabels" for region in prediction["result"])
     for path in ("/jobs", "/metrics"):
         assert ask(services, "GET", path)[0] == 200
     logs = {name: services.log(name) for name in ("web", "worker")}
