@@ -23,8 +23,8 @@ case " $* " in *" label-studio "*) profiles=$profiles,label-studio ;; esac
 random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
 # Containers run as other users, so the files are readable to all; the folder is not.
-keep() { # name of a new file in secrets/, its text from standard input
-    [ -e "secrets/$1" ] || { cat >"secrets/$1.new"; chmod 444 "secrets/$1.new"; mv "secrets/$1.new" "secrets/$1"; }
+keep() { # mode and name of a new file in secrets/, its text from standard input
+    [ -e "secrets/$2" ] || { cat >"secrets/$2.new"; chmod "$1" "secrets/$2.new"; mv "secrets/$2.new" "secrets/$2"; }
 }
 
 mkdir -p secrets
@@ -32,13 +32,13 @@ if [ ! -e secrets/users.acl ] || [ ! -e secrets/redis_url ]; then
     rm -f secrets/users.acl secrets/redis_url
     password=$(random)
     digest=$(printf %s "$password" | sha256sum | cut -d' ' -f1)
-    sed -e "/^#/d" -e "s/PASSWORD_DIGEST/$digest/" docker/users.acl | keep users.acl
-    echo "redis://grounding:$password@redis:6379/0" | keep redis_url
+    sed -e "/^#/d" -e "s/PASSWORD_DIGEST/$digest/" docker/users.acl | keep 444 users.acl
+    echo "redis://grounding:$password@redis:6379/0" | keep 444 redis_url
 fi
-random | keep basic_auth_pass
-# An empty file counts as none: Label Studio has to run before it can give a token.
-printf '' | keep label_studio_api_key
-printf '' | keep openai_api_key
+random | keep 444 basic_auth_pass
+# To be filled in; an empty file counts as none.
+printf '' | keep 644 label_studio_api_key
+printf '' | keep 644 openai_api_key
 
 if [ ! -e .env ]; then
     sed "s/^COMPOSE_PROFILES=.*/COMPOSE_PROFILES=$profiles/; s/^ENGINE=.*/ENGINE=$engine/" docker/example.env >.env
