@@ -21,7 +21,7 @@ NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 SHOWN = {
     "boxes-points-status": ({Shape.BOX, Shape.POINT}, True, True),
     "class-list": ({Shape.BOX}, False, False),
-    "click-to-box": ({Shape.BOX, Shape.POINT}, False, False),
+    "click-to-box": ({Shape.BOX}, False, False),
     "typed-boxes": ({Shape.BOX}, True, False),
     "typed-points": ({Shape.POINT}, True, False),
 }
