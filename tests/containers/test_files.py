@@ -14,7 +14,7 @@ from typing import Any
 import compose_spec
 import pytest
 
-from grounding.settings import ANSWER_SETTINGS, Settings
+from grounding.settings import ANSWER_SETTINGS, REMOTE_ANSWER_SETTINGS, Settings
 from tests.e2e import label_studio
 
 from .files import COMPOSE, DOCKERFILE, ROOT, compose, example_env, images, requirement_names
@@ -23,8 +23,6 @@ PROFILES = {"gpu": "local", "vllm": "openai", "openai": "openai"}
 OURS = {"web": "web", "worker": "worker", "light-worker": "light-worker"}
 """Our services, and the stage of the Dockerfile that each is built from."""
 SECRET = re.compile(r"(^|_)(PASS|PASSWORD|KEY|TOKEN|SECRET)(_|$)|REDIS_URL")
-REMOTE = {"ENGINE", "SERVER", "OPENAI_BASE_URL", "OPENAI_API_KEY", "SERVER_PRIORITY"}
-"""The settings of ENGINE=openai."""
 TAG = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*")
 
 
@@ -190,13 +188,13 @@ def test_a_service_is_waited_for_longer_than_a_request_may_take(
 def test_server_and_workers_answer_under_the_same_settings(services: dict[str, Any]) -> None:
     """A task that was asked under others is refused; .env is for all, and nothing overrides it."""
     assert [name for name in OURS if services[name]["env_file"][0]["path"] != ".env"] == []
-    shared = {name.upper() for name in ANSWER_SETTINGS}
+    shared = {name.upper() for name in (*ANSWER_SETTINGS, *REMOTE_ANSWER_SETTINGS)}
     assert [name for name in OURS if shared & set(services[name]["environment"])] == []
     assert [name for name, image in images().items() if shared & set(image.env)] == []
 
 
 def test_every_variable_is_a_setting_or_composes_own(services: dict[str, Any]) -> None:
-    known = {name.upper() for name in Settings.model_fields} | REMOTE
+    known = {name.upper() for name in Settings.model_fields}
     named = {name for service in OURS for name in services[service]["environment"]}
     assert {name.removesuffix("_FILE") for name in named} - known == set()
     read = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))

@@ -97,13 +97,16 @@ class Client:
         files = {path.name: (path.name, path.read_bytes(), "image/*") for path in pictures}
         self._call("POST", f"/api/projects/{project}/import", files=files)
 
-    def connect(self, project: int, backend: str, *, interactive: bool = True) -> int:
+    def connect(
+        self, project: int, backend: str, *, interactive: bool = True, extra_params: object = None
+    ) -> int:
         """Return the id of the ML backend added at `backend`; raise `Refused` with the reason."""
         body = {
             "project": project,
             "url": backend,
             "title": "grounding",
             "is_interactive": interactive,
+            "extra_params": extra_params,
         }
         return int(self._call("POST", "/api/ml/", json=body)["id"])
 
