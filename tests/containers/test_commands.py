@@ -132,3 +132,17 @@ def test_a_worker_whose_model_is_missing_is_not_healthy() -> None:
         done = started.execute("worker", *images()["worker"].health)
         assert done.returncode == 1, done.stderr
         assert "/models/none" in started.log("worker")
+
+
+def test_a_light_worker_waits_for_its_server_without_torch() -> None:
+    """It has all that it imports, reports itself, and heeds SIGTERM while it waits."""
+    remote = {"ENGINE": "openai", "MODEL": "Qwen/Qwen2.5-VL-7B-Instruct"}
+    with sandboxes(DEMO | remote) as started:
+        started.start("redis")
+        started.wait_healthy("redis", START_SECONDS)
+        started.start("light-worker")
+        started.wait_healthy("light-worker", START_SECONDS)
+        without = started.execute("light-worker", "python", "-c", "import openai, torch")
+        assert "No module named 'torch'" in without.stderr
+        assert started.stop("light-worker", GRACE_SECONDS) == 0
+        assert "server is not to be reached" in started.log("light-worker")
