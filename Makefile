@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint faults soak e2e accuracy remote clean
+.PHONY: help setup demo serve test lint faults soak e2e containers accuracy remote clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ soak: $(READY) ## every fault at one in a hundred for 20 minutes: SOAK_MINUTES=5
 
 e2e: $(READY) ## the real Label Studio: connect, import, retrieve, compare with the truth
 	@$(BIN)/python -m pytest -m e2e tests/e2e -s
+
+containers: $(READY) ## what docker-compose.yml runs, without Docker (needs bubblewrap, redis-tools)
+	@$(BIN)/python -m pytest -m containers tests/containers
 
 accuracy: $(READY) ## the shapes checkpoint on 300 fresh pictures, through /predict
 	@$(BIN)/python -m benchmarks.accuracy

@@ -1,13 +1,16 @@
 """Every setting, read once from the environment, typed and checked.
 
 A wrong value refuses to start: `Settings.load` raises a `SettingError` that names the variable.
-An empty variable counts as unset. The name in the environment is the field's in capitals.
+An empty variable counts as unset. The name in the environment is the field's in capitals. Each may
+instead come from a file: NAME_FILE holds its path, as with Docker's secrets, and NAME goes before.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -297,7 +300,7 @@ class Settings(BaseSettings):
         a wrong value is never repeated, since it may be a secret.
         """
         try:
-            return cls(**overrides)  # type: ignore[arg-type]
+            return cls(**_from_files(cls.model_fields) | overrides)  # type: ignore[arg-type]
         except ValidationError as exc:
             wrong = "; ".join(_complaint(error["loc"], error["msg"]) for error in exc.errors())
             raise SettingError(
@@ -358,6 +361,30 @@ def _text(value: object) -> str:
     if isinstance(value, frozenset):
         return ",".join(sorted(value))
     return "" if value is None else str(value)
+
+
+def _from_files(names: Iterable[str]) -> dict[str, object]:
+    """Return the settings that NAME_FILE variables bring; an empty file counts as unset.
+
+    Raises `SettingError` where such a file cannot be read.
+    """
+    found: dict[str, object] = {}
+    for name in names:
+        path = os.environ.get(f"{name.upper()}_FILE")
+        if path and not os.environ.get(name.upper()):
+            found[name] = _file_text(f"{name.upper()}_FILE", Path(path))
+    return {name: text for name, text in found.items() if text}
+
+
+def _file_text(variable: str, path: Path) -> str:
+    try:
+        return path.read_text().removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise SettingError(
+            f"{variable}: {path} cannot be read: {reason}",
+            hint="Name a file that this user may read, or unset the variable",
+        ) from exc
 
 
 def _complaint(where: tuple[int | str, ...], message: str) -> str:
