@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from flask import Flask, Response, jsonify, request
@@ -72,8 +72,24 @@ def _predict(backend: Backend) -> Response:
     if not isinstance(tasks, list):
         raise RequestError("tasks is no list", code="tasks_missing")
     config = _text(body, "label_config")
-    entries = backend.predict(Request(tasks, _project(body), config, _context(body)))
-    return jsonify(results=entries, model_version=backend.settings.model_version(config))
+    answer = backend.predict(Request(tasks, _project(body), config, _context(body)))
+    version = backend.settings.model_version(config)
+    return _told(
+        jsonify(results=answer.entries, model_version=version), lambda: backend.sent(answer)
+    )
+
+
+def _told(response: Response, then: Callable[[], None]) -> Response:
+    """Return `response`, to call `then` once the caller has taken all of it and did not hang up."""
+    body = response.get_data()
+
+    def written() -> Iterator[bytes]:
+        yield body  # where writing fails, the server does not come back for more
+        then()
+
+    told = Response(written(), mimetype=response.mimetype)
+    told.content_length = len(body)
+    return told
 
 
 def _webhook() -> Response:

@@ -3,10 +3,26 @@
 The comment beside each says which crash that survives. `Ledger` names the keys and arguments.
 """
 
-# A web process killed after this script leaves a pending job, which the reconciler queues.
-ACCEPT = """
+# Redis's own clock in milliseconds, so that no two machines' clocks are compared.
+NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+# A web process killed after this script leaves a pending job, which the reconciler queues, and
+# its debt, which delivery pays. What is being pushed, or was a moment ago, is not owed again.
+ACCEPT = (
+    NOW
+    + """
+local function owe(state)
+  if ARGV[8] == '' or state == 'dead' then return end
+  if now < tonumber(redis.call('HGET', KEYS[1], 'closed') or '0') then return end
+  redis.call('HSET', KEYS[1], 'due', now + ARGV[8])
+  redis.call('ZADD', KEYS[6], state == 'done' and now + ARGV[8] or '+inf', ARGV[6])
+end
 local state = redis.call('HGET', KEYS[1], 'state')
 if state then
+  owe(state)
   local front = ARGV[2] == 'interactive' and redis.call('HGET', KEYS[1], 'lane') == 'bulk'
   if front and state == 'pending' then
     redis.call('HSET', KEYS[1], 'lane', ARGV[2])
@@ -24,8 +40,10 @@ redis.call('HSET', KEYS[1], 'state', 'pending', 'lane', ARGV[2], 'project', ARGV
 redis.call('ZADD', KEYS[2], ARGV[1], ARGV[6])
 redis.call('HINCRBY', KEYS[3], ARGV[3], 1)
 redis.call('HINCRBY', KEYS[4], 'accepted', 1)
+owe('pending')
 return 'new'
 """
+)
 
 # A worker killed after this script leaves a lease that lapses; one killed before it, nothing.
 CLAIM = """
@@ -45,8 +63,11 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
 # The first result wins: a worker that was taken for dead and finishes late changes nothing.
-# One killed before this script leaves a lease that lapses; one killed after it, the result.
-SETTLE = """
+# One killed before this script leaves a lease that lapses; one killed after it, the result, and
+# the debt fallen due with it. The dead owe nothing; what Redis has forgotten is owed no more.
+SETTLE = (
+    NOW
+    + """
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state or state == 'done' or state == 'dead' then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[1], 'outcome', ARGV[2])
@@ -65,8 +86,17 @@ if ARGV[1] == 'dead' then
 end
 redis.call('HINCRBY', KEYS[5], ARGV[1], 1)
 redis.call('HINCRBY', KEYS[5], ARGV[1] .. ':' .. ARGV[5], 1)
+local owed = ARGV[7] .. project
+if ARGV[1] == 'dead' then
+  redis.call('ZREM', owed, ARGV[4])
+elseif redis.call('ZSCORE', owed, ARGV[4]) then
+  local due = tonumber(redis.call('HGET', KEYS[1], 'due'))
+  redis.call('ZADD', owed, math.max(due, now), ARGV[4])
+end
+redis.call('ZREMRANGEBYSCORE', owed, '-inf', now - ARGV[3] * 1000)
 return 1
 """
+)
 
 # A worker killed after this script has died of this very job; before it, of some other.
 START_ALONE = """

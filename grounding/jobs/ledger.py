@@ -36,6 +36,10 @@ DROPPED, NOTED = "dropped:", "noted:"
 PROJECTS = PREFIX + "projects"
 TOTALS = PREFIX + "totals:"
 FAILED = PREFIX + "failed"
+OWED = PREFIX + "owed:"
+"""Before a project: its debts, each with the time in milliseconds from which it may be pushed."""
+DELIVERIES = "delivery:"
+"""Before the counters of what became of debts."""
 
 MAX_DEATHS = 3
 """Processes that a job may take down, running alone, before it is dead itself."""
@@ -127,8 +131,11 @@ class Ledger:
         self._release = redis.register_script(changes.RELEASE)
         self._lapse = redis.register_script(changes.LAPSE)
 
-    def accept(self, jobs: Sequence[Job]) -> list[State]:
+    def accept(self, jobs: Sequence[Job], *, wait: float | None = None) -> list[State]:
         """Enter `jobs`, and return for each how it stood: `NEW` and `RAISED` want queueing.
+
+        With `wait` each is owed to Label Studio from now on, where it names a task and a
+        project: answered within so many seconds, or delivered after them.
 
         A job that is known already, in whatever state, is not entered again; one that a person
         waits for is raised to the front lane. `FULL` means that the project has `max_pending`
@@ -141,7 +148,10 @@ class Ledger:
             payload = json.dumps(job.payload, ensure_ascii=False, separators=(",", ":"))
             args = [time.time(), job.lane.value, job.project, payload, limit, job.key]
             task = json.dumps(job.payload.get("id"))
-            self._accept(keys=keys, args=[*args, task], client=pipe)
+            owed = wait is not None and job.project and job.payload.get("id") is not None
+            due = int(wait * 1000) if wait is not None and owed else ""
+            keys.append(OWED + job.project)
+            self._accept(keys=keys, args=[*args, task, due], client=pipe)
         return [State(answer.decode()) for answer in pipe.execute()]
 
     def unfinished(self, keys: Sequence[str]) -> list[str]:
@@ -234,5 +244,5 @@ class Ledger:
         kept: int = self.terms.result_ttl if state is State.DONE else self.terms.dead_ttl
         text = json.dumps(outcome, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         keys = [job_key(key), lease_key(key), PENDING, PROJECTS, COUNTERS, LEASED, FAILED]
-        args: list[str | int] = [state.value, text, kept, key, verdict, TOTALS]
+        args: list[str | int] = [state.value, text, kept, key, verdict, TOTALS, OWED]
         return bool(self._settle(keys=keys, args=args))

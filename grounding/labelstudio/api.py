@@ -6,10 +6,17 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import httpx
 
-from grounding.errors import ImageMissing, ImageUnreachable
+from grounding.errors import (
+    AnswerLost,
+    ImageMissing,
+    ImageUnreachable,
+    LabelStudioAway,
+    TokenRefused,
+)
 
 ACCESS_S = 300
 """Seconds that the access tokens of Label Studio 1.23 live."""
@@ -45,6 +52,37 @@ class Api:
         Raises `ImageMissing` where Label Studio refuses the token and `ImageUnreachable` where
         it does not answer.
         """
+        try:
+            return self._authorisation()
+        except TokenRefused as exc:
+            raise ImageMissing(exc.cause, code="image_forbidden", hint=exc.hint) from exc
+        except LabelStudioAway as exc:
+            raise ImageUnreachable(exc.cause, hint=exc.hint) from exc
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Return the answer to a call of the API at `path`, whatever its status; 401 is tried anew.
+
+        `options` are those of `httpx.Client.request`. Raises `TokenRefused` where the token
+        cannot be exchanged, `LabelStudioAway` where nothing was sent, and `AnswerLost` where no
+        answer came to what was sent.
+        """
+        answer = self._send(method, path, options)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            self.renew()
+            answer = self._send(method, path, options)
+        return answer
+
+    def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+        url = f"{self._home}{path}"
+        try:
+            return self._client.request(method, url, headers=self._authorisation(), **options)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as exc:
+            raise LabelStudioAway(f"Label Studio at {self._home} cannot be reached") from exc
+        except httpx.HTTPError as exc:
+            why = f"Label Studio at {self._home} gave no answer ({type(exc).__name__})"
+            raise AnswerLost(why) from exc
+
+    def _authorisation(self) -> dict[str, str]:
         if not self._token:
             return {}
         if self._token.count(".") != 2:
@@ -81,11 +119,10 @@ class Api:
         try:
             reply = self._client.post(url, json={"refresh": self._token})
         except httpx.HTTPError as exc:
-            raise ImageUnreachable(f"Label Studio at {self._home} does not answer") from exc
+            raise LabelStudioAway(f"Label Studio at {self._home} does not answer") from exc
         if 400 <= reply.status_code < 500:
-            raise ImageMissing(
+            raise TokenRefused(
                 f"Label Studio at {self._home} refuses the token ({reply.status_code})",
-                code="image_forbidden",
                 hint="Set LABEL_STUDIO_API_KEY to a personal access token that is still valid",
             )
         return _access_in(reply)
@@ -95,7 +132,7 @@ def _access_in(reply: httpx.Response) -> str:
     try:
         access = reply.raise_for_status().json()["access"]
     except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as exc:
-        raise ImageUnreachable(
+        raise LabelStudioAway(
             f"Label Studio gave no access token ({reply.status_code})",
             hint="Check that LABEL_STUDIO_URL is Label Studio's address, sub-path included",
         ) from exc
