@@ -45,7 +45,8 @@ class Studio:
 
     url: str = ""
     mood: Mood = Mood.WELL
-    delay: float = 0.0
+    stall: float = 0.0
+    """Seconds between saving an import and answering it."""
     tasks: dict[int, set[int]] = field(default_factory=dict)
     stored: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     imports: list[int] = field(default_factory=list)
@@ -79,11 +80,11 @@ class Studio:
             if entry:
                 self.save(task["id"], entry)
 
-    def take(self, project: int, items: Sequence[Mapping[str, Any]]) -> tuple[int, dict[str, Any]]:
+    def take(self, project: int, items: Sequence[Mapping[str, Any]]) -> tuple[int, Any]:
         """Import `items`; return status and body."""
         self.imports.append(len(items))
         if project not in self.tasks:
-            return 404, {"status_code": 404, "detail": "No Project matches the given query."}
+            return 404, "<html>not found</html>"
         if any(item.get("task") not in self.tasks[project] for item in items):
             said = {"non_field_errors": ['… contains invalid "task" field: …']}
             return 400, {"status_code": 400, "detail": "Validation error"} | {
@@ -117,10 +118,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         *_, number, _, what = urlsplit(self.path).path.split("/")
         assert what == "predictions"
-        time.sleep(self.studio.delay)
         if not self._barred():
             mood = self.studio.mood
             status, said = self.studio.take(int(number), json.loads(body))
+            time.sleep(self.studio.stall)
             if mood is Mood.SAVES_AND_HANGS_UP:
                 self.close_connection = True
             elif mood is Mood.SAVES_AND_FAILS:
