@@ -230,7 +230,8 @@ class Backend:
         if not request.owed:
             return self.queue.ledger.outcomes(accepted)
         asked = time.monotonic() - begun
-        return self.queue.debts.answer(accepted, request.project, asked=asked)
+        to = request.kind.name
+        return self.queue.debts.answer(accepted, request.project, asked=asked, to=to)
 
     def _enter(self, jobs: Sequence[Job], due: float | None) -> list[str]:
         ledger, lanes = self.queue.ledger, self.queue.lanes

@@ -39,15 +39,20 @@ PUSHED_MS = 30_000
 ANSWERED_MS = 180_000
 """When an answered debt falls due after all: Label Studio was seen to save ten a second."""
 
-# A web process killed after this script may or may not have answered: a debt in doubt.
+# A web process killed after this script may or may not have answered: a debt in doubt. A page
+# that was opened during a bulk run has its task's answer, and the run's own would be a second.
 ANSWER = (
     NOW
     + """
 local outcome = redis.call('HGET', KEYS[1], 'outcome')
 if not outcome then return false end
 if now - ARGV[2] < tonumber(redis.call('HGET', KEYS[1], 'closed') or '0') then return false end
+local answered = redis.call('HMGET', KEYS[1], 'answered', 'answered_to')
+if answered[1] and now - ARGV[2] < tonumber(answered[1]) and answered[2] ~= ARGV[4] then
+  return false
+end
+redis.call('HSET', KEYS[1], 'answered', now, 'answered_to', ARGV[4])
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
-  redis.call('HSET', KEYS[1], 'answered', now)
   redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
 end
 return outcome
@@ -93,9 +98,8 @@ PAY = (
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return 0 end
 redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
 redis.call('HINCRBY', KEYS[4], ARGV[2], 1)
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  redis.call('HDEL', KEYS[1], 'answered', 'closed')
-  if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'closed', now + ARGV[3]) end
+if ARGV[3] ~= '' and redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'closed', now + ARGV[3])
 end
 return 1
 """
@@ -105,7 +109,7 @@ return 1
 PUT_BACK = """
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
-if ARGV[4] == '0' then redis.call('HDEL', KEYS[1], 'answered', 'closed') end
+if ARGV[4] == '0' then redis.call('HDEL', KEYS[1], 'closed') end
 return 1
 """
 
@@ -156,14 +160,17 @@ class Debts:
         self._pay = redis.register_script(PAY)
         self._put_back = redis.register_script(PUT_BACK)
 
-    def answer(self, keys: Iterable[str], project: str, *, asked: float) -> dict[str, Outcome]:
+    def answer(
+        self, keys: Iterable[str], project: str, *, asked: float, to: str
+    ) -> dict[str, Outcome]:
         """Return what came of those of `keys` that may be answered now, their debts marked.
 
-        `asked` is how many seconds ago Label Studio asked. What was pushed since, or shortly
-        before, is left out: Label Studio has it or is about to.
+        `asked` is how many seconds ago Label Studio asked, `to` the kind of its request. What
+        was pushed since, or shortly before, or answered since to a request of another kind, is
+        left out: Label Studio has it or is about to. Equal requests get equal answers.
         """
         wanted = list(dict.fromkeys(keys))
-        args = [int(asked * 1000), ANSWERED_MS]
+        args: list[str | int] = [int(asked * 1000), ANSWERED_MS, to]
         calls: list[Call] = [([job_key(key), OWED + project], [key, *args]) for key in wanted]
         found = zip(wanted, self._each(self._answer, calls), strict=True)
         return {key: Outcome(**json.loads(raw)) for key, raw in found if raw is not None}

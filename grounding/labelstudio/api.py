@@ -123,7 +123,10 @@ class Api:
         if 400 <= reply.status_code < 500:
             raise TokenRefused(
                 f"Label Studio at {self._home} refuses the token ({reply.status_code})",
-                hint="Set LABEL_STUDIO_API_KEY to a personal access token that is still valid",
+                hint=(
+                    "Set LABEL_STUDIO_URL to Label Studio's address and LABEL_STUDIO_API_KEY to a "
+                    "personal access token that is still valid"
+                ),
             )
         return _access_in(reply)
 

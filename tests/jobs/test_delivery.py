@@ -52,9 +52,9 @@ class House:
         self.ledger.accept(jobs, wait=wait)
         return [job.key for job in jobs]
 
-    def answered(self, keys: Sequence[str], *, asked: float = 0) -> list[str]:
+    def answered(self, keys: Sequence[str], *, asked: float = 0, to: str = "BULK") -> list[str]:
         """Ask as Label Studio does, and return the keys that are answered."""
-        return list(self.debts.answer(keys, PROJECT, asked=asked))
+        return list(self.debts.answer(keys, PROJECT, asked=asked, to=to))
 
     def later(self) -> None:
         """Let all holds and waits run out, and what was pushed grow old."""
@@ -272,6 +272,13 @@ def test_equal_questions_at_once_get_equal_answers(house: House) -> None:
     """A double click; Label Studio itself does not compare what it saves."""
     keys = house.owe(1, 2)
     assert house.answered(keys) == house.answered(keys) == keys
+
+
+def test_a_page_opened_during_a_bulk_run_is_answered_and_the_run_is_not(house: House) -> None:
+    keys = house.owe(1, 2)
+    house.debts.pay(house.answered(keys[:1], asked=0.5, to="PAGE"), PROJECT, Paid.ANSWERED)
+    assert house.answered(keys, asked=20, to="BULK") == keys[1:]
+    assert house.answered(keys, asked=0, to="BULK") == keys, "asked afterwards, it lacks both"
 
 
 REASONS = {
