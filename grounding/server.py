@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import secrets
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -82,14 +83,27 @@ def _predict(backend: Backend) -> Response:
 def _told(response: Response, then: Callable[[], None]) -> Response:
     """Return `response`, to call `then` once the caller has taken all of it and did not hang up."""
     body = response.get_data()
+    caller = request.environ.get("gunicorn.socket")
 
     def written() -> Iterator[bytes]:
+        gone = caller is not None and _hung_up(caller)
         yield body  # where writing fails, the server does not come back for more
-        then()
+        if not gone:
+            then()
 
     told = Response(written(), mimetype=response.mimetype)
     told.content_length = len(body)
     return told
+
+
+def _hung_up(caller: socket.socket) -> bool:
+    """Say whether the other side has closed: what is written then is lost without an error."""
+    try:
+        return caller.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _webhook() -> Response:

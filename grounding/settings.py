@@ -143,7 +143,9 @@ class Settings(BaseSettings):
         "info", description="What is logged"
     )
 
-    label_studio_url: str = Field("", description="Label Studio's address, for uploaded images")
+    label_studio_url: str = Field(
+        "", description="Label Studio's address, for uploaded images and late predictions"
+    )
     label_studio_api_key: Secret | None = Field(
         None, description="Personal access token or legacy token of a Label Studio user"
     )

@@ -63,7 +63,7 @@ def _check(answer: httpx.Response) -> None:
         return
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise TokenRefused(f"Label Studio refuses the token ({status})")
-    if answer.is_server_error or status in (408, 429):
+    if answer.is_server_error or status == httpx.codes.REQUEST_TIMEOUT:
         raise AnswerLost(f"Label Studio fails ({status})")
     if status == httpx.codes.NOT_FOUND:
         raise LabelStudioError(

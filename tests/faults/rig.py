@@ -224,10 +224,12 @@ class Web:
         answer.raise_for_status()
         return list(answer.json()["results"])
 
-    def post(self, tasks: Sequence[Mapping[str, Any]], **changes: Any) -> httpx.Response:
-        """Return the answer to a predict request, whatever it is."""
+    def post(
+        self, tasks: Sequence[Mapping[str, Any]], *, seconds: float = 100, **changes: Any
+    ) -> httpx.Response:
+        """Return the answer to a predict request, whatever it is; hang up after `seconds`."""
         body = {"tasks": tasks, "project": "1.1", "label_config": CONFIG, "params": {}} | changes
-        return httpx.post(f"{self.url}/predict", json=body, timeout=100, trust_env=False)
+        return httpx.post(f"{self.url}/predict", json=body, timeout=seconds, trust_env=False)
 
 
 def number_of_each(entries: Sequence[Any]) -> list[int | None]:

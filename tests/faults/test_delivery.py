@@ -173,6 +173,24 @@ def test_every_deliverer_killed_during_a_push_doubles_nothing(
 
 
 @pytest.mark.faults
+def test_what_a_caller_that_hung_up_was_answered_is_delivered(
+    tmp_path: Path, studio: Studio
+) -> None:
+    """F14: writing to one that has closed raises nothing."""
+    with deployed(tmp_path, studio, bulk_deadline=20) as deployment:
+        web = deployment.web()
+        studio.add(PROJECT, range(80))
+        with pytest.raises(httpx.ReadTimeout):
+            web.post([task(n) for n in range(80)], seconds=0.2)
+        deployment.settle(20)
+        until(lambda: web.get("/health"), 5)
+        time.sleep(1)
+        assert not studio.counts()
+        end_holds(deployment)
+        wait_for_all(deployment, studio, 80, 20)
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "point", ["after the answer is marked", "after the answer is sent", "after the answer is paid"]
 )
