@@ -36,6 +36,8 @@ HOLD_MS = 90_000
 """How long a push closes a debt: no push takes longer."""
 PUSHED_MS = 30_000
 """How long a debt stays closed after its push: Label Studio may have asked just before."""
+ASKED_MS = 2_000
+"""How long before we hear of it Label Studio may have chosen the tasks of a request."""
 ANSWERED_MS = 180_000
 """When an answered debt falls due after all: Label Studio was seen to save ten a second."""
 
@@ -48,7 +50,8 @@ local outcome = redis.call('HGET', KEYS[1], 'outcome')
 if not outcome then return false end
 if now - ARGV[2] < tonumber(redis.call('HGET', KEYS[1], 'closed') or '0') then return false end
 local answered = redis.call('HMGET', KEYS[1], 'answered', 'answered_to')
-if answered[1] and now - ARGV[2] < tonumber(answered[1]) and answered[2] ~= ARGV[4] then
+local since = now - ARGV[2] - ARGV[5]
+if answered[1] and since < tonumber(answered[1]) and answered[2] ~= ARGV[4] then
   return false
 end
 redis.call('HSET', KEYS[1], 'answered', now, 'answered_to', ARGV[4])
@@ -170,7 +173,7 @@ class Debts:
         left out: Label Studio has it or is about to. Equal requests get equal answers.
         """
         wanted = list(dict.fromkeys(keys))
-        args: list[str | int] = [int(asked * 1000), ANSWERED_MS, to]
+        args: list[str | int] = [int(asked * 1000), ANSWERED_MS, to, ASKED_MS]
         calls: list[Call] = [([job_key(key), OWED + project], [key, *args]) for key in wanted]
         found = zip(wanted, self._each(self._answer, calls), strict=True)
         return {key: Outcome(**json.loads(raw)) for key, raw in found if raw is not None}

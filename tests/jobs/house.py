@@ -59,8 +59,9 @@ class House:
         for key in self.redis.zrangebyscore(OWED + PROJECT, "-inf", "(+inf"):
             self.redis.zadd(OWED + PROJECT, {key: int(time.time() * 1000) - 1000})
         for name in self.redis.scan_iter(job_key("*")):
-            if self.redis.hexists(name, "closed"):
-                self.redis.hset(name, "closed", 1)
+            for field in ("closed", "answered"):
+                if self.redis.hexists(name, field):
+                    self.redis.hset(name, field, 1)
         self.redis.delete(TROUBLES)
 
     def outcomes(self) -> dict[str, int]:

@@ -211,6 +211,7 @@ def test_a_page_opened_during_a_bulk_run_is_answered_and_the_run_is_not(house: H
     keys = house.owe(1, 2)
     house.debts.pay(house.answered(keys[:1], asked=0.5, to="PAGE"), PROJECT, Paid.ANSWERED)
     assert house.answered(keys, asked=20, to="BULK") == keys[1:]
+    house.later()
     assert house.answered(keys, asked=0, to="BULK") == keys, "asked afterwards, it lacks both"
 
 
