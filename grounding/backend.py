@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,15 +21,19 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from grounding.errors import DataError, RequestError
+from grounding.errors import DataError, QueueError, RequestError
+from grounding.jobs.blobs import parted
 from grounding.jobs.connection import connect, queue_errors, queue_url
 from grounding.jobs.debts import Debts, Paid
 from grounding.jobs.delivery import Delivery
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
 from grounding.jobs.presence import any_ready
+from grounding.jobs.projects import Projects
 from grounding.jobs.reconciler import Reconciler
-from grounding.labelstudio.config import LabelConfig, parse
+from grounding.labelstudio.config import parse
+from grounding.labelstudio.interface import LabelConfig
+from grounding.labelstudio.params import read_params
 from grounding.labelstudio.status import status
 from grounding.pipeline import Task
 from grounding.settings import Settings
@@ -46,6 +51,11 @@ ANSWER_SECONDS = 2.0
 FEW = 4
 FEW_POLL_SECONDS = 0.01
 MANY_POLL_SECONDS = 0.2
+MAX_DOUBTS = 10_000
+REFUSALS = {
+    State.FULL: "the project has MAX_PENDING unfinished ones, or the queue's memory is used up",
+    State.NO_ROOM: "the pictures in unfinished tasks have MAX_BLOB_BYTES",
+}
 RESERVED_THREADS = 4
 """Server threads that waiting predictions never take, so that health checks are answered."""
 
@@ -70,6 +80,7 @@ class Kind(Enum):
 class Request:
     """One `/predict` as it came: raw tasks, and the project's own labelling config.
 
+    `extra_params` are the project's, which come with `/setup` only: `Backend.extra_params`.
     With `stored` Label Studio keeps the answers, as it does with all but an annotator's; what
     it does not get in time is then owed to it.
     """
@@ -78,6 +89,7 @@ class Request:
     project: str
     label_config: str
     context: Mapping[str, Any] | None = None
+    extra_params: str = ""
     stored: bool = True
 
     @property
@@ -143,18 +155,36 @@ class Backend:
         self.settings = settings
         self._queue: Queue | None = None
         self._opening = Lock()
+        self._doubts: set[tuple[str, str]] = set()
         self._waiters = BoundedSemaphore(max(1, settings.threads - RESERVED_THREADS))
 
-    def setup(self, label_config: str) -> str:
-        """Return the model version for a project, and log what is doubtful in its config."""
-        for doubt in parse(label_config).warnings:
-            log.warning("labelling config: %s", doubt)
-        return self.version(label_config)
+    def setup(self, label_config: str, project: str, extra_params: object = None) -> str:
+        """Return the model version for a project, and keep its `extra_params` for its tasks.
 
-    def version(self, label_config: str) -> str:
+        What is doubtful in them or in the config is logged, once. Raises `ConfigError` where
+        either is broken. It answers without a queue too, because Label Studio shows a backend
+        that does not as disconnected; the parameters come again with each connection.
+        """
+        params = read_params(extra_params)
+        for doubt in parse(label_config, params.text).warnings:
+            self._doubt(project, doubt)
+        for name in params.unused:
+            self._doubt(project, f"extra_params has {name}, which is not used here")
+        try:
+            self._keep(project, params.text)
+        except QueueError as exc:
+            log.warning("the extra_params of project %s are not kept: %s", project, exc)
+        return self.version(label_config, params.text)
+
+    def version(self, label_config: str, extra_params: str = "") -> str:
         """Return the model version for a project; `ConfigError` where its config is broken."""
-        parse(label_config)
-        return self.settings.model_version(label_config)
+        parse(label_config, extra_params)
+        return self.settings.model_version(label_config, extra_params)
+
+    def extra_params(self, project: str) -> str:
+        """Return the parameters that `setup` kept of a project; `QueueError` without a queue."""
+        with queue_errors():
+            return Projects(self.queue.redis).params(project) if project else ""
 
     def predict(self, request: Request) -> Answer:
         """Return one entry per task, in order, by the deadline of the request's kind.
@@ -169,8 +199,8 @@ class Backend:
                 code="too_many_tasks",
                 hint=f"Send at most {self.settings.max_tasks}",
             )
-        config = parse(request.label_config)
-        version = self.settings.model_version(request.label_config)
+        config = parse(request.label_config, request.extra_params)
+        version = self.settings.model_version(request.label_config, request.extra_params)
         if not config.controls:
             return Answer([[] for _ in request.tasks])
         jobs = [self._job(raw, request, version) for raw in request.tasks]
@@ -210,6 +240,20 @@ class Backend:
                 self._queue.close()
                 self._queue = None
 
+    def _keep(self, project: str, extra_params: str) -> None:
+        if project:  # what has no name could be anyone's
+            with queue_errors():
+                Projects(self.queue.redis).keep_params(project, extra_params)
+
+    def _doubt(self, project: str, doubt: str) -> None:
+        """Log a doubt once: Label Studio connects anew at each look at a project."""
+        if (project, doubt) in self._doubts:
+            return
+        if len(self._doubts) >= MAX_DOUBTS:
+            self._doubts.clear()
+        self._doubts.add((project, doubt))
+        log.warning("project %s: %s", project, doubt)
+
     def _job(self, raw: Any, request: Request, version: str) -> Job | None:
         try:
             task = _task(raw, request, version)
@@ -219,7 +263,12 @@ class Backend:
             log.warning("a task of project %s: %s (%s)", request.project, exc, exc.code)
             return None
         key = hashlib.sha256(identity).hexdigest()[:40]
-        return Job(key, request.kind.lane, request.project, payload)
+        # Whether the annotator still waits is known of an interactive question only: the answers
+        # to all others serve the next request.
+        waits = request.kind is Kind.INTERACTIVE
+        patience = self.settings.interactive_deadline if waits else 0
+        record, blob = parted(payload)
+        return Job(key, request.kind.lane, request.project, record, blob, patience)
 
     def _outcomes(self, jobs: Sequence[Job], request: Request) -> dict[str, Outcome]:
         begun = time.monotonic()  # Entering twenty thousand jobs takes of the caller's time too.
@@ -236,6 +285,7 @@ class Backend:
     def _enter(self, jobs: Sequence[Job], due: float | None) -> list[str]:
         ledger, lanes = self.queue.ledger, self.queue.lanes
         accepted: list[str] = []
+        refused: Counter[State] = Counter()
         for start in range(0, len(jobs), ACCEPT_BATCH):
             batch = jobs[start : start + ACCEPT_BATCH]
             entered = ledger.accept(batch, wait=due)
@@ -243,9 +293,10 @@ class Backend:
             fresh = [key for key, state in states.items() if state in (State.NEW, State.RAISED)]
             if fresh:
                 lanes.put(batch[0].lane, fresh)
-            accepted += [key for key, state in states.items() if state is not State.FULL]
-        if len(accepted) < len(jobs):
-            log.warning("%d of %d tasks: not accepted now", len(jobs) - len(accepted), len(jobs))
+            refused.update(state for state in states.values() if state in REFUSALS)
+            accepted += [key for key, state in states.items() if state not in REFUSALS]
+        for state, count in refused.items():
+            log.warning("%d of %d tasks not accepted: %s", count, len(jobs), REFUSALS[state])
         return accepted
 
     @contextmanager
@@ -300,6 +351,7 @@ def _task(raw: Any, request: Request, version: str) -> Task:
         label_config=request.label_config,
         context=request.context,
         model_version=version,
+        extra_params=request.extra_params,
     )
 
 

@@ -31,6 +31,10 @@ OPEN_PATHS = frozenset({"/health", "/webhook"})
 """Label Studio calls the webhook without a password; it does nothing, and health says nothing."""
 
 
+REASON_CHARS = 300
+"""Longest reason in a status line: three lines of Label Studio's dialog."""
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the app, with nothing loaded or opened yet; `SettingError` for a wrong setting."""
     settings = settings or Settings.load()
@@ -38,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
     backend = app.extensions["grounding"] = Backend(settings)
     app.before_request(lambda: _check_password(settings))
-    app.register_error_handler(GroundingError, _own_error)
+    app.register_error_handler(GroundingError, error_answer)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _fault)
     for rule, method, view in (
@@ -63,8 +67,8 @@ def _health() -> Response:
 
 def _setup(backend: Backend) -> Response:
     body = _body()
-    _project(body)
-    return jsonify(model_version=backend.setup(_text(body, "schema")))
+    version = backend.setup(_text(body, "schema"), _project(body), body.get("extra_params"))
+    return jsonify(model_version=version)
 
 
 def _predict(backend: Backend) -> Response:
@@ -72,12 +76,12 @@ def _predict(backend: Backend) -> Response:
     tasks = body.get("tasks")
     if not isinstance(tasks, list):
         raise RequestError("tasks is no list", code="tasks_missing")
-    config = _text(body, "label_config")
-    answer = backend.predict(Request(tasks, _project(body), config, _context(body)))
-    version = backend.settings.model_version(config)
-    return _told(
-        jsonify(results=answer.entries, model_version=version), lambda: backend.sent(answer)
-    )
+    config, project, context = _text(body, "label_config"), _project(body), _context(body)
+    params = backend.extra_params(project)
+    answer = backend.predict(Request(tasks, project, config, context, params))
+    version = backend.settings.model_version(config, params)
+    told = jsonify(results=answer.entries, model_version=version)
+    return _told(told, lambda: backend.sent(answer))
 
 
 def _told(response: Response, then: Callable[[], None]) -> Response:
@@ -118,14 +122,16 @@ def _ready(backend: Backend) -> tuple[Response, int]:
     try:
         with queue_errors():
             workers = reports(backend.queue.redis)
+            obstacle = backend.queue.ledger.obstacle()
     except QueueError as exc:
         return jsonify(ready=False, reason=str(exc), workers=[]), 503
-    ready = any(worker.phase == "ready" for worker in workers)
+    ready = not obstacle and any(worker.phase == "ready" for worker in workers)
     said = [
         {"worker": w.worker, "model": w.model, "phase": w.phase, "done": w.done, "detail": w.detail}
         for w in workers
     ]
-    return jsonify(ready=ready, reason=_reason(workers), workers=said), 200 if ready else 503
+    reason = obstacle or _reason(workers)
+    return jsonify(ready=ready, reason=reason, workers=said), 200 if ready else 503
 
 
 def _jobs(backend: Backend) -> Response:
@@ -229,11 +235,12 @@ def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
 
 
-def _own_error(error: GroundingError) -> Response:
+def error_answer(error: GroundingError) -> Response:
+    """Return the answer that tells an error of ours, and log it."""
     log.warning("%s: %s (%s)", request.path, error, error.code)
     answer = _error(error.status, error.code, str(error))
     # The status line is the only text of ours that Label Studio shows when connecting.
-    answer.status = f"{error.status} {_one_line(error.cause)}"
+    answer.status = f"{error.status} {_one_line(str(error))}"
     return answer
 
 
@@ -256,4 +263,6 @@ def _error(status: int, code: str, message: str) -> Response:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.encode("ascii", "replace").decode().split())[:150]
+    """Return `text` fit for a status line, without the brackets that the page takes for HTML."""
+    plain = text.encode("ascii", "replace").decode().replace("<", "").replace(">", "")
+    return " ".join(plain.split())[:REASON_CHARS]

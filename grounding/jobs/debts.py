@@ -21,7 +21,7 @@ from typing import Any
 from redis import Redis
 from redis.commands.core import Script
 
-from grounding.jobs.changes import NOW
+from grounding.jobs.changes import FINISHING, NOW
 from grounding.jobs.ledger import (
     COUNTERS,
     DELIVERIES,
@@ -36,6 +36,8 @@ HOLD_MS = 90_000
 """How long a push closes a debt: no push takes longer."""
 PUSHED_MS = 30_000
 """How long a debt stays closed after its push: Label Studio may have asked just before."""
+LONGEST_MS = 600_000
+"""More than a debt is ever made to wait."""
 ASKED_MS = 2_000
 """How long before we hear of it Label Studio may have chosen the tasks of a request."""
 ANSWERED_MS = 180_000
@@ -44,30 +46,37 @@ ANSWERED_MS = 180_000
 # A web process killed after this script may or may not have answered: a debt in doubt. A page
 # that was opened during a bulk run has its task's answer, and the run's own would be a second.
 ANSWER = (
-    NOW
+    FINISHING
+    + NOW
     + """
 local outcome = redis.call('HGET', KEYS[1], 'outcome')
 if not outcome then return false end
-if now - ARGV[2] < tonumber(redis.call('HGET', KEYS[1], 'closed') or '0') then return false end
+local closed = tonumber(redis.call('HGET', KEYS[1], 'closed') or '0')
+if now() - ARGV[2] < closed and closed <= now() + ARGV[6] then return false end
 local answered = redis.call('HMGET', KEYS[1], 'answered', 'answered_to')
-local since = now - ARGV[2] - ARGV[5]
+local since = now() - ARGV[2] - ARGV[5]
 if answered[1] and since < tonumber(answered[1]) and answered[2] ~= ARGV[4] then
   return false
 end
-redis.call('HSET', KEYS[1], 'answered', now, 'answered_to', ARGV[4])
+redis.call('HSET', KEYS[1], 'answered', now(), 'answered_to', ARGV[4])
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
-  redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+  redis.call('ZADD', KEYS[2], now() + ARGV[3], ARGV[1])
 end
 return outcome
 """
 )
 
-# Changes nothing but to drop what Redis has forgotten.
+# Changes nothing but to drop what Redis has forgotten, and to shorten waits that are longer than
+# any: they were given before Redis's clock was set back.
 DUE = (
-    NOW
+    FINISHING
+    + NOW
     + """
 local found = {}
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now() + ARGV[4], '(+inf')) do
+  redis.call('ZADD', KEYS[1], now(), key)
+end
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now(), 'WITHSCORES', 'LIMIT', 0, ARGV[1])
 for i = 1, #due, 2 do
   local job = redis.call('HMGET', ARGV[2] .. due[i], 'task', 'outcome', 'closed', 'answered')
   if job[2] then
@@ -85,36 +94,41 @@ return found
 # A process killed after this script may or may not have pushed: a debt in doubt. Refused where
 # the debt is no longer as it was seen: answered, paid, or in another process's hands.
 HOLD = (
-    NOW
+    FINISHING
+    + NOW
     + """
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return false end
-redis.call('HSET', KEYS[1], 'closed', now + ARGV[3])
-redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+redis.call('HSET', KEYS[1], 'closed', now() + ARGV[3])
+redis.call('ZADD', KEYS[2], now() + ARGV[3], ARGV[1])
 return redis.call('ZSCORE', KEYS[2], ARGV[1])
 """
 )
 
 # A process killed before this script leaves a debt in doubt.
 PAY = (
-    NOW
+    FINISHING
+    + NOW
     + """
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return 0 end
 redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
 redis.call('HINCRBY', KEYS[4], ARGV[2], 1)
 if ARGV[3] ~= '' and redis.call('EXISTS', KEYS[1]) == 1 then
-  redis.call('HSET', KEYS[1], 'closed', now + ARGV[3])
+  redis.call('HSET', KEYS[1], 'closed', now() + ARGV[3])
 end
 return 1
 """
 )
 
 # A process killed before this script leaves a debt that falls due a little later.
-PUT_BACK = """
+PUT_BACK = (
+    FINISHING
+    + """
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
 if ARGV[4] == '0' then redis.call('HDEL', KEYS[1], 'closed') end
 return 1
 """
+)
 
 
 Call = tuple[list[str], list[str | int]]
@@ -173,7 +187,7 @@ class Debts:
         left out: Label Studio has it or is about to. Equal requests get equal answers.
         """
         wanted = list(dict.fromkeys(keys))
-        args: list[str | int] = [int(asked * 1000), ANSWERED_MS, to, ASKED_MS]
+        args: list[str | int] = [int(asked * 1000), ANSWERED_MS, to, ASKED_MS, HOLD_MS]
         calls: list[Call] = [([job_key(key), OWED + project], [key, *args]) for key in wanted]
         found = zip(wanted, self._each(self._answer, calls), strict=True)
         return {key: Outcome(**json.loads(raw)) for key, raw in found if raw is not None}
@@ -187,7 +201,7 @@ class Debts:
 
     def due(self, project: str, limit: int) -> list[Debt]:
         """Return the debts of `project` that are due, the oldest first, at most `limit`."""
-        args: list[str | int] = [limit, job_key(""), DELIVERIES + Paid.FORGOTTEN]
+        args: list[str | int] = [limit, job_key(""), DELIVERIES + Paid.FORGOTTEN, LONGEST_MS]
         rows: Any = self._due(keys=[OWED + project, COUNTERS, TOTALS + project], args=args)
         return [_debt(project, *row) for row in rows]
 

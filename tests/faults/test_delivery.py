@@ -181,7 +181,7 @@ def test_what_a_caller_that_hung_up_was_answered_is_delivered(
         web = deployment.web()
         studio.add(PROJECT, range(80))
         with pytest.raises(httpx.ReadTimeout):
-            web.post([task(n) for n in range(80)], seconds=0.2)
+            web.post([task(n) for n in range(80)], timeout=0.2)
         deployment.settle(20)
         until(lambda: web.get("/health"), 5)
         time.sleep(1)

@@ -13,6 +13,7 @@ from grounding.jobs.worker import Worker
 from grounding.logs import set_up_logging
 from grounding.pipeline import Tools
 from grounding.settings import Settings
+from tests.faults.clock import set_by
 from tests.faults.crash import arm
 from tests.faults.scripted import ScriptedEngine
 
@@ -21,12 +22,20 @@ def scripted(settings: Settings, tell: Callable[..., None]) -> Tools:
     """Return the worker's tools around the scripted model."""
     calls, seconds = sys.argv[1], float(sys.argv[2])
     engine = ScriptedEngine(calls, seconds=seconds, job_timeout=settings.job_timeout)
-    return Tools(engine, fetcher(settings), settings.max_new_tokens, settings.max_image_pixels)
+    return Tools(
+        engine,
+        fetcher(settings),
+        settings.max_new_tokens,
+        settings.max_image_pixels,
+        settings.labels_per_question,
+    )
 
 
 if __name__ == "__main__":
     if point := os.environ.get("CRASH"):
         arm(point, Path(sys.argv[1] + ".crashed"))
+    if clock := os.environ.get("CLOCK"):
+        set_by(Path(clock))
     chosen = Settings.load()
     set_up_logging(chosen.log_level)
     sys.exit(Worker(chosen, queue_url(chosen), scripted).run())
