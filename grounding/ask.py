@@ -41,7 +41,8 @@ class Ask:
     `classes` are names to look for, as the model should hear them; `phrase` is free text that
     describes the wanted things. With both, the phrase says what to find and the classes which
     names an answer may carry. `around` is a place to look at, in the image or percent frame,
-    and `manner` how to put it all into words.
+    and `manner` how to put it all into words. What lies at one of the `excluded` points is not
+    meant; the model does not hear of them.
     """
 
     shape: Shape
@@ -49,6 +50,7 @@ class Ask:
     phrase: str | None = None
     around: Point | Box | None = None
     manner: Manner = Manner()
+    excluded: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,20 @@ Everything here is pure but for two named edges: `Fetcher` brings a picture's by
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from grounding.ask import Ask, Detection
 from grounding.engines.base import Engine, Question, Reply
 from grounding.errors import AnswerError, DataError
 from grounding.geometry import Frame
+from grounding.images.album import Album
 from grounding.images.fetch import Fetcher
 from grounding.images.prepare import PixelBounds, Prepared, prepare
 from grounding.labelstudio.config import data_value, parse
@@ -38,13 +41,24 @@ UNDERSTOOD = (Verdict.FOUND, Verdict.NOTHING)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task of one request, as plain JSON: what the answer depends on."""
+    """One task of one request, as plain JSON: what the answer depends on.
+
+    `context` is what an annotator does, and None where none waits; `prompt` is what the project's
+    annotators typed last, where its config lets that serve pre-labelling.
+    """
 
     id: int | None
     data: Mapping[str, Any]
     label_config: str
     context: Mapping[str, Any] | None
     model_version: str
+    project: str = ""
+    prompt: str = ""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether an annotator waits for the answer."""
+        return self.context is not None
 
     def payload(self) -> dict[str, Any]:
         """Return the task as the ledger keeps it; `Task(**payload)` is its reverse."""
@@ -59,6 +73,7 @@ class Tools:
     fetcher: Fetcher
     max_new_tokens: int
     max_image_pixels: int
+    album: Album = field(default_factory=Album)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,8 @@ def ground(task: Task, tools: Tools) -> Grounded:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
     pictures = _pictures([control for control, _ in asked], task, tools)
     answered = [
-        answer(some, picture, tools) for (_, some), picture in zip(asked, pictures, strict=True)
+        answer(some, picture, tools, urgent=task.urgent)
+        for (_, some), picture in zip(asked, pictures, strict=True)
     ]
     drawn = [
         regions(control, _found(some, answers), picture.image)
@@ -107,17 +123,21 @@ def ground(task: Task, tools: Tools) -> Grounded:
     )
 
 
-def answer(asked: Sequence[Ask], picture: Prepared, tools: Tools) -> list[Answer]:
+def answer(
+    asked: Sequence[Ask], picture: Prepared, tools: Tools, *, urgent: bool = False
+) -> list[Answer]:
     """Put every ask to the model, and once more in strict words where it was not understood.
 
     Greedy decoding would only repeat itself, so the second question differs from the first.
     """
     profile = tools.engine.profile
     frame = profile.answer_frame(picture.model)
-    answers = _put([question(ask, frame, profile.prompts) for ask in asked], picture, tools)
+    answers = _put(
+        [question(ask, frame, profile.prompts) for ask in asked], picture, tools, urgent=urgent
+    )
     again = [i for i, one in enumerate(answers) if not _clear(one)]
     stricter = [strict_question(asked[i], frame, profile.prompts) for i in again]
-    retried = _put(stricter, picture, tools)
+    retried = _put(stricter, picture, tools, urgent=urgent)
     for i, second in zip(again, retried, strict=True):
         answers[i] = second
     return answers
@@ -131,13 +151,22 @@ def _clear(reply: Answer) -> bool:
 def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> list[Prepared]:
     """Return each control's picture; those of the same data and bounds share one."""
     sights = [(control.data_key, _bounds(control, tools)) for control in controls]
-    keys = dict.fromkeys(key for key, _ in sights)
+    known = {sight: tools.album.find(_album_key(task, *sight)) for sight in sights}
+    found = {sight: picture for sight, picture in known.items() if picture}
+    missing = [sight for sight in known if sight not in found]
+    keys = dict.fromkeys(key for key, _ in missing)
     files = {key: tools.fetcher.fetch(data_value(task.data, key), task.id) for key in keys}
-    prepared = {
-        (key, bounds): prepare(files[key], bounds, tools.max_image_pixels)
-        for key, bounds in dict.fromkeys(sights)
-    }
-    return [prepared[sight] for sight in sights]
+    for key, bounds in missing:
+        picture = found[key, bounds] = prepare(files[key], bounds, tools.max_image_pixels)
+        if task.urgent:  # pre-labelling looks at each picture once
+            tools.album.keep(_album_key(task, key, bounds), picture)
+    return [found[sight] for sight in sights]
+
+
+def _album_key(task: Task, data_key: str, bounds: PixelBounds) -> Hashable:
+    """Return what a kept picture belongs to: its own task, which no other project can name."""
+    address = json.dumps(data_value(task.data, data_key)).encode()
+    return task.project, task.id, hashlib.sha256(address).digest(), bounds
 
 
 def _bounds(control: Control, tools: Tools) -> PixelBounds:
@@ -146,9 +175,9 @@ def _bounds(control: Control, tools: Tools) -> PixelBounds:
     return PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
 
 
-def _put(texts: Sequence[str], picture: Prepared, tools: Tools) -> list[Answer]:
+def _put(texts: Sequence[str], picture: Prepared, tools: Tools, *, urgent: bool) -> list[Answer]:
     frame = tools.engine.profile.answer_frame(picture.model)
-    questions = [Question(picture.pixels, text, tools.max_new_tokens) for text in texts]
+    questions = [Question(picture.pixels, text, tools.max_new_tokens, urgent) for text in texts]
     if not questions:
         return []
     # All at once, so that the engine can answer them in one batch.

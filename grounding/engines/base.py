@@ -22,12 +22,13 @@ class Question:
     `pixels` is RGB and has exactly the size of the model frame: both sides are multiples of the
     profile's factor, so that no engine resizes again. `text` is put to the model as plain words;
     it cannot carry control tokens. The answer stops after `max_new_tokens`
-    tokens, at least 1.
+    tokens, at least 1. With `urgent` a person waits for it.
     """
 
     pixels: Image
     text: str
     max_new_tokens: int
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,20 @@ from typing import Any
 from grounding.ask import Manner, Shape
 from grounding.errors import ConfigError, DataError
 from grounding.labelstudio.controls import CONTROLS
-from grounding.labelstudio.interface import Control, Label, LabelConfig, Options, TextArea
+from grounding.labelstudio.interface import Control, Label, LabelConfig, Options, Remember, TextArea
 from grounding.labelstudio.labels import same_spelling
 from grounding.labelstudio.markup import Element, quoted, read, too_large
 
-__all__ = ["Control", "Label", "LabelConfig", "Options", "TextArea", "data_value", "parse"]
+__all__ = [
+    "Control",
+    "Label",
+    "LabelConfig",
+    "Options",
+    "TextArea",
+    "data_value",
+    "parse",
+    "text_areas",
+]
 
 MAX_CONTROLS = 100
 MAX_LABELS = 1000
@@ -57,6 +66,14 @@ def parse(xml: object) -> LabelConfig:
     if len(controls) > MAX_CONTROLS:
         raise too_large(f"the labelling config has more than {MAX_CONTROLS} controls")
     return LabelConfig(controls, areas, tuple(_warnings(document.served(), controls)))
+
+
+def text_areas(xml: object) -> tuple[TextArea, ...]:
+    """Return the text areas of a config, even of one that cannot be served; never raising."""
+    try:
+        return tuple(_text_areas(read(xml).walk()))
+    except ConfigError:
+        return ()
 
 
 def data_value(data: Mapping[str, Any], key: str) -> object:
@@ -228,11 +245,13 @@ def _listed(label: Element) -> list[str]:
     return [word.strip() for word in words if word.strip()]
 
 
-def _text_areas(elements: Sequence[Element]) -> Iterator[TextArea]:
+def _text_areas(elements: Iterable[Element]) -> Iterator[TextArea]:
     for e in elements:
         name, to_name = e.get("name"), e.get("toName")
         if e.kind == "textarea" and name and to_name:
-            yield TextArea(name, to_name, _yes(e, "smart", True), _yes(e, "perRegion", False))
+            smart, per_region = _yes(e, "smart", True), _yes(e, "perRegion", False)
+            remember = _REMEMBER.get((e.get("model_remember") or "").lower(), Remember.OFFER)
+            yield TextArea(name, to_name, smart, per_region, remember)
 
 
 def _yes(element: Element, attribute: str, default: bool) -> bool:
@@ -268,6 +287,7 @@ def _prompt(text: str) -> str | None:
 
 
 _YES_NO = {"true": True, "false": False}
+_REMEMBER = {str(word): word for word in Remember}
 
 _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "model_skip": ("skip", *_one_of(_YES_NO)),
@@ -282,6 +302,12 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 }
 """The attributes that settle something: the option's name, its reader, and what it takes."""
 
+_SMART_BOX: tuple[str, Callable[[str], Any], str] = (
+    "similar",
+    *_one_of({"refine": False, "similar": True}),
+)
+"""`model_smart_box` of rectangle controls: what a smart box asks for."""
+
 _ANSWER_FORMATS: dict[Shape, tuple[str, Callable[[str], Any], str]] = {
     Shape.BOX: ("answer_format", *_one_of({"json": "json", "plain": "plain"})),
     Shape.POINT: ("answer_format", *_one_of({"json": "json", "xml": "xml"})),
@@ -291,7 +317,9 @@ _ANSWER_FORMATS: dict[Shape, tuple[str, Callable[[str], Any], str]] = {
 
 def _known(element: Element) -> dict[str, tuple[str, Callable[[str], Any], str]]:
     """Return what the `model_…` attributes of this tag may settle."""
-    return _OPTIONS | {"model_answer_format": _ANSWER_FORMATS[_TAGS[element.kind].shape]}
+    shape = _TAGS[element.kind].shape
+    own = {"model_smart_box": _SMART_BOX} if shape is Shape.BOX else {}
+    return _OPTIONS | own | {"model_answer_format": _ANSWER_FORMATS[shape]}
 
 
 def _settled(element: Element) -> dict[str, Any]:

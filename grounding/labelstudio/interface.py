@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from grounding.ask import Manner
 
@@ -43,7 +44,8 @@ class Options:
     `point_width` is in percent of the image's width, `score_threshold` a probability below which
     a region is dropped, `prompt` the phrase to look for where no annotator types one,
     `labels_per_question` how many labels share one question to the model, and `manner` how it is
-    worded. `min_pixels` and `max_pixels` bound the area of the picture that the model is shown,
+    worded. With `similar`, a smart box asks for every thing like the one in it, not for its own
+    tight box. `min_pixels` and `max_pixels` bound the area of the picture that the model is shown,
     within its own bounds.
     """
 
@@ -54,6 +56,7 @@ class Options:
     manner: Manner = field(default_factory=Manner)
     min_pixels: int | None = None
     max_pixels: int | None = None
+    similar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,17 @@ class Control:
     options: Options = Options()
 
 
+class Remember(StrEnum):
+    """What becomes of the prompt that a project's annotators typed last: `model_remember`."""
+
+    OFFER = "offer"
+    """It stands in the text area of the next tasks."""
+    PRELABEL = "prelabel"
+    """It is also what pre-labelling looks for."""
+    OFF = "off"
+    """It is not kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class TextArea:
     """One `<TextArea>`; `smart` ones call us when an annotator adds a text."""
@@ -83,6 +97,7 @@ class TextArea:
     to_name: str
     smart: bool = True
     per_region: bool = False
+    remember: Remember = Remember.OFFER
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +113,11 @@ class LabelConfig:
         smart = [a for a in self.text_areas if a.smart and not a.per_region and a.name != "status"]
         named = tuple(a for a in smart if a.name.casefold().startswith("prompt"))
         return named or tuple(smart if len(smart) == 1 else ())
+
+    def memory(self) -> TextArea | None:
+        """Return the prompt area whose last text is kept for the next task, if there is one."""
+        areas = (a for a in self.prompt_areas() if a.remember is not Remember.OFF)
+        return next(areas, None)
 
     def status_area(self) -> TextArea | None:
         """Return `<TextArea name="status" smart="false">`, where an annotator reads our errors."""
