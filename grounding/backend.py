@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from threading import BoundedSemaphore, Lock
 from typing import Any
@@ -20,14 +20,17 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from grounding.errors import DataError, RequestError
+from grounding.dialogue import Dialogue
+from grounding.errors import ConfigError, DataError, QueueError, RequestError
 from grounding.jobs.connection import connect, queue_errors, queue_url
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
-from grounding.jobs.presence import any_ready
+from grounding.jobs.presence import any_ready, reports
+from grounding.jobs.projects import Projects
 from grounding.jobs.reconciler import Reconciler
-from grounding.labelstudio.config import LabelConfig, parse
-from grounding.labelstudio.status import status
+from grounding.labelstudio.config import LabelConfig, parse, text_areas
+from grounding.labelstudio.status import text_result
+from grounding.labelstudio.wish import Wish
 from grounding.pipeline import Task
 from grounding.settings import Settings
 
@@ -42,6 +45,7 @@ ANSWER_SECONDS = 2.0
 FEW = 4
 FEW_POLL_SECONDS = 0.01
 MANY_POLL_SECONDS = 0.2
+NO_DATA = Outcome(code="data_missing", reason="a task has no data")
 RESERVED_THREADS = 4
 """Server threads that waiting predictions never take, so that health checks are answered."""
 
@@ -130,17 +134,71 @@ class Backend:
                 code="too_many_tasks",
                 hint=f"Send at most {self.settings.max_tasks}",
             )
+        if request.kind is Kind.INTERACTIVE:
+            return self._told(request)
         config = parse(request.label_config)
         version = self.settings.model_version(request.label_config)
         if not config.controls:
             return [[] for _ in request.tasks]
-        jobs = [self._job(raw, request, version) for raw in request.tasks]
         with queue_errors():
+            prompt = self._last_prompt(request.project, config)
+            sought = prompt if config.seeks_last_prompt else ""
+            jobs = [self._job(raw, request, version, sought) for raw in request.tasks]
             outcomes = self._outcomes([job for job in jobs if job], request.kind)
         found = [outcomes.get(job.key) if job else None for job in jobs]
-        if request.kind is Kind.INTERACTIVE:
-            return [_spoken(outcome, config, version) for outcome in found]
-        return [_entry(outcome) for outcome in found]
+        return [_offering(_entry(outcome), config, prompt) for outcome in found]
+
+    def _told(self, request: Request) -> list[Entry]:
+        """Answer an annotator, whatever happens: the page shows none of our errors.
+
+        Only a config that is broken and has no status area is an error, for Label Studio's log.
+        """
+        version = self.settings.model_version(request.label_config)
+        try:
+            return self._conversed(request, version)
+        except (RequestError, QueueError) as exc:
+            known = LabelConfig(text_areas=text_areas(request.label_config))
+            if isinstance(exc, ConfigError) and known.status_area() is None:
+                raise
+            dialogue = Dialogue(known, version, (), Wish(), {})
+            for raw in request.tasks:
+                log.warning("task %s: %s (%s)", _number(raw), exc, exc.code)
+            return [dialogue.said(str(exc)) for _ in request.tasks]
+
+    def _conversed(self, request: Request, version: str) -> list[Entry]:
+        dialogue = Dialogue.read(request.context, parse(request.label_config), version)
+        if dialogue.prompt is not None:
+            with queue_errors():
+                Projects(self.queue.redis).keep_prompt(request.project, dialogue.prompt)
+        if not dialogue.asks:
+            return [dialogue.said(dialogue.idle()) for _ in request.tasks]
+        asked = replace(request, context=dialogue.context)
+        jobs = [self._job(raw, asked, version) for raw in request.tasks]
+        with queue_errors():
+            outcomes = self._outcomes([job for job in jobs if job], request.kind)
+            late = "" if all(job and job.key in outcomes for job in jobs) else self._late()
+        return [
+            self._answered(dialogue, raw, outcomes.get(job.key) if job else NO_DATA, late)
+            for raw, job in zip(request.tasks, jobs, strict=True)
+        ]
+
+    def _answered(
+        self, dialogue: Dialogue, raw: object, outcome: Outcome | None, late: str
+    ) -> Entry:
+        entry, word = dialogue.answer(dialogue.page(raw), outcome, late)
+        log.info("task %s: %s", _number(raw), word)
+        return entry
+
+    def _late(self) -> str:
+        """Return why an annotator has no answer by the deadline."""
+        workers = reports(self.queue.redis)
+        if any(worker.phase == "ready" for worker in workers):
+            return "the model did not answer in time"
+        return f"the model is not ready: {workers[0].line}" if workers else "no worker is running"
+
+    def _last_prompt(self, project: str, config: LabelConfig) -> str:
+        """Return the prompt that is offered for the next task, empty where there is none."""
+        return Projects(self.queue.redis).prompt(project) if config.memory() else ""
 
     @property
     def queue(self) -> Queue:
@@ -161,9 +219,9 @@ class Backend:
                 self._queue.redis.close()
                 self._queue = None
 
-    def _job(self, raw: Any, request: Request, version: str) -> Job | None:
+    def _job(self, raw: Any, request: Request, version: str, prompt: str = "") -> Job | None:
         try:
-            task = _task(raw, request, version)
+            task = _task(raw, request, version, prompt)
             payload = task.payload()
             identity = _canonical([request.project, self.settings.label_studio_url, payload])
         except DataError as exc:
@@ -235,17 +293,23 @@ def _canonical(value: Any) -> bytes:
         raise DataError("a task's data cannot be written as JSON", code="data_invalid") from exc
 
 
-def _task(raw: Any, request: Request, version: str) -> Task:
+def _task(raw: Any, request: Request, version: str, prompt: str) -> Task:
     if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), Mapping):
-        raise DataError("a task has no data")
-    number = raw.get("id")
+        raise DataError(NO_DATA.reason)
     return Task(
-        id=number if isinstance(number, int) else None,
+        id=_number(raw),
         data=raw["data"],
         label_config=request.label_config,
         context=request.context,
         model_version=version,
+        project=request.project,
+        prompt=prompt,
     )
+
+
+def _number(raw: object) -> int | None:
+    number = raw.get("id") if isinstance(raw, Mapping) else None
+    return number if isinstance(number, int) else None
 
 
 def _entry(outcome: Outcome | None) -> Entry:
@@ -254,19 +318,9 @@ def _entry(outcome: Outcome | None) -> Entry:
     return dict(outcome.prediction)
 
 
-def _spoken(outcome: Outcome | None, config: LabelConfig, version: str) -> Entry:
-    """Return an annotator's entry, with a word on what happened where the config has room."""
-    prediction = _entry(outcome)
-    result = list(prediction["result"]) if isinstance(prediction, dict) else []
-    told = {"result": result + status(config, _word(outcome, result)), "model_version": version}
-    return {**prediction, **told} if isinstance(prediction, dict) else told
-
-
-def _word(outcome: Outcome | None, result: Sequence[Any]) -> str:
-    if outcome is None:
-        return "the model did not answer in time"
-    if outcome.prediction is None:
-        return outcome.reason
-    # A shape and its label are two results of one region.
-    count = len({region["id"] for region in result})
-    return f"{count} found" if count else "nothing found"
+def _offering(entry: Entry, config: LabelConfig, prompt: str) -> Entry:
+    """Return an entry that also puts the last prompt into the prompt area, if it stores at all."""
+    area = config.memory()
+    if not isinstance(entry, dict) or not (area and prompt):
+        return entry
+    return {**entry, "result": [*entry["result"], text_result(area, prompt)]}

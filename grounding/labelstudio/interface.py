@@ -119,6 +119,12 @@ class LabelConfig:
         areas = (a for a in self.prompt_areas() if a.remember is not Remember.OFF)
         return next(areas, None)
 
+    @property
+    def seeks_last_prompt(self) -> bool:
+        """Whether pre-labelling may look for the prompt that was typed last."""
+        area = self.memory()
+        return area is not None and area.remember is Remember.PRELABEL
+
     def status_area(self) -> TextArea | None:
         """Return `<TextArea name="status" smart="false">`, where an annotator reads our errors."""
         areas = (a for a in self.text_areas if a.name == "status" and not a.smart)

@@ -66,7 +66,7 @@ def read_page(task: Mapping[str, Any], sent: Sequence[Result]) -> Page:
     them when an answer is taken.
     """
     drafts = sorted(_works(task, "drafts"), key=lambda w: word(w, "updated_at") or "", reverse=True)
-    covered = {draft.get("annotation") for draft in drafts}
+    covered = [draft.get("annotation") for draft in drafts]
     saved = [a for a in _works(task, "annotations") if a.get("id") not in covered]
     known = _ids(sent)
     shared = (work for work in (*drafts, *saved) if known & _ids(work["result"]))
