@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from redis.exceptions import RedisError
 
 from grounding.dialogue import Dialogue
 from grounding.errors import ConfigError, DataError, QueueError, RequestError
+from grounding.jobs.blobs import parted
 from grounding.jobs.connection import connect, queue_errors, queue_url
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
@@ -46,6 +48,10 @@ FEW = 4
 FEW_POLL_SECONDS = 0.01
 MANY_POLL_SECONDS = 0.2
 NO_DATA = Outcome(code="data_missing", reason="a task has no data")
+REFUSALS = {
+    State.FULL: "the project has MAX_PENDING unfinished ones, or the queue's memory is used up",
+    State.NO_ROOM: "the pictures in unfinished tasks have MAX_BLOB_BYTES",
+}
 RESERVED_THREADS = 4
 """Server threads that waiting predictions never take, so that health checks are answered."""
 
@@ -228,7 +234,12 @@ class Backend:
             log.warning("a task of project %s: %s (%s)", request.project, exc, exc.code)
             return None
         key = hashlib.sha256(identity).hexdigest()[:40]
-        return Job(key, request.kind.lane, request.project, payload)
+        # Whether the annotator still waits is known of an interactive question only: the answers
+        # to all others serve the next request.
+        waits = request.kind is Kind.INTERACTIVE
+        patience = self.settings.interactive_deadline if waits else 0
+        record, blob = parted(payload)
+        return Job(key, request.kind.lane, request.project, record, blob, patience)
 
     def _outcomes(self, jobs: Sequence[Job], kind: Kind) -> dict[str, Outcome]:
         begun = time.monotonic()  # Entering twenty thousand jobs takes of the caller's time too.
@@ -240,15 +251,17 @@ class Backend:
     def _enter(self, jobs: Sequence[Job]) -> list[str]:
         ledger, lanes = self.queue.ledger, self.queue.lanes
         accepted: list[str] = []
+        refused: Counter[State] = Counter()
         for start in range(0, len(jobs), ACCEPT_BATCH):
             batch = jobs[start : start + ACCEPT_BATCH]
             states = dict(zip((job.key for job in batch), ledger.accept(batch), strict=True))
             fresh = [key for key, state in states.items() if state in (State.NEW, State.RAISED)]
             if fresh:
                 lanes.put(batch[0].lane, fresh)
-            accepted += [key for key, state in states.items() if state is not State.FULL]
-        if len(accepted) < len(jobs):
-            log.warning("%d of %d tasks: not accepted now", len(jobs) - len(accepted), len(jobs))
+            refused.update(state for state in states.values() if state in REFUSALS)
+            accepted += [key for key, state in states.items() if state not in REFUSALS]
+        for state, count in refused.items():
+            log.warning("%d of %d tasks not accepted: %s", count, len(jobs), REFUSALS[state])
         return accepted
 
     @contextmanager

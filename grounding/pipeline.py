@@ -1,6 +1,6 @@
 """One job to one prediction: the heart, read from top to bottom.
 
-Everything here is pure but for two named edges: `Fetcher` brings a picture's bytes, and an
+Everything here is pure but for two named edges: `Fetches` brings a picture's bytes, and an
 `Engine` answers questions about its pixels.
 """
 
@@ -20,7 +20,7 @@ from grounding.engines.base import Engine, Question, Reply
 from grounding.errors import AnswerError, DataError
 from grounding.geometry import Frame
 from grounding.images.album import Album
-from grounding.images.fetch import Fetcher
+from grounding.images.fetch import Fetches
 from grounding.images.prepare import PixelBounds, Prepared, prepare
 from grounding.labelstudio.config import data_value, parse
 from grounding.labelstudio.context import read_context
@@ -70,7 +70,7 @@ class Tools:
     """What grounding needs: the model, the way to pictures, and the limits."""
 
     engine: Engine
-    fetcher: Fetcher
+    fetcher: Fetches
     max_new_tokens: int
     max_image_pixels: int
     album: Album = field(default_factory=Album)

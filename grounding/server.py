@@ -88,14 +88,16 @@ def _ready(backend: Backend) -> tuple[Response, int]:
     try:
         with queue_errors():
             workers = reports(backend.queue.redis)
+            obstacle = backend.queue.ledger.obstacle()
     except QueueError as exc:
         return jsonify(ready=False, reason=str(exc), workers=[]), 503
-    ready = any(worker.phase == "ready" for worker in workers)
+    ready = not obstacle and any(worker.phase == "ready" for worker in workers)
     said = [
         {"worker": w.worker, "model": w.model, "phase": w.phase, "done": w.done, "detail": w.detail}
         for w in workers
     ]
-    return jsonify(ready=ready, reason=_reason(workers), workers=said), 200 if ready else 503
+    reason = obstacle or _reason(workers)
+    return jsonify(ready=ready, reason=reason, workers=said), 200 if ready else 503
 
 
 def _jobs(backend: Backend) -> Response:

@@ -194,6 +194,13 @@ def test_ready_says_what_is_missing_and_how_far_loading_is(
     assert answer.json["reason"] == "downloading 25% model-00001.safetensors"  # type: ignore[index]
     presence.tell(phase="ready", done=1.0, detail="")
     assert client.get("/ready").status_code == 200
+    redis.config_set("maxmemory", 1_000)
+    try:
+        full = client.get("/ready")
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert (full.status_code, full.json["ready"]) == (503, False)
+    assert "memory" in full.json["reason"]
 
 
 def test_the_webhook_does_nothing_and_versions_names_the_model(client: FlaskClient) -> None:

@@ -87,6 +87,14 @@ class Trusted(Protocol):
         """Forget a cached access token, since it was refused."""
 
 
+class Fetches(Protocol):
+    """Brings the bytes that a task's value names, or raises the `ImageError` that tells why not."""
+
+    def fetch(self, value: object, task_id: int | None = None) -> bytes:
+        """Return the bytes."""
+        ...
+
+
 class Fetcher:
     """Brings the bytes that a task's value names; safe to share between threads.
 

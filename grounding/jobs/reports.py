@@ -20,7 +20,7 @@ from grounding.jobs.ledger import (
     Ledger,
     job_key,
 )
-from grounding.jobs.meters import FIELD, NS, histogram
+from grounding.jobs.meters import FETCH, MODEL, NS, OUT_OF_MEMORY, histogram, outcomes
 from grounding.jobs.presence import reports
 
 Sample = tuple[Mapping[str, str], float]
@@ -57,10 +57,10 @@ def one(ledger: Ledger, key: str) -> dict[str, Any] | None:
 
 def metrics(ledger: Ledger) -> str:
     """Return all counters in Prometheus' text format; times in seconds."""
-    counted = ledger.counters()
+    counted, unfinished = ledger.books()
     families = "".join(
         f"# HELP {name} {text}\n# TYPE {name} {kind}\n" + "".join(_lines(name, samples))
-        for name, kind, text, samples in _families(ledger, counted)
+        for name, kind, text, samples in _families(ledger, counted, unfinished)
     )
     return families + "".join(_durations(counted))
 
@@ -68,14 +68,25 @@ def metrics(ledger: Ledger) -> str:
 def _durations(counted: Mapping[str, int]) -> Iterator[str]:
     yield "# HELP model_seconds From question to answer, waiting for a batch included\n"
     yield "# TYPE model_seconds histogram\n"
-    buckets = list(histogram(counted))
-    yield from _lines("model_seconds_bucket", [({"le": bound}, n) for bound, n in buckets])
-    yield from _lines("model_seconds_sum", [({}, counted.get(FIELD + "ns", 0) * NS)])
-    yield from _lines("model_seconds_count", [({}, buckets[-1][1])])
+    yield from _histogram("model_seconds", {}, counted, MODEL)
+    yield "# HELP fetch_seconds From a task's address to its picture's bytes, by what came of it\n"
+    yield "# TYPE fetch_seconds histogram\n"
+    for outcome in outcomes(counted):
+        labels = {"outcome": outcome}
+        yield from _histogram("fetch_seconds", labels, counted, f"{FETCH}{outcome}:")
+
+
+def _histogram(
+    name: str, labels: Mapping[str, str], counted: Mapping[str, int], prefix: str
+) -> Iterator[str]:
+    buckets = list(histogram(counted, prefix))
+    yield from _lines(f"{name}_bucket", [({**labels, "le": bound}, n) for bound, n in buckets])
+    yield from _lines(f"{name}_sum", [(labels, counted.get(prefix + "ns", 0) * NS)])
+    yield from _lines(f"{name}_count", [(labels, buckets[-1][1])])
 
 
 def _families(
-    ledger: Ledger, counted: Mapping[str, int]
+    ledger: Ledger, counted: Mapping[str, int], unfinished: int
 ) -> Iterator[tuple[str, str, str, list[Sample]]]:
     for name, prefix, label, text in (
         ("tasks_done_total", "done:", "verdict", "Tasks answered"),
@@ -87,11 +98,13 @@ def _families(
         yield name, "counter", text, _by(counted, prefix, label)
     for name, field, text in (
         ("tasks_accepted_total", "accepted", "Tasks entered"),
-        ("tasks_refused_total", "refused", "Tasks over the bound of their project"),
+        ("tasks_refused_total", "refused", "Tasks over a bound, of their project or of memory"),
         ("leases_lapsed_total", "lapsed", "Tasks whose worker died"),
         ("reconciled_total", "reconciled", "Tasks put back into the queue"),
+        ("oom_total", OUT_OF_MEMORY, "Questions that had no room on the device, even alone"),
     ):
         yield name, "counter", text, [({}, counted.get(field, 0))]
+    yield "tasks_pending", "gauge", "Tasks not finished", [({}, unfinished)]
     yield from _gauges(ledger)
 
 
@@ -104,7 +117,6 @@ def _gauges(ledger: Ledger) -> Iterator[tuple[str, str, str, list[Sample]]]:
     oldest: Any = ledger.redis.zrange(PENDING, 0, 0, withscores=True)
     age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0
     yield "queue_depth", "gauge", "Entries that wait in the queue", lanes
-    yield "tasks_pending", "gauge", "Tasks not finished", [({}, ledger.redis.zcard(PENDING))]
     yield "oldest_pending_seconds", "gauge", "Age of the oldest of them", [({}, age)]
     yield "leases_active", "gauge", "Tasks in workers' hands", [({}, ledger.redis.scard(LEASED))]
     yield "worker_up", "gauge", "1 for a worker with its model loaded", workers

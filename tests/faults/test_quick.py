@@ -13,6 +13,7 @@ import pytest
 
 from tests.faults.rig import CONFIG, Rig, Web, kill_workers, number_of_each, rig, task, until
 from tests.faults.scripted import Deed, number_of
+from tests.faults.watch import say, watched
 
 TASKS = 200
 KILLS = 5
@@ -29,15 +30,19 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @pytest.fixture(scope="module")
-def patient(deployment: Rig) -> Web:
-    """A web server that waits a minute."""
-    return deployment.web(interactive_deadline=20)
+def patient(deployment: Rig, request: pytest.FixtureRequest) -> Iterator[Web]:
+    """A web server that waits a minute, looked at all the time: F32."""
+    web = deployment.web(interactive_deadline=20)
+    with watched(web) as watch:
+        yield web
+    say(request.config, watch.line)
 
 
 @pytest.fixture(autouse=True)
 def _books(deployment: Rig) -> Iterator[None]:
-    """Nothing is left behind by a test: no job, no lease, no project's count."""
+    """Nothing is left behind by a test: no job, no lease, no project's count, no dead worker."""
     yield
+    deployment.workers_ready(2)
     deployment.settle(30)
     until(lambda: deployment.ledger.leased() == {}, 5)
     assert set(deployment.redis.hvals("g:projects")) <= {b"0"}
@@ -184,6 +189,7 @@ def test_terminated_workers_hand_over_without_a_word_lost(
     deployment: Rig, patient: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F18 and F20: each worker is asked to end in turn, and another takes its place."""
+    lapsed = deployment.ledger.counters().get("lapsed", 0)
     numbers = range(9000, 9000 + FEWER)
     asked: Asked = pool.submit(patient.predict, [task(n) for n in numbers])
     until(lambda: deployment.calls()[9000], 20)
@@ -193,3 +199,4 @@ def test_terminated_workers_hand_over_without_a_word_lost(
         assert old.wait(20) == 0
     assert number_of_each(asked.result(90)) == list(numbers)
     assert {deployment.calls()[n] for n in numbers} == {1}
+    assert deployment.ledger.counters().get("lapsed", 0) == lapsed, "no lease may be lost"

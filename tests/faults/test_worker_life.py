@@ -36,17 +36,6 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield running
 
 
-def ask(one: Rig, *numbers: int, deed: Deed = Deed.ANSWER) -> list[str]:
-    """Enter bulk jobs as a web server does, and return their keys."""
-    version = Settings.load().model_version(CONFIG)
-    payloads = [Task(n, task(n, deed)["data"], CONFIG, None, version).payload() for n in numbers]
-    jobs = [Job(f"job{p['id']}", Lane.BULK, "1", p) for p in payloads]
-    one.ledger.accept(jobs)
-    keys = [job.key for job in jobs]
-    Lanes(one.redis).put(Lane.BULK, keys)
-    return keys
-
-
 def in_hand(one: Rig) -> bool:
     return bool(one.calls())
 
@@ -59,7 +48,7 @@ def answered(one: Rig, keys: list[str]) -> list[int]:
 def test_a_hang_in_native_code_ends_the_process_in_time_and_it_starts_anew(one: Rig) -> None:
     """F5: the interpreter's lock is held, so that no Python code can run."""
     (worker,) = one.parts
-    ask(one, 1, deed=Deed.HANG)
+    one.enter(1, deed=Deed.HANG)
     until(lambda: in_hand(one), 10)
     begun = time.monotonic()
     until(lambda: worker.starts == 2, 10)
@@ -69,7 +58,7 @@ def test_a_hang_in_native_code_ends_the_process_in_time_and_it_starts_anew(one: 
 def test_steps_within_the_time_are_no_hang(lasting: Rig) -> None:
     """The clock starts anew with each batch, and stands still while nothing is asked."""
     (worker,) = lasting.parts
-    keys = ask(lasting, *range(100, 120))
+    keys = lasting.enter(*range(100, 120))
     lasting.settle(20)
     time.sleep(JOB_TIMEOUT + 0.5)
     assert worker.starts == 1
@@ -80,8 +69,8 @@ def test_steps_within_the_time_are_no_hang(lasting: Rig) -> None:
 def test_a_broken_device_ends_the_process_and_only_the_task_that_breaks_it(one: Rig) -> None:
     """F7: after an illegal access, every later call of the process would fail."""
     (worker,) = one.parts
-    (bad,) = ask(one, 1, deed=Deed.BREAK)
-    good = ask(one, 2, 3)
+    (bad,) = one.enter(1, deed=Deed.BREAK)
+    good = one.enter(2, 3)
     one.settle(60)
     assert one.ledger.outcomes([bad])[bad].code == "worker_died"
     assert answered(one, good) == [2, 3]
@@ -91,17 +80,17 @@ def test_a_broken_device_ends_the_process_and_only_the_task_that_breaks_it(one: 
 
 def test_a_broken_device_ends_the_process_and_harms_no_later_task(one: Rig) -> None:
     (worker,) = one.parts
-    ask(one, 1, deed=Deed.BREAK)
+    one.enter(1, deed=Deed.BREAK)
     until(lambda: worker.starts == 2, 10)
     assert worker.statuses == [4]
-    good = ask(one, 2, 3)
+    good = one.enter(2, 3)
     until(lambda: not one.ledger.unfinished(good), 30)
     assert answered(one, good) == [2, 3]
 
 
 def test_out_of_memory_fails_only_the_task_that_does_not_fit(lasting: Rig) -> None:
-    (giant,) = ask(lasting, 1, deed=Deed.OVERFLOW)
-    good = ask(lasting, *range(2, 8))
+    (giant,) = lasting.enter(1, deed=Deed.OVERFLOW)
+    good = lasting.enter(*range(2, 8))
     lasting.settle(30)
     assert lasting.ledger.outcomes([giant])[giant].code == "out_of_memory"
     assert answered(lasting, good) == list(range(2, 8))
@@ -109,9 +98,9 @@ def test_out_of_memory_fails_only_the_task_that_does_not_fit(lasting: Rig) -> No
 
 
 def test_a_fault_of_the_model_and_babble_are_told_apart(lasting: Rig) -> None:
-    (failed,) = ask(lasting, 11, deed=Deed.FAIL)
+    (failed,) = lasting.enter(11, deed=Deed.FAIL)
     lasting.settle(20)
-    (babbled,) = ask(lasting, 12, deed=Deed.BABBLE)
+    (babbled,) = lasting.enter(12, deed=Deed.BABBLE)
     lasting.settle(20)
     outcomes = lasting.ledger.outcomes([failed, babbled])
     codes = {key: outcome.code for key, outcome in outcomes.items()}
@@ -122,11 +111,11 @@ def test_a_fault_of_the_model_and_babble_are_told_apart(lasting: Rig) -> None:
 def test_sigterm_finishes_what_is_in_hand_takes_no_more_and_exits_0(one: Rig) -> None:
     """F18."""
     (worker,) = one.parts
-    first = ask(one, *range(4))
+    first = one.enter(*range(4))
     until(lambda: in_hand(one) and len(one.ledger.leased()) == 4, 10)
     worker.terminate()
     time.sleep(0.3)
-    late = ask(one, 10, 11)
+    late = one.enter(10, 11)
     assert worker.wait(SECONDS * 2 + 5) == 0
     assert answered(one, first) == [0, 1, 2, 3]
     assert one.ledger.unfinished(late) == late
@@ -137,7 +126,7 @@ def test_sigterm_finishes_what_is_in_hand_takes_no_more_and_exits_0(one: Rig) ->
 def test_a_second_sigterm_frees_the_leases_at_once(one: Rig) -> None:
     """F18."""
     (worker,) = one.parts
-    ask(one, 1, deed=Deed.ANSWER)
+    one.enter(1, deed=Deed.ANSWER)
     until(lambda: in_hand(one), 10)
     worker.terminate()
     time.sleep(0.2)
@@ -158,7 +147,7 @@ def test_a_worker_can_be_stopped_while_redis_is_away(one: Rig) -> None:
 
 def test_a_result_found_while_redis_is_away_is_written_when_it_is_back(one: Rig) -> None:
     """F8: the model is not asked again, since its answer was kept."""
-    (key,) = ask(one, 7)
+    (key,) = one.enter(7)
     until(lambda: in_hand(one), 10)
     one.stop_redis()
     time.sleep(SECONDS + 0.5)

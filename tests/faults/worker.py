@@ -13,6 +13,7 @@ from grounding.jobs.worker import Worker
 from grounding.logs import set_up_logging
 from grounding.pipeline import Tools
 from grounding.settings import Settings
+from tests.faults.clock import set_by
 from tests.faults.crash import arm
 from tests.faults.scripted import ScriptedEngine
 
@@ -27,6 +28,8 @@ def scripted(settings: Settings, tell: Callable[..., None]) -> Tools:
 if __name__ == "__main__":
     if point := os.environ.get("CRASH"):
         arm(point, Path(sys.argv[1] + ".crashed"))
+    if clock := os.environ.get("CLOCK"):
+        set_by(Path(clock))
     chosen = Settings.load()
     set_up_logging(chosen.log_level)
     sys.exit(Worker(chosen, queue_url(chosen), scripted).run())
