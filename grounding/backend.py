@@ -27,10 +27,12 @@ from grounding.jobs.blobs import parted
 from grounding.jobs.connection import connect, queue_errors, queue_url
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
+from grounding.jobs.newest import Newest
 from grounding.jobs.presence import any_ready, reports
 from grounding.jobs.projects import Projects
 from grounding.jobs.reconciler import Reconciler
 from grounding.labelstudio.config import LabelConfig, parse, text_areas
+from grounding.labelstudio.standing import Page
 from grounding.labelstudio.status import text_result
 from grounding.labelstudio.wish import Wish
 from grounding.pipeline import Task
@@ -87,6 +89,15 @@ class Request:
         if self.context is not None:
             return Kind.INTERACTIVE
         return Kind.PAGE if len(self.tasks) == 1 else Kind.BULK
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One task of an annotator's request: its id, what is on its page, and its job, if any."""
+
+    task: int | None
+    page: Page
+    job: Job | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,25 +190,39 @@ class Backend:
         if not dialogue.asks:
             return [dialogue.said(dialogue.idle()) for _ in request.tasks]
         asked = replace(request, context=dialogue.context)
-        jobs = [self._job(raw, asked, version) for raw in request.tasks]
-        with queue_errors():
-            outcomes = self._outcomes([job for job in jobs if job], request.kind)
-            late = "" if all(job and job.key in outcomes for job in jobs) else self._late()
-        return [
-            self._answered(dialogue, raw, outcomes.get(job.key) if job else NO_DATA, late)
-            for raw, job in zip(request.tasks, jobs, strict=True)
+        turns = [
+            Turn(_number(raw), dialogue.page(raw), self._job(raw, asked, version))
+            for raw in request.tasks
         ]
+        with queue_errors():
+            for turn in turns:
+                self._drop_older(request.project, turn)
+            outcomes = self._outcomes([turn.job for turn in turns if turn.job], request.kind)
+            return [self._answered(request.project, dialogue, turn, outcomes) for turn in turns]
+
+    def _drop_older(self, project: str, turn: Turn) -> None:
+        """Drop what the same user asked before about the same task, if no worker has it yet."""
+        if turn.job and turn.page.user:
+            newest = Newest(self.queue.redis)
+            older = newest.take(project, turn.task, turn.page.user, turn.job.key)
+            if older not in ("", turn.job.key):
+                self.queue.ledger.cancel([older])
 
     def _answered(
-        self, dialogue: Dialogue, raw: object, outcome: Outcome | None, late: str
+        self, project: str, dialogue: Dialogue, turn: Turn, outcomes: Mapping[str, Outcome]
     ) -> Entry:
-        entry, word = dialogue.answer(dialogue.page(raw), outcome, late)
-        log.info("task %s: %s", _number(raw), word)
+        outcome = outcomes.get(turn.job.key) if turn.job else NO_DATA
+        late = "" if outcome else self._late(project, turn)
+        entry, word = dialogue.answer(turn.page, outcome, late)
+        log.info("task %s: %s", turn.task, word)
         return entry
 
-    def _late(self) -> str:
+    def _late(self, project: str, turn: Turn) -> str:
         """Return why an annotator has no answer by the deadline."""
-        workers = reports(self.queue.redis)
+        redis, user = self.queue.redis, turn.page.user
+        if turn.job and user and Newest(redis).is_taken(project, turn.task, user, turn.job.key):
+            return "a newer question took its place"
+        workers = reports(redis)
         if any(worker.phase == "ready" for worker in workers):
             return "the model did not answer in time"
         return f"the model is not ready: {workers[0].line}" if workers else "no worker is running"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from redis import Redis
 
+from grounding.jobs.ledger import Ledger
 from grounding.jobs.presence import Presence
+from tests.faults.rig import until
 from tests.serving import CONFIG, PROMPT, STATUS, TALKING, Start, predict, request, said, typed
 
 
@@ -96,7 +100,7 @@ def test_a_task_without_data_is_told_in_the_page(client: FlaskClient, worker: li
     ],
 )
 def test_what_is_late_says_why(
-    env: pytest.MonkeyPatch, start: Start, redis: Any, phase: str | None, word: str
+    env: pytest.MonkeyPatch, start: Start, redis: Redis, phase: str | None, word: str
 ) -> None:
     env.setenv("INTERACTIVE_DEADLINE", "0.2")
     if phase:
@@ -200,3 +204,32 @@ def test_a_prompt_is_not_kept_where_the_config_says_so(
         label_config=TALKING.replace(PROMPT, PROMPT.replace("/>", ' model_remember="off"/>')),
     )
     assert said(predict(client, 5, label_config=TALKING)[0], "prompt") == []
+
+
+def test_an_older_question_of_the_same_user_on_the_same_task_is_dropped(
+    client: FlaskClient, worker: list[int], redis: Redis
+) -> None:
+    """The only slot for people is busy; of three that wait on task 5, two are answered."""
+
+    def body(number: int, text: str, user: str) -> dict[str, Any]:
+        asked = request(number, label_config=TALKING, params=typed(text))
+        asked["tasks"][0]["drafts"] = [{"user": user, "result": []}]
+        return asked
+
+    questions = [body(2, "x", "a@b.co"), body(5, "old", "a@b.co")]
+    questions += [body(5, "other", "c@d.co"), body(5, "new", "a@b.co")]
+    words: dict[int, list[str]] = {}
+
+    def ask_it(n: int) -> None:
+        (entry,) = client.post("/predict", json=questions[n]).json["results"]  # type: ignore[index]
+        words[n] = said(entry)
+
+    threads = [threading.Thread(target=ask_it, args=(n,)) for n in range(len(questions))]
+    for place, thread in enumerate(threads, 1):
+        thread.start()
+        until(lambda: len(Ledger(redis).pending()) == min(place, 3), 20)  # noqa: B023
+    for thread in threads:
+        thread.join(30)
+    assert words[1] == ["a newer question took its place"]
+    assert [words[n] for n in (0, 2, 3)] == [["nothing found"]] * 3
+    assert worker == [2, 5, 5]
