@@ -38,7 +38,13 @@ def load_tools(settings: Settings, tell: Callable[..., None]) -> Tools:
         step_seconds=settings.job_timeout,
         on_progress=on_progress,
     )
-    return Tools(engine, fetcher(settings), settings.max_new_tokens, settings.max_image_pixels)
+    return Tools(
+        engine,
+        fetcher(settings),
+        settings.max_new_tokens,
+        settings.max_image_pixels,
+        settings.labels_per_question,
+    )
 
 
 def fetcher(settings: Settings) -> Fetcher:

@@ -7,7 +7,6 @@ pixels or the model, so it always has time for Label Studio's short time limits.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from collections import Counter
@@ -22,26 +21,25 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from grounding.dialogue import Dialogue
+from grounding.entries import NO_DATA, Entry, canonical, entry_of, offering, task_id
 from grounding.errors import ConfigError, DataError, QueueError, RequestError
 from grounding.jobs.blobs import parted
 from grounding.jobs.connection import connect, queue_errors, queue_url
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
-from grounding.jobs.newest import Newest
-from grounding.jobs.presence import any_ready, reports
+from grounding.jobs.newest import Asker, Newest
+from grounding.jobs.presence import any_ready, readiness, reports
 from grounding.jobs.projects import Projects
 from grounding.jobs.reconciler import Reconciler
-from grounding.labelstudio.config import LabelConfig, parse, text_areas
+from grounding.labelstudio.config import parse, text_areas
+from grounding.labelstudio.interface import LabelConfig
+from grounding.labelstudio.params import read_params
 from grounding.labelstudio.standing import Page
-from grounding.labelstudio.status import text_result
 from grounding.labelstudio.wish import Wish
 from grounding.pipeline import Task
 from grounding.settings import Settings
 
 log = logging.getLogger(__name__)
-
-Entry = dict[str, Any] | list[Any]
-"""One task's place in the answer: a prediction, or `[]` for none yet."""
 
 ACCEPT_BATCH = 1000
 ANSWER_SECONDS = 2.0
@@ -49,7 +47,7 @@ ANSWER_SECONDS = 2.0
 FEW = 4
 FEW_POLL_SECONDS = 0.01
 MANY_POLL_SECONDS = 0.2
-NO_DATA = Outcome(code="data_missing", reason="a task has no data")
+MAX_DOUBTS = 10_000
 REFUSALS = {
     State.FULL: "the project has MAX_PENDING unfinished ones, or the queue's memory is used up",
     State.NO_ROOM: "the pictures in unfinished tasks have MAX_BLOB_BYTES",
@@ -76,12 +74,17 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One `/predict` as it came: raw tasks, and the project's own labelling config."""
+    """One `/predict` as it came: raw tasks, and the project's own labelling config.
+
+    `extra_params` are the project's, as they are kept; the backend fills them in, since they come
+    with `/setup` only.
+    """
 
     tasks: Sequence[Any]
     project: str
     label_config: str
     context: Mapping[str, Any] | None = None
+    extra_params: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -98,6 +101,10 @@ class Turn:
     task: int | None
     page: Page
     job: Job | None
+
+    def asker(self, project: str) -> Asker:
+        """Return who asks about what."""
+        return Asker(project, self.task, self.page.user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +133,36 @@ class Backend:
         self.settings = settings
         self._queue: Queue | None = None
         self._opening = Lock()
+        self._doubts: set[tuple[str, str]] = set()
         self._waiters = BoundedSemaphore(max(1, settings.threads - RESERVED_THREADS))
 
-    def setup(self, label_config: str) -> str:
-        """Return the model version for a project, and log what is doubtful in its config."""
-        for doubt in parse(label_config).warnings:
-            log.warning("labelling config: %s", doubt)
-        return self.version(label_config)
+    def setup(self, label_config: str, project: str, extra_params: object = None) -> str:
+        """Return the model version for a project, and keep its `extra_params` for its tasks.
 
-    def version(self, label_config: str) -> str:
+        What is doubtful in them or in the config is logged, once. Raises `ConfigError` where
+        either is broken. It answers without a queue too, because Label Studio shows a backend
+        that does not as disconnected; the parameters come again with each connection.
+        """
+        params = read_params(extra_params)
+        for doubt in parse(label_config, params.text).warnings:
+            self._doubt(project, doubt)
+        for name in params.unused:
+            self._doubt(project, f"extra_params has {name}, which is not used here")
+        try:
+            self._keep(project, params.text)
+        except QueueError as exc:
+            log.warning("the extra_params of project %s are not kept: %s", project, exc)
+        return self.version(label_config, params.text)
+
+    def version(self, label_config: str, extra_params: str = "") -> str:
         """Return the model version for a project; `ConfigError` where its config is broken."""
-        parse(label_config)
-        return self.settings.model_version(label_config)
+        parse(label_config, extra_params)
+        return self.settings.model_version(label_config, extra_params)
+
+    def extra_params(self, project: str) -> str:
+        """Return the parameters that `setup` kept of a project; `QueueError` without a queue."""
+        with queue_errors():
+            return Projects(self.queue.redis).params(project) if project else ""
 
     def predict(self, request: Request) -> list[Entry]:
         """Return one entry per task, in order, by the deadline of the request's kind.
@@ -153,8 +178,9 @@ class Backend:
             )
         if request.kind is Kind.INTERACTIVE:
             return self._told(request)
-        config = parse(request.label_config)
-        version = self.settings.model_version(request.label_config)
+        request = replace(request, extra_params=self.extra_params(request.project))
+        config = parse(request.label_config, request.extra_params)
+        version = self.settings.model_version(request.label_config, request.extra_params)
         if not config.controls:
             return [[] for _ in request.tasks]
         with queue_errors():
@@ -163,27 +189,30 @@ class Backend:
             jobs = [self._job(raw, request, version, sought) for raw in request.tasks]
             outcomes = self._outcomes([job for job in jobs if job], request.kind)
         found = [outcomes.get(job.key) if job else None for job in jobs]
-        return [_offering(_entry(outcome), config, prompt) for outcome in found]
+        return [offering(entry_of(outcome), config, prompt) for outcome in found]
 
     def _told(self, request: Request) -> list[Entry]:
         """Answer an annotator, whatever happens: the page shows none of our errors.
 
         Only a config that is broken and has no status area is an error, for Label Studio's log.
         """
-        version = self.settings.model_version(request.label_config)
         try:
-            return self._conversed(request, version)
+            request = replace(request, extra_params=self.extra_params(request.project))
+            return self._conversed(request)
         except (RequestError, QueueError) as exc:
             known = LabelConfig(text_areas=text_areas(request.label_config))
             if isinstance(exc, ConfigError) and known.status_area() is None:
                 raise
+            version = self.settings.model_version(request.label_config, request.extra_params)
             dialogue = Dialogue(known, version, (), Wish(), {})
             for raw in request.tasks:
-                log.warning("task %s: %s (%s)", _number(raw), exc, exc.code)
+                log.warning("task %s: %s (%s)", task_id(raw), exc, exc.code)
             return [dialogue.said(str(exc)) for _ in request.tasks]
 
-    def _conversed(self, request: Request, version: str) -> list[Entry]:
-        dialogue = Dialogue.read(request.context, parse(request.label_config), version)
+    def _conversed(self, request: Request) -> list[Entry]:
+        config = parse(request.label_config, request.extra_params)
+        version = self.settings.model_version(request.label_config, request.extra_params)
+        dialogue = Dialogue.read(request.context, config, version)
         if dialogue.prompt is not None:
             with queue_errors():
                 Projects(self.queue.redis).keep_prompt(request.project, dialogue.prompt)
@@ -191,22 +220,16 @@ class Backend:
             return [dialogue.said(dialogue.idle()) for _ in request.tasks]
         asked = replace(request, context=dialogue.context)
         turns = [
-            Turn(_number(raw), dialogue.page(raw), self._job(raw, asked, version))
+            Turn(task_id(raw), dialogue.page(raw), self._job(raw, asked, version))
             for raw in request.tasks
         ]
         with queue_errors():
+            newest = Newest(self.queue.ledger)
             for turn in turns:
-                self._drop_older(request.project, turn)
+                if turn.job:
+                    newest.enter(turn.asker(request.project), turn.job.key)
             outcomes = self._outcomes([turn.job for turn in turns if turn.job], request.kind)
             return [self._answered(request.project, dialogue, turn, outcomes) for turn in turns]
-
-    def _drop_older(self, project: str, turn: Turn) -> None:
-        """Drop what the same user asked before about the same task, if no worker has it yet."""
-        if turn.job and turn.page.user:
-            newest = Newest(self.queue.redis)
-            older = newest.take(project, turn.task, turn.page.user, turn.job.key)
-            if older not in ("", turn.job.key):
-                self.queue.ledger.cancel([older])
 
     def _answered(
         self, project: str, dialogue: Dialogue, turn: Turn, outcomes: Mapping[str, Outcome]
@@ -219,13 +242,12 @@ class Backend:
 
     def _late(self, project: str, turn: Turn) -> str:
         """Return why an annotator has no answer by the deadline."""
-        redis, user = self.queue.redis, turn.page.user
-        if turn.job and user and Newest(redis).is_taken(project, turn.task, user, turn.job.key):
+        newest = Newest(self.queue.ledger)
+        if turn.job and newest.is_replaced(turn.asker(project), turn.job.key):
             return "a newer question took its place"
-        workers = reports(redis)
-        if any(worker.phase == "ready" for worker in workers):
-            return "the model did not answer in time"
-        return f"the model is not ready: {workers[0].line}" if workers else "no worker is running"
+        reason = readiness(reports(self.queue.redis))
+        ready = reason == "ready"
+        return "the model did not answer in time" if ready else f"the model is not ready: {reason}"
 
     def _last_prompt(self, project: str, config: LabelConfig) -> str:
         """Return the prompt that is offered for the next task, empty where there is none."""
@@ -250,11 +272,25 @@ class Backend:
                 self._queue.redis.close()
                 self._queue = None
 
+    def _keep(self, project: str, extra_params: str) -> None:
+        if project:  # what has no name could be anyone's
+            with queue_errors():
+                Projects(self.queue.redis).keep_params(project, extra_params)
+
+    def _doubt(self, project: str, doubt: str) -> None:
+        """Log a doubt once: Label Studio connects anew at each look at a project."""
+        if (project, doubt) in self._doubts:
+            return
+        if len(self._doubts) >= MAX_DOUBTS:
+            self._doubts.clear()
+        self._doubts.add((project, doubt))
+        log.warning("project %s: %s", project, doubt)
+
     def _job(self, raw: Any, request: Request, version: str, prompt: str = "") -> Job | None:
         try:
             task = _task(raw, request, version, prompt)
             payload = task.payload()
-            identity = _canonical([request.project, self.settings.label_studio_url, payload])
+            identity = canonical([request.project, self.settings.label_studio_url, payload])
         except DataError as exc:
             log.warning("a task of project %s: %s (%s)", request.project, exc, exc.code)
             return None
@@ -323,42 +359,16 @@ class Backend:
             return keys
 
 
-def _canonical(value: Any) -> bytes:
-    """Return `value` as JSON in UTF-8, always the same; `DataError` where it cannot be written."""
-    try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True).encode()
-    except (ValueError, RecursionError) as exc:  # a lone surrogate, or nested too deep
-        raise DataError("a task's data cannot be written as JSON", code="data_invalid") from exc
-
-
 def _task(raw: Any, request: Request, version: str, prompt: str) -> Task:
     if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), Mapping):
         raise DataError(NO_DATA.reason)
     return Task(
-        id=_number(raw),
+        id=task_id(raw),
         data=raw["data"],
         label_config=request.label_config,
         context=request.context,
         model_version=version,
+        extra_params=request.extra_params,
         project=request.project,
         prompt=prompt,
     )
-
-
-def _number(raw: object) -> int | None:
-    number = raw.get("id") if isinstance(raw, Mapping) else None
-    return number if isinstance(number, int) else None
-
-
-def _entry(outcome: Outcome | None) -> Entry:
-    if outcome is None or outcome.prediction is None:
-        return []
-    return dict(outcome.prediction)
-
-
-def _offering(entry: Entry, config: LabelConfig, prompt: str) -> Entry:
-    """Return an entry that also puts the last prompt into the prompt area, if it stores at all."""
-    area = config.memory()
-    if not isinstance(entry, dict) or not (area and prompt):
-        return entry
-    return {**entry, "result": [*entry["result"], text_result(area, prompt)]}

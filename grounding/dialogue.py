@@ -13,9 +13,9 @@ from typing import Any
 
 from grounding.jobs.ledger import Outcome
 from grounding.labelstudio.command import forgets
-from grounding.labelstudio.config import LabelConfig
 from grounding.labelstudio.context import essence, read_context, results
 from grounding.labelstudio.controls.base import Region
+from grounding.labelstudio.interface import LabelConfig
 from grounding.labelstudio.limits import limited, read_limits
 from grounding.labelstudio.places import Result
 from grounding.labelstudio.standing import Page, grouped, read_page, renamed, unrepeated

@@ -22,9 +22,11 @@ from grounding.geometry import Frame
 from grounding.images.album import Album
 from grounding.images.fetch import Fetches
 from grounding.images.prepare import PixelBounds, Prepared, prepare
-from grounding.labelstudio.config import data_value, parse
+from grounding.labelstudio.asks import Said, asks
+from grounding.labelstudio.config import parse
 from grounding.labelstudio.context import read_context
-from grounding.labelstudio.controls import asks, regions
+from grounding.labelstudio.controls import regions
+from grounding.labelstudio.data import data_value
 from grounding.labelstudio.interface import Control
 from grounding.qwen.answers import Answer, Verdict, read
 from grounding.qwen.caveats import with_caveats
@@ -43,8 +45,8 @@ UNDERSTOOD = (Verdict.FOUND, Verdict.NOTHING)
 class Task:
     """One task of one request, as plain JSON: what the answer depends on.
 
-    `context` is what an annotator does, and None where none waits; `prompt` is what the project's
-    annotators typed last, where its config lets that serve pre-labelling.
+    `context` is what an annotator does, and None where none waits. `extra_params` and `prompt`
+    are what the project has told us beside its requests.
     """
 
     id: int | None
@@ -53,6 +55,7 @@ class Task:
     context: Mapping[str, Any] | None
     model_version: str
     project: str = ""
+    extra_params: str = ""
     prompt: str = ""
 
     @property
@@ -73,6 +76,7 @@ class Tools:
     fetcher: Fetches
     max_new_tokens: int
     max_image_pixels: int
+    labels_per_question: int = 1
     album: Album = field(default_factory=Album)
 
 
@@ -96,9 +100,9 @@ def ground(task: Task, tools: Tools) -> Grounded:
     Raises the `GroundingError` that tells why it cannot be answered. Where some questions of a
     task are understood and others are not, what was found is kept.
     """
-    config = parse(task.label_config)
+    config = parse(task.label_config, task.extra_params)
     wish = read_context(task.context, config)
-    asked = [(control, some) for control in config.controls if (some := asks(control, wish))]
+    asked = asks(config, wish, Said(task.data, task.prompt, tools.labels_per_question))
     if not asked:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
     pictures = _pictures([control for control, _ in asked], task, tools)

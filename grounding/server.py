@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 from grounding.backend import Backend, Request
 from grounding.errors import GroundingError, QueueError, RequestError
 from grounding.jobs.connection import queue_errors
-from grounding.jobs.presence import Report, reports
+from grounding.jobs.presence import readiness, reports
 from grounding.jobs.reports import metrics, one, overview
 from grounding.settings import Settings
 
@@ -30,6 +30,10 @@ OPEN_PATHS = frozenset({"/health", "/webhook"})
 """Label Studio calls the webhook without a password; it does nothing, and health says nothing."""
 
 
+REASON_CHARS = 300
+"""Longest reason in a status line: three lines of Label Studio's dialog."""
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the app, with nothing loaded or opened yet; `SettingError` for a wrong setting."""
     settings = settings or Settings.load()
@@ -37,7 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
     backend = app.extensions["grounding"] = Backend(settings)
     app.before_request(lambda: _check_password(settings))
-    app.register_error_handler(GroundingError, _own_error)
+    app.register_error_handler(GroundingError, error_answer)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _fault)
     for rule, method, view in (
@@ -62,8 +66,8 @@ def _health() -> Response:
 
 def _setup(backend: Backend) -> Response:
     body = _body()
-    _project(body)
-    return jsonify(model_version=backend.setup(_text(body, "schema")))
+    version = backend.setup(_text(body, "schema"), _project(body), body.get("extra_params"))
+    return jsonify(model_version=version)
 
 
 def _predict(backend: Backend) -> Response:
@@ -71,9 +75,8 @@ def _predict(backend: Backend) -> Response:
     tasks = body.get("tasks")
     if not isinstance(tasks, list):
         raise RequestError("tasks is no list", code="tasks_missing")
-    config = _text(body, "label_config")
-    entries = backend.predict(Request(tasks, _project(body), config, _context(body)))
-    return jsonify(results=entries, model_version=backend.settings.model_version(config))
+    asked = Request(tasks, _project(body), _text(body, "label_config"), _context(body))
+    return jsonify(results=backend.predict(asked))
 
 
 def _webhook() -> Response:
@@ -96,7 +99,7 @@ def _ready(backend: Backend) -> tuple[Response, int]:
         {"worker": w.worker, "model": w.model, "phase": w.phase, "done": w.done, "detail": w.detail}
         for w in workers
     ]
-    reason = obstacle or _reason(workers)
+    reason = obstacle or readiness(workers)
     return jsonify(ready=ready, reason=reason, workers=said), 200 if ready else 503
 
 
@@ -116,14 +119,6 @@ def _job(backend: Backend, key: str) -> Response:
 def _metrics(backend: Backend) -> Response:
     with queue_errors():
         return Response(metrics(backend.queue.ledger), mimetype="text/plain")
-
-
-def _reason(workers: list[Report]) -> str:
-    if any(worker.phase == "ready" for worker in workers):
-        return "ready"
-    if not workers:
-        return "no worker is running. Start one with `python -m grounding worker`"
-    return min(workers, key=lambda one: one.phase != "failed").line
 
 
 def _body() -> Mapping[str, Any]:
@@ -201,11 +196,12 @@ def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
 
 
-def _own_error(error: GroundingError) -> Response:
+def error_answer(error: GroundingError) -> Response:
+    """Return the answer that tells an error of ours, and log it."""
     log.warning("%s: %s (%s)", request.path, error, error.code)
     answer = _error(error.status, error.code, str(error))
     # The status line is the only text of ours that Label Studio shows when connecting.
-    answer.status = f"{error.status} {_one_line(error.cause)}"
+    answer.status = f"{error.status} {_one_line(str(error))}"
     return answer
 
 
@@ -228,4 +224,6 @@ def _error(status: int, code: str, message: str) -> Response:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.encode("ascii", "replace").decode().split())[:150]
+    """Return `text` fit for a status line, without the brackets that the page takes for HTML."""
+    plain = text.encode("ascii", "replace").decode().replace("<", "").replace(">", "")
+    return " ".join(plain.split())[:REASON_CHARS]

@@ -26,7 +26,7 @@ from grounding.errors import SettingError
 SHAPES = Path(__file__).parent / "demo" / "shapes"
 """The shipped test and demo checkpoint: it knows only coloured shapes."""
 
-ANSWERS = 1
+ANSWERS = 2
 """To be raised with every change of prompts, parser or shapes checkpoint that changes answers."""
 
 ANSWER_SETTINGS = (
@@ -37,6 +37,7 @@ ANSWER_SETTINGS = (
     "max_pixels",
     "max_new_tokens",
     "repetition_penalty",
+    "labels_per_question",
 )
 """The settings that change what the model answers, hence the model version."""
 
@@ -86,6 +87,9 @@ class Settings(BaseSettings):
     )
     repetition_penalty: float = Field(
         1.0, gt=0, le=2, description="1 is none; above 1 harms coordinates, whose digits repeat"
+    )
+    labels_per_question: int = Field(
+        1, ge=0, le=999, description="Labels asked for at once: one finds most; 0: all"
     )
     max_batch: int = Field(8, ge=1, le=256, description="Pictures in one model call")
     job_timeout: float = Field(
@@ -237,14 +241,15 @@ class Settings(BaseSettings):
         """The checkpoint's name without its owner or folder, as people know it."""
         return Path(self.model_path).name
 
-    def model_version(self, label_config: str) -> str:
+    def model_version(self, label_config: str, extra_params: str = "") -> str:
         """Return the version of the answers to `label_config` under these settings.
 
-        It is the model's name and a digest of all that changes its answers, so that Label
-        Studio asks again exactly when an answer would differ.
+        `extra_params` are the project's, as they are kept. The version is the model's name and a
+        digest of all that changes its answers, so that Label Studio asks again exactly when an
+        answer would differ.
         """
         facts = {name: getattr(self, name) for name in ANSWER_SETTINGS}
-        facts |= {"config": label_config, "answers": ANSWERS}
+        facts |= {"config": label_config, "extra_params": extra_params, "answers": ANSWERS}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.model_name}-{digest[:10]}"
 

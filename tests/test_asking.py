@@ -96,7 +96,7 @@ def test_a_task_without_data_is_told_in_the_page(client: FlaskClient, worker: li
     [
         ("ready", "the model did not answer in time"),
         ("loading", "the model is not ready: loading 40%"),
-        (None, "no worker is running"),
+        (None, "the model is not ready: no worker is running"),
     ],
 )
 def test_what_is_late_says_why(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import socket
 import threading
 import time
 from typing import Any
@@ -15,6 +16,8 @@ from redis import Redis
 
 from grounding.jobs.presence import Presence
 from tests.serving import CONFIG, Start, predict, request
+
+LABEL_STUDIO_WAITS = 3
 
 
 def test_every_task_has_its_entry_in_order_whatever_fails(
@@ -92,8 +95,69 @@ def test_a_broken_config_tells_why_in_the_status_line(client: FlaskClient) -> No
     broken = CONFIG.replace('toName="image"', 'toName="picture"')
     answer = client.post("/setup", json={"project": "1.1", "schema": broken})
     assert answer.status_code == 400
-    assert "picture" in answer.status
+    assert 'RectangleLabels name="box" has toName="picture"' in answer.status
+    assert "Set toName to the name of an Image" in answer.status
     assert answer.json["error"]["code"]  # type: ignore[index]
+
+
+PARAMS: list[Any] = ['{"max_regions": 3}', {"max_regions": 3}, {"model_max_regions": "3"}]
+
+
+def version(client: FlaskClient, project: str = "1.1", extra_params: object = None) -> str:
+    """Return what `/setup` tells for a project."""
+    body = {"project": project, "schema": CONFIG, "extra_params": extra_params}
+    answer = client.post("/setup", json=body)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json["model_version"])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("given", PARAMS, ids=["text", "object", "full name"])
+def test_a_project_s_extra_params_are_kept_for_its_tasks_until_they_are_gone(
+    client: FlaskClient, worker: list[int], given: object
+) -> None:
+    """They come with `/setup` only, and count for each task until the next one."""
+    bare = version(client)
+    tuned = version(client, extra_params=given)
+    assert tuned != bare
+    assert predict(client, 4, project="1.1")[0]["model_version"] == tuned
+    assert predict(client, 4, project="2.1")[0]["model_version"] == bare
+    assert version(client) == bare
+    assert predict(client, 4, project="1.1")[0]["model_version"] == bare
+
+
+def test_wrong_extra_params_tell_why_in_the_status_line_and_change_nothing(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    tuned = version(client, extra_params=PARAMS[0])
+    wrong = {"project": "1.1", "schema": CONFIG, "extra_params": {"max_regions": "many"}}
+    answer = client.post("/setup", json=wrong)
+    assert answer.status == (
+        '400 extra_params has max_regions="many". '
+        "Set max_regions to a number from 1 to 1000, or remove it"
+    )
+    assert predict(client, 4, project="1.1")[0]["model_version"] == tuned
+
+
+def test_what_is_doubtful_is_logged_once_for_each_project(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    for project in ("1.1", "1.1", "2.1", "1.1"):
+        version(client, project, {"api_key": "canary-4711"})
+    said = [record.getMessage() for record in caplog.records if "api_key" in record.getMessage()]
+    assert [words.partition(":")[0] for words in said] == ["project 1.1", "project 2.1"]
+    assert "canary" not in caplog.text
+
+
+def test_connecting_answers_in_time_while_the_queue_takes_calls_and_says_nothing(
+    env: pytest.MonkeyPatch, start: Start
+) -> None:
+    """Label Studio waits 3 s, and takes a backend that does not answer for no backend at all."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        env.setenv("REDIS_URL", f"redis://127.0.0.1:{mute.getsockname()[1]}")
+        client = start()
+        begun = time.monotonic()
+        assert version(client, extra_params=PARAMS[0])
+        assert time.monotonic() - begun < LABEL_STUDIO_WAITS
 
 
 BAD_REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {

@@ -63,8 +63,10 @@ def test_the_model_version_changes_with_what_changes_answers_and_with_nothing_el
         Settings.load(model="Qwen/Qwen2.5-VL-7B-Instruct").model_version("<View/>"),
         Settings.load(max_pixels=50_000).model_version("<View/>"),
         Settings.load(repetition_penalty=1.05).model_version("<View/>"),
+        Settings.load(labels_per_question=0).model_version("<View/>"),
+        Settings.load().model_version("<View/>", '{"model_prompt": "toys"}'),
     ]
-    assert len({first, *changed}) == 5
+    assert len({first, *changed}) == 7
     assert changed[1].startswith("Qwen2.5-VL-7B-Instruct-")
 
 

@@ -143,7 +143,7 @@ class Worker:
 
     def _check_version(self, task: Task) -> None:
         """Refuse a task that was asked of another model: the answer would pass for that one's."""
-        mine = self._settings.model_version(task.label_config)
+        mine = self._settings.model_version(task.label_config, task.extra_params)
         if task.model_version != mine:
             raise GroundingError(
                 f"the task is for {task.model_version}, this worker answers as {mine}",

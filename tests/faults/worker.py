@@ -22,7 +22,13 @@ def scripted(settings: Settings, tell: Callable[..., None]) -> Tools:
     """Return the worker's tools around the scripted model."""
     calls, seconds = sys.argv[1], float(sys.argv[2])
     engine = ScriptedEngine(calls, seconds=seconds, job_timeout=settings.job_timeout)
-    return Tools(engine, fetcher(settings), settings.max_new_tokens, settings.max_image_pixels)
+    return Tools(
+        engine,
+        fetcher(settings),
+        settings.max_new_tokens,
+        settings.max_image_pixels,
+        settings.labels_per_question,
+    )
 
 
 if __name__ == "__main__":

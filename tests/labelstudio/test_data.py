@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grounding.errors import DataError
-from grounding.labelstudio.config import data_value
+from grounding.labelstudio.data import data_value
 
 
 @pytest.mark.parametrize(
