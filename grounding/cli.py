@@ -67,6 +67,23 @@ def worker() -> None:
     sys.exit(Worker(settings, queue_url(settings), load_tools).run())
 
 
+@cli.command(help="Ask the model a picture whose answer is known, and compare.")
+def selftest() -> None:
+    """Print what the self-test measures; exit 0 where it is right, 1 where not."""
+    from grounding.assemble import examine, load_engine
+
+    settings = _settings()
+    engine = load_engine(settings, lambda **_: None)
+    try:
+        finding = examine(engine, settings)
+    finally:
+        engine.close()
+    for line in finding.lines:
+        click.echo(line)
+    finding.check()
+    click.secho("The model sees what is sent, and points where it is.", fg="green")
+
+
 @cli.command(
     help="Show what it does: sample pictures through the real server, as a table and pictures."
 )

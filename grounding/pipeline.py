@@ -58,11 +58,6 @@ class Task:
     extra_params: str = ""
     prompt: str = ""
 
-    @property
-    def urgent(self) -> bool:
-        """Whether an annotator waits for the answer."""
-        return self.context is not None
-
     def payload(self) -> dict[str, Any]:
         """Return the task as the ledger keeps it; `Task(**payload)` is its reverse."""
         return asdict(self)
@@ -70,13 +65,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What grounding needs: the model, the way to pictures, and the limits."""
+    """What grounding needs: the model, the way to pictures, and the limits.
+
+    With `urgent` a person waits for the answer, and is likely to ask about the picture again.
+    """
 
     engine: Engine
     fetcher: Fetches
     max_new_tokens: int
     max_image_pixels: int
     labels_per_question: int = 1
+    urgent: bool = False
     album: Album = field(default_factory=Album)
 
 
@@ -107,8 +106,7 @@ def ground(task: Task, tools: Tools) -> Grounded:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
     pictures = _pictures([control for control, _ in asked], task, tools)
     answered = [
-        answer(some, picture, tools, urgent=task.urgent)
-        for (_, some), picture in zip(asked, pictures, strict=True)
+        answer(some, picture, tools) for (_, some), picture in zip(asked, pictures, strict=True)
     ]
     drawn = [
         regions(control, _found(some, answers), picture.image)
@@ -127,21 +125,17 @@ def ground(task: Task, tools: Tools) -> Grounded:
     )
 
 
-def answer(
-    asked: Sequence[Ask], picture: Prepared, tools: Tools, *, urgent: bool = False
-) -> list[Answer]:
+def answer(asked: Sequence[Ask], picture: Prepared, tools: Tools) -> list[Answer]:
     """Put every ask to the model, and once more in strict words where it was not understood.
 
     Greedy decoding would only repeat itself, so the second question differs from the first.
     """
     profile = tools.engine.profile
     frame = profile.answer_frame(picture.model)
-    answers = _put(
-        [question(ask, frame, profile.prompts) for ask in asked], picture, tools, urgent=urgent
-    )
+    answers = _put([question(ask, frame, profile.prompts) for ask in asked], picture, tools)
     again = [i for i, one in enumerate(answers) if not _clear(one)]
     stricter = [strict_question(asked[i], frame, profile.prompts) for i in again]
-    retried = _put(stricter, picture, tools, urgent=urgent)
+    retried = _put(stricter, picture, tools)
     for i, second in zip(again, retried, strict=True):
         answers[i] = second
     return answers
@@ -162,7 +156,7 @@ def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> list[Pre
     files = {key: tools.fetcher.fetch(data_value(task.data, key), task.id) for key in keys}
     for key, bounds in missing:
         picture = found[key, bounds] = prepare(files[key], bounds, tools.max_image_pixels)
-        if task.urgent:  # pre-labelling looks at each picture once
+        if tools.urgent:  # pre-labelling looks at each picture once
             tools.album.keep(_album_key(task, key, bounds), picture)
     return [found[sight] for sight in sights]
 
@@ -179,9 +173,11 @@ def _bounds(control: Control, tools: Tools) -> PixelBounds:
     return PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
 
 
-def _put(texts: Sequence[str], picture: Prepared, tools: Tools, *, urgent: bool) -> list[Answer]:
+def _put(texts: Sequence[str], picture: Prepared, tools: Tools) -> list[Answer]:
     frame = tools.engine.profile.answer_frame(picture.model)
-    questions = [Question(picture.pixels, text, tools.max_new_tokens, urgent) for text in texts]
+    questions = [
+        Question(picture.pixels, text, tools.max_new_tokens, tools.urgent) for text in texts
+    ]
     if not questions:
         return []
     # All at once, so that the engine can answer them in one batch.

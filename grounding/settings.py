@@ -41,6 +41,20 @@ ANSWER_SETTINGS = (
 )
 """The settings that change what the model answers, hence the model version."""
 
+REMOTE_ANSWER_SETTINGS = (
+    "engine",
+    "server",
+    "dashscope_native",
+    "image_format",
+    "image_quality",
+    "structured_output",
+    "logprobs",
+)
+"""Those that matter with ENGINE=openai only."""
+
+REMOTE_SLOTS = {"bulk_slots": 64, "interactive_slots": 8}
+"""What slots default to with ENGINE=openai: they mostly wait for the server."""
+
 
 def _clean_secret(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
@@ -49,6 +63,8 @@ def _clean_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+ServerName = Literal["vllm", "sglang", "dashscope", "generic"]
+ImageFormat = Literal["jpeg", "png"]
 Secret = Annotated[SecretStr, AfterValidator(_clean_secret)]
 
 
@@ -57,9 +73,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
 
+    engine: Literal["local", "openai"] = Field(
+        "local", description="Where the model runs: in the worker, or behind OPENAI_BASE_URL"
+    )
     model: str = Field(
         "",
-        description="Hub id or folder of a Qwen2.5-VL checkpoint; unset: the shapes demo model",
+        description="Hub id or folder of a Qwen2.5-VL checkpoint, or its name at OPENAI_BASE_URL; "
+        "unset: the shapes demo model",
     )
     profile: str = Field(
         "",
@@ -98,13 +118,62 @@ class Settings(BaseSettings):
         description="How long one step of the model may take before its process is ended as hung",
     )
 
+    openai_base_url: str = Field("", description="The API's root, such as http://vllm:8000/v1")
+    openai_api_key: Secret | None = Field(None, description="Key of that API, where it wants one")
+    server: ServerName = Field(
+        "generic", description="What answers there: vllm, sglang, dashscope, or generic for others"
+    )
+    dashscope_native: bool = Field(
+        False,
+        description="Use DashScope's own generation endpoint, at https://dashscope.aliyuncs.com/api/v1",
+    )
+    server_priority: bool = Field(
+        False,
+        description="Tell the server who waits; vLLM then needs --scheduling-policy priority, "
+        "SGLang --enable-priority-scheduling",
+    )
+    server_timeout: float = Field(
+        120, ge=1, le=3600, description="How long one request to the server may take"
+    )
+    server_patience: float = Field(
+        600,
+        ge=0,
+        le=86_400,
+        description="How long a question is put again while the server is away, busy or failing",
+    )
+    max_in_flight: int = Field(
+        64, ge=1, le=1024, description="Requests that one worker has at the server at once"
+    )
+    image_format: ImageFormat = Field(
+        "jpeg", description="How pictures travel: jpeg, or png, exact at ten times the CPU"
+    )
+    image_quality: int = Field(95, ge=50, le=100, description="Quality of the JPEG")
+    logprobs: bool = Field(
+        True, description="Ask the server for the probabilities that scores are made of"
+    )
+    structured_output: bool = Field(
+        False, description="Have the server bind answers to a JSON schema"
+    )
+    self_test: Literal["refuse", "warn", "off"] = Field(
+        "refuse",
+        description="At start, ask the server a known picture, and what to do where it is wrong",
+    )
+
     redis_url: SecretStr | None = Field(
         None, description="Redis or Valkey; unset: an embedded one in DATA_DIR"
     )
     data_dir: Path = Field(Path(".grounding"), description="Folder of the embedded queue")
-    bulk_slots: int = Field(14, ge=1, le=256, description="Bulk jobs that one worker holds at once")
+    bulk_slots: int = Field(
+        14,
+        ge=1,
+        le=256,
+        description="Bulk jobs that one worker holds at once; 64 with ENGINE=openai",
+    )
     interactive_slots: int = Field(
-        2, ge=1, le=64, description="Jobs of waiting people that one worker holds at once"
+        2,
+        ge=1,
+        le=64,
+        description="Jobs of waiting people that one worker holds at once; 8 with ENGINE=openai",
     )
     max_pending: int = Field(
         10_000,
@@ -177,7 +246,12 @@ class Settings(BaseSettings):
             return frozenset(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("label_studio_url")
+    @model_validator(mode="before")
+    @classmethod
+    def _more_slots_for_servers(cls, given: dict[str, object]) -> dict[str, object]:
+        return REMOTE_SLOTS | given if given.get("engine") == "openai" else given
+
+    @field_validator("label_studio_url", "openai_base_url")
     @classmethod
     def _http(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
@@ -190,7 +264,19 @@ class Settings(BaseSettings):
             raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both or none")
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
             raise ValueError("MIN_PIXELS must not exceed MAX_PIXELS")
+        if self.engine == "openai":
+            self._check_remote()
         return self
+
+    def _check_remote(self) -> None:
+        if not (self.openai_base_url and self.model):
+            raise ValueError("ENGINE=openai needs OPENAI_BASE_URL and MODEL")
+        if self.dashscope_native and self.server != "dashscope":
+            raise ValueError("DASHSCOPE_NATIVE needs SERVER=dashscope")
+        if self.server_priority and self.server not in ("vllm", "sglang"):
+            raise ValueError("SERVER_PRIORITY needs SERVER=vllm or sglang")
+        if self.repetition_penalty != 1 and self.server == "generic":
+            raise ValueError("REPETITION_PENALTY needs SERVER=vllm, sglang or dashscope")
 
     @classmethod
     def load(cls, **overrides: object) -> Settings:
@@ -248,7 +334,8 @@ class Settings(BaseSettings):
         digest of all that changes its answers, so that Label Studio asks again exactly when an
         answer would differ.
         """
-        facts = {name: getattr(self, name) for name in ANSWER_SETTINGS}
+        remote = REMOTE_ANSWER_SETTINGS if self.engine == "openai" else ()
+        facts = {name: getattr(self, name) for name in (*ANSWER_SETTINGS, *remote)}
         facts |= {"config": label_config, "extra_params": extra_params, "answers": ANSWERS}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.model_name}-{digest[:10]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,7 +82,8 @@ def test_a_person_s_second_question_fetches_and_prepares_nothing_again() -> None
         prompt = {"type": "textarea", "from_name": "prompt", "value": {"text": ["cars"]}}
         data = {"image": f"{host.origin}/{name}.png"}
         context = {"result": [prompt]} if typed else None
-        ground(Task(number, data, view(BOXES, PROMPT), context, "v", project), tools)
+        task = Task(number, data, view(BOXES, PROMPT), context, "v", project)
+        ground(task, replace(tools, urgent=typed))
         return len(host.requests)
 
     assert [hits(1, typed=False), hits(1, typed=False)] == [1, 2], "pre-labelling keeps none"

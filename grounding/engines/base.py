@@ -48,12 +48,14 @@ class Reply:
     """The model's words: `text`, whether it ended by itself, and its tokens in order.
 
     `complete` is False where the text was cut at `max_new_tokens`. `tokens` is empty where the
-    engine gives no probabilities.
+    engine gives no probabilities. `prompt_tokens` counts what the model read, picture and words;
+    None where the engine does not tell.
     """
 
     text: str
     complete: bool
     tokens: tuple[Token, ...] = ()
+    prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,8 @@ redis.call('HSET', KEYS[1], 'state', 'leased')
 redis.call('SADD', KEYS[3], ARGV[3])
 local alone = redis.call('HGET', KEYS[1], 'alone')
 redis.call('HINCRBY', KEYS[4], alone and 'attempts:worker_died' or 'attempts:asked', 1)
-return {redis.call('HGET', KEYS[1], 'payload'), alone or '0', redis.call('GET', KEYS[8])}
+local lane = redis.call('HGET', KEYS[1], 'lane')
+return {redis.call('HGET', KEYS[1], 'payload'), alone or '0', lane, redis.call('GET', KEYS[8])}
 """
 )
 

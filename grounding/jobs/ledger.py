@@ -94,6 +94,7 @@ class Claim:
     key: str
     payload: Mapping[str, Any]
     alone: bool
+    lane: Lane = Lane.BULK
     blob: bytes | None = None
 
 
@@ -237,8 +238,8 @@ class Ledger:
         answer = self._claim(keys=keys, args=[owner, self.terms.lease_ttl * 1000, key, TOTALS])
         if answer is None:
             return None
-        payload, alone, blob = answer
-        return Claim(key, json.loads(payload), alone == b"1", blob)
+        payload, alone, lane, blob = answer
+        return Claim(key, json.loads(payload), alone == b"1", Lane(lane.decode()), blob)
 
     def start_alone(self, key: str, owner: str) -> bool:
         """Note that `owner` runs the job now, none beside it; False where its lease was lost."""

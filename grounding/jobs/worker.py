@@ -125,7 +125,8 @@ class Worker:
         try:
             task = Task(**whole(claim.payload, claim.blob))
             self._check_version(task)
-            grounded = ground(task, self._tools)
+            urgent = claim.lane is Lane.INTERACTIVE
+            grounded = ground(task, replace(self._tools, urgent=urgent))
         except DeviceBroken as exc:
             _end_broken(exc)
         except GroundingError as exc:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from grounding.jobs.lanes import Lanes
@@ -14,7 +15,7 @@ from grounding.jobs.ledger import Job, Lane
 from grounding.pipeline import Task
 from grounding.settings import Settings
 from tests.faults.rig import CONFIG, Rig, rig, task, until
-from tests.faults.scripted import Deed, number_of
+from tests.faults.scripted import GROWTH, Deed, number_of
 
 SECONDS = 0.7
 """What the model takes for a batch here."""
@@ -165,3 +166,41 @@ def test_what_is_left_out_of_an_answer_is_counted(lasting: Rig) -> None:
     lasting.ledger.accept([Job("points", Lane.BULK, "1", asked.payload())])
     Lanes(lasting.redis).put(Lane.BULK, ["points"])
     until(lambda: lasting.ledger.counters().get("dropped:wrong_shape") == 1, 15)
+
+
+@pytest.mark.faults
+def test_a_worker_whose_memory_grows_ends_in_good_order_and_another_follows(
+    tmp_path: Path,
+) -> None:
+    """F27: each task leaves ten MiB behind; five fit."""
+    with rig(tmp_path, workers=1, seconds=0.02, bulk_slots=1, interactive_slots=1) as measured:
+        limit = resident_bytes(measured.workers[0].pid) + 5 * GROWTH
+        measured.workers[0].terminate()
+        worker = measured.worker(max_worker_rss=limit)
+        measured.workers_ready(1)
+        keys = measured.enter(*range(20), deed=Deed.GROW)
+        highest = 0
+        while measured.ledger.unfinished(keys):
+            highest = max(highest, resident_bytes(worker.pid))
+            time.sleep(0.01)
+        assert answered(measured, keys) == list(range(20))
+        assert limit < highest < limit + 2 * GROWTH, "the one that exceeds it, and no more"
+        assert worker.statuses
+        assert set(worker.statuses) == {0}
+        assert set(measured.calls().values()) == {1}
+
+
+@pytest.mark.faults
+def test_a_memory_limit_that_the_model_exceeds_is_refused(tmp_path: Path) -> None:
+    with rig(tmp_path, workers=0) as deployment:
+        worker = deployment.worker(max_worker_rss=1000)
+        until(lambda: worker.statuses, 20)
+        assert worker.statuses[0] == 3
+
+
+def resident_bytes(pid: int) -> int:
+    """Return a process's memory; 0 while there is none."""
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
