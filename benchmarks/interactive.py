@@ -146,6 +146,8 @@ def report(rows: Mapping[str, Sequence[Parts]]) -> tuple[Table, bool]:
     beside = [statistics.median(values) for values in totals.values()]
     table.add_section()
     table.add_row(f"all but the model (goal {GOAL_MS:.0f})", *(f"{v:.1f}" for v in beside))
+    # On a machine that others use, the quickest request tells more of this program than the median.
+    table.add_row("of the quickest request", *(f"{min(v):.1f}" for v in totals.values()))
     return table, max(beside) < GOAL_MS
 
 
