@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from grounding.engines.base import Engine, Progress
 from grounding.errors import GroundingError
+from grounding.images.disk import Folder
 from grounding.images.fetch import Fetcher, FetchRules
 from grounding.labelstudio.client import LabelStudioClient
 from grounding.pipeline import Tools
@@ -27,6 +28,7 @@ def load_tools(settings: Settings, tell: Tell) -> Tools:
     Takes from seconds to an hour (a first download). Raises `EngineError` or `SettingError`
     where the model cannot be had, or fails the self-test and the settings do not let that pass.
     """
+    images = fetcher(settings)  # before the model, so that a wrong setting shows at once
     engine = load_engine(settings, tell)
     if settings.engine == "openai" and settings.self_test != "off":
         tell(phase="loading", done=None, detail="the self-test")
@@ -37,7 +39,7 @@ def load_tools(settings: Settings, tell: Tell) -> Tools:
             raise
     return Tools(
         engine,
-        fetcher(settings),
+        images,
         settings.max_new_tokens,
         settings.max_image_pixels,
         settings.labels_per_question,
@@ -128,7 +130,8 @@ def _local(settings: Settings, tell: Tell) -> Engine:
 def fetcher(settings: Settings) -> Fetcher:
     """Return the way to pictures that the settings allow."""
     rules = FetchRules(allowed_origins=settings.allowed_origins, max_bytes=settings.max_image_bytes)
-    return Fetcher(rules, label_studio(settings))
+    root = settings.local_files_root
+    return Fetcher(rules, label_studio(settings), folder=Folder(root) if root else None)
 
 
 def label_studio(settings: Settings) -> LabelStudioClient | None:
@@ -136,4 +139,8 @@ def label_studio(settings: Settings) -> LabelStudioClient | None:
     if not settings.label_studio_url:
         return None
     key = settings.label_studio_api_key
-    return LabelStudioClient(settings.label_studio_url, key.get_secret_value() if key else "")
+    return LabelStudioClient(
+        settings.label_studio_url,
+        key.get_secret_value() if key else "",
+        public=settings.label_studio_host,
+    )

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import Enum
 from threading import BoundedSemaphore, Lock
 from typing import Any
 
@@ -25,8 +24,10 @@ from grounding.entries import NO_DATA, Entry, canonical, entry_of, offering, tas
 from grounding.errors import ConfigError, DataError, QueueError, RequestError
 from grounding.jobs.blobs import parted
 from grounding.jobs.connection import connect, queue_errors, queue_url
+from grounding.jobs.debts import Debts, Paid
+from grounding.jobs.delivery import Delivery
 from grounding.jobs.lanes import Lanes
-from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
+from grounding.jobs.ledger import Job, Ledger, Outcome, State, Terms
 from grounding.jobs.newest import Asker, Newest
 from grounding.jobs.presence import any_ready, readiness, reports
 from grounding.jobs.projects import Projects
@@ -37,11 +38,14 @@ from grounding.labelstudio.params import read_params
 from grounding.labelstudio.standing import Page
 from grounding.labelstudio.wish import Wish
 from grounding.pipeline import Task
+from grounding.requests import Answer, Kind, Request
 from grounding.settings import Settings
 
 log = logging.getLogger(__name__)
 
 ACCEPT_BATCH = 1000
+DUE_SECONDS = 3.0
+"""How long after its deadline a request may still be writing its answer: then delivery pushes."""
 ANSWER_SECONDS = 2.0
 """Longest that a request waits for one word of the queue, before it is refused."""
 FEW = 4
@@ -54,44 +58,6 @@ REFUSALS = {
 }
 RESERVED_THREADS = 4
 """Server threads that waiting predictions never take, so that health checks are answered."""
-
-
-class Kind(Enum):
-    """The three kinds of request, told apart by their shape."""
-
-    INTERACTIVE = Lane.INTERACTIVE
-    """An annotator asked in the page and waits."""
-    PAGE = "page"
-    """Label Studio asks while it opens a task, and the page hangs until we answer."""
-    BULK = Lane.BULK
-    """Pre-labelling."""
-
-    @property
-    def lane(self) -> Lane:
-        """The queue that serves this kind."""
-        return Lane.BULK if self is Kind.BULK else Lane.INTERACTIVE
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One `/predict` as it came: raw tasks, and the project's own labelling config.
-
-    `extra_params` are the project's, as they are kept; the backend fills them in, since they come
-    with `/setup` only.
-    """
-
-    tasks: Sequence[Any]
-    project: str
-    label_config: str
-    context: Mapping[str, Any] | None = None
-    extra_params: str = ""
-
-    @property
-    def kind(self) -> Kind:
-        """What kind of request this is."""
-        if self.context is not None:
-            return Kind.INTERACTIVE
-        return Kind.PAGE if len(self.tasks) == 1 else Kind.BULK
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +75,14 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The open queue: its connection, the ledger, the lanes, and this process's reconciler."""
+    """The open queue: its connection, the ledger, the lanes, and this process's threads."""
 
     redis: Redis
     ledger: Ledger
+    debts: Debts
     lanes: Lanes
     reconciler: Reconciler
+    delivery: Delivery | None
 
     @classmethod
     def open(cls, settings: Settings) -> Queue:
@@ -123,7 +91,17 @@ class Queue:
         ledger = Ledger(redis, Terms.of(settings))
         reconciler = Reconciler(redis, ledger)
         reconciler.start()
-        return cls(redis, ledger, Lanes(redis), reconciler)
+        delivery = Delivery.of(settings, redis)
+        if delivery is not None:
+            delivery.start()
+        return cls(redis, ledger, Debts(redis), Lanes(redis), reconciler, delivery)
+
+    def close(self) -> None:
+        """End the threads and the connection."""
+        self.reconciler.stop()
+        if self.delivery is not None:
+            self.delivery.stop()
+        self.redis.close()
 
 
 class Backend:
@@ -164,10 +142,11 @@ class Backend:
         with queue_errors():
             return Projects(self.queue.redis).params(project) if project else ""
 
-    def predict(self, request: Request) -> list[Entry]:
+    def predict(self, request: Request) -> Answer:
         """Return one entry per task, in order, by the deadline of the request's kind.
 
-        A task that cannot be answered, or not yet, has `[]`. Raises `ConfigError` for a broken
+        A task that cannot be answered, or not yet, has `[]`; what is owed follows by delivery.
+        Tell `sent` when the caller has the answer. Raises `ConfigError` for a broken
         labelling config, `RequestError` for too many tasks and `QueueError` without a queue.
         """
         if len(request.tasks) > self.settings.max_tasks:
@@ -177,19 +156,20 @@ class Backend:
                 hint=f"Send at most {self.settings.max_tasks}",
             )
         if request.kind is Kind.INTERACTIVE:
-            return self._told(request)
+            return Answer(self._told(request))
         request = replace(request, extra_params=self.extra_params(request.project))
         config = parse(request.label_config, request.extra_params)
         version = self.settings.model_version(request.label_config, request.extra_params)
         if not config.controls:
-            return [[] for _ in request.tasks]
+            return Answer([[] for _ in request.tasks])
         with queue_errors():
             prompt = self._last_prompt(request.project, config)
             sought = prompt if config.seeks_last_prompt else ""
             jobs = [self._job(raw, request, version, sought) for raw in request.tasks]
-            outcomes = self._outcomes([job for job in jobs if job], request.kind)
+            outcomes = self._outcomes([job for job in jobs if job], request)
         found = [outcomes.get(job.key) if job else None for job in jobs]
-        return [offering(entry_of(outcome), config, prompt) for outcome in found]
+        entries = [offering(entry_of(outcome), config, prompt) for outcome in found]
+        return Answer(entries, request.project, list(outcomes) if request.owed else [])
 
     def _told(self, request: Request) -> list[Entry]:
         """Answer an annotator, whatever happens: the page shows none of our errors.
@@ -228,7 +208,7 @@ class Backend:
             for turn in turns:
                 if turn.job:
                     newest.enter(turn.asker(request.project), turn.job.key)
-            outcomes = self._outcomes([turn.job for turn in turns if turn.job], request.kind)
+            outcomes = self._outcomes([turn.job for turn in turns if turn.job], asked)
             return [self._answered(request.project, dialogue, turn, outcomes) for turn in turns]
 
     def _answered(
@@ -253,6 +233,16 @@ class Backend:
         """Return the prompt that is offered for the next task, empty where there is none."""
         return Projects(self.queue.redis).prompt(project) if config.memory() else ""
 
+    def sent(self, answer: Answer) -> None:
+        """Strike the debts that `answer` pays: its last byte has been taken from us.
+
+        Label Studio may still fail to save it; then it asks again, and is answered again.
+        """
+        try:
+            self.queue.debts.pay(answer.debts, answer.project, Paid.ANSWERED)
+        except RedisError as exc:  # delivery will look for them in Label Studio
+            log.warning("%d debts stay in doubt: %s", len(answer.debts), exc)
+
     @property
     def queue(self) -> Queue:
         """The queue, opened at first use: after gunicorn has forked, and threads may start.
@@ -268,8 +258,7 @@ class Backend:
         """End this process's part in the queue."""
         with self._opening:
             if self._queue is not None:
-                self._queue.reconciler.stop()
-                self._queue.redis.close()
+                self._queue.close()
                 self._queue = None
 
     def _keep(self, project: str, extra_params: str) -> None:
@@ -302,20 +291,26 @@ class Backend:
         record, blob = parted(payload)
         return Job(key, request.kind.lane, request.project, record, blob, patience)
 
-    def _outcomes(self, jobs: Sequence[Job], kind: Kind) -> dict[str, Outcome]:
+    def _outcomes(self, jobs: Sequence[Job], request: Request) -> dict[str, Outcome]:
         begun = time.monotonic()  # Entering twenty thousand jobs takes of the caller's time too.
-        accepted = self._enter(jobs)
-        with self._patience(kind) as seconds:
+        deadline = self._deadline(request.kind)
+        accepted = self._enter(jobs, deadline + DUE_SECONDS if request.owed else None)
+        with self._patience(deadline) as seconds:
             self._wait(accepted, begun + seconds)
-        return self.queue.ledger.outcomes(accepted)
+        if not request.owed:
+            return self.queue.ledger.outcomes(accepted)
+        asked = time.monotonic() - begun
+        to = request.kind.name
+        return self.queue.debts.answer(accepted, request.project, asked=asked, to=to)
 
-    def _enter(self, jobs: Sequence[Job]) -> list[str]:
+    def _enter(self, jobs: Sequence[Job], due: float | None) -> list[str]:
         ledger, lanes = self.queue.ledger, self.queue.lanes
         accepted: list[str] = []
         refused: Counter[State] = Counter()
         for start in range(0, len(jobs), ACCEPT_BATCH):
             batch = jobs[start : start + ACCEPT_BATCH]
-            states = dict(zip((job.key for job in batch), ledger.accept(batch), strict=True))
+            entered = ledger.accept(batch, wait=due)
+            states = dict(zip((job.key for job in batch), entered, strict=True))
             fresh = [key for key, state in states.items() if state in (State.NEW, State.RAISED)]
             if fresh:
                 lanes.put(batch[0].lane, fresh)
@@ -326,14 +321,14 @@ class Backend:
         return accepted
 
     @contextmanager
-    def _patience(self, kind: Kind) -> Iterator[float]:
+    def _patience(self, deadline: float) -> Iterator[float]:
         """Yield how long this request may wait: not at all where too many wait already."""
         if not self._waiters.acquire(blocking=False):
             log.warning("too many requests wait: answering what is ready")
             yield 0.0
             return
         try:
-            yield self._deadline(kind)
+            yield deadline
         finally:
             self._waiters.release()
 

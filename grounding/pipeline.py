@@ -7,7 +7,6 @@ Everything here is pure but for two named edges: `Fetches` brings a picture's by
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -26,7 +25,7 @@ from grounding.labelstudio.asks import Said, asks
 from grounding.labelstudio.config import parse
 from grounding.labelstudio.context import read_context
 from grounding.labelstudio.controls import regions
-from grounding.labelstudio.data import data_value
+from grounding.labelstudio.data import picture_address
 from grounding.labelstudio.interface import Control
 from grounding.qwen.answers import Answer, Verdict, read
 from grounding.qwen.caveats import with_caveats
@@ -153,7 +152,7 @@ def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> list[Pre
     found = {sight: picture for sight, picture in known.items() if picture}
     missing = [sight for sight in known if sight not in found]
     keys = dict.fromkeys(key for key, _ in missing)
-    files = {key: tools.fetcher.fetch(data_value(task.data, key), task.id) for key in keys}
+    files = {key: tools.fetcher.fetch(picture_address(task.data, key), task.id) for key in keys}
     for key, bounds in missing:
         picture = found[key, bounds] = prepare(files[key], bounds, tools.max_image_pixels)
         if tools.urgent:  # pre-labelling looks at each picture once
@@ -163,7 +162,7 @@ def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> list[Pre
 
 def _album_key(task: Task, data_key: str, bounds: PixelBounds) -> Hashable:
     """Return what a kept picture belongs to: its own task, which no other project can name."""
-    address = json.dumps(data_value(task.data, data_key)).encode()
+    address = picture_address(task.data, data_key).encode(errors="replace")
     return task.project, task.id, hashlib.sha256(address).digest(), bounds
 
 

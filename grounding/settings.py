@@ -1,13 +1,16 @@
 """Every setting, read once from the environment, typed and checked.
 
 A wrong value refuses to start: `Settings.load` raises a `SettingError` that names the variable.
-An empty variable counts as unset. The name in the environment is the field's in capitals.
+An empty variable counts as unset. The name in the environment is the field's in capitals. Each may
+instead come from a file: NAME_FILE holds its path, as with Docker's secrets, and NAME goes before.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -226,9 +229,22 @@ class Settings(BaseSettings):
         "info", description="What is logged"
     )
 
-    label_studio_url: str = Field("", description="Label Studio's address, for uploaded images")
+    label_studio_url: str = Field(
+        "",
+        description="Label Studio's address, for pictures that it has or can reach, and for "
+        "late predictions",
+    )
+    label_studio_host: str = Field(
+        "",
+        description="Label Studio's own LABEL_STUDIO_HOST, where it differs from LABEL_STUDIO_URL",
+    )
     label_studio_api_key: Secret | None = Field(
         None, description="Personal access token or legacy token of a Label Studio user"
+    )
+    local_files_root: Path | None = Field(
+        None,
+        description="Where Label Studio's LOCAL_FILES_DOCUMENT_ROOT is mounted for the worker; "
+        "unset: its files are asked of Label Studio",
     )
     allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
@@ -251,7 +267,7 @@ class Settings(BaseSettings):
     def _more_slots_for_servers(cls, given: dict[str, object]) -> dict[str, object]:
         return REMOTE_SLOTS | given if given.get("engine") == "openai" else given
 
-    @field_validator("label_studio_url", "openai_base_url")
+    @field_validator("label_studio_url", "label_studio_host", "openai_base_url")
     @classmethod
     def _http(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
@@ -286,7 +302,7 @@ class Settings(BaseSettings):
         a wrong value is never repeated, since it may be a secret.
         """
         try:
-            return cls(**overrides)  # type: ignore[arg-type]
+            return cls(**_from_files(cls.model_fields) | overrides)  # type: ignore[arg-type]
         except ValidationError as exc:
             wrong = "; ".join(_complaint(error["loc"], error["msg"]) for error in exc.errors())
             raise SettingError(
@@ -347,6 +363,30 @@ def _text(value: object) -> str:
     if isinstance(value, frozenset):
         return ",".join(sorted(value))
     return "" if value is None else str(value)
+
+
+def _from_files(names: Iterable[str]) -> dict[str, object]:
+    """Return the settings that NAME_FILE variables bring; an empty file counts as unset.
+
+    Raises `SettingError` where such a file cannot be read.
+    """
+    found: dict[str, object] = {}
+    for name in names:
+        path = os.environ.get(f"{name.upper()}_FILE")
+        if path and not os.environ.get(name.upper()):
+            found[name] = _file_text(f"{name.upper()}_FILE", Path(path))
+    return {name: text for name, text in found.items() if text}
+
+
+def _file_text(variable: str, path: Path) -> str:
+    try:
+        return path.read_text().removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise SettingError(
+            f"{variable}: {path} cannot be read: {reason}",
+            hint="Name a file that this user may read, or unset the variable",
+        ) from exc
 
 
 def _complaint(where: tuple[int | str, ...], message: str) -> str:

@@ -59,7 +59,7 @@ class MeteredFetcher:
         self._fetcher = fetcher
         self._ledger = ledger
 
-    def fetch(self, value: object, task_id: int | None = None) -> bytes:
+    def fetch(self, value: str, task_id: int | None = None) -> bytes:
         """Return what the fetcher returns, or raise what it raises."""
         begun = time.monotonic_ns()
         outcome = "fault"

@@ -31,9 +31,6 @@ Connect = Callable[[], Redis]
 RETRY_SECONDS = 0.3
 TAKE_SECONDS = 1
 """How long Redis may hold a slot that waits for a key, and so how soon it hears of the end."""
-IDLE_SECONDS = 30
-"""How long one RQ worker waits in all: making a new one takes a dozen commands."""
-JOBS_PER_ROUND = 50
 
 
 class Slot(SimpleWorker):
@@ -66,23 +63,22 @@ class Slot(SimpleWorker):
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[RqJob, Queue] | None:
-        """Take the next key; None where none came for a while, so that RQ starts afresh.
+        """Take the next key, however long none comes.
 
         Unlike RQ's own, it ends soon after the slot is to stop, even while Redis is away.
         """
-        until = time.monotonic() + IDLE_SECONDS
-        while time.monotonic() < until:
-            if self._stop_requested:
-                raise StopRequested
+        while not self._stop_requested:
             try:
                 self.heartbeat()
+                if self.should_run_maintenance_tasks:
+                    self.run_maintenance_tasks()  # type: ignore[no-untyped-call]
                 return self._take()
             except DequeueTimeout:
                 continue
             except RedisError as exc:  # it may be away for a while; the next round finds out
                 log.warning("a slot waits for Redis: %s", exc)
                 time.sleep(RETRY_SECONDS)
-        return None
+        raise StopRequested
 
     def _take(self) -> tuple[RqJob, Queue] | None:
         taken = self.queue_class.dequeue_any(
@@ -159,6 +155,6 @@ class Slots:
         if self._stopping.is_set():  # told after this slot was listed, it need not be told again
             slot._stop_requested = True
         try:
-            slot.work(logging_level="WARNING", max_jobs=JOBS_PER_ROUND)
+            slot.work(logging_level="WARNING")
         finally:
             self._live.discard(slot)

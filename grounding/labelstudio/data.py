@@ -17,15 +17,26 @@ UNDEFINED_KEY = "$undefined$"
 PATH_STEP = re.compile(r"[^.\[\]]+")
 
 
-def data_value(data: Mapping[str, Any], key: str) -> object:
-    """Return what a task's data holds for `value="$key"` of an image.
+def picture_address(data: Mapping[str, Any], key: str) -> str:
+    """Return what a task's data holds for `value="$key"` of an image: one picture's address.
 
-    Raises `DataError` that names the key and the keys present, never their values.
+    Raises `DataError` that names the key, and where nothing is there the keys present, never
+    their values.
     """
-    for found in (field(data, key), data.get(UNDEFINED_KEY)):
-        if found is not None:
-            return found
-    raise DataError(nothing_under(data, key), code="image_key_missing")
+    found = field(data, key)
+    if found is None:
+        found = data.get(UNDEFINED_KEY)
+    if found is None:
+        raise DataError(nothing_under(data, key), code="image_key_missing")
+    if isinstance(found, list):
+        raise DataError(
+            f'the task\'s data has a list under "{quoted(key)}", where one picture belongs',
+            code="multi_image_unsupported",
+            hint="Import one picture per task",
+        )
+    if not isinstance(found, str) or not found:
+        raise DataError(f'the task\'s data has no address of a picture under "{quoted(key)}"')
+    return found
 
 
 def field(data: Mapping[str, Any], key: str) -> object:

@@ -1,4 +1,8 @@
-"""A real worker process with the scripted model: `python -m tests.faults.worker CALLS SECONDS`."""
+"""A real worker process with the scripted model: `python -m tests.faults.worker CALLS SECONDS`.
+
+FORGET is after how many seconds RQ forgets what a killed worker had in hand: by itself, seven
+minutes.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 
 from grounding.assemble import fetcher
 from grounding.jobs.connection import queue_url
+from grounding.jobs.slots import Slot
 from grounding.jobs.worker import Worker
 from grounding.logs import set_up_logging
 from grounding.pipeline import Tools
@@ -36,6 +41,8 @@ if __name__ == "__main__":
         arm(point, Path(sys.argv[1] + ".crashed"))
     if clock := os.environ.get("CLOCK"):
         set_by(Path(clock))
+    if seconds := os.environ.get("FORGET"):
+        Slot.get_heartbeat_ttl = lambda *_: int(seconds)  # type: ignore[method-assign]
     chosen = Settings.load()
     set_up_logging(chosen.log_level)
     sys.exit(Worker(chosen, queue_url(chosen), scripted).run())
