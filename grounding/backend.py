@@ -24,6 +24,8 @@ from redis.exceptions import RedisError
 from grounding.errors import DataError, QueueError, RequestError
 from grounding.jobs.blobs import parted
 from grounding.jobs.connection import connect, queue_errors, queue_url
+from grounding.jobs.debts import Debts, Paid
+from grounding.jobs.delivery import Delivery
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
 from grounding.jobs.presence import any_ready
@@ -42,6 +44,8 @@ Entry = dict[str, Any] | list[Any]
 """One task's place in the answer: a prediction, or `[]` for none yet."""
 
 ACCEPT_BATCH = 1000
+DUE_SECONDS = 3.0
+"""How long after its deadline a request may still be writing its answer: then delivery pushes."""
 ANSWER_SECONDS = 2.0
 """Longest that a request waits for one word of the queue, before it is refused."""
 FEW = 4
@@ -77,7 +81,8 @@ class Request:
     """One `/predict` as it came: raw tasks, and the project's own labelling config.
 
     `extra_params` are the project's, as they are kept; the backend fills them in, since they come
-    with `/setup` only.
+    with `/setup` only. With `stored` Label Studio keeps the answers, as it does with all but an
+    annotator's; what it does not get in time is then owed to it.
     """
 
     tasks: Sequence[Any]
@@ -85,6 +90,7 @@ class Request:
     label_config: str
     context: Mapping[str, Any] | None = None
     extra_params: str = ""
+    stored: bool = True
 
     @property
     def kind(self) -> Kind:
@@ -93,15 +99,34 @@ class Request:
             return Kind.INTERACTIVE
         return Kind.PAGE if len(self.tasks) == 1 else Kind.BULK
 
+    @property
+    def owed(self) -> bool:
+        """Whether the answers are owed to Label Studio until it has them.
+
+        A page's is too: one task selected for Retrieve predictions looks just the same.
+        """
+        return self.stored and self.kind is not Kind.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One entry per task, and the debts of `project` that they pay once the caller has them."""
+
+    entries: list[Entry]
+    project: str = ""
+    debts: Sequence[str] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The open queue: its connection, the ledger, the lanes, and this process's reconciler."""
+    """The open queue: its connection, the ledger, the lanes, and this process's threads."""
 
     redis: Redis
     ledger: Ledger
+    debts: Debts
     lanes: Lanes
     reconciler: Reconciler
+    delivery: Delivery | None
 
     @classmethod
     def open(cls, settings: Settings) -> Queue:
@@ -110,7 +135,17 @@ class Queue:
         ledger = Ledger(redis, Terms.of(settings))
         reconciler = Reconciler(redis, ledger)
         reconciler.start()
-        return cls(redis, ledger, Lanes(redis), reconciler)
+        delivery = Delivery.of(settings, redis)
+        if delivery is not None:
+            delivery.start()
+        return cls(redis, ledger, Debts(redis), Lanes(redis), reconciler, delivery)
+
+    def close(self) -> None:
+        """End the threads and the connection."""
+        self.reconciler.stop()
+        if self.delivery is not None:
+            self.delivery.stop()
+        self.redis.close()
 
 
 class Backend:
@@ -151,10 +186,11 @@ class Backend:
         with queue_errors():
             return Projects(self.queue.redis).params(project) if project else ""
 
-    def predict(self, request: Request) -> list[Entry]:
+    def predict(self, request: Request) -> Answer:
         """Return one entry per task, in order, by the deadline of the request's kind.
 
-        A task that cannot be answered, or not yet, has `[]`. Raises `ConfigError` for a broken
+        A task that cannot be answered, or not yet, has `[]`; what is owed follows by delivery.
+        Tell `sent` when the caller has the answer. Raises `ConfigError` for a broken
         labelling config, `RequestError` for too many tasks and `QueueError` without a queue.
         """
         if len(request.tasks) > self.settings.max_tasks:
@@ -167,14 +203,25 @@ class Backend:
         config = parse(request.label_config, request.extra_params)
         version = self.settings.model_version(request.label_config, request.extra_params)
         if not config.controls:
-            return [[] for _ in request.tasks]
+            return Answer([[] for _ in request.tasks])
         jobs = [self._job(raw, request, version) for raw in request.tasks]
         with queue_errors():
-            outcomes = self._outcomes([job for job in jobs if job], request.kind)
+            outcomes = self._outcomes([job for job in jobs if job], request)
         found = [outcomes.get(job.key) if job else None for job in jobs]
         if request.kind is Kind.INTERACTIVE:
-            return [_spoken(outcome, config, version) for outcome in found]
-        return [_entry(outcome) for outcome in found]
+            return Answer([_spoken(outcome, config, version) for outcome in found])
+        debts = list(outcomes) if request.owed else []
+        return Answer([_entry(outcome) for outcome in found], request.project, debts)
+
+    def sent(self, answer: Answer) -> None:
+        """Strike the debts that `answer` pays: its last byte has been taken from us.
+
+        Label Studio may still fail to save it; then it asks again, and is answered again.
+        """
+        try:
+            self.queue.debts.pay(answer.debts, answer.project, Paid.ANSWERED)
+        except RedisError as exc:  # delivery will look for them in Label Studio
+            log.warning("%d debts stay in doubt: %s", len(answer.debts), exc)
 
     @property
     def queue(self) -> Queue:
@@ -191,8 +238,7 @@ class Backend:
         """End this process's part in the queue."""
         with self._opening:
             if self._queue is not None:
-                self._queue.reconciler.stop()
-                self._queue.redis.close()
+                self._queue.close()
                 self._queue = None
 
     def _keep(self, project: str, extra_params: str) -> None:
@@ -225,20 +271,26 @@ class Backend:
         record, blob = parted(payload)
         return Job(key, request.kind.lane, request.project, record, blob, patience)
 
-    def _outcomes(self, jobs: Sequence[Job], kind: Kind) -> dict[str, Outcome]:
+    def _outcomes(self, jobs: Sequence[Job], request: Request) -> dict[str, Outcome]:
         begun = time.monotonic()  # Entering twenty thousand jobs takes of the caller's time too.
-        accepted = self._enter(jobs)
-        with self._patience(kind) as seconds:
+        deadline = self._deadline(request.kind)
+        accepted = self._enter(jobs, deadline + DUE_SECONDS if request.owed else None)
+        with self._patience(deadline) as seconds:
             self._wait(accepted, begun + seconds)
-        return self.queue.ledger.outcomes(accepted)
+        if not request.owed:
+            return self.queue.ledger.outcomes(accepted)
+        asked = time.monotonic() - begun
+        to = request.kind.name
+        return self.queue.debts.answer(accepted, request.project, asked=asked, to=to)
 
-    def _enter(self, jobs: Sequence[Job]) -> list[str]:
+    def _enter(self, jobs: Sequence[Job], due: float | None) -> list[str]:
         ledger, lanes = self.queue.ledger, self.queue.lanes
         accepted: list[str] = []
         refused: Counter[State] = Counter()
         for start in range(0, len(jobs), ACCEPT_BATCH):
             batch = jobs[start : start + ACCEPT_BATCH]
-            states = dict(zip((job.key for job in batch), ledger.accept(batch), strict=True))
+            entered = ledger.accept(batch, wait=due)
+            states = dict(zip((job.key for job in batch), entered, strict=True))
             fresh = [key for key, state in states.items() if state in (State.NEW, State.RAISED)]
             if fresh:
                 lanes.put(batch[0].lane, fresh)
@@ -249,14 +301,14 @@ class Backend:
         return accepted
 
     @contextmanager
-    def _patience(self, kind: Kind) -> Iterator[float]:
+    def _patience(self, deadline: float) -> Iterator[float]:
         """Yield how long this request may wait: not at all where too many wait already."""
         if not self._waiters.acquire(blocking=False):
             log.warning("too many requests wait: answering what is ready")
             yield 0.0
             return
         try:
-            yield self._deadline(kind)
+            yield deadline
         finally:
             self._waiters.release()
 

@@ -11,7 +11,8 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from flask import Flask, Response, jsonify, request
@@ -76,7 +77,34 @@ def _predict(backend: Backend) -> Response:
     if not isinstance(tasks, list):
         raise RequestError("tasks is no list", code="tasks_missing")
     asked = Request(tasks, _project(body), _text(body, "label_config"), _context(body))
-    return jsonify(results=backend.predict(asked))
+    answer = backend.predict(asked)
+    return _told(jsonify(results=answer.entries), lambda: backend.sent(answer))
+
+
+def _told(response: Response, then: Callable[[], None]) -> Response:
+    """Return `response`, to call `then` once the caller has taken all of it and did not hang up."""
+    body = response.get_data()
+    caller = request.environ.get("gunicorn.socket")
+
+    def written() -> Iterator[bytes]:
+        gone = caller is not None and _hung_up(caller)
+        yield body  # where writing fails, the server does not come back for more
+        if not gone:
+            then()
+
+    told = Response(written(), mimetype=response.mimetype)
+    told.content_length = len(body)
+    return told
+
+
+def _hung_up(caller: socket.socket) -> bool:
+    """Say whether the other side has closed: what is written then is lost without an error."""
+    try:
+        return caller.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _webhook() -> Response:

@@ -230,7 +230,9 @@ class Settings(BaseSettings):
     )
 
     label_studio_url: str = Field(
-        "", description="Label Studio's address, for the pictures that it has or can reach"
+        "",
+        description="Label Studio's address, for pictures that it has or can reach, and for "
+        "late predictions",
     )
     label_studio_host: str = Field(
         "",

@@ -48,6 +48,17 @@ def test_the_same_job_asked_twice_runs_once(client: FlaskClient, worker: list[in
     assert sorted(worker) == [2, 4]
 
 
+def test_a_debt_is_struck_only_once_the_answer_was_taken(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    """Else a server killed while it writes would lose it."""
+    answer = client.post("/predict", json=request(4, 5), buffered=False)
+    (before,) = client.get("/jobs").json["projects"]  # type: ignore[index]
+    assert len(answer.json["results"]) == 2  # type: ignore[index]
+    (after,) = client.get("/jobs").json["projects"]  # type: ignore[index]
+    assert (before["owed"], after["owed"]) == (2, 0)
+
+
 def test_two_projects_never_mix(client: FlaskClient, worker: list[int]) -> None:
     predict(client, 4)
     predict(client, 4, project="2.1")
