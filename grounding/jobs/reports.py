@@ -10,10 +10,12 @@ from typing import Any
 
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import (
+    DELIVERIES,
     DROPPED,
     FAILED,
     LEASED,
     NOTED,
+    OWED,
     PENDING,
     PROJECTS,
     TOTALS,
@@ -22,6 +24,7 @@ from grounding.jobs.ledger import (
 )
 from grounding.jobs.meters import FETCH, MODEL, NS, OUT_OF_MEMORY, histogram, outcomes
 from grounding.jobs.presence import reports
+from grounding.jobs.troubles import Troubles
 
 Sample = tuple[Mapping[str, str], float]
 
@@ -51,6 +54,7 @@ def one(ledger: Ledger, key: str) -> dict[str, Any] | None:
         "deaths": int(fields.get("deaths", 0)),
         "code": outcome.get("code", ""),
         "reason": outcome.get("reason", ""),
+        "owed": ledger.redis.zscore(OWED + fields["project"], key) is not None,
         "prediction": outcome.get("prediction"),
     }
 
@@ -92,6 +96,7 @@ def _families(
         ("tasks_done_total", "done:", "verdict", "Tasks answered"),
         ("tasks_failed_total", "dead:", "code", "Tasks that cannot be answered"),
         ("attempts_total", "attempts:", "reason", "Times that a worker took a task"),
+        ("deliveries_total", DELIVERIES, "outcome", "What became of tasks owed to Label Studio"),
         ("detections_dropped_total", DROPPED, "reason", "Detections that became no region"),
         ("answers_noted_total", NOTED, "note", "Answers that were cut, clipped, repaired, …"),
     ):
@@ -117,6 +122,9 @@ def _gauges(ledger: Ledger) -> Iterator[tuple[str, str, str, list[Sample]]]:
     oldest: Any = ledger.redis.zrange(PENDING, 0, 0, withscores=True)
     age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0
     yield "queue_depth", "gauge", "Entries that wait in the queue", lanes
+    projects: Any = ledger.redis.hkeys(PROJECTS)
+    owed: float = sum(_owed(ledger, name.decode()) for name in projects)
+    yield "tasks_owed", "gauge", "Tasks finished that Label Studio lacks", [({}, owed)]
     yield "oldest_pending_seconds", "gauge", "Age of the oldest of them", [({}, age)]
     yield "leases_active", "gauge", "Tasks in workers' hands", [({}, ledger.redis.scard(LEASED))]
     yield "worker_up", "gauge", "1 for a worker with its model loaded", workers
@@ -140,10 +148,28 @@ def _lines(name: str, samples: list[Sample]) -> Iterator[str]:
 def _project(ledger: Ledger, name: str, unfinished: int, running: int) -> dict[str, Any]:
     rows: Any = ledger.redis.hgetall(TOTALS + name)
     totals = {field.decode(): int(count) for field, count in rows.items()}
-    reasons = {f.removeprefix("dead:"): n for f, n in totals.items() if f.startswith("dead:")}
     counts = {state: totals.get(state, 0) for state in ("done", "dead", "refused")}
-    pending = max(0, unfinished - running)
-    return {"project": name, "pending": pending, "running": running, **counts, "reasons": reasons}
+    owed = _owed(ledger, name)
+    return {
+        "project": name,
+        "pending": max(0, unfinished - running),
+        "running": running,
+        **counts,
+        "reasons": _after(totals, "dead:"),
+        "owed": owed,
+        "owed_reason": Troubles(ledger.redis).reason(name) if owed else "",
+        "deliveries": _after(totals, DELIVERIES),
+    }
+
+
+def _owed(ledger: Ledger, project: str) -> int:
+    """Return how many finished jobs Label Studio lacks; without what Redis has forgotten."""
+    oldest = (time.time() - ledger.terms.result_ttl) * 1000
+    return int(ledger.redis.zcount(OWED + project, oldest, "(+inf"))
+
+
+def _after(totals: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {f.removeprefix(prefix): n for f, n in totals.items() if f.startswith(prefix)}
 
 
 def _running(ledger: Ledger) -> Counter[str]:

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from grounding.errors import DeviceBroken, GroundingError, SettingError
 from grounding.jobs.blobs import whole
 from grounding.jobs.connection import connect
+from grounding.jobs.delivery import Delivery
 from grounding.jobs.leases import Company, Leases
 from grounding.jobs.ledger import DROPPED, NOTED, Claim, Lane, Ledger, Terms
 from grounding.jobs.meters import Metered, MeteredFetcher
@@ -53,6 +54,7 @@ class Worker:
         self._company = Company()
         self._presence = Presence(self._redis, self.name, settings.model_name)
         self._reconciler = Reconciler(self._redis, self._ledger)
+        self._delivery = Delivery.of(settings, self._redis)
         counts = {Lane.BULK: settings.bulk_slots, Lane.INTERACTIVE: settings.interactive_slots}
         self._slots = Slots(lambda: connect(url), self._work, counts)
         self._signals: SimpleQueue[int] = SimpleQueue()
@@ -86,12 +88,16 @@ class Worker:
     def _serve(self) -> None:
         self._leases.start()
         self._reconciler.start()
+        if self._delivery is not None:
+            self._delivery.start()
         self._slots.start()
         self._presence.tell(phase="ready", done=1.0, detail=self._settings.model_name)
         self._signals.get()
         self._slots.stop()
         self._slots.join()
         self._reconciler.stop()
+        if self._delivery is not None:
+            self._delivery.stop()
         self._leases.stop()
         self._presence.stop()
         self._tools.engine.close()

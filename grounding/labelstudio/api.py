@@ -8,10 +8,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cached_property
+from typing import Any
 
 import httpx
 
-from grounding.errors import ImageMissing, ImageUnreachable
+from grounding.errors import (
+    AnswerLost,
+    ImageMissing,
+    ImageUnreachable,
+    LabelStudioAway,
+    TokenRefused,
+)
 
 ACCESS_S = 300
 """Seconds that the access tokens of Label Studio 1.23 live."""
@@ -29,6 +36,7 @@ RETRIES = 2
 """Further tries at an exchange that gets no answer."""
 
 TOO_MANY_REQUESTS = 429
+TOO_SLOW = "fetch_timeout"
 
 FAILED_S = 5
 """Seconds that a failed exchange is remembered, so that not every task waits for the next."""
@@ -58,6 +66,38 @@ class Api:
         Raises `ImageMissing` where Label Studio refuses the token and `ImageUnreachable` where
         it does not answer.
         """
+        try:
+            return self._authorisation(seconds)
+        except TokenRefused as exc:
+            raise ImageMissing(exc.cause, code="image_forbidden", hint=exc.hint) from exc
+        except LabelStudioAway as exc:
+            code = TOO_SLOW if exc.code == TOO_SLOW else ImageUnreachable.code
+            raise ImageUnreachable(exc.cause, code=code, hint=exc.hint) from exc
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Return the answer to a call of the API at `path`, whatever its status; 401 is tried anew.
+
+        `options` are those of `httpx.Client.request`. Raises `TokenRefused` where the token
+        cannot be exchanged, `LabelStudioAway` where nothing was sent, and `AnswerLost` where no
+        answer came to what was sent.
+        """
+        answer = self._send(method, path, options)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            self.renew()
+            answer = self._send(method, path, options)
+        return answer
+
+    def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+        url = f"{self._home}{path}"
+        try:
+            return self._client.request(method, url, headers=self._authorisation(), **options)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as exc:
+            raise LabelStudioAway(f"Label Studio at {self._home} cannot be reached") from exc
+        except httpx.HTTPError as exc:
+            why = f"Label Studio at {self._home} gave no answer ({type(exc).__name__})"
+            raise AnswerLost(why) from exc
+
+    def _authorisation(self, seconds: float = EXCHANGE_S) -> dict[str, str]:
         if not self._token:
             return {}
         if not self._is_personal:
@@ -90,8 +130,8 @@ class Api:
         try:
             return access.result(seconds)
         except TimeoutError as exc:
-            raise ImageUnreachable(
-                f"Label Studio at {self._home} is too slow", code="fetch_timeout"
+            raise LabelStudioAway(
+                f"Label Studio at {self._home} is too slow", code=TOO_SLOW
             ) from exc
 
     def _exchange(self, access: Future[str]) -> None:
@@ -113,7 +153,7 @@ class Api:
         for attempt in range(RETRIES):
             try:
                 return self._exchange_token()
-            except ImageUnreachable:
+            except LabelStudioAway:
                 time.sleep(random.uniform(0.2, 0.6) * 2**attempt)  # noqa: S311
         return self._exchange_token()
 
@@ -134,12 +174,14 @@ class Api:
         try:
             reply = self._client.post(url, json={"refresh": self._token})
         except httpx.HTTPError as exc:
-            raise ImageUnreachable(f"Label Studio at {self._home} does not answer") from exc
+            raise LabelStudioAway(f"Label Studio at {self._home} does not answer") from exc
         if 400 <= reply.status_code < 500 and reply.status_code != TOO_MANY_REQUESTS:
-            raise ImageMissing(
+            raise TokenRefused(
                 f"Label Studio at {self._home} refuses the token ({reply.status_code})",
-                code="image_forbidden",
-                hint="Set LABEL_STUDIO_API_KEY to a personal access token that is still valid",
+                hint=(
+                    "Set LABEL_STUDIO_URL to Label Studio's address and LABEL_STUDIO_API_KEY to a "
+                    "personal access token that is still valid"
+                ),
             )
         return _access_in(reply)
 
@@ -148,7 +190,7 @@ def _access_in(reply: httpx.Response) -> str:
     try:
         access = reply.raise_for_status().json()["access"]
     except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as exc:
-        raise ImageUnreachable(
+        raise LabelStudioAway(
             f"Label Studio gave no access token ({reply.status_code})",
             hint="Check that LABEL_STUDIO_URL is Label Studio's address, sub-path included",
         ) from exc

@@ -94,6 +94,14 @@ class Client:
         ids: list[int] = self._call("POST", url, json=tasks)["task_ids"]
         return ids
 
+    def open_task(self, task: int) -> None:
+        """Open a task as the labelling page does: Label Studio asks the backend, and waits."""
+        self._call("GET", f"/api/tasks/{task}", timeout=RETRIEVE_S)
+
+    def delete_task(self, task: int) -> None:
+        """Delete a task with its predictions."""
+        self._call("DELETE", f"/api/tasks/{task}/")
+
     def upload(self, project: int, pictures: Sequence[Path]) -> None:
         """Upload pictures from disk: each becomes a task with a /data/upload/ address."""
         # Each under a field of its own: of several with one name Label Studio keeps the last.
