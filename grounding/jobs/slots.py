@@ -17,6 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.exceptions import DequeueTimeout, StopRequested
+from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job as RqJob
 from rq.timeouts import TimerDeathPenalty
 
@@ -34,8 +35,25 @@ TAKE_SECONDS = 1
 """How long Redis may hold a slot that waits for a key, and so how soon it hears of the end."""
 
 
+class TidiedIntermediate(IntermediateQueue):
+    """Where keys are between the queue and a slot."""
+
+    def set_first_seen(self, job_id: str) -> bool:
+        """Note since when a key is here; RQ's own notes stay for a day, those that came through too.
+
+        RQ takes a key for lost after a minute, so they need to outlive two more looks.
+        """
+        key = self.get_first_seen_key(job_id)
+        return bool(self.connection.set(key, time.time(), nx=True, ex=5 * TIDY_SECONDS))
+
+
 class TidiedQueue(Queue):
     """A queue whose tidying up is not held up by a process that died at it."""
+
+    @property
+    def intermediate_queue(self) -> TidiedIntermediate:
+        """Where this queue's keys are on their way to a slot."""
+        return TidiedIntermediate(self.key, connection=self.connection)
 
     def acquire_maintenance_lock(self) -> bool:
         """Say whether it is this slot's turn; RQ's own lock would outlive its holder by 15 minutes.

@@ -84,6 +84,15 @@ def test_a_process_that_dies_while_tidying_up_delays_the_next_for_seconds_only(
     assert 0 < redis.ttl("rq:clean_registries:bulk") <= 30
 
 
+def test_what_rq_notes_of_a_key_on_its_way_is_forgotten_in_minutes(redis: Redis) -> None:
+    (queue,) = Slot.on(Lane.BULK, redis, lambda key: None).queues
+    assert queue.intermediate_queue.set_first_seen("a")
+    assert not queue.intermediate_queue.set_first_seen("a")
+    (noted,) = redis.scan_iter("*first_seen*")
+    assert 90 < redis.ttl(noted) <= 150
+    assert queue.intermediate_queue.get_first_seen("a") is not None
+
+
 def test_an_idle_slot_stays_one_rq_worker(redis: Redis, heard: list[str]) -> None:
     until(lambda: redis.scard("rq:workers") == 3)
     before = redis.smembers("rq:workers")
