@@ -39,7 +39,7 @@ class TidiedIntermediate(IntermediateQueue):
     """Where keys are between the queue and a slot."""
 
     def set_first_seen(self, job_id: str) -> bool:
-        """Note since when a key is here; RQ's own notes stay for a day, those that came through too.
+        """Note since when a key is here; RQ's own notes stay a day, even of keys that came through.
 
         RQ takes a key for lost after a minute, so they need to outlive two more looks.
         """
