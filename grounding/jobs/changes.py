@@ -129,7 +129,8 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 
 # The first result wins: a worker that was taken for dead and finishes late changes nothing.
 # One killed before this script leaves a lease that lapses; one killed after it, the result, and
-# the debt fallen due with it. The dead owe nothing; what Redis has forgotten is owed no more.
+# the debt fallen due with it. The dead owe nothing, and are kept for a shorter time than the done:
+# only the end of a done job tells what Redis has forgotten, which is owed no more.
 SETTLE = (
     FINISHING
     + NOW
@@ -157,8 +158,10 @@ redis.call('HINCRBY', KEYS[5], ARGV[1] .. ':' .. ARGV[5], 1)
 local owed = ARGV[7] .. project
 if ARGV[1] == 'dead' then
   redis.call('ZREM', owed, ARGV[4])
-elseif redis.call('ZSCORE', owed, ARGV[4]) then
-  local due = tonumber(redis.call('HGET', KEYS[1], 'due'))
+  return 1
+end
+if redis.call('ZSCORE', owed, ARGV[4]) then
+  local due = tonumber(redis.call('HGET', KEYS[1], 'due') or '0')
   redis.call('ZADD', owed, math.max(due, now()), ARGV[4])
 end
 redis.call('ZREMRANGEBYSCORE', owed, '-inf', now() - ARGV[3] * 1000)

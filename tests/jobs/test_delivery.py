@@ -71,6 +71,15 @@ def test_the_dead_owe_nothing(house: House) -> None:
     assert house.redis.zcard(OWED + PROJECT) == 0
 
 
+def test_a_death_forgives_no_debt_of_the_projects_other_jobs(house: House) -> None:
+    (old,) = house.owe(1)
+    kept = house.ledger.terms.dead_ttl * 1000
+    house.redis.zincrby(OWED + PROJECT, -2 * kept, old)
+    (dead,) = house.accept(2)
+    house.ledger.bury(dead, ImageMissing("gone"))
+    assert house.redis.zscore(OWED + PROJECT, old) is not None
+
+
 def test_a_deleted_task_among_a_hundred_costs_only_itself(house: House) -> None:
     house.owe(*range(100))
     house.studio.tasks[NUMBER].discard(61)
