@@ -63,6 +63,8 @@ def _clean_secret(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if any(c.isspace() for c in text):
         raise ValueError("must not hold spaces or line breaks")
+    if not (text.isascii() and text.isprintable()):  # no header takes it, and a log might show it
+        raise ValueError("must hold nothing but letters, digits and signs of ASCII")
     return value
 
 

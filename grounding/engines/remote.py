@@ -78,6 +78,7 @@ class RemoteEngine:
         terms = terms or Terms()
         self.profile = profile
         self.manner = manner
+        self._key = api_key
         self._uris = DataUris(encoding or Encoding())
         self._gate = Gate(terms.in_flight)
         self._patience = terms.patience
@@ -165,7 +166,7 @@ class RemoteEngine:
                 exc.status_code,
                 exc.body,
                 model=self.manner.model,
-                secret=self._client.api_key,
+                secret=self._key,
                 retry_after=retry_after(exc.response.headers),
                 task_alone=self._answered,
             )

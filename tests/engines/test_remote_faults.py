@@ -11,6 +11,7 @@ import pytest
 
 from grounding.engines.base import Reply
 from grounding.engines.local import LocalEngine
+from grounding.engines.refusals import SHOWN, of_status
 from grounding.engines.remote import RemoteEngine
 from grounding.errors import EngineError, GroundingError, TaskError
 from tests.engines.remotes import connect, question
@@ -150,15 +151,22 @@ def test_a_refused_question_costs_its_task_alone(
     assert ask(remote).text
 
 
+@pytest.mark.parametrize("before", ["you sent ", "y" * (SHOWN - len(KEY) + 1)])
 @pytest.mark.parametrize("number", [400, 401, 500])
-def test_no_error_holds_the_key_or_the_picture(number: int, server: Server) -> None:
-    server.behaviour.faults = iter([status(number, f"you sent {KEY} and " + "x" * 5000)] * 9)
+def test_no_error_holds_the_key_or_the_picture(number: int, before: str, server: Server) -> None:
+    server.behaviour.faults = iter([status(number, f"{before}{KEY} and " + "x" * 5000)] * 9)
     engine = connect(server, server_patience=0)
     with pytest.raises(GroundingError) as caught:
         ask(engine)
-    assert KEY not in str(caught.value)
+    assert KEY[:-1] not in str(caught.value)
     assert len(str(caught.value)) < 500
     engine.close()
+
+
+def test_without_a_key_the_servers_words_are_left_as_they_are() -> None:
+    body = {"message": "none of the models"}
+    trouble = of_status(503, body, model="m", secret="", retry_after=None, task_alone=True)
+    assert "none of the models" in str(trouble.error)
 
 
 def test_trouble_is_told_and_so_is_its_end(
