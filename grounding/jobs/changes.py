@@ -35,7 +35,9 @@ ACCEPT = (
     NOW
     + """
 local function wait()
-  if ARGV[11] ~= '0' then redis.call('ZADD', KEYS[8], 'GT', now() + ARGV[11], ARGV[6]) end
+  if ARGV[11] == '0' then return end
+  redis.call('ZADD', KEYS[8], 'GT', now() + ARGV[11], ARGV[6])
+  redis.call('HINCRBY', KEYS[1], 'askers', 1)
 end
 local function owe(state)
   if ARGV[12] == '' or state == 'dead' then return end
@@ -104,7 +106,7 @@ return {redis.call('HGET', KEYS[1], 'payload'), alone or '0', lane, redis.call('
 )
 
 # The web process that asked may be dead: a job that nobody waits for any more is known by its
-# time alone. One that a worker holds runs to its end.
+# time alone. One that a worker holds runs to its end, and so does one that another asked as well.
 CANCEL = (
     FINISHING
     + NOW
@@ -113,6 +115,7 @@ CANCEL = (
 local till = tonumber(redis.call('ZSCORE', KEYS[5], ARGV[1]) or 'inf')
 if till == math.huge or redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return 0 end
 if ARGV[2] == 'due' and now() <= till then return 0 end
+if ARGV[2] == 'now' and redis.call('HINCRBY', KEYS[1], 'askers', -1) > 0 then return 0 end
 forget(KEYS[1], ARGV[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], ARGV[3])
 return 1
 """
