@@ -92,7 +92,10 @@ class Presence:
 
     def _loop(self) -> None:
         while not self._stopped.wait(PERIOD_SECONDS):
-            self._publish()
+            try:
+                self._publish()
+            except Exception:  # without a next round a living worker would be taken for gone
+                log.exception("the report was not published; it tries again")
 
 
 def reports(redis: Redis) -> list[Report]:
