@@ -30,7 +30,8 @@ FINISHING = "#!lua flags=allow-oom\n"
 """Before scripts that must run though Redis has no memory left: they bring work to its end."""
 
 # A web process killed after this script leaves a pending job, which the reconciler queues, and
-# its debt, which delivery pays. What is being pushed, or was a moment ago, is not owed again.
+# its debt, which delivery pays; one killed after raising a job leaves it to its place in the bulk.
+# What is being pushed, or was a moment ago, is not owed again.
 ACCEPT = (
     NOW
     + """
@@ -196,7 +197,8 @@ return 1
 )
 
 # Only a death of a job that ran alone counts against it: beside others, any could be to blame.
-# A reconciler killed after this script leaves a pending job, which the next one queues.
+# A reconciler killed after this script leaves a pending job, which the next one queues; killed
+# before it buries one at its last death, it lets that run alone once more.
 LAPSE = (
     FINISHING
     + """
