@@ -40,6 +40,7 @@ POINT, BOX = Shape.POINT, Shape.BOX
         ("where is the dog?", "the dog", None),
         ("every single cake", "each cake", None),
         ("找出所有的猫", "所有的猫", None),
+        ("检测汽车", "汽车", None),
         ("图中的每一个蛋糕", "每一个蛋糕", None),
     ],
 )
@@ -58,6 +59,9 @@ def test_a_command_is_taken_apart(prompt: str, thing: str, shape: Shape | None) 
         "frame without a picture",
         "点心",
         "框架",
+        "标点符号",
+        "定位孔",
+        "检测器",
         "everything red",
         "find",
         "man with boxes",
