@@ -78,7 +78,8 @@ def read_command(prompt: str) -> Command:
     "every" becomes "each": the question for one by one has that word, and asked for all of a
     dense scene the model may draw one box around everything.
     """
-    thing, asked = prompt, None
+    sentence = prompt.rstrip(" .!。！")
+    thing, asked = sentence if sentence.strip() else prompt, None
     for pattern, shape in _COMMANDS:
         if found := pattern.fullmatch(thing):
             thing, asked = found["what"].strip(), asked or shape
