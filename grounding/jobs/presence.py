@@ -25,6 +25,8 @@ PERIOD_SECONDS = 3.0
 LOG_SECONDS = 5.0
 TTL_SECONDS = 12
 """A worker silent for this long counts as gone: four periods."""
+FAILED_TTL_SECONDS = 90
+"""Why a worker could not start is told until its next try, which `up` makes within a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Presence:
     def _publish(self) -> None:
         try:
             text = json.dumps(asdict(self._report))
-            self._redis.set(WORKERS + self._report.worker, text, ex=TTL_SECONDS)
+            kept = FAILED_TTL_SECONDS if self._report.phase == "failed" else TTL_SECONDS
+            self._redis.set(WORKERS + self._report.worker, text, ex=kept)
         except RedisError as exc:  # Redis may be away for a while; the next period tells it
             log.warning("presence waits for Redis: %s", exc)
 
