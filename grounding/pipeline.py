@@ -211,4 +211,9 @@ def _prediction(result: list[dict[str, Any]], model_version: str) -> dict[str, A
 
 
 def _misunderstood(reply: Answer) -> AnswerError:
-    return AnswerError(f"the model's answer was {reply.verdict}", code=f"output_{reply.verdict}")
+    cause = f"the model's answer was {reply.verdict}"
+    if reply.verdict is Verdict.REFUSED:
+        return AnswerError(cause, code="output_refused")
+    if reply.verdict is Verdict.TRUNCATED:
+        return AnswerError(cause, code="output_truncated")
+    return AnswerError(cause)

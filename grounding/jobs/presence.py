@@ -27,6 +27,8 @@ PERIOD_SECONDS = 3.0
 LOG_SECONDS = 5.0
 TTL_SECONDS = 12
 """A worker silent for this long counts as gone: four periods."""
+FAILED_TTL_SECONDS = 90
+"""Why a worker could not start is told until its next try, which `up` makes within a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,9 @@ class Presence:
     def _publish(self) -> None:
         try:
             text = json.dumps(asdict(self._report))
+            kept = FAILED_TTL_SECONDS if self._report.phase == "failed" else TTL_SECONDS
             pipe = self._redis.pipeline()
-            pipe.set(WORKERS + self._report.worker, text, ex=TTL_SECONDS)
+            pipe.set(WORKERS + self._report.worker, text, ex=kept)
             pipe.sadd(NAMES, self._report.worker)
             pipe.execute()
         except RedisError as exc:  # Redis may be away for a while; the next period tells it

@@ -192,7 +192,8 @@ def test_an_answer_that_ends_is_complete_and_without_its_end(watched: Watched) -
     head = watched._model.lm_head
     head.bias = torch.nn.Parameter(torch.zeros(head.out_features))
     head.bias.data[end] = 1e4
-    assert watched.ask(questions()[0]) == Reply("", complete=True, tokens=())
+    reply = watched.ask(questions()[0])
+    assert (reply.text, reply.complete, reply.tokens) == ("", True, ())
 
 
 def test_ranges_cover_the_text_in_order(engine: LocalEngine) -> None:
