@@ -123,4 +123,5 @@ def readiness(workers: Sequence[Report]) -> str:
         return "ready"
     if not workers:
         return "no worker is running. Start one with `python -m grounding worker`"
-    return min(workers, key=lambda one: one.phase != "failed").line
+    # One that is on its way says more than the failure that it may have come after.
+    return min(workers, key=lambda one: one.phase == "failed").line

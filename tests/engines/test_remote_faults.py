@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,18 @@ def remote(server: Server) -> Iterator[RemoteEngine]:
 
 def ask(engine: RemoteEngine, seed: int = SEED) -> Reply:
     return engine.ask(question(seed, engine, most=WORDS))
+
+
+def test_a_question_keeps_its_slot_no_longer_than_its_asker_waits(
+    server: Server, behaviour: Behaviour
+) -> None:
+    behaviour.faults = iter([PASSING["503"]] * 1000)
+    engine = connect(server, server_patience=600, interactive_deadline=0.5)
+    asked = replace(question(SEED, engine, most=WORDS), urgent=True)
+    with pytest.raises(EngineError):
+        engine.ask(asked)
+    assert len(behaviour.seen) < 10
+    engine.close()
 
 
 @pytest.mark.parametrize("fault", PASSING)
