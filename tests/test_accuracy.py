@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from benchmarks.accuracy import auroc, trial
+from benchmarks.accuracy import auroc
+from benchmarks.trials import trial
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ the model it stands alone behind the picture, and the picture is paid for once.
 from __future__ import annotations
 
 import random
+import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,16 +19,19 @@ import torch
 from PIL import Image
 from torch.utils.data import IterableDataset
 
-from grounding.geometry import Box, Frame, image_frame, model_frame
+from grounding.geometry import Box, Frame, Point, image_frame, model_frame
 from tools.shapes import tokens
 from tools.shapes.model import FACTOR, MAX_PIXELS, MERGE, MIN_PIXELS, PATCH
-from tools.shapes.questions import answer, box_of, pose
+from tools.shapes.names import said
+from tools.shapes.places import box_of
+from tools.shapes.questions import Case, answer, pose
 from tools.shapes.scenes import NAMES, Scene, scene
 
 BIN = 4
 """Edges of boxes are told to the helper head in bins of this many pixels of the model frame."""
 BINS = 56
 NOTHING = len(NAMES)
+GONE, UNSAID = -1, -2
 
 TRAINING_SIDES = (90, 480)
 """Smaller than the product's pictures, for speed: what is drawn larger is shrunk all the same."""
@@ -47,8 +52,9 @@ class Row:
     places: np.ndarray  # (3, L) time, row, column positions
     segments: np.ndarray  # (L,) 0 for the picture, then 1, 2, …
     weights: np.ndarray  # (L,) weight of the loss on this token, 0 for what is given
-    asked: np.ndarray  # (L,) on answers about one name its index in NAMES, elsewhere -1
-    goals: np.ndarray  # (L, 4) there also bins of the box that is asked for, -1 for nothing
+    asked: np.ndarray  # (L,) after a name, and on answers about one, its index in NAMES, or -1
+    goals: np.ndarray  # (L, 4) bins of the box that is meant here, GONE for none, UNSAID elsewhere
+    spots: np.ndarray  # (L, 4) after a place in a question its bins, UNSAID elsewhere
     patches: np.ndarray  # (4N, 1176)
     grid: tuple[int, int, int]  # 1, rows, columns of patches
     names: np.ndarray  # (N,) index into NAMES under each image token, or NOTHING
@@ -65,6 +71,7 @@ class Batch:
     weights: torch.Tensor  # (B, L)
     asked: torch.Tensor  # (B, L)
     goals: torch.Tensor  # (B, L, 4)
+    spots: torch.Tensor  # (B, L, 4)
     patches: torch.Tensor  # (sum of 4N, 1176)
     grids: torch.Tensor  # (B, 3)
     names: torch.Tensor  # (sum of N,)
@@ -119,7 +126,8 @@ def collate(rows: list[Row]) -> Batch:
         mask=_sight(segments),
         weights=_padded([row.weights for row in rows], length, 0),
         asked=_padded([row.asked for row in rows], length, -1),
-        goals=_padded([row.goals for row in rows], length, -1),
+        goals=_padded([row.goals for row in rows], length, UNSAID),
+        spots=_padded([row.spots for row in rows], length, UNSAID),
         patches=torch.from_numpy(np.concatenate([row.patches for row in rows])),
         grids=grids,
         names=torch.from_numpy(np.concatenate([row.names for row in rows])),
@@ -169,21 +177,46 @@ class Segment:
 
     given: tuple[int, ...]
     told: tuple[int, ...]
-    asked: int
-    goal: np.ndarray  # (4,)
+    hints: dict[str, np.ndarray]  # asked, goals and spots over the tokens of both
 
 
 def _segment(drawn: Scene, frame: Frame, rng: random.Random) -> Segment:
-    case = pose(drawn, rng)
-    given = _encode(f"{case.prompt}{tokens.TURN_END}\n{tokens.TURN_START}assistant\n")
+    case = pose(drawn, frame, rng)
+    text = f"{case.prompt}{tokens.TURN_END}\n{tokens.TURN_START}assistant\n"
+    given = tokens.tokenizer()(text, add_special_tokens=False, return_offsets_mapping=True)
     text = answer(case, drawn, frame) + tokens.TURN_END
     told = tokens.tokenizer()(text, add_special_tokens=False)["input_ids"]
-    goal = np.full(4, -1)
-    if len(case.names) > 1:
-        return Segment(given, tuple(told), -1, goal)
-    if case.things:
-        goal = _bins(box_of(case.things[0], drawn).to(frame))
-    return Segment(given, tuple(told), NAMES.index(case.names[0]), goal)
+    ends = [end for _, end in given["offset_mapping"]]
+    hints = _hints(case, drawn, frame, ends, len(told))
+    return Segment(tuple(given["input_ids"]), tuple(told), hints)
+
+
+def _hints(
+    case: Case, drawn: Scene, frame: Frame, ends: list[int], told: int
+) -> dict[str, np.ndarray]:
+    """Return what helper heads are told, each at the token after the one that must know it.
+
+    That is where the loss of a next token stands. `ends` are the characters of the prompt's
+    token ends, and `told` is the length of the answer in tokens.
+    """
+    count = len(ends) + told
+    asked = np.full(count, -1)
+    goals, spots = np.full((count, 4), UNSAID), np.full((count, 4), UNSAID)
+    for name in case.names:
+        thing = drawn.named(name)
+        for found in re.finditer(re.escape(said(name, case.tongue)), case.prompt):
+            after = bisect_left(ends, found.end()) + 1
+            asked[after] = NAMES.index(name)
+            goals[after] = _bins(box_of(thing, drawn).to(frame)) if thing else GONE
+    goal = _bins(box_of(case.things[0], drawn).to(frame)) if case.things else GONE
+    if case.ask.around:
+        after = bisect_left(ends, case.prompt.index("]") + 1) + 1
+        spots[after], goals[after] = _spot_bins(case.ask.around.to(frame)), goal
+    if len(case.names) == 1:
+        asked[len(ends) :] = NAMES.index(case.names[0])
+    if len(case.names) == 1 or case.ask.around:
+        goals[len(ends) :] = goal
+    return {"asked": asked, "goals": goals, "spots": spots}
 
 
 def _joined(
@@ -196,11 +229,8 @@ def _joined(
         count = len(segment.given) + len(segment.told)
         places = np.tile(np.arange(count) + start.max() + 1, (3, 1))
         part = _given(np.array(segment.given + segment.told), places, number)
-        told = slice(len(segment.given), None)
-        part["weights"][told] = _weigh(segment.told)
-        part["asked"][told] = segment.asked
-        part["goals"][told] = segment.goal
-        parts.append(part)
+        part["weights"][len(segment.given) :] = _weigh(segment.told)
+        parts.append(part | segment.hints)
     joined = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
     return joined | {"places": joined["places"].T}
 
@@ -214,7 +244,8 @@ def _given(ids: np.ndarray, places: np.ndarray, number: int) -> dict[str, np.nda
         "segments": np.full(count, number),
         "weights": np.zeros(count, np.float32),
         "asked": np.full(count, -1),
-        "goals": np.full((count, 4), -1),
+        "goals": np.full((count, 4), UNSAID),
+        "spots": np.full((count, 4), UNSAID),
     }
 
 
@@ -257,6 +288,12 @@ def _bins(box: Box) -> np.ndarray:
     corners = np.array([box.x1, box.y1, box.x2, box.y2])
     bins: np.ndarray = np.minimum(corners // BIN, BINS - 1).astype(int)
     return bins
+
+
+def _spot_bins(spot: Point | Box) -> np.ndarray:
+    ends = (spot.x, spot.y) if isinstance(spot, Point) else (spot.x1, spot.y1)
+    others = ends if isinstance(spot, Point) else (spot.x2, spot.y2)
+    return _bins(Box(*ends, *others, spot.frame))
 
 
 def _padded(arrays: list[np.ndarray], length: int, value: int) -> torch.Tensor:

@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers, t
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
+from tools.shapes.names import CHINESE_WORDS
 from tools.shapes.questions import every_text
 
 END = "<|endoftext|>"
@@ -28,8 +29,13 @@ SPECIAL = (
     *(VISION_START, VISION_END, "<|vision_pad|>", IMAGE, VIDEO),
 )
 
-WORDS = r"\p{N}| ?\p{L}+|(?:(?! \p{L})[^\p{L}\p{N}])+"
-"""One digit, a word with the space before it, or a run of anything else."""
+CHINESE = "|".join(CHINESE_WORDS.values())
+WORDS = (
+    rf"\p{{N}}|{CHINESE}|(?:(?!{CHINESE})\p{{Han}})+| ?(?:(?!\p{{Han}})\p{{L}})+"
+    r"|(?:(?! \p{L})[^\p{L}\p{N}])+"
+)
+"""One digit, a colour or a shape in Chinese, a run of other Chinese, a word with the space before
+it, or a run of anything else."""
 
 SYSTEM = "You are a helpful assistant."
 VOCABULARY = 1000
@@ -89,4 +95,4 @@ def _trainer() -> trainers.BpeTrainer:
 
 def _texts() -> list[str]:
     chat = ["system\n", "user\n", "assistant\n", SYSTEM]
-    return chat * 100 + every_text(random.Random(0), 3000)
+    return chat * 100 + every_text(random.Random(0), 8000)

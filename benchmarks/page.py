@@ -1,0 +1,211 @@
+"""What an annotator types, clicks and draws in the page, and lists of labels: how right it is.
+
+Contexts are as Label Studio sends them. Each kind of question is put to every picture.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap
+from grounding.demo.local import Local
+from grounding.geometry import PERCENT
+from tools.shapes.names import Tongue, said
+from tools.shapes.places import inner_point, jittered
+from tools.shapes.scenes import NAMES, Thing
+
+LIST = 6
+"""Labels in one question, of the 24 that a project of all names has."""
+
+OFFERED = 4
+ROUGH = 0.15
+ELSEWHERE = "here"
+"""The label of a click whose label no box control has."""
+
+Context = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question in the page: the project's config and the context that the page sends."""
+
+    label_config: str
+    context: Context
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of question in the page: how it is put, what its answer is worth, and the goal."""
+
+    name: str
+    goal: float
+    ask: Callable[[Trial, random.Random], Asked]
+    worth: Callable[[Regions, Trial, Asked], float]
+
+
+def list_row(backend: Local, trials: Sequence[Trial], tongue: Tongue) -> Row:
+    """Return the F1 at IoU 0.5 of all 24 labels, several in each question, over all pictures."""
+    labels = tuple(said(name, tongue) for name in NAMES)
+    entries = answers(backend, [one.task for one in trials], _boxes(labels, LIST))
+    right = found = true = 0
+    for one, entry in zip(trials, entries, strict=True):
+        regions = boxes(entry["result"] if entry else ())
+        right += sum(_is_found(thing, tongue, regions, one) for thing in one.picture.things)
+        found, true = found + len(regions), true + len(one.picture.things)
+    name = f"lists of {LIST} labels{'' if tongue == 'en' else ' in Chinese'}: F1 at IoU 0.5"
+    return name, 2 * right / (found + true), 0.85, true
+
+
+def page_row(backend: Local, kind: Kind, trials: Sequence[Trial]) -> Row:
+    """Return the mean worth of one kind of question, put to every picture after the other."""
+    values = []
+    for one in trials:
+        rng = random.Random(f"{kind.name} {one.task['id']}")
+        asked = kind.ask(one, rng)
+        (entry,) = answers(backend, [one.task], asked.label_config, asked.context)
+        values.append(kind.worth(entry["result"], one, asked) if entry else 0.0)
+    return kind.name, sum(values) / len(values), kind.goal, len(values)
+
+
+def _is_found(thing: Thing, tongue: Tongue, regions: Regions, one: Trial) -> bool:
+    name = said(thing.name, tongue)
+    named = (r for r in regions if r["value"]["rectanglelabels"] == [name])
+    return any(overlap(region, thing, one.picture) >= RIGHT for region in named)
+
+
+def _boxes(labels: Iterable[str], size: int = 1) -> str:
+    """Return a config with one box control for `labels`, and ways to type and to click."""
+    tags = "".join(f'<Label value="{label}"/>' for label in labels)
+    return (
+        '<View><Image name="image" value="$image"/>'
+        '<RectangleLabels name="box" toName="image" smart="true" '
+        f'model_labels_per_question="{size}">{tags}</RectangleLabels>'
+        '<KeyPointLabels name="click" toName="image" smart="true" model_skip="true">'
+        f'{tags}<Label value="{ELSEWHERE}"/></KeyPointLabels>'
+        '<TextArea name="prompt" toName="image"/></View>'
+    )
+
+
+NO_LABELS = (
+    '<View><Image name="image" value="$image"/>'
+    '<Rectangle name="box" toName="image" smart="true"/>'
+    '<KeyPoint name="click" toName="image" smart="true" model_skip="true"/>'
+    '<TextArea name="prompt" toName="image"/></View>'
+)
+
+
+def _offered(name: str, rng: random.Random, tongue: Tongue) -> list[str]:
+    """Return a project's labels: `name` and a few others, in any order."""
+    others = rng.sample([other for other in NAMES if other != name], OFFERED - 1)
+    return [said(one, tongue) for one in rng.sample([name, *others], OFFERED)]
+
+
+def _typing(phrase: str, tongue: Tongue = "en", *, absent: bool = False) -> Any:
+    """Return how a phrase about the present thing, or the absent one, is typed."""
+
+    def ask(one: Trial, rng: random.Random) -> Asked:
+        name = one.absent if absent else one.present.name
+        typed = {
+            "id": "typed",
+            "from_name": "prompt",
+            "to_name": "image",
+            "type": "textarea",
+            "origin": "manual",
+            "value": {"text": [phrase.format(x=said(name, tongue))]},
+        }
+        label_config = _boxes(_offered(name, rng, tongue))
+        return Asked(label_config, {"result": [typed]}, said(name, tongue))
+
+    return ask
+
+
+def _drawn(one: Trial, kind: str, from_name: str, value: dict[str, Any]) -> Context:
+    """Return the context of a region just drawn, `kind` being its type in Label Studio."""
+    region = {
+        "id": "drawn",
+        "from_name": from_name,
+        "to_name": "image",
+        "type": kind,
+        "origin": "manual",
+        "original_width": one.picture.width,
+        "original_height": one.picture.height,
+        "image_rotation": 0,
+        "value": value,
+    }
+    return {"result": [region | ({"is_positive": True} if kind.startswith("keypoint") else {})]}
+
+
+def _click(one: Trial, rng: random.Random) -> dict[str, Any]:
+    spot = inner_point(one.present, one.picture, rng).to(PERCENT)
+    return {"x": spot.x, "y": spot.y, "width": 0.2}
+
+
+def _click_labelled(one: Trial, rng: random.Random) -> Asked:
+    name = one.present.name
+    value = _click(one, rng) | {"keypointlabels": [name], "labels": [name]}
+    label_config = _boxes(_offered(name, rng, "en"))
+    return Asked(label_config, _drawn(one, "keypointlabels", "click", value), name)
+
+
+def _click_elsewhere(one: Trial, rng: random.Random) -> Asked:
+    name = one.present.name
+    value = _click(one, rng) | {"keypointlabels": [ELSEWHERE], "labels": [ELSEWHERE]}
+    label_config = _boxes(_offered(name, rng, "en"))
+    return Asked(label_config, _drawn(one, "keypointlabels", "click", value), name)
+
+
+def _click_plain(one: Trial, rng: random.Random) -> Asked:
+    return Asked(NO_LABELS, _drawn(one, "keypoint", "click", _click(one, rng)))
+
+
+def _rough(one: Trial, rng: random.Random) -> dict[str, float]:
+    box = jittered(one.present, one.picture, ROUGH, rng).to(PERCENT)
+    return {"x": box.x1, "y": box.y1, "width": box.width, "height": box.height, "rotation": 0}
+
+
+def _rough_labelled(one: Trial, rng: random.Random) -> Asked:
+    name = one.present.name
+    value = {**_rough(one, rng), "rectanglelabels": [name], "labels": [name]}
+    return Asked(_boxes(_offered(name, rng, "en")), _drawn(one, "rectanglelabels", "box", value))
+
+
+def _rough_plain(one: Trial, rng: random.Random) -> Asked:
+    return Asked(NO_LABELS, _drawn(one, "rectangle", "box", _rough(one, rng)))
+
+
+def _iou(regions: Regions, one: Trial, asked: Asked) -> float:
+    """Return the IoU with the truth; 0 unless there is exactly one box, of the right label."""
+    found = boxes(regions)
+    if len(found) != 1 or (
+        asked.label and found[0]["value"].get("rectanglelabels") != [asked.label]
+    ):
+        return 0.0
+    return overlap(found[0], one.present, one.picture)
+
+
+def _better(regions: Regions, one: Trial, asked: Asked) -> float:
+    """Return whether the answer fits better than what was drawn."""
+    (drawn,) = asked.context["result"]
+    return float(_iou(regions, one, asked) > overlap(drawn, one.present, one.picture))
+
+
+def _empty(regions: Regions, _one: Trial, _asked: Asked) -> float:
+    return float(not boxes(regions))
+
+
+KINDS = (
+    Kind("typed, each …: mean IoU", 0.75, _typing("each {x}"), _iou),
+    Kind("typed, 每一个…: mean IoU", 0.75, _typing("每一个{x}", "zh"), _iou),
+    Kind("typed in Chinese: mean IoU", 0.75, _typing("{x}", "zh"), _iou),
+    Kind("typed, absent: empty", 0.90, _typing("each {x}", absent=True), _empty),
+    Kind("typed in Chinese, absent: empty", 0.90, _typing("{x}", "zh", absent=True), _empty),
+    Kind("click with its label: mean IoU", 0.70, _click_labelled, _iou),
+    Kind("click, which label is open: mean IoU", 0.70, _click_elsewhere, _iou),
+    Kind("click without labels: mean IoU", 0.70, _click_plain, _iou),
+    Kind("rough box with its label: better", 0.90, _rough_labelled, _better),
+    Kind("rough box without labels: better", 0.90, _rough_plain, _better),
+)
