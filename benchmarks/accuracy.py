@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.page import KINDS, list_row, page_row
+from benchmarks.page import AT_ONCE, KINDS, list_row, page_row
 from benchmarks.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap, trial
 from grounding.demo.local import Local, local_backend
 from grounding.geometry import PERCENT, Point, image_frame
@@ -136,7 +136,7 @@ def main(pictures: int, seed: int) -> None:
     scores = Scores()
     trials = [trial(seed + n) for n in range(pictures)]
     hard = [trial(seed + n, hard=True) for n in range(pictures)]
-    with local_backend(model="") as backend:
+    with local_backend(model="", interactive_slots=AT_ONCE) as backend:
         with console.status("starting") as status:
             backend.wait_ready(status.update)
         for name in track(NAMES, description="asking for labels", console=console):

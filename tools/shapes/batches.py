@@ -55,6 +55,8 @@ class Row:
     asked: np.ndarray  # (L,) after a name, and on answers about one, its index in NAMES, or -1
     goals: np.ndarray  # (L, 4) bins of the box that is meant here, GONE for none, UNSAID elsewhere
     spots: np.ndarray  # (L, 4) after a place in a question its bins, UNSAID elsewhere
+    items: np.ndarray  # (L,) on answers index in NAMES of the thing told, NOTHING at the end
+    extents: np.ndarray  # (L, 4) there its bins, UNSAID elsewhere
     patches: np.ndarray  # (4N, 1176)
     grid: tuple[int, int, int]  # 1, rows, columns of patches
     names: np.ndarray  # (N,) index into NAMES under each image token, or NOTHING
@@ -72,6 +74,8 @@ class Batch:
     asked: torch.Tensor  # (B, L)
     goals: torch.Tensor  # (B, L, 4)
     spots: torch.Tensor  # (B, L, 4)
+    items: torch.Tensor  # (B, L)
+    extents: torch.Tensor  # (B, L, 4)
     patches: torch.Tensor  # (sum of 4N, 1176)
     grids: torch.Tensor  # (B, 3)
     names: torch.Tensor  # (sum of N,)
@@ -128,6 +132,8 @@ def collate(rows: list[Row]) -> Batch:
         asked=_padded([row.asked for row in rows], length, -1),
         goals=_padded([row.goals for row in rows], length, UNSAID),
         spots=_padded([row.spots for row in rows], length, UNSAID),
+        items=_padded([row.items for row in rows], length, UNSAID),
+        extents=_padded([row.extents for row in rows], length, UNSAID),
         patches=torch.from_numpy(np.concatenate([row.patches for row in rows])),
         grids=grids,
         names=torch.from_numpy(np.concatenate([row.names for row in rows])),
@@ -177,7 +183,7 @@ class Segment:
 
     given: tuple[int, ...]
     told: tuple[int, ...]
-    hints: dict[str, np.ndarray]  # asked, goals and spots over the tokens of both
+    hints: dict[str, np.ndarray]  # asked, goals, spots, items and extents over the tokens of both
 
 
 def _segment(drawn: Scene, frame: Frame, rng: random.Random) -> Segment:
@@ -185,10 +191,27 @@ def _segment(drawn: Scene, frame: Frame, rng: random.Random) -> Segment:
     text = f"{case.prompt}{tokens.TURN_END}\n{tokens.TURN_START}assistant\n"
     given = tokens.tokenizer()(text, add_special_tokens=False, return_offsets_mapping=True)
     text = answer(case, drawn, frame) + tokens.TURN_END
-    told = tokens.tokenizer()(text, add_special_tokens=False)["input_ids"]
-    ends = [end for _, end in given["offset_mapping"]]
-    hints = _hints(case, drawn, frame, ends, len(told))
-    return Segment(tuple(given["input_ids"]), tuple(told), hints)
+    told = tokens.tokenizer()(text, add_special_tokens=False, return_offsets_mapping=True)
+    given_ends, told_ends = ([end for _, end in part["offset_mapping"]] for part in (given, told))
+    hints = _hints(case, drawn, frame, given_ends, len(told_ends))
+    hints |= _items(case, drawn, frame, len(given_ends), told_ends, text)
+    return Segment(tuple(given["input_ids"]), tuple(told["input_ids"]), hints)
+
+
+def _items(
+    case: Case, drawn: Scene, frame: Frame, before: int, ends: list[int], text: str
+) -> dict[str, np.ndarray]:
+    """Return which thing each token of an answer tells; what leads to the next is of the next."""
+    items = np.full(before + len(ends), UNSAID)
+    extents = np.full((len(items), 4), UNSAID)
+    limits = [brace.end() for brace in re.finditer("}", text)]
+    for index, end in enumerate(ends, before):
+        number = bisect_left(limits, end)
+        thing = case.things[number] if number < len(limits) else None
+        items[index] = NAMES.index(thing.name) if thing else NOTHING
+        if thing:
+            extents[index] = _bins(box_of(thing, drawn).to(frame))
+    return {"items": items, "extents": extents}
 
 
 def _hints(
@@ -246,6 +269,8 @@ def _given(ids: np.ndarray, places: np.ndarray, number: int) -> dict[str, np.nda
         "asked": np.full(count, -1),
         "goals": np.full((count, 4), UNSAID),
         "spots": np.full((count, 4), UNSAID),
+        "items": np.full(count, UNSAID),
+        "extents": np.full((count, 4), UNSAID),
     }
 
 

@@ -15,14 +15,16 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from tools.shapes.batches import BINS, GONE, NOTHING, UNSAID, Batch
 from tools.shapes.model import HIDDEN, config
 
-SEE_LAYER, SEEK_LAYER, FIND_LAYER = 2, 3, 4
+SEE_LAYER, SEEK_LAYER, FIND_LAYER, TELL_LAYER = 2, 3, 4, 5
 """Text layers, counted from 0: after the first, image tokens must know what they show, and names
 and answers what is asked; after the second, names and places in a question must know what is
-there; after the third, answer tokens must."""
+there; after the third, answer tokens must; after the last, they must know which of several
+things they are telling."""
 
 CELLS = 16
 SEEN = (NOTHING + 1, CELLS, CELLS, *[BINS] * 4)
 FOUND = (2, *[BINS] * 4)
+TOLD = (NOTHING + 1, *[BINS] * 4)
 HELP_WEIGHT = 0.3
 
 
@@ -61,6 +63,7 @@ class Losses:
     placed: Tensor  # of places in questions: their bins
     sought: Tensor  # of names and places in questions: whether it is there, and its edges
     found: Tensor  # of answer tokens: the same
+    told: Tensor  # of answer tokens: the name of what they tell, and its edges
 
     @property
     def total(self) -> Tensor:
@@ -92,9 +95,10 @@ class Learner(nn.Module):
         self.placed_head = nn.Linear(HIDDEN, 4 * BINS)
         self.sought_head = nn.Linear(HIDDEN, sum(FOUND))
         self.found_head = nn.Linear(HIDDEN, sum(FOUND))
+        self.told_head = nn.Linear(HIDDEN, sum(TOLD))
         self._states: dict[int, Tensor] = {}
         self.model.set_attn_implementation("shapes_plain")
-        for layer in (SEE_LAYER, SEEK_LAYER, FIND_LAYER):
+        for layer in (SEE_LAYER, SEEK_LAYER, FIND_LAYER, TELL_LAYER):
             self.model.model.language_model.layers[layer].register_forward_hook(self._keep(layer))
 
     def forward(self, batch: Batch) -> Losses:
@@ -106,7 +110,7 @@ class Learner(nn.Module):
         each = cross_entropy(scores.float(), batch.ids[:, 1:][told], reduction="none")
         weights = batch.weights[:, 1:][told]
         answer = (each * weights).sum() / weights.sum()
-        return Losses(answer, *self._see(batch, image), *self._find(batch))
+        return Losses(answer, *self._see(batch, image), *self._find(batch), self._tell(batch))
 
     def _hidden(self, batch: Batch, image: Tensor) -> Tensor:
         """Return the (B, L, HIDDEN) last states, each segment blind to the others."""
@@ -146,6 +150,15 @@ class Learner(nn.Module):
             self._where(self.sought_head, SEEK_LAYER, meant & ~told, goals),
             self._where(self.found_head, FIND_LAYER, meant & told, goals),
         )
+
+    def _tell(self, batch: Batch) -> Tensor:
+        """Return the loss of which thing answer tokens tell, and where that is."""
+        told = batch.items[:, 1:] != UNSAID
+        states = self._states[TELL_LAYER][:, :-1][told]
+        item, *edges = self.told_head(states).float().split(TOLD, dim=-1)
+        items, extents = batch.items[:, 1:][told], batch.extents[:, 1:][told]
+        some = items != NOTHING
+        return _mean_loss(item, items) + _edge_loss([e[some] for e in edges], extents[some])
 
     def _where(self, head: nn.Module, layer: int, meant: Tensor, goals: Tensor) -> Tensor:
         """Return the loss of whether and where the thing is, told by `layer` where `meant`."""

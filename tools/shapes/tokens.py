@@ -6,6 +6,7 @@ Qwen's, and words of the prompts and answers are one token each, which keeps seq
 
 from __future__ import annotations
 
+import json
 import random
 from functools import lru_cache
 
@@ -80,8 +81,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def spelled() -> str:
     """Return the tokenizer's vocabulary and rules as JSON, equal for equal tokenizers."""
-    text: str = tokenizer().backend_tokenizer.to_str()
-    return text
+    # Not all of its JSON: that holds how the last texts were padded, too.
+    return json.dumps(json.loads(tokenizer().backend_tokenizer.to_str())["model"])
 
 
 def _trainer() -> trainers.BpeTrainer:
