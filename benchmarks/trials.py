@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from grounding.demo.local import Local, data_uri
 from grounding.geometry import PERCENT, Box, image_frame
@@ -15,7 +15,7 @@ RIGHT = 0.5
 """The IoU from which a box is right."""
 
 TRIES = 4
-FORMATS = (("PNG", ".png"), ("JPEG", ".jpg"))
+FORMATS: tuple[tuple[Literal["PNG", "JPEG"], str], ...] = (("PNG", ".png"), ("JPEG", ".jpg"))
 
 Regions = Sequence[dict[str, Any]]
 Row = tuple[str, float, float, int]

@@ -294,7 +294,8 @@ def _inside(probe: Probe, thing: Thing, item: dict[str, object]) -> bool:
     place = item.get("point_2d")
     if not isinstance(place, list) or len(place) != 2:
         return False
-    spot = Point(*place, _frame(probe)).to(image_frame(probe.scene.width, probe.scene.height))
+    x, y = place
+    spot = Point(x, y, _frame(probe)).to(image_frame(probe.scene.width, probe.scene.height))
     return thing.covers(spot.x, spot.y)
 
 

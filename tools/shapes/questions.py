@@ -83,7 +83,7 @@ class Case:
 
 def pose(scene: Scene, frame: Frame, rng: random.Random) -> Case:
     """Return a random question about `scene`, which the model sees as `frame`."""
-    kinds, shares = zip(*KINDS_OF_QUESTIONS, strict=True)
+    kinds, shares = [kind for kind, _ in QUESTIONS], [share for _, share in QUESTIONS]
     tongue: Tongue = "zh" if rng.random() < CHINESE_SHARE else "en"
     case = rng.choices(kinds, shares)[0](scene, tongue, rng)
     return case if case.prompt else replace(case, prompt=_worded(case, frame, rng))
@@ -162,7 +162,7 @@ def rough(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
     return _labelled(Case(Ask(Shape.BOX, around=around), tongue, (), (thing,)), thing, scene, rng)
 
 
-KINDS_OF_QUESTIONS: tuple[tuple[Callable[[Scene, Tongue, random.Random], Case], float], ...] = (
+QUESTIONS: tuple[tuple[Callable[[Scene, Tongue, random.Random], Case], float], ...] = (
     (single, 0.33),
     (several, 0.20),
     (each, 0.08),
