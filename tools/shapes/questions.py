@@ -81,12 +81,14 @@ class Case:
     prompt: str = ""
 
 
+Maker = Callable[[Scene, Tongue, random.Random], Case]
+"""How a kind of question is put: a scene and the language of its names to a case."""
+
+
 def pose(scene: Scene, frame: Frame, rng: random.Random) -> Case:
     """Return a random question about `scene`, which the model sees as `frame`."""
     kinds, shares = [kind for kind, _ in QUESTIONS], [share for _, share in QUESTIONS]
-    tongue: Tongue = "zh" if rng.random() < CHINESE_SHARE else "en"
-    case = rng.choices(kinds, shares)[0](scene, tongue, rng)
-    return case if case.prompt else replace(case, prompt=_worded(case, frame, rng))
+    return _posed(rng.choices(kinds, shares)[0], scene, frame, rng)
 
 
 def answer(case: Case, scene: Scene, model: Frame) -> str:
@@ -162,13 +164,13 @@ def rough(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
     return _labelled(Case(Ask(Shape.BOX, around=around), tongue, (), (thing,)), thing, scene, rng)
 
 
-QUESTIONS: tuple[tuple[Callable[[Scene, Tongue, random.Random], Case], float], ...] = (
-    (single, 0.33),
-    (several, 0.20),
-    (each, 0.08),
-    (wide, 0.06),
-    (click, 0.19),
-    (rough, 0.14),
+QUESTIONS: tuple[tuple[Maker, float], ...] = (
+    (single, 0.23),
+    (several, 0.34),
+    (each, 0.05),
+    (wide, 0.07),
+    (click, 0.13),
+    (rough, 0.18),
 )
 """How often each kind of question is put."""
 
@@ -193,7 +195,10 @@ def mixed(scene: Scene, count: int, rng: random.Random) -> tuple[str, ...]:
 
 
 def every_text(rng: random.Random, count: int) -> list[str]:
-    """Return `count` random prompts and answers over all names, to train a tokenizer on."""
+    """Return `count` random prompts and answers over all names, to train a tokenizer on.
+
+    All kinds are as frequent, so that the tokenizer stays where shares are changed.
+    """
     texts: list[str] = []
     frame = Frame("model", 100, 100)
     for _ in range(count):
@@ -204,9 +209,15 @@ def every_text(rng: random.Random, count: int) -> list[str]:
             for (colour, kind), box in zip(names, boxes, strict=True)
         )
         picture = Scene(100, 100, (255, 255, 255), tuple(things))
-        case = pose(picture, frame, rng)
+        case = _posed(rng.choice(QUESTIONS)[0], picture, frame, rng)
         texts += [case.prompt, answer(case, picture, frame)]
     return texts
+
+
+def _posed(make: Maker, scene: Scene, frame: Frame, rng: random.Random) -> Case:
+    tongue: Tongue = "zh" if rng.random() < CHINESE_SHARE else "en"
+    case = make(scene, tongue, rng)
+    return case if case.prompt else replace(case, prompt=_worded(case, frame, rng))
 
 
 def _worded(case: Case, frame: Frame, rng: random.Random) -> str:
