@@ -26,7 +26,8 @@ SEEN = Frame("model", 1000, 500)
 CLICK = Point(50, 50, PERCENT)
 ROUGH = Box(10, 20, 50, 60, PERCENT)
 
-# The demo checkpoint was trained on these, and they change with it only.
+# The demo checkpoint was trained on these, and on all others that ask for JSON: they change
+# with it only.
 PINNED = [
     (
         Ask(BOX, ("red circle",)),
