@@ -30,6 +30,10 @@ OPEN_PATHS = frozenset({"/health", "/webhook"})
 """Label Studio calls the webhook without a password; it does nothing, and health says nothing."""
 
 
+REASON_CHARS = 300
+"""Longest reason in a status line: three lines of Label Studio's dialog."""
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the app, with nothing loaded or opened yet; `SettingError` for a wrong setting."""
     settings = settings or Settings.load()
@@ -203,7 +207,7 @@ def _own_error(error: GroundingError) -> Response:
     log.warning("%s: %s (%s)", request.path, error, error.code)
     answer = _error(error.status, error.code, str(error))
     # The status line is the only text of ours that Label Studio shows when connecting.
-    answer.status = f"{error.status} {_one_line(error.cause)}"
+    answer.status = f"{error.status} {_one_line(str(error))}"
     return answer
 
 
@@ -226,4 +230,6 @@ def _error(status: int, code: str, message: str) -> Response:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.encode("ascii", "replace").decode().split())[:150]
+    """Return `text` fit for a status line, without the brackets that the page takes for HTML."""
+    plain = text.encode("ascii", "replace").decode().replace("<", "").replace(">", "")
+    return " ".join(plain.split())[:REASON_CHARS]

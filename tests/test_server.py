@@ -92,7 +92,8 @@ def test_a_broken_config_tells_why_in_the_status_line(client: FlaskClient) -> No
     broken = CONFIG.replace('toName="image"', 'toName="picture"')
     answer = client.post("/setup", json={"project": "1.1", "schema": broken})
     assert answer.status_code == 400
-    assert "picture" in answer.status
+    assert 'RectangleLabels name="box" has toName="picture"' in answer.status
+    assert "Set toName to the name of an Image" in answer.status
     assert answer.json["error"]["code"]  # type: ignore[index]
 
 

@@ -8,26 +8,14 @@ become one address below LABEL_STUDIO_URL, the only place that the token is ever
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable
-from functools import cached_property
 from ipaddress import ip_address
 from urllib.parse import quote, unquote
 
-import httpx
-
-from grounding.errors import ImageMissing, ImageUnreachable, SettingError, UrlRefused
+from grounding.errors import SettingError, UrlRefused
 from grounding.images.addresses import Origin, read_url
-
-ACCESS_S = 300
-"""Seconds that the access tokens of Label Studio 1.23 live."""
-
-MARGIN_S = 30
-"""An access token is renewed this many seconds early: longer than one fetch may take."""
-
-TIMEOUT = httpx.Timeout(10, connect=3)
-"""Seconds to wait for Label Studio's API, per step."""
+from grounding.labelstudio.api import Api
 
 CLOUD = ("s3", "gs", "azure-blob")
 """Schemes of cloud storage, which Label Studio alone can resolve."""
@@ -57,11 +45,7 @@ class LabelStudioClient:
             raise SettingError(f"LABEL_STUDIO_URL: {exc.cause}") from exc
         self._origin = home.origin
         self._prefix = home.target.rstrip("/")
-        self._token = token
-        self._clock = clock
-        self._access = ""
-        self._access_ends = 0.0
-        self._lock = threading.Lock()
+        self._api = Api(f"{self._origin}{self._prefix}", token, clock=clock)
 
     def address(self, value: str, task_id: int | None) -> str | None:
         """Return the absolute address of `value` if it lives on this Label Studio, else None.
@@ -93,16 +77,11 @@ class LabelStudioClient:
         name. Raises `ImageMissing` where Label Studio refuses the token and `ImageUnreachable`
         where it does not answer.
         """
-        if not self._token or not self._is_file(url):
-            return {}
-        if self._token.count(".") != 2:
-            return {"Authorization": f"Token {self._token}"}
-        return {"Authorization": f"Bearer {self._access_token()}"}
+        return self._api.headers() if self._is_file(url) else {}
 
     def renew(self) -> None:
         """Forget the access token, since it was refused; the next `headers` gets a new one."""
-        with self._lock:
-            self._access_ends = 0.0
+        self._api.renew()
 
     def _target(self, value: str) -> str | None:
         """Return path and query on this Label Studio, or None where `value` lives elsewhere."""
@@ -133,51 +112,6 @@ class LabelStudioClient:
             and bool(_MEDIA.match(path, len(self._prefix)))
             and ".." not in path.split("/")
         )
-
-    def _access_token(self) -> str:
-        with self._lock:
-            now = self._clock()
-            if now >= self._access_ends:
-                self._access = self._exchange_token()
-                self._access_ends = now + ACCESS_S - MARGIN_S
-            return self._access
-
-    @cached_property
-    def _api(self) -> httpx.Client:
-        """A client that no proxy or netrc of the environment gets to see a token through."""
-        return httpx.Client(
-            # The operator's own authority (SSL_CERT_FILE) counts nevertheless.
-            verify=httpx.create_ssl_context(),
-            trust_env=False,
-            timeout=TIMEOUT,
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
-
-    def _exchange_token(self) -> str:
-        """Exchange the personal access token for an access token."""
-        url = f"{self._origin}{self._prefix}/api/token/refresh/"
-        try:
-            reply = self._api.post(url, json={"refresh": self._token})
-        except httpx.HTTPError as exc:
-            raise ImageUnreachable(f"Label Studio at {self._origin} does not answer") from exc
-        if 400 <= reply.status_code < 500:
-            raise ImageMissing(
-                f"Label Studio at {self._origin} refuses the token ({reply.status_code})",
-                code="image_forbidden",
-                hint="Set LABEL_STUDIO_API_KEY to a personal access token that is still valid",
-            )
-        return _access_in(reply)
-
-
-def _access_in(reply: httpx.Response) -> str:
-    try:
-        access = reply.raise_for_status().json()["access"]
-    except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as exc:
-        raise ImageUnreachable(
-            f"Label Studio gave no access token ({reply.status_code})",
-            hint="Check that LABEL_STUDIO_URL is Label Studio's address, sub-path included",
-        ) from exc
-    return str(access)
 
 
 def _path(target: str) -> str:

@@ -75,6 +75,15 @@ class Client:
         """Give the project another labelling config."""
         self._call("PATCH", f"/api/projects/{project}/", json={"label_config": label_config})
 
+    def ask_nothing_on_opening(self, project: int) -> None:
+        """Open the project's tasks without asking a backend for predictions."""
+        self._call("PATCH", f"/api/projects/{project}/", json={"show_collab_predictions": False})
+
+    def annotations(self, task: int) -> list[dict[str, Any]]:
+        """Return the results of all annotations that were submitted for a task."""
+        found = self._call("GET", f"/api/tasks/{task}/annotations/")
+        return [region for annotation in found for region in annotation["result"]]
+
     def import_tasks(self, project: int, data: Iterable[dict[str, Any]]) -> list[int]:
         """Return the ids of new tasks with these data, in their order."""
         tasks = [{"data": item} for item in data]

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from .client import Client
 from .hosting import backend, picture_host
 from .label_studio import label_studio
+from .page import LabellingPage, chromium
 from .pictures import Sample, make_samples
+from .projects import Project, open_project
 
 FIGURES = pytest.StashKey[dict[str, list[tuple[str, str]]]]()
 OUTPUT = pytest.StashKey[Path]()
+
+Opener = Callable[[str, str], Project]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -92,3 +97,24 @@ def figures(
     tables = request.config.stash[FIGURES]
     yield tables
     (output / "figures.json").write_text(json.dumps(tables, indent=1))
+
+
+@pytest.fixture(scope="session")
+def opened(studio: Client, backend_url: str, origin: str) -> Opener:
+    """Return the maker of a project, from its title and labelling config."""
+    return lambda title, config: open_project(studio, backend_url, origin, title, config)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all pages."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def annotator(browser: Browser, studio: Client, output: Path) -> Iterator[LabellingPage]:
+    """An annotator before a page of their own; screenshots go to the output folder."""
+    page = LabellingPage(browser, studio.url, studio.token, output)
+    yield page
+    page.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from .client import Client, Prediction, Refused
+from .conftest import Opener
 from .pictures import NAMES, Sample
 from .projects import (
     ALIASES,
@@ -19,7 +19,6 @@ from .projects import (
     PROMPTED,
     SPLIT_TAGS,
     Project,
-    open_project,
 )
 from .score import Corners, Figures, boxes, corners, iou, labels, measure
 
@@ -34,7 +33,6 @@ FOUND = 0.7
 FEW = 2
 PROMPTS = 5
 
-Opener = Callable[[str, str], Project]
 Tables = dict[str, list[tuple[str, str]]]
 
 
@@ -54,12 +52,6 @@ class Retrieved:
     def boxes(self, sample: Sample) -> list[tuple[str, Corners]]:
         """Return what was found in one picture."""
         return next(boxes(found) for found, shown in self.pairs if shown == sample)
-
-
-@pytest.fixture(scope="session")
-def opened(studio: Client, backend_url: str, origin: str) -> Opener:
-    """Return the maker of a project, from its title and labelling config."""
-    return lambda title, config: open_project(studio, backend_url, origin, title, config)
 
 
 @pytest.fixture(scope="session")
