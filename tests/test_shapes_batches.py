@@ -60,6 +60,25 @@ def test_an_answer_tells_its_things_one_after_the_other_and_then_the_end() -> No
             assert (row.extents[mine][items == NOTHING] == UNSAID).all()
 
 
+def test_names_and_items_have_the_same_rank() -> None:
+    several = 0
+    for row in ROWS:
+        for number in (1, 2):
+            mine = row.segments == number
+            asked, told = mine & (row.weights == 0), mine & (row.weights > 0)
+            if not (row.ranks[asked] != UNSAID).any():
+                continue
+            by_rank = dict(zip(row.ranks[told].tolist(), row.items[told].tolist(), strict=True))
+            named = {
+                rank: name
+                for rank, name in zip(row.ranks[asked].tolist(), row.asked[asked], strict=True)
+                if rank > 0
+            }
+            assert by_rank == named | {1 + len(named): NOTHING}
+            several += len(named) > 1
+    assert several > 10
+
+
 def test_no_segment_sees_another() -> None:
     batch = collate(ROWS[:2])
     for number, row in enumerate(ROWS[:2]):

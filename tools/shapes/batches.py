@@ -57,6 +57,7 @@ class Row:
     spots: np.ndarray  # (L, 4) after a place in a question its bins, UNSAID elsewhere
     items: np.ndarray  # (L,) on answers index in NAMES of the thing told, NOTHING at the end
     extents: np.ndarray  # (L, 4) there its bins, UNSAID elsewhere
+    ranks: np.ndarray  # (L,) after a name its rank among those here, or 0; on answers that told
     patches: np.ndarray  # (4N, 1176)
     grid: tuple[int, int, int]  # 1, rows, columns of patches
     names: np.ndarray  # (N,) index into NAMES under each image token, or NOTHING
@@ -76,6 +77,7 @@ class Batch:
     spots: torch.Tensor  # (B, L, 4)
     items: torch.Tensor  # (B, L)
     extents: torch.Tensor  # (B, L, 4)
+    ranks: torch.Tensor  # (B, L)
     patches: torch.Tensor  # (sum of 4N, 1176)
     grids: torch.Tensor  # (B, 3)
     names: torch.Tensor  # (sum of N,)
@@ -134,6 +136,7 @@ def collate(rows: list[Row]) -> Batch:
         spots=_padded([row.spots for row in rows], length, UNSAID),
         items=_padded([row.items for row in rows], length, UNSAID),
         extents=_padded([row.extents for row in rows], length, UNSAID),
+        ranks=_padded([row.ranks for row in rows], length, UNSAID),
         patches=torch.from_numpy(np.concatenate([row.patches for row in rows])),
         grids=grids,
         names=torch.from_numpy(np.concatenate([row.names for row in rows])),
@@ -195,6 +198,7 @@ def _segment(drawn: Scene, frame: Frame, rng: random.Random) -> Segment:
     given_ends, told_ends = ([end for _, end in part["offset_mapping"]] for part in (given, told))
     hints = _hints(case, drawn, frame, given_ends, len(told_ends))
     hints |= _items(case, drawn, frame, len(given_ends), told_ends, text)
+    hints["ranks"] = np.concatenate([_ranks(case, given_ends), hints.pop("ordinals")])
     return Segment(tuple(given["input_ids"]), tuple(told["input_ids"]), hints)
 
 
@@ -205,13 +209,27 @@ def _items(
     items = np.full(before + len(ends), UNSAID)
     extents = np.full((len(items), 4), UNSAID)
     limits = [brace.end() for brace in re.finditer("}", text)]
+    ordinals = np.array([1 + bisect_left(limits, end) for end in ends])
     for index, end in enumerate(ends, before):
         number = bisect_left(limits, end)
         thing = case.things[number] if number < len(limits) else None
         items[index] = NAMES.index(thing.name) if thing else NOTHING
         if thing:
             extents[index] = _bins(box_of(thing, drawn).to(frame))
-    return {"items": items, "extents": extents}
+    return {"items": items, "extents": extents, "ordinals": ordinals}
+
+
+def _ranks(case: Case, ends: list[int]) -> np.ndarray:
+    """Return after each name of a list how many things the answer has told with it, 0 if none."""
+    ranks = np.full(len(ends), UNSAID)
+    told = [thing.name for thing in case.things]
+    if case.ask.around or told != [name for name in case.names if name in told]:
+        return ranks
+    for name in case.names:
+        for found in re.finditer(re.escape(said(name, case.tongue)), case.prompt):
+            after = bisect_left(ends, found.end()) + 1
+            ranks[after] = 1 + told.index(name) if name in told else 0
+    return ranks
 
 
 def _hints(
@@ -271,6 +289,7 @@ def _given(ids: np.ndarray, places: np.ndarray, number: int) -> dict[str, np.nda
         "spots": np.full((count, 4), UNSAID),
         "items": np.full(count, UNSAID),
         "extents": np.full((count, 4), UNSAID),
+        "ranks": np.full(count, UNSAID),
     }
 
 

@@ -14,6 +14,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tools.shapes.batches import BINS, GONE, NOTHING, UNSAID, Batch
 from tools.shapes.model import HIDDEN, config
+from tools.shapes.scenes import MAX_THINGS
 
 SEE_LAYER, SEEK_LAYER, FIND_LAYER, TELL_LAYER = 2, 3, 4, 5
 """Text layers, counted from 0: after the first, image tokens must know what they show, and names
@@ -25,6 +26,7 @@ CELLS = 16
 SEEN = (NOTHING + 1, CELLS, CELLS, *[BINS] * 4)
 FOUND = (2, *[BINS] * 4)
 TOLD = (NOTHING + 1, *[BINS] * 4)
+RANKS = MAX_THINGS + 2
 HELP_WEIGHT = 0.3
 
 
@@ -64,6 +66,7 @@ class Losses:
     sought: Tensor  # of names and places in questions: whether it is there, and its edges
     found: Tensor  # of answer tokens: the same
     told: Tensor  # of answer tokens: the name of what they tell, and its edges
+    ranked: Tensor  # of names in questions and of answer tokens: rank among the things told
 
     @property
     def total(self) -> Tensor:
@@ -96,6 +99,7 @@ class Learner(nn.Module):
         self.sought_head = nn.Linear(HIDDEN, sum(FOUND))
         self.found_head = nn.Linear(HIDDEN, sum(FOUND))
         self.told_head = nn.Linear(HIDDEN, sum(TOLD))
+        self.ranked_head = nn.Linear(HIDDEN, RANKS)
         self._states: dict[int, Tensor] = {}
         self.model.set_attn_implementation("shapes_plain")
         for layer in (SEE_LAYER, SEEK_LAYER, FIND_LAYER, TELL_LAYER):
@@ -110,7 +114,7 @@ class Learner(nn.Module):
         each = cross_entropy(scores.float(), batch.ids[:, 1:][told], reduction="none")
         weights = batch.weights[:, 1:][told]
         answer = (each * weights).sum() / weights.sum()
-        return Losses(answer, *self._see(batch, image), *self._find(batch), self._tell(batch))
+        return Losses(answer, *self._see(batch, image), *self._find(batch), *self._tell(batch))
 
     def _hidden(self, batch: Batch, image: Tensor) -> Tensor:
         """Return the (B, L, HIDDEN) last states, each segment blind to the others."""
@@ -151,14 +155,20 @@ class Learner(nn.Module):
             self._where(self.found_head, FIND_LAYER, meant & told, goals),
         )
 
-    def _tell(self, batch: Batch) -> Tensor:
-        """Return the loss of which thing answer tokens tell, and where that is."""
-        told = batch.items[:, 1:] != UNSAID
+    def _tell(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the losses of which thing answer tokens tell and where it is, and of ranks.
+
+        One head tells the rank of a name in a question and that of an item in the answer, so
+        that what is looked for and what is found are put alike.
+        """
+        told, ranks = batch.items[:, 1:] != UNSAID, batch.ranks[:, 1:]
         states = self._states[TELL_LAYER][:, :-1][told]
         item, *edges = self.told_head(states).float().split(TOLD, dim=-1)
         items, extents = batch.items[:, 1:][told], batch.extents[:, 1:][told]
-        some = items != NOTHING
-        return _mean_loss(item, items) + _edge_loss([e[some] for e in edges], extents[some])
+        some, counted = items != NOTHING, ranks != UNSAID
+        where = _edge_loss([e[some] for e in edges], extents[some])
+        counts = self.ranked_head(self._states[FIND_LAYER][:, :-1][counted]).float()
+        return _mean_loss(item, items) + where, _mean_loss(counts, ranks[counted])
 
     def _where(self, head: nn.Module, layer: int, meant: Tensor, goals: Tensor) -> Tensor:
         """Return the loss of whether and where the thing is, told by `layer` where `meant`."""

@@ -165,12 +165,12 @@ def rough(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
 
 
 QUESTIONS: tuple[tuple[Maker, float], ...] = (
-    (single, 0.23),
-    (several, 0.34),
-    (each, 0.05),
+    (single, 0.15),
+    (several, 0.48),
+    (each, 0.04),
     (wide, 0.07),
-    (click, 0.13),
-    (rough, 0.18),
+    (click, 0.12),
+    (rough, 0.14),
 )
 """How often each kind of question is put."""
 
