@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint faults e2e accuracy clean
+.PHONY: help setup demo serve test lint faults soak e2e containers accuracy remote clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,11 +44,20 @@ lint: $(READY) ## ruff and mypy
 faults: $(READY) ## every fault: killed workers, server and Redis, 1,000 tasks and 20 kills
 	@$(BIN)/python -m pytest -m "not soak" tests/faults
 
+soak: $(READY) ## every fault at one in a hundred for 20 minutes: SOAK_MINUTES=5 make soak
+	@$(BIN)/python -m pytest -m soak tests/faults
+
 e2e: $(READY) ## the real Label Studio: connect, import, retrieve, compare with the truth
 	@$(BIN)/python -m pytest -m e2e tests/e2e -s
 
+containers: $(READY) ## what docker-compose.yml runs, without Docker (needs bubblewrap, redis-tools)
+	@$(BIN)/python -m pytest -m containers tests/containers
+
 accuracy: $(READY) ## the shapes checkpoint on 300 fresh pictures, through /predict
 	@$(BIN)/python -m benchmarks.accuracy
+
+remote: $(READY) ## what a worker with ENGINE=openai costs, and keeps in flight at a server
+	@$(BIN)/python -m benchmarks.remote
 
 clean: ## remove what the other commands made
 	rm -rf $(VENV) .e2e .grounding demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

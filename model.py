@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from flask import has_request_context, request
+from flask import after_this_request, has_request_context, jsonify, request
 from label_studio_ml.model import LabelStudioMLBase
 
 from grounding.backend import Backend, Entry, Request
+from grounding.errors import GroundingError
+from grounding.server import error_answer
 from grounding.settings import Settings
 
 
@@ -21,27 +23,26 @@ class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
     """Boxes and points from Qwen2.5-VL, by way of the queue and its workers."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if "schema" in _request_body():  # only a connection brings one
+            _answer_setup()
         super().__init__(*args, **kwargs)
 
     def setup(self) -> None:
         """Tell 2.x, which calls this for each instance, the version that predictions carry."""
-        self.set("model_version", _backend().version(self._label_config()))
+        params = _backend().extra_params(self._project())
+        self.set("model_version", _backend().version(self._label_config(), params))
 
     def predict(
         self, tasks: Sequence[Any], context: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[Entry]:
         """Return one entry per task, in order: a prediction, or `[]` where there is none yet."""
-        asked = Request(tasks, self._project(), self._label_config(), context)
-        return [self._versioned(entry) for entry in _backend().predict(asked)]
+        # Nothing is owed: these servers do not tell when an answer is sent, and 1.0.9 gives
+        # predictions a version of its own, which delivery could not know.
+        asked = Request(tasks, self._project(), self._label_config(), context, stored=False)
+        return _backend().predict(asked).entries
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Learn nothing: the model is used as it is."""
-
-    def _versioned(self, entry: Entry) -> Entry:
-        version = _manager_version(self)
-        if version is None or not isinstance(entry, dict):
-            return entry
-        return entry | {"model_version": version}
 
     def _label_config(self) -> str:
         """Return this request's own config: the instance may hold another project's."""
@@ -64,15 +65,17 @@ def _request_body() -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _manager_version(model: LabelStudioMLBase) -> str | None:
-    """Return the version that 1.0.9's own `/setup` tells, which predictions must repeat.
+def _answer_setup() -> None:
+    """Answer this `/setup` as our own server does, whatever the library's has to say.
 
-    Its manager names versions itself; 2.x has no manager, and takes ours from `setup`.
+    The library's names the version itself, INITIAL, and refuses nothing; predictions would then
+    be of another version than the one that they are compared with.
     """
-    import label_studio_ml.model as library
-
-    manager = getattr(library, "LabelStudioMLManager", None)
-    current = getattr(manager, "_current_model", None)
-    if current is None or getattr(current, "model", None) is not model:
-        return None
-    return str(current.model_version)
+    body = _request_body()
+    project = str(body.get("project") or "")
+    try:
+        version = _backend().setup(str(body["schema"]), project, body.get("extra_params"))
+        answer = jsonify(model_version=version)
+    except GroundingError as exc:
+        answer = error_answer(exc)
+    after_this_request(lambda _: answer)

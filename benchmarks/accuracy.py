@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -27,6 +28,7 @@ from benchmarks.page import AT_ONCE, KINDS, list_row, page_row
 from benchmarks.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap, trial
 from grounding.demo.local import Local, local_backend
 from grounding.geometry import PERCENT, Point, image_frame
+from grounding.settings import SHAPES
 from tools.shapes.names import Tongue
 from tools.shapes.scenes import NAMES
 
@@ -127,16 +129,42 @@ def _share(flags: Sequence[bool]) -> float:
     return sum(flags) / len(flags)
 
 
+@contextmanager
+def over_http() -> Iterator[Local]:
+    """Run a backend whose worker asks the same checkpoint behind an OpenAI-compatible server."""
+    from grounding.engines.local import LocalEngine
+    from tests.openai_server import KEY, MODEL, Behaviour, serving
+
+    engine = LocalEngine.load(str(SHAPES), torch_threads=1)
+    bounds = engine.profile.min_pixels, engine.profile.max_pixels
+    with serving(engine, Behaviour()) as server:
+        settings = {
+            "engine": "openai",
+            "server": "vllm",
+            "openai_base_url": server.url,
+            "openai_api_key": KEY,
+            "model": MODEL,
+            "min_pixels": bounds[0],
+            "max_pixels": bounds[1],
+            "image_format": "png",
+            "interactive_slots": AT_ONCE,
+        }
+        with local_backend(**settings) as backend:
+            yield backend
+    engine.close()
+
+
 @click.command()
 @click.option("--pictures", default=300, show_default=True, help="How many of each kind.")
 @click.option("--seed", default=FIRST_SEED, show_default=True, help="The first picture's seed.")
-def main(pictures: int, seed: int) -> None:
+@click.option("--http", is_flag=True, help="Have the worker ask the checkpoint over HTTP.")
+def main(pictures: int, seed: int, *, http: bool) -> None:
     """Measure the shapes checkpoint; exit 1 where a goal is missed."""
     console = Console()
     scores = Scores()
     trials = [trial(seed + n) for n in range(pictures)]
     hard = [trial(seed + n, hard=True) for n in range(pictures)]
-    with local_backend(model="", interactive_slots=AT_ONCE) as backend:
+    with over_http() if http else local_backend(model="", interactive_slots=AT_ONCE) as backend:
         with console.status("starting") as status:
             backend.wait_ready(status.update)
         for name in track(NAMES, description="asking for labels", console=console):

@@ -18,7 +18,7 @@ from tools.shapes.names import Tongue, said
 from tools.shapes.places import inner_point, jittered
 from tools.shapes.scenes import NAMES, Thing
 
-LIST = 6
+LIST = 4
 """Labels in one question, of the 24 that a project of all names has."""
 
 OFFERED = 4

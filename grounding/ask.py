@@ -35,13 +35,21 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
+class Meaning:
+    """What `names`, which are one class to whoever asks, mean in that person's own words."""
+
+    names: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """One thing to find in one picture.
 
     `classes` are names to look for, as the model should hear them; `phrase` is free text that
     describes the wanted things. With both, the phrase says what to find and the classes which
     names an answer may carry. `around` is a place to look at, in the image or percent frame,
-    and `manner` how to put it all into words.
+    and `manner` how to put it all into words. `meanings` tell what some of the classes mean.
     """
 
     shape: Shape
@@ -49,6 +57,7 @@ class Ask:
     phrase: str | None = None
     around: Point | Box | None = None
     manner: Manner = Manner()
+    meanings: tuple[Meaning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

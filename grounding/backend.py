@@ -10,9 +10,10 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from threading import BoundedSemaphore, Lock
 from typing import Any
@@ -20,13 +21,19 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from grounding.errors import DataError, RequestError
+from grounding.errors import DataError, QueueError, RequestError
+from grounding.jobs.blobs import parted
 from grounding.jobs.connection import connect, queue_errors, queue_url
+from grounding.jobs.debts import Debts, Paid
+from grounding.jobs.delivery import Delivery
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
 from grounding.jobs.presence import any_ready
+from grounding.jobs.projects import Projects
 from grounding.jobs.reconciler import Reconciler
-from grounding.labelstudio.config import LabelConfig, parse
+from grounding.labelstudio.config import parse
+from grounding.labelstudio.interface import LabelConfig
+from grounding.labelstudio.params import read_params
 from grounding.labelstudio.status import status
 from grounding.pipeline import Task
 from grounding.settings import Settings
@@ -37,11 +44,18 @@ Entry = dict[str, Any] | list[Any]
 """One task's place in the answer: a prediction, or `[]` for none yet."""
 
 ACCEPT_BATCH = 1000
+DUE_SECONDS = 3.0
+"""How long after its deadline a request may still be writing its answer: then delivery pushes."""
 ANSWER_SECONDS = 2.0
 """Longest that a request waits for one word of the queue, before it is refused."""
 FEW = 4
 FEW_POLL_SECONDS = 0.01
 MANY_POLL_SECONDS = 0.2
+MAX_DOUBTS = 10_000
+REFUSALS = {
+    State.FULL: "the project has MAX_PENDING unfinished ones, or the queue's memory is used up",
+    State.NO_ROOM: "the pictures in unfinished tasks have MAX_BLOB_BYTES",
+}
 RESERVED_THREADS = 4
 """Server threads that waiting predictions never take, so that health checks are answered."""
 
@@ -64,12 +78,19 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One `/predict` as it came: raw tasks, and the project's own labelling config."""
+    """One `/predict` as it came: raw tasks, and the project's own labelling config.
+
+    `extra_params` are the project's, as they are kept; the backend fills them in, since they come
+    with `/setup` only. With `stored` Label Studio keeps the answers, as it does with all but an
+    annotator's; what it does not get in time is then owed to it.
+    """
 
     tasks: Sequence[Any]
     project: str
     label_config: str
     context: Mapping[str, Any] | None = None
+    extra_params: str = ""
+    stored: bool = True
 
     @property
     def kind(self) -> Kind:
@@ -78,15 +99,34 @@ class Request:
             return Kind.INTERACTIVE
         return Kind.PAGE if len(self.tasks) == 1 else Kind.BULK
 
+    @property
+    def owed(self) -> bool:
+        """Whether the answers are owed to Label Studio until it has them.
+
+        A page's is too: one task selected for Retrieve predictions looks just the same.
+        """
+        return self.stored and self.kind is not Kind.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One entry per task, and the debts of `project` that they pay once the caller has them."""
+
+    entries: list[Entry]
+    project: str = ""
+    debts: Sequence[str] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The open queue: its connection, the ledger, the lanes, and this process's reconciler."""
+    """The open queue: its connection, the ledger, the lanes, and this process's threads."""
 
     redis: Redis
     ledger: Ledger
+    debts: Debts
     lanes: Lanes
     reconciler: Reconciler
+    delivery: Delivery | None
 
     @classmethod
     def open(cls, settings: Settings) -> Queue:
@@ -95,7 +135,17 @@ class Queue:
         ledger = Ledger(redis, Terms.of(settings))
         reconciler = Reconciler(redis, ledger)
         reconciler.start()
-        return cls(redis, ledger, Lanes(redis), reconciler)
+        delivery = Delivery.of(settings, redis)
+        if delivery is not None:
+            delivery.start()
+        return cls(redis, ledger, Debts(redis), Lanes(redis), reconciler, delivery)
+
+    def close(self) -> None:
+        """End the threads and the connection."""
+        self.reconciler.stop()
+        if self.delivery is not None:
+            self.delivery.stop()
+        self.redis.close()
 
 
 class Backend:
@@ -105,23 +155,42 @@ class Backend:
         self.settings = settings
         self._queue: Queue | None = None
         self._opening = Lock()
+        self._doubts: set[tuple[str, str]] = set()
         self._waiters = BoundedSemaphore(max(1, settings.threads - RESERVED_THREADS))
 
-    def setup(self, label_config: str) -> str:
-        """Return the model version for a project, and log what is doubtful in its config."""
-        for doubt in parse(label_config).warnings:
-            log.warning("labelling config: %s", doubt)
-        return self.version(label_config)
+    def setup(self, label_config: str, project: str, extra_params: object = None) -> str:
+        """Return the model version for a project, and keep its `extra_params` for its tasks.
 
-    def version(self, label_config: str) -> str:
+        What is doubtful in them or in the config is logged, once. Raises `ConfigError` where
+        either is broken. It answers without a queue too, because Label Studio shows a backend
+        that does not as disconnected; the parameters come again with each connection.
+        """
+        params = read_params(extra_params)
+        for doubt in parse(label_config, params.text).warnings:
+            self._doubt(project, doubt)
+        for name in params.unused:
+            self._doubt(project, f"extra_params has {name}, which is not used here")
+        try:
+            self._keep(project, params.text)
+        except QueueError as exc:
+            log.warning("the extra_params of project %s are not kept: %s", project, exc)
+        return self.version(label_config, params.text)
+
+    def version(self, label_config: str, extra_params: str = "") -> str:
         """Return the model version for a project; `ConfigError` where its config is broken."""
-        parse(label_config)
-        return self.settings.model_version(label_config)
+        parse(label_config, extra_params)
+        return self.settings.model_version(label_config, extra_params)
 
-    def predict(self, request: Request) -> list[Entry]:
+    def extra_params(self, project: str) -> str:
+        """Return the parameters that `setup` kept of a project; `QueueError` without a queue."""
+        with queue_errors():
+            return Projects(self.queue.redis).params(project) if project else ""
+
+    def predict(self, request: Request) -> Answer:
         """Return one entry per task, in order, by the deadline of the request's kind.
 
-        A task that cannot be answered, or not yet, has `[]`. Raises `ConfigError` for a broken
+        A task that cannot be answered, or not yet, has `[]`; what is owed follows by delivery.
+        Tell `sent` when the caller has the answer. Raises `ConfigError` for a broken
         labelling config, `RequestError` for too many tasks and `QueueError` without a queue.
         """
         if len(request.tasks) > self.settings.max_tasks:
@@ -130,17 +199,29 @@ class Backend:
                 code="too_many_tasks",
                 hint=f"Send at most {self.settings.max_tasks}",
             )
-        config = parse(request.label_config)
-        version = self.settings.model_version(request.label_config)
+        request = replace(request, extra_params=self.extra_params(request.project))
+        config = parse(request.label_config, request.extra_params)
+        version = self.settings.model_version(request.label_config, request.extra_params)
         if not config.controls:
-            return [[] for _ in request.tasks]
+            return Answer([[] for _ in request.tasks])
         jobs = [self._job(raw, request, version) for raw in request.tasks]
         with queue_errors():
-            outcomes = self._outcomes([job for job in jobs if job], request.kind)
+            outcomes = self._outcomes([job for job in jobs if job], request)
         found = [outcomes.get(job.key) if job else None for job in jobs]
         if request.kind is Kind.INTERACTIVE:
-            return [_spoken(outcome, config, version) for outcome in found]
-        return [_entry(outcome) for outcome in found]
+            return Answer([_spoken(outcome, config, version) for outcome in found])
+        debts = list(outcomes) if request.owed else []
+        return Answer([_entry(outcome) for outcome in found], request.project, debts)
+
+    def sent(self, answer: Answer) -> None:
+        """Strike the debts that `answer` pays: its last byte has been taken from us.
+
+        Label Studio may still fail to save it; then it asks again, and is answered again.
+        """
+        try:
+            self.queue.debts.pay(answer.debts, answer.project, Paid.ANSWERED)
+        except RedisError as exc:  # delivery will look for them in Label Studio
+            log.warning("%d debts stay in doubt: %s", len(answer.debts), exc)
 
     @property
     def queue(self) -> Queue:
@@ -157,9 +238,22 @@ class Backend:
         """End this process's part in the queue."""
         with self._opening:
             if self._queue is not None:
-                self._queue.reconciler.stop()
-                self._queue.redis.close()
+                self._queue.close()
                 self._queue = None
+
+    def _keep(self, project: str, extra_params: str) -> None:
+        if project:  # what has no name could be anyone's
+            with queue_errors():
+                Projects(self.queue.redis).keep_params(project, extra_params)
+
+    def _doubt(self, project: str, doubt: str) -> None:
+        """Log a doubt once: Label Studio connects anew at each look at a project."""
+        if (project, doubt) in self._doubts:
+            return
+        if len(self._doubts) >= MAX_DOUBTS:
+            self._doubts.clear()
+        self._doubts.add((project, doubt))
+        log.warning("project %s: %s", project, doubt)
 
     def _job(self, raw: Any, request: Request, version: str) -> Job | None:
         try:
@@ -170,38 +264,51 @@ class Backend:
             log.warning("a task of project %s: %s (%s)", request.project, exc, exc.code)
             return None
         key = hashlib.sha256(identity).hexdigest()[:40]
-        return Job(key, request.kind.lane, request.project, payload)
+        # Whether the annotator still waits is known of an interactive question only: the answers
+        # to all others serve the next request.
+        waits = request.kind is Kind.INTERACTIVE
+        patience = self.settings.interactive_deadline if waits else 0
+        record, blob = parted(payload)
+        return Job(key, request.kind.lane, request.project, record, blob, patience)
 
-    def _outcomes(self, jobs: Sequence[Job], kind: Kind) -> dict[str, Outcome]:
+    def _outcomes(self, jobs: Sequence[Job], request: Request) -> dict[str, Outcome]:
         begun = time.monotonic()  # Entering twenty thousand jobs takes of the caller's time too.
-        accepted = self._enter(jobs)
-        with self._patience(kind) as seconds:
+        deadline = self._deadline(request.kind)
+        accepted = self._enter(jobs, deadline + DUE_SECONDS if request.owed else None)
+        with self._patience(deadline) as seconds:
             self._wait(accepted, begun + seconds)
-        return self.queue.ledger.outcomes(accepted)
+        if not request.owed:
+            return self.queue.ledger.outcomes(accepted)
+        asked = time.monotonic() - begun
+        to = request.kind.name
+        return self.queue.debts.answer(accepted, request.project, asked=asked, to=to)
 
-    def _enter(self, jobs: Sequence[Job]) -> list[str]:
+    def _enter(self, jobs: Sequence[Job], due: float | None) -> list[str]:
         ledger, lanes = self.queue.ledger, self.queue.lanes
         accepted: list[str] = []
+        refused: Counter[State] = Counter()
         for start in range(0, len(jobs), ACCEPT_BATCH):
             batch = jobs[start : start + ACCEPT_BATCH]
-            states = dict(zip((job.key for job in batch), ledger.accept(batch), strict=True))
+            entered = ledger.accept(batch, wait=due)
+            states = dict(zip((job.key for job in batch), entered, strict=True))
             fresh = [key for key, state in states.items() if state in (State.NEW, State.RAISED)]
             if fresh:
                 lanes.put(batch[0].lane, fresh)
-            accepted += [key for key, state in states.items() if state is not State.FULL]
-        if len(accepted) < len(jobs):
-            log.warning("%d of %d tasks: not accepted now", len(jobs) - len(accepted), len(jobs))
+            refused.update(state for state in states.values() if state in REFUSALS)
+            accepted += [key for key, state in states.items() if state not in REFUSALS]
+        for state, count in refused.items():
+            log.warning("%d of %d tasks not accepted: %s", count, len(jobs), REFUSALS[state])
         return accepted
 
     @contextmanager
-    def _patience(self, kind: Kind) -> Iterator[float]:
+    def _patience(self, deadline: float) -> Iterator[float]:
         """Yield how long this request may wait: not at all where too many wait already."""
         if not self._waiters.acquire(blocking=False):
             log.warning("too many requests wait: answering what is ready")
             yield 0.0
             return
         try:
-            yield self._deadline(kind)
+            yield deadline
         finally:
             self._waiters.release()
 
@@ -245,6 +352,7 @@ def _task(raw: Any, request: Request, version: str) -> Task:
         label_config=request.label_config,
         context=request.context,
         model_version=version,
+        extra_params=request.extra_params,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -65,6 +65,32 @@ def worker() -> None:
 
     settings = _settings()
     sys.exit(Worker(settings, queue_url(settings), load_tools).run())
+
+
+@cli.command(help="Say whether this machine's server or worker is alive: 0 is yes.")
+@click.argument("part", type=click.Choice(["server", "worker"]))
+def health(part: Literal["server", "worker"]) -> None:
+    """Exit 0 where the part is alive, else 1: what containers are checked by."""
+    from grounding.health import is_alive
+
+    sys.exit(0 if is_alive(part, _settings()) else 1)
+
+
+@cli.command(help="Ask the model a picture whose answer is known, and compare.")
+def selftest() -> None:
+    """Print what the self-test measures; exit 0 where it is right, 1 where not."""
+    from grounding.assemble import examine, load_engine
+
+    settings = _settings()
+    engine = load_engine(settings, lambda **_: None)
+    try:
+        finding = examine(engine, settings)
+    finally:
+        engine.close()
+    for line in finding.lines:
+        click.echo(line)
+    finding.check()
+    click.secho("The model sees what is sent, and points where it is.", fg="green")
 
 
 @cli.command(

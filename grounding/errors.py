@@ -18,7 +18,12 @@
     ├── EngineError             the model cannot be asked at present
     │   ├── OutOfMemory         the device has no room for this picture or batch
     │   └── DeviceBroken        the device answers no more until the process is started anew
-    └── QueueError              Redis or the queue cannot be used at present
+    ├── QueueError              Redis or the queue cannot be used at present
+    └── LabelStudioError        Label Studio's API cannot be used at present
+        ├── LabelStudioAway     it cannot be reached: nothing was done
+        ├── AnswerLost          it failed, or its answer did not come: it may have done it
+        ├── TokenRefused        the token is not accepted, or may not do that
+        └── ImportRefused       it will not have what was sent, and has done nothing
 
 Each class has a `code` (stable, for logs, counters and tests), `retryable` (whether the same
 thing may work later) and `hint` (the cure). Instances carry the cause as their message and may
@@ -111,11 +116,17 @@ class ImageMissing(ImageError):
 
 
 class ImageUnreachable(ImageError):
-    """The picture's host fails or is too slow; another try may work."""
+    """The picture's host fails or is too slow; another try may work, `wait_s` seconds later."""
 
     code = "image_unreachable"
     retryable = True
     hint = "Check that the host is up and reachable from the worker"
+
+    def __init__(
+        self, cause: str, *, code: str | None = None, hint: str | None = None, wait_s: float = 0
+    ) -> None:
+        super().__init__(cause, code=code, hint=hint)
+        self.wait_s = wait_s
 
 
 class ImageUnreadable(ImageError):
@@ -184,3 +195,44 @@ class QueueError(GroundingError):
     retryable = True
     status = 503
     hint = "Check REDIS_URL and that the server is up"
+
+
+class LabelStudioError(GroundingError):
+    """Label Studio's API cannot be used at present."""
+
+    code = "label_studio_error"
+    retryable = True
+    status = 502
+    hint = "Check that LABEL_STUDIO_URL is Label Studio's address, sub-path included"
+
+
+class LabelStudioAway(LabelStudioError):
+    """It cannot be reached: nothing was done."""
+
+    code = "label_studio_away"
+    hint = "Check LABEL_STUDIO_URL and that Label Studio is up"
+
+
+class AnswerLost(LabelStudioError):
+    """It failed, or its answer did not come: it may have done what was asked nevertheless."""
+
+    code = "answer_lost"
+    hint = "See Label Studio's log"
+
+
+class TokenRefused(LabelStudioError):
+    """The token is not accepted, or its user may not do that."""
+
+    code = "token_refused"
+    hint = (
+        "Set LABEL_STUDIO_API_KEY to a valid personal access token of a user who may change "
+        "the project"
+    )
+
+
+class ImportRefused(LabelStudioError):
+    """Label Studio will not have what was sent, and has done nothing."""
+
+    code = "import_refused"
+    retryable = False
+    hint = "Its task may have been deleted"

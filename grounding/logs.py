@@ -24,5 +24,5 @@ def set_up_logging(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine(FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("httpx", "httpcore", "rq.worker"):
+    for chatty in ("httpx", "httpcore", "httpx2", "httpcore2", "rq.worker"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))

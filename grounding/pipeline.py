@@ -1,6 +1,6 @@
 """One job to one prediction: the heart, read from top to bottom.
 
-Everything here is pure but for two named edges: `Fetcher` brings a picture's bytes, and an
+Everything here is pure but for two named edges: `Fetches` brings a picture's bytes, and an
 `Engine` answers questions about its pixels.
 """
 
@@ -17,11 +17,13 @@ from grounding.ask import Ask, Detection
 from grounding.engines.base import Engine, Question, Reply
 from grounding.errors import AnswerError, DataError
 from grounding.geometry import Frame
-from grounding.images.fetch import Fetcher
+from grounding.images.fetch import Fetches
 from grounding.images.prepare import PixelBounds, Prepared, prepare
-from grounding.labelstudio.config import data_value, parse
+from grounding.labelstudio.asks import Said, asks
+from grounding.labelstudio.config import parse
 from grounding.labelstudio.context import read_context
-from grounding.labelstudio.controls import asks, regions
+from grounding.labelstudio.controls import regions
+from grounding.labelstudio.data import picture_address
 from grounding.labelstudio.interface import Control
 from grounding.qwen.answers import Answer, Verdict, read
 from grounding.qwen.caveats import with_caveats
@@ -38,13 +40,18 @@ UNDERSTOOD = (Verdict.FOUND, Verdict.NOTHING)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task of one request, as plain JSON: what the answer depends on."""
+    """One task of one request, as plain JSON: what the answer depends on.
+
+    `extra_params` and `prompt` are what the project has told us beside its requests.
+    """
 
     id: int | None
     data: Mapping[str, Any]
     label_config: str
     context: Mapping[str, Any] | None
     model_version: str
+    extra_params: str = ""
+    prompt: str = ""
 
     def payload(self) -> dict[str, Any]:
         """Return the task as the ledger keeps it; `Task(**payload)` is its reverse."""
@@ -53,12 +60,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What grounding needs: the model, the way to pictures, and the limits."""
+    """What grounding needs: the model, the way to pictures, and the limits.
+
+    With `urgent` a person waits for the answer.
+    """
 
     engine: Engine
-    fetcher: Fetcher
+    fetcher: Fetches
     max_new_tokens: int
     max_image_pixels: int
+    labels_per_question: int = 1
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +93,9 @@ def ground(task: Task, tools: Tools) -> Grounded:
     Raises the `GroundingError` that tells why it cannot be answered. Where some questions of a
     task are understood and others are not, what was found is kept.
     """
-    config = parse(task.label_config)
+    config = parse(task.label_config, task.extra_params)
     wish = read_context(task.context, config)
-    asked = [(control, some) for control in config.controls if (some := asks(control, wish))]
+    asked = asks(config, wish, Said(task.data, task.prompt, tools.labels_per_question))
     if not asked:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
     pictures = _pictures([control for control, _ in asked], task, tools)
@@ -132,7 +144,7 @@ def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> list[Pre
     """Return each control's picture; those of the same data and bounds share one."""
     sights = [(control.data_key, _bounds(control, tools)) for control in controls]
     keys = dict.fromkeys(key for key, _ in sights)
-    files = {key: tools.fetcher.fetch(data_value(task.data, key), task.id) for key in keys}
+    files = {key: tools.fetcher.fetch(picture_address(task.data, key), task.id) for key in keys}
     prepared = {
         (key, bounds): prepare(files[key], bounds, tools.max_image_pixels)
         for key, bounds in dict.fromkeys(sights)
@@ -148,7 +160,9 @@ def _bounds(control: Control, tools: Tools) -> PixelBounds:
 
 def _put(texts: Sequence[str], picture: Prepared, tools: Tools) -> list[Answer]:
     frame = tools.engine.profile.answer_frame(picture.model)
-    questions = [Question(picture.pixels, text, tools.max_new_tokens) for text in texts]
+    questions = [
+        Question(picture.pixels, text, tools.max_new_tokens, tools.urgent) for text in texts
+    ]
     if not questions:
         return []
     # All at once, so that the engine can answer them in one batch.

@@ -11,7 +11,8 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from flask import Flask, Response, jsonify, request
@@ -41,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
     backend = app.extensions["grounding"] = Backend(settings)
     app.before_request(lambda: _check_password(settings))
-    app.register_error_handler(GroundingError, _own_error)
+    app.register_error_handler(GroundingError, error_answer)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _fault)
     for rule, method, view in (
@@ -66,8 +67,8 @@ def _health() -> Response:
 
 def _setup(backend: Backend) -> Response:
     body = _body()
-    _project(body)
-    return jsonify(model_version=backend.setup(_text(body, "schema")))
+    version = backend.setup(_text(body, "schema"), _project(body), body.get("extra_params"))
+    return jsonify(model_version=version)
 
 
 def _predict(backend: Backend) -> Response:
@@ -75,9 +76,35 @@ def _predict(backend: Backend) -> Response:
     tasks = body.get("tasks")
     if not isinstance(tasks, list):
         raise RequestError("tasks is no list", code="tasks_missing")
-    config = _text(body, "label_config")
-    entries = backend.predict(Request(tasks, _project(body), config, _context(body)))
-    return jsonify(results=entries, model_version=backend.settings.model_version(config))
+    asked = Request(tasks, _project(body), _text(body, "label_config"), _context(body))
+    answer = backend.predict(asked)
+    return _told(jsonify(results=answer.entries), lambda: backend.sent(answer))
+
+
+def _told(response: Response, then: Callable[[], None]) -> Response:
+    """Return `response`, to call `then` once the caller has taken all of it and did not hang up."""
+    body = response.get_data()
+    caller = request.environ.get("gunicorn.socket")
+
+    def written() -> Iterator[bytes]:
+        gone = caller is not None and _hung_up(caller)
+        yield body  # where writing fails, the server does not come back for more
+        if not gone:
+            then()
+
+    told = Response(written(), mimetype=response.mimetype)
+    told.content_length = len(body)
+    return told
+
+
+def _hung_up(caller: socket.socket) -> bool:
+    """Say whether the other side has closed: what is written then is lost without an error."""
+    try:
+        return caller.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _webhook() -> Response:
@@ -92,14 +119,16 @@ def _ready(backend: Backend) -> tuple[Response, int]:
     try:
         with queue_errors():
             workers = reports(backend.queue.redis)
+            obstacle = backend.queue.ledger.obstacle()
     except QueueError as exc:
         return jsonify(ready=False, reason=str(exc), workers=[]), 503
-    ready = any(worker.phase == "ready" for worker in workers)
+    ready = not obstacle and any(worker.phase == "ready" for worker in workers)
     said = [
         {"worker": w.worker, "model": w.model, "phase": w.phase, "done": w.done, "detail": w.detail}
         for w in workers
     ]
-    return jsonify(ready=ready, reason=_reason(workers), workers=said), 200 if ready else 503
+    reason = obstacle or _reason(workers)
+    return jsonify(ready=ready, reason=reason, workers=said), 200 if ready else 503
 
 
 def _jobs(backend: Backend) -> Response:
@@ -203,7 +232,8 @@ def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
 
 
-def _own_error(error: GroundingError) -> Response:
+def error_answer(error: GroundingError) -> Response:
+    """Return the answer that tells an error of ours, and log it."""
     log.warning("%s: %s (%s)", request.path, error, error.code)
     answer = _error(error.status, error.code, str(error))
     # The status line is the only text of ours that Label Studio shows when connecting.

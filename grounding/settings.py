@@ -1,13 +1,16 @@
 """Every setting, read once from the environment, typed and checked.
 
 A wrong value refuses to start: `Settings.load` raises a `SettingError` that names the variable.
-An empty variable counts as unset. The name in the environment is the field's in capitals.
+An empty variable counts as unset. The name in the environment is the field's in capitals. Each may
+instead come from a file: NAME_FILE holds its path, as with Docker's secrets, and NAME goes before.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -26,7 +29,7 @@ from grounding.errors import SettingError
 SHAPES = Path(__file__).parent / "demo" / "shapes"
 """The shipped test and demo checkpoint: it knows only coloured shapes."""
 
-ANSWERS = 1
+ANSWERS = 2
 """To be raised with every change of prompts, parser or shapes checkpoint that changes answers."""
 
 ANSWER_SETTINGS = (
@@ -37,8 +40,23 @@ ANSWER_SETTINGS = (
     "max_pixels",
     "max_new_tokens",
     "repetition_penalty",
+    "labels_per_question",
 )
 """The settings that change what the model answers, hence the model version."""
+
+REMOTE_ANSWER_SETTINGS = (
+    "engine",
+    "server",
+    "dashscope_native",
+    "image_format",
+    "image_quality",
+    "structured_output",
+    "logprobs",
+)
+"""Those that matter with ENGINE=openai only."""
+
+REMOTE_SLOTS = {"bulk_slots": 64, "interactive_slots": 8}
+"""What slots default to with ENGINE=openai: they mostly wait for the server."""
 
 
 def _clean_secret(value: SecretStr) -> SecretStr:
@@ -48,6 +66,8 @@ def _clean_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+ServerName = Literal["vllm", "sglang", "dashscope", "generic"]
+ImageFormat = Literal["jpeg", "png"]
 Secret = Annotated[SecretStr, AfterValidator(_clean_secret)]
 
 
@@ -56,9 +76,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
 
+    engine: Literal["local", "openai"] = Field(
+        "local", description="Where the model runs: in the worker, or behind OPENAI_BASE_URL"
+    )
     model: str = Field(
         "",
-        description="Hub id or folder of a Qwen2.5-VL checkpoint; unset: the shapes demo model",
+        description="Hub id or folder of a Qwen2.5-VL checkpoint, or its name at OPENAI_BASE_URL; "
+        "unset: the shapes demo model",
     )
     profile: str = Field(
         "",
@@ -87,6 +111,9 @@ class Settings(BaseSettings):
     repetition_penalty: float = Field(
         1.0, gt=0, le=2, description="1 is none; above 1 harms coordinates, whose digits repeat"
     )
+    labels_per_question: int = Field(
+        1, ge=0, le=999, description="Labels asked for at once: one finds most; 0: all"
+    )
     max_batch: int = Field(8, ge=1, le=256, description="Pictures in one model call")
     job_timeout: float = Field(
         300,
@@ -94,18 +121,77 @@ class Settings(BaseSettings):
         description="How long one step of the model may take before its process is ended as hung",
     )
 
+    openai_base_url: str = Field("", description="The API's root, such as http://vllm:8000/v1")
+    openai_api_key: Secret | None = Field(None, description="Key of that API, where it wants one")
+    server: ServerName = Field(
+        "generic", description="What answers there: vllm, sglang, dashscope, or generic for others"
+    )
+    dashscope_native: bool = Field(
+        False,
+        description="Use DashScope's own generation endpoint, at https://dashscope.aliyuncs.com/api/v1",
+    )
+    server_priority: bool = Field(
+        False,
+        description="Tell the server who waits; vLLM then needs --scheduling-policy priority, "
+        "SGLang --enable-priority-scheduling",
+    )
+    server_timeout: float = Field(
+        120, ge=1, le=3600, description="How long one request to the server may take"
+    )
+    server_patience: float = Field(
+        600,
+        ge=0,
+        le=86_400,
+        description="How long a question is put again while the server is away, busy or failing",
+    )
+    max_in_flight: int = Field(
+        64, ge=1, le=1024, description="Requests that one worker has at the server at once"
+    )
+    image_format: ImageFormat = Field(
+        "jpeg", description="How pictures travel: jpeg, or png, exact at twenty times the CPU"
+    )
+    image_quality: int = Field(95, ge=50, le=100, description="Quality of the JPEG")
+    logprobs: bool = Field(
+        True, description="Ask the server for the probabilities that scores are made of"
+    )
+    structured_output: bool = Field(
+        False, description="Have the server bind answers to a JSON schema"
+    )
+    self_test: Literal["refuse", "warn", "off"] = Field(
+        "refuse",
+        description="At start, ask the server a known picture, and what to do where it is wrong",
+    )
+
     redis_url: SecretStr | None = Field(
         None, description="Redis or Valkey; unset: an embedded one in DATA_DIR"
     )
     data_dir: Path = Field(Path(".grounding"), description="Folder of the embedded queue")
-    bulk_slots: int = Field(14, ge=1, le=256, description="Bulk jobs that one worker holds at once")
+    bulk_slots: int = Field(
+        14,
+        ge=1,
+        le=256,
+        description="Bulk jobs that one worker holds at once; 64 with ENGINE=openai",
+    )
     interactive_slots: int = Field(
-        2, ge=1, le=64, description="Jobs of waiting people that one worker holds at once"
+        2,
+        ge=1,
+        le=64,
+        description="Jobs of waiting people that one worker holds at once; 8 with ENGINE=openai",
     )
     max_pending: int = Field(
         10_000,
         ge=1,
         description="Unfinished jobs of one project; what exceeds them is answered empty",
+    )
+    max_blob_bytes: int = Field(
+        256 * 2**20,
+        ge=0,
+        description="Size of all data: pictures in unfinished jobs; the rest is answered empty",
+    )
+    max_worker_rss: int = Field(
+        0,
+        ge=0,
+        description="Memory at which a worker finishes what it holds and starts anew; 0: none",
     )
     result_ttl: int = Field(86_400, ge=60, description="How long a finished answer is kept")
     dead_ttl: int = Field(600, ge=1, description="How long a failed task is not asked again")
@@ -143,9 +229,22 @@ class Settings(BaseSettings):
         "info", description="What is logged"
     )
 
-    label_studio_url: str = Field("", description="Label Studio's address, for uploaded images")
+    label_studio_url: str = Field(
+        "",
+        description="Label Studio's address, for pictures that it has or can reach, and for "
+        "late predictions",
+    )
+    label_studio_host: str = Field(
+        "",
+        description="Label Studio's own LABEL_STUDIO_HOST, where it differs from LABEL_STUDIO_URL",
+    )
     label_studio_api_key: Secret | None = Field(
         None, description="Personal access token or legacy token of a Label Studio user"
+    )
+    local_files_root: Path | None = Field(
+        None,
+        description="Where Label Studio's LOCAL_FILES_DOCUMENT_ROOT is mounted for the worker; "
+        "unset: its files are asked of Label Studio",
     )
     allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
@@ -163,7 +262,12 @@ class Settings(BaseSettings):
             return frozenset(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("label_studio_url")
+    @model_validator(mode="before")
+    @classmethod
+    def _more_slots_for_servers(cls, given: dict[str, object]) -> dict[str, object]:
+        return REMOTE_SLOTS | given if given.get("engine") == "openai" else given
+
+    @field_validator("label_studio_url", "label_studio_host", "openai_base_url")
     @classmethod
     def _http(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
@@ -176,7 +280,19 @@ class Settings(BaseSettings):
             raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both or none")
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
             raise ValueError("MIN_PIXELS must not exceed MAX_PIXELS")
+        if self.engine == "openai":
+            self._check_remote()
         return self
+
+    def _check_remote(self) -> None:
+        if not (self.openai_base_url and self.model):
+            raise ValueError("ENGINE=openai needs OPENAI_BASE_URL and MODEL")
+        if self.dashscope_native and self.server != "dashscope":
+            raise ValueError("DASHSCOPE_NATIVE needs SERVER=dashscope")
+        if self.server_priority and self.server not in ("vllm", "sglang"):
+            raise ValueError("SERVER_PRIORITY needs SERVER=vllm or sglang")
+        if self.repetition_penalty != 1 and self.server == "generic":
+            raise ValueError("REPETITION_PENALTY needs SERVER=vllm, sglang or dashscope")
 
     @classmethod
     def load(cls, **overrides: object) -> Settings:
@@ -186,7 +302,7 @@ class Settings(BaseSettings):
         a wrong value is never repeated, since it may be a secret.
         """
         try:
-            return cls(**overrides)  # type: ignore[arg-type]
+            return cls(**_from_files(cls.model_fields) | overrides)  # type: ignore[arg-type]
         except ValidationError as exc:
             wrong = "; ".join(_complaint(error["loc"], error["msg"]) for error in exc.errors())
             raise SettingError(
@@ -227,14 +343,16 @@ class Settings(BaseSettings):
         """The checkpoint's name without its owner or folder, as people know it."""
         return Path(self.model_path).name
 
-    def model_version(self, label_config: str) -> str:
+    def model_version(self, label_config: str, extra_params: str = "") -> str:
         """Return the version of the answers to `label_config` under these settings.
 
-        It is the model's name and a digest of all that changes its answers, so that Label
-        Studio asks again exactly when an answer would differ.
+        `extra_params` are the project's, as they are kept. The version is the model's name and a
+        digest of all that changes its answers, so that Label Studio asks again exactly when an
+        answer would differ.
         """
-        facts = {name: getattr(self, name) for name in ANSWER_SETTINGS}
-        facts |= {"config": label_config, "answers": ANSWERS}
+        remote = REMOTE_ANSWER_SETTINGS if self.engine == "openai" else ()
+        facts = {name: getattr(self, name) for name in (*ANSWER_SETTINGS, *remote)}
+        facts |= {"config": label_config, "extra_params": extra_params, "answers": ANSWERS}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.model_name}-{digest[:10]}"
 
@@ -245,6 +363,30 @@ def _text(value: object) -> str:
     if isinstance(value, frozenset):
         return ",".join(sorted(value))
     return "" if value is None else str(value)
+
+
+def _from_files(names: Iterable[str]) -> dict[str, object]:
+    """Return the settings that NAME_FILE variables bring; an empty file counts as unset.
+
+    Raises `SettingError` where such a file cannot be read.
+    """
+    found: dict[str, object] = {}
+    for name in names:
+        path = os.environ.get(f"{name.upper()}_FILE")
+        if path and not os.environ.get(name.upper()):
+            found[name] = _file_text(f"{name.upper()}_FILE", Path(path))
+    return {name: text for name, text in found.items() if text}
+
+
+def _file_text(variable: str, path: Path) -> str:
+    try:
+        return path.read_text().removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise SettingError(
+            f"{variable}: {path} cannot be read: {reason}",
+            hint="Name a file that this user may read, or unset the variable",
+        ) from exc
 
 
 def _complaint(where: tuple[int | str, ...], message: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import signal
 import socket
@@ -25,6 +26,8 @@ ROOT = Path(__file__).parent.parent
 PR_SET_PDEATHSIG = 1
 BACK_OFF_SECONDS = 5.0
 """Shortest time between two starts of one part."""
+MAX_BACK_OFF_SECONDS = 60.0
+"""The same for a part that says each time, within a minute, that it cannot run."""
 PATIENCE_SECONDS = 100.0
 """How long parts may take to finish what is in hand: a little over the longest deadline."""
 
@@ -36,7 +39,8 @@ class Part:
         self._name = name
         self._command = command
         self._env = env
-        self._due = 0.0
+        self._pause = BACK_OFF_SECONDS
+        self._started = -math.inf
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -48,8 +52,9 @@ class Part:
         """Start the process if it is not running and its waiting time is over."""
         if self._process is not None and self._process.poll() is not None:
             log.warning("%s ended with status %d", self._name, self._process.returncode)
+            self._pause = self._next_pause(self._process.returncode)
             self._process = None
-        if self._process is None and time.monotonic() >= self._due:
+        if self._process is None and time.monotonic() >= self._started + self._pause:
             # A session of its own: Ctrl-C in the terminal is for us, who end the parts in order.
             self._process = subprocess.Popen(  # noqa: S603
                 self._command,
@@ -57,7 +62,15 @@ class Part:
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
             )
-            self._due = time.monotonic() + BACK_OFF_SECONDS
+            self._started = time.monotonic()
+
+    def _next_pause(self, status: int) -> float:
+        """Return twice the last pause for a part that cannot run, such as a worker without model.
+
+        One that was killed, or ended after it had run, is wanted again soon.
+        """
+        cannot_run = status > 0 and time.monotonic() < self._started + MAX_BACK_OFF_SECONDS
+        return min(2 * self._pause, MAX_BACK_OFF_SECONDS) if cannot_run else BACK_OFF_SECONDS
 
     def stop(self) -> None:
         """Ask the process to finish what is in hand and end."""

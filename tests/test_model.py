@@ -34,6 +34,7 @@ def answered(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis
         claim = ledger.claim(key, "test")
         if claim:
             said = {"result": [], "config": claim.payload["label_config"]}
+            said["params"] = claim.payload["extra_params"]
             version = {"model_version": claim.payload["model_version"]}
             ledger.finish(key, said | version, "nothing")
 
@@ -57,6 +58,35 @@ def test_the_released_server_gets_the_same_answers(old: FlaskClient) -> None:
     entries = old.post("/predict", json=request(4, 5)).json["results"]  # type: ignore[index]
     assert [entry["result"] for entry in entries] == [[], []]
     assert {entry["model_version"] for entry in entries} == {version}
+
+
+def test_the_released_server_tells_our_version_and_keeps_the_project_s_parameters(
+    old: FlaskClient,
+) -> None:
+    body = {"project": "1.1", "schema": CONFIG}
+    first = old.post("/setup", json=body).json["model_version"]  # type: ignore[index]
+    assert first.startswith("shapes-")
+    tuned = old.post("/setup", json=body | {"extra_params": {"max_regions": 3}}).json
+    assert tuned["model_version"] != first  # type: ignore[index]
+    entries = old.post("/predict", json=request(4, 5, project="1.1")).json["results"]  # type: ignore[index]
+    assert [entry["params"] for entry in entries] == ['{"model_max_regions": "3"}'] * 2
+    assert entries[0]["model_version"] == tuned["model_version"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        (CONFIG.replace('toName="image"', 'toName="picture"'), 'toName="picture"'),
+        ("<View>", "no element found"),
+    ],
+)
+def test_the_released_server_refuses_a_config_with_the_reason(
+    old: FlaskClient, schema: str, says: str
+) -> None:
+    answer = old.post("/setup", json={"project": "1.1", "schema": schema})
+    assert answer.status_code == 400
+    assert says in answer.status
+    assert "Traceback" not in answer.text
 
 
 def test_each_request_counts_with_its_own_config(old: FlaskClient) -> None:

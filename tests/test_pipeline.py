@@ -13,11 +13,20 @@ import pytest
 from PIL import Image
 
 from grounding.engines.base import Question, Reply, Token
-from grounding.errors import AnswerError
-from grounding.images.fetch import Fetcher
+from grounding.errors import AnswerError, DataError
+from grounding.images.fetch import Fetcher, FetchRules
 from grounding.pipeline import Grounded, Task, Tools, ground
 from grounding.qwen.profiles import PROFILES, Profile
-from tests.labelstudio.configs import BOXES, KEY_POINT, LABELS, POINTS, PROMPT, having, view
+from tests.labelstudio.configs import (
+    BOXES,
+    KEY_POINT,
+    LABELS,
+    POINTS,
+    PROMPT,
+    RECTANGLE,
+    having,
+    view,
+)
 
 CAR = json.dumps([{"bbox_2d": [64, 48, 128, 96], "label": "Car"}])
 NONE = "[]"
@@ -56,12 +65,24 @@ class Album:
         return self.data
 
 
+class Gallery:
+    """A fetcher of pictures that are as large as their address says."""
+
+    def fetch(self, address: object, task_id: int | None) -> bytes:
+        return Album(*map(int, str(address).split("x"))).data
+
+
 def grounded(
     engine: Parrot, *parts: str, context: dict[str, Any] | None = None, album: Album | None = None
 ) -> Grounded:
     """Return what becomes of one task under a config with these parts."""
     tools = Tools(engine, cast(Fetcher, album or Album()), 200, 10**7)
     return ground(Task(1, {"image": "u"}, view(*parts), context, "v"), tools)
+
+
+def task_of(xml: str, data: dict[str, Any], **project: str) -> Task:
+    """Return a task of a project with this config and data."""
+    return Task(1, data, xml, None, "v", **project)
 
 
 def car_only(text: str) -> str:
@@ -134,3 +155,74 @@ def test_what_is_not_understood_is_asked_once_more_in_stricter_words() -> None:
     with pytest.raises(AnswerError) as caught:
         grounded(Parrot(lambda _: "Well."), BOXES)
     assert caught.value.code == "output_unreadable"
+
+
+def test_each_control_is_answered_on_its_own_image_with_its_own_names() -> None:
+    """Boxes on one picture and key points on another, within nested views."""
+    points = POINTS.replace('toName="image"', 'toName="second"')
+    xml = view(BOXES, f'<View><Image name="second" value="$b.c"/><View>{points}</View></View>')
+    nose = json.dumps([{"point_2d": [10, 10], "label": "Nose"}])
+    engine = Parrot(lambda text: nose if "Nose" in text else car_only(text))
+    tools = Tools(engine, cast(Fetcher, Gallery()), 200, 10**7)
+    done = ground(task_of(xml, {"image": "640x480", "b": {"c": "320x560"}}), tools)
+    sizes = [
+        (r["from_name"], r["to_name"], r["type"], r["original_width"], r["original_height"])
+        for r in done.prediction["result"]
+    ]
+    assert sizes == [
+        ("box", "image", "rectanglelabels", 640, 480),
+        ("kp", "second", "keypointlabels", 320, 560),
+    ]
+
+
+def test_a_label_s_alias_is_what_a_region_carries() -> None:
+    dog = CAR.replace("Car", "Dog")
+    done = grounded(Parrot(lambda text: dog if "'Dog'" in text else NONE), BOXES)
+    (region,) = done.prediction["result"]
+    assert region["value"]["rectanglelabels"] == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("data", "project", "asked"),
+    [
+        ({"prompt": "red toys"}, {"prompt": "blue toys"}, ["red toys"]),
+        ({}, {"prompt": "blue toys"}, ["blue toys"]),
+        ({}, {"extra_params": '{"prompt": "old {kind}s"}'}, ["old boats"]),
+        ({}, {"extra_params": '{"labels_per_question": 0}'}, ["categories: 'Car', 'Dog'"]),
+        ({}, {}, ["categories: 'Car'", "categories: 'Dog'"]),
+    ],
+)
+def test_the_model_is_asked_what_the_task_or_its_project_says(
+    data: dict[str, Any], project: dict[str, str], asked: list[str]
+) -> None:
+    engine = Parrot(lambda _: NONE)
+    task = task_of(view(BOXES), {"image": "640x480", "kind": "boat"} | data, **project)
+    ground(task, Tools(engine, cast(Fetcher, Gallery()), 200, 10**7))
+    texts = sorted(question.text for question in engine.asked)  # they are asked at once
+    assert len(texts) == len(asked)
+    assert all(words in text for words, text in zip(asked, texts, strict=True))
+
+
+def test_the_deployment_says_how_many_labels_share_a_question() -> None:
+    engine = Parrot(lambda _: NONE)
+    tools = Tools(engine, cast(Fetcher, Gallery()), 200, 10**7, labels_per_question=0)
+    ground(task_of(view(BOXES), {"image": "640x480"}), tools)
+    assert ["'Car', 'Dog'" in question.text for question in engine.asked] == [True]
+
+
+@pytest.mark.parametrize(
+    ("parts", "data", "code"),
+    [
+        (having(BOXES, 'model_prompt="in {city}"'), {"image": "u"}, "prompt_field_missing"),
+        (BOXES, {"image": ["u", "v"]}, "multi_image_unsupported"),
+        (BOXES, {"picture": "u"}, "image_key_missing"),
+        (RECTANGLE + PROMPT, {"image": "u"}, "prompt_empty"),
+    ],
+)
+def test_a_task_that_lacks_something_fails_alone_with_its_code(
+    parts: str, data: dict[str, Any], code: str
+) -> None:
+    tools = Tools(Parrot(lambda _: NONE), Fetcher(FetchRules()), 200, 10**7)
+    with pytest.raises(DataError) as caught:
+        ground(task_of(view(parts), data), tools)
+    assert caught.value.code == code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import socket
 import threading
 import time
 from typing import Any
@@ -15,6 +16,8 @@ from redis import Redis
 
 from grounding.jobs.presence import Presence
 from tests.serving import CONFIG, Start, predict, request
+
+LABEL_STUDIO_WAITS = 3
 
 
 def test_every_task_has_its_entry_in_order_whatever_fails(
@@ -43,6 +46,17 @@ def test_the_same_job_asked_twice_runs_once(client: FlaskClient, worker: list[in
     assert sorted(worker) == [2, 4]
     predict(client, 4, 2)
     assert sorted(worker) == [2, 4]
+
+
+def test_a_debt_is_struck_only_once_the_answer_was_taken(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    """Else a server killed while it writes would lose it."""
+    answer = client.post("/predict", json=request(4, 5), buffered=False)
+    (before,) = client.get("/jobs").json["projects"]  # type: ignore[index]
+    assert len(answer.json["results"]) == 2  # type: ignore[index]
+    (after,) = client.get("/jobs").json["projects"]  # type: ignore[index]
+    assert (before["owed"], after["owed"]) == (2, 0)
 
 
 def test_two_projects_never_mix(client: FlaskClient, worker: list[int]) -> None:
@@ -95,6 +109,66 @@ def test_a_broken_config_tells_why_in_the_status_line(client: FlaskClient) -> No
     assert 'RectangleLabels name="box" has toName="picture"' in answer.status
     assert "Set toName to the name of an Image" in answer.status
     assert answer.json["error"]["code"]  # type: ignore[index]
+
+
+PARAMS: list[Any] = ['{"max_regions": 3}', {"max_regions": 3}, {"model_max_regions": "3"}]
+
+
+def version(client: FlaskClient, project: str = "1.1", extra_params: object = None) -> str:
+    """Return what `/setup` tells for a project."""
+    body = {"project": project, "schema": CONFIG, "extra_params": extra_params}
+    answer = client.post("/setup", json=body)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json["model_version"])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("given", PARAMS, ids=["text", "object", "full name"])
+def test_a_project_s_extra_params_are_kept_for_its_tasks_until_they_are_gone(
+    client: FlaskClient, worker: list[int], given: object
+) -> None:
+    """They come with `/setup` only, and count for each task until the next one."""
+    bare = version(client)
+    tuned = version(client, extra_params=given)
+    assert tuned != bare
+    assert predict(client, 4, project="1.1")[0]["model_version"] == tuned
+    assert predict(client, 4, project="2.1")[0]["model_version"] == bare
+    assert version(client) == bare
+    assert predict(client, 4, project="1.1")[0]["model_version"] == bare
+
+
+def test_wrong_extra_params_tell_why_in_the_status_line_and_change_nothing(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    tuned = version(client, extra_params=PARAMS[0])
+    wrong = {"project": "1.1", "schema": CONFIG, "extra_params": {"max_regions": "many"}}
+    answer = client.post("/setup", json=wrong)
+    assert answer.status == (
+        '400 extra_params has max_regions="many". '
+        "Set max_regions to a number from 1 to 1000, or remove it"
+    )
+    assert predict(client, 4, project="1.1")[0]["model_version"] == tuned
+
+
+def test_what_is_doubtful_is_logged_once_for_each_project(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    for project in ("1.1", "1.1", "2.1", "1.1"):
+        version(client, project, {"api_key": "canary-4711"})
+    said = [record.getMessage() for record in caplog.records if "api_key" in record.getMessage()]
+    assert [words.partition(":")[0] for words in said] == ["project 1.1", "project 2.1"]
+    assert "canary" not in caplog.text
+
+
+def test_connecting_answers_in_time_while_the_queue_takes_calls_and_says_nothing(
+    env: pytest.MonkeyPatch, start: Start
+) -> None:
+    """Label Studio waits 3 s, and takes a backend that does not answer for no backend at all."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        env.setenv("REDIS_URL", f"redis://127.0.0.1:{mute.getsockname()[1]}")
+        client = start()
+        begun = time.monotonic()
+        assert version(client, extra_params=PARAMS[0])
+        assert time.monotonic() - begun < LABEL_STUDIO_WAITS
 
 
 BAD_REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {
@@ -195,6 +269,13 @@ def test_ready_says_what_is_missing_and_how_far_loading_is(
     assert answer.json["reason"] == "downloading 25% model-00001.safetensors"  # type: ignore[index]
     presence.tell(phase="ready", done=1.0, detail="")
     assert client.get("/ready").status_code == 200
+    redis.config_set("maxmemory", 1_000)
+    try:
+        full = client.get("/ready")
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert (full.status_code, full.json["ready"]) == (503, False)
+    assert "memory" in full.json["reason"]
 
 
 def test_the_webhook_does_nothing_and_versions_names_the_model(client: FlaskClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -63,8 +64,10 @@ def test_the_model_version_changes_with_what_changes_answers_and_with_nothing_el
         Settings.load(model="Qwen/Qwen2.5-VL-7B-Instruct").model_version("<View/>"),
         Settings.load(max_pixels=50_000).model_version("<View/>"),
         Settings.load(repetition_penalty=1.05).model_version("<View/>"),
+        Settings.load(labels_per_question=0).model_version("<View/>"),
+        Settings.load().model_version("<View/>", '{"model_prompt": "toys"}'),
     ]
-    assert len({first, *changed}) == 5
+    assert len({first, *changed}) == 7
     assert changed[1].startswith("Qwen2.5-VL-7B-Instruct-")
 
 
@@ -85,3 +88,52 @@ def test_a_child_process_loads_the_same_settings(monkeypatch: pytest.MonkeyPatch
     for name, value in parent.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings.load() == parent
+
+
+def test_a_setting_may_come_from_a_file_without_its_line_break(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("secret\n")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY_FILE", str(tmp_path / "key"))
+    key = Settings.load().label_studio_api_key
+    assert key is not None
+    assert key.get_secret_value() == "secret"
+
+
+def test_the_variable_itself_and_what_a_caller_gives_go_before_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "port").write_text("1111")
+    monkeypatch.setenv("PORT_FILE", str(tmp_path / "port"))
+    assert Settings.load().port == 1111
+    assert Settings.load(port=2222).port == 2222
+    monkeypatch.setenv("PORT", "3333")
+    assert Settings.load().port == 3333
+
+
+def test_an_empty_file_counts_as_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("\n")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY_FILE", str(tmp_path / "key"))
+    assert Settings.load().label_studio_api_key is None
+
+
+UNREADABLE = {"missing": "none", "a folder": ".", "no text": "bytes"}
+
+
+@pytest.mark.parametrize("name", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_file_that_cannot_be_read_refuses_to_start_and_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / name))
+    with pytest.raises(SettingError, match="REDIS_URL_FILE") as caught:
+        Settings.load()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_child_process_gets_what_came_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "url").write_text("redis://:secret@host/0\n")
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "url"))
+    assert Settings.load().environment()["REDIS_URL"] == "redis://:secret@host/0"

@@ -25,6 +25,9 @@ def test_jobs_shows_every_projects_counts_and_why_tasks_failed(
         "dead": 1,
         "refused": 0,
         "reasons": {"image_not_found": 1},
+        "owed": 0,
+        "owed_reason": "",
+        "deliveries": {"answered": 2},
     }
     assert (second["project"], second["done"]) == ("2.2", 2)
     (failed,) = shown["failed"]  # type: ignore[index]

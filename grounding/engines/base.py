@@ -22,12 +22,13 @@ class Question:
     `pixels` is RGB and has exactly the size of the model frame: both sides are multiples of the
     profile's factor, so that no engine resizes again. `text` is put to the model as plain words;
     it cannot carry control tokens. The answer stops after `max_new_tokens`
-    tokens, at least 1.
+    tokens, at least 1. With `urgent` a person waits for it.
     """
 
     pixels: Image
     text: str
     max_new_tokens: int
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,14 @@ class Reply:
     """The model's words: `text`, whether it ended by itself, and its tokens in order.
 
     `complete` is False where the text was cut at `max_new_tokens`. `tokens` is empty where the
-    engine gives no probabilities.
+    engine gives no probabilities. `prompt_tokens` counts what the model read, picture and words;
+    None where the engine does not tell.
     """
 
     text: str
     complete: bool
     tokens: tuple[Token, ...] = ()
+    prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

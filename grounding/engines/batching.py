@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from grounding.engines.watchdog import Watchdog
-from grounding.errors import EngineError, GroundingError, OutOfMemory
+from grounding.errors import DeviceBroken, EngineError, GroundingError
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +56,11 @@ class Batcher(Generic[Q, A]):
         self._thread.start()
 
     def ask(self, question: Q) -> A:
-        """Return the answer to `question`, or raise what `answer` raised for its batch.
+        """Return the answer to `question`, or raise what `answer` raised for it alone.
 
-        A batch that raises `OutOfMemory` is halved until it fits; only a question that does not
-        fit alone raises it. Anything foreign becomes `EngineError`. After `close`, `EngineError`.
+        A batch that fails is halved until the culprit stands alone, be it too large for the
+        memory or a stumbling block of another kind; only `DeviceBroken` concerns all at once.
+        Anything foreign becomes `EngineError`. After `close`, `EngineError`.
         """
         waiting: _Waiting[Q, A] = _Waiting(question)
         with self._gate:
@@ -98,7 +99,7 @@ class Batcher(Generic[Q, A]):
 
     def _settle(self, batch: Sequence[_Waiting[Q, A]]) -> None:
         outcome = self._attempt([waiting.question for waiting in batch])
-        if isinstance(outcome, OutOfMemory) and len(batch) > 1:
+        if self._may_concern_one(outcome) and len(batch) > 1:
             half = len(batch) // 2
             self._settle(batch[:half])
             self._settle(batch[half:])
@@ -108,6 +109,11 @@ class Batcher(Generic[Q, A]):
         else:
             for waiting, answer in zip(batch, outcome, strict=True):
                 waiting.future.set_result(answer)
+
+    def _may_concern_one(self, outcome: object) -> bool:
+        """Say whether the others of a failed batch may fare better: not at the model's end."""
+        fault = isinstance(outcome, GroundingError) and not isinstance(outcome, DeviceBroken)
+        return fault and not self._closed
 
     def _attempt(self, questions: Sequence[Q]) -> Sequence[A] | GroundingError:
         """Return the answers, or what went wrong; the error itself is not kept.

@@ -158,18 +158,18 @@ class LocalEngine:
             raise EngineError("the model is being unloaded", hint="Ask again once it is loaded")
         logprobs = recorder.rows()
         return [
-            self._reply(row, prepared.budget, probabilities)
+            self._reply(row, prepared, probabilities)
             for row, prepared, probabilities in zip(rows, batch, logprobs, strict=True)
         ]
 
-    def _reply(self, row: Sequence[int], budget: int, logprobs: Sequence[float]) -> Reply:
-        ids, complete = self._ends.cut(row, budget)
+    def _reply(self, row: Sequence[int], asked: Prepared, logprobs: Sequence[float]) -> Reply:
+        ids, complete = self._ends.cut(row, asked.budget)
         text, ranges = self._speller.spell(ids)
         tokens = (
             Token(start, end, logprob)
             for (start, end), logprob in zip(ranges, logprobs, strict=False)
         )
-        return Reply(text, complete, tuple(tokens))
+        return Reply(text, complete, tuple(tokens), len(asked.ids))
 
     def _generate(self, batch: Sequence[Prepared], recorder: Recorder) -> list[list[int]]:
         """Return the new tokens of each row, padded behind its end; ask the model once."""

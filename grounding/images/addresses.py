@@ -45,10 +45,13 @@ NEVER_PUBLIC = tuple(
 )
 """What the `ipaddress` module calls global, at least in some versions, and we do not."""
 
+CLOUD = ("s3", "gs", "azure-blob")
+"""Schemes of cloud storage, which Label Studio alone can resolve."""
+
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 _NOT_PLAIN = re.compile(r"[^\x21-\x7e]|\\")
 
 
@@ -142,6 +145,11 @@ def check_text(value: str) -> None:
         )
     if _UNPRINTABLE.search(value):
         raise UrlRefused("the address holds a backslash or a control character")
+
+
+def is_cloud(value: str) -> bool:
+    """Say whether `value` names an object in a cloud storage, as `s3://bucket/key` does."""
+    return value.partition("://")[0].lower() in CLOUD
 
 
 def read_url(value: str) -> Url:

@@ -41,9 +41,9 @@ class Line(httpcore.NetworkBackend):
     def __init__(
         self, network: httpcore.NetworkBackend, addresses: list[str], deadline: Deadline
     ) -> None:
+        self.deadline = deadline
         self._network = network
         self._addresses = addresses
-        self._deadline = deadline
 
     def connect_tcp(
         self,
@@ -63,8 +63,8 @@ class Line(httpcore.NetworkBackend):
         return self._connect(last, port, timeout)
 
     def _connect(self, address: str, port: int, timeout: float | None) -> httpcore.NetworkStream:
-        stream = self._network.connect_tcp(address, port, self._deadline.cap(timeout))
-        return TimedStream(stream, self._deadline)
+        stream = self._network.connect_tcp(address, port, self.deadline.cap(timeout))
+        return TimedStream(stream, self.deadline)
 
 
 class TimedStream(httpcore.NetworkStream):

@@ -9,8 +9,6 @@ checked IP address while TLS certificate and `Host` stay those of the name.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import random
 import socket
 import ssl
@@ -19,28 +17,39 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any, Protocol
-from urllib.parse import unquote_to_bytes, urljoin
+from urllib.parse import urljoin
 
 import httpcore
 import httpx
 
 from grounding.errors import (
-    DataError,
     ImageMissing,
     ImageTooLarge,
     ImageUnreachable,
     ImageUnreadable,
     UrlRefused,
 )
-from grounding.images.addresses import AllowList, Origin, Url, check_text, read_ip, read_url
+from grounding.images.addresses import (
+    AllowList,
+    Origin,
+    Url,
+    check_text,
+    is_cloud,
+    read_ip,
+    read_url,
+)
 from grounding.images.dial import Deadline, Line
+from grounding.images.disk import Folder, file_name
+from grounding.images.inline import inline, is_inline
 
 REDIRECTS = (301, 302, 303, 307, 308)
-FORBIDDEN = (401, 402, 403, 407)
+UNAUTHORIZED = 401
+FORBIDDEN = (UNAUTHORIZED, 402, 403, 407)
 TOO_MANY_REQUESTS = 429
-LOGIN_HINT = "Check that the user of LABEL_STUDIO_API_KEY may see the project"
 HEADERS = {
     "Accept": "image/*, */*;q=0.5",
     "Accept-Encoding": "identity",
@@ -80,17 +89,30 @@ class Trusted(Protocol):
     def address(self, value: str, task_id: int | None) -> str | None:
         """Return the absolute address of a value that lives on Label Studio, else None."""
 
-    def headers(self, url: str) -> dict[str, str]:
-        """Return what authorises `url`: nothing unless it is media of that very origin."""
+    def headers(self, url: str, seconds: float) -> dict[str, str]:
+        """Return within `seconds` what authorises `url`: nothing unless it is media there."""
 
-    def renew(self) -> None:
-        """Forget a cached access token, since it was refused."""
+    def renew(self) -> bool:
+        """Forget a cached access token, since it was refused; say if there can be another."""
+
+    def refusal(self, url: Url, status: int) -> ImageMissing:
+        """Return what an answer of 4xx to `url`, which lives there, amounts to."""
+
+
+class Fetches(Protocol):
+    """Brings the bytes that a task's value names, or raises the `ImageError` that tells why not."""
+
+    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+        """Return the bytes."""
+        ...
 
 
 class Fetcher:
     """Brings the bytes that a task's value names; safe to share between threads.
 
-    `resolve` is like `socket.getaddrinfo`; `network` opens the connections.
+    `folder` is Label Studio's local storage, where it is mounted here; its files are then read
+    from there instead of asked of Label Studio. `resolve` is like `socket.getaddrinfo`;
+    `network` opens the connections.
     """
 
     def __init__(
@@ -98,43 +120,49 @@ class Fetcher:
         rules: FetchRules,
         label_studio: Trusted | None = None,
         *,
+        folder: Folder | None = None,
         resolve: Resolve = socket.getaddrinfo,
         network: httpcore.NetworkBackend | None = None,
     ) -> None:
         self._rules = rules
         self._allowed = AllowList(rules.allowed_origins)
         self._label_studio = label_studio
+        self._folder = folder
         self._resolve = resolve
         self._network = network or httpcore.SyncBackend()
 
-    def fetch(self, value: object, task_id: int | None = None) -> bytes:
+    def fetch(self, value: str, task_id: int | None = None) -> bytes:
         """Return the bytes of the image that `value` names, at most `max_bytes`.
 
-        `value` is an http(s) address, a data: URI, or a path on Label Studio. Raises `DataError`
-        where it is no text, and an `ImageError` where it is refused, missing, unreachable,
+        `value` is an http(s) address, a data: URI, a path on Label Studio, or the address of an
+        object in a cloud storage that Label Studio reaches, by the task's id. Raises `DataError`
+        without that id, and an `ImageError` where the image is refused, missing, unreachable,
         too large, or a page instead of a picture.
         """
-        text = _one_text(value)
-        if text[:5].lower() == "data:":
-            return _inline(text, self._rules.max_bytes)
-        return self._follow(self._first_hop(text, task_id), Deadline(self._rules.total_s))
+        if is_inline(value):
+            return inline(value, self._rules.max_bytes)
+        check_text(value)
+        home = self._label_studio.address(value, task_id) if self._label_studio else None
+        name = self._folder and file_name(read_url(home).target if home else value)
+        if self._folder and name:
+            return self._folder.read(name, self._rules.max_bytes)
+        return self._follow(self._first_hop(value, home), Deadline(self._rules.total_s))
 
     @cached_property
     def _authorities(self) -> ssl.SSLContext:
         """Whose certificates count: certifi's list, or what SSL_CERT_FILE names instead."""
         return httpx.create_ssl_context()
 
-    def _first_hop(self, text: str, task_id: int | None) -> _Hop:
-        check_text(text)
-        home = self._label_studio and self._label_studio.address(text, task_id)
+    def _first_hop(self, value: str, home: str | None) -> _Hop:
         if home:
             return _Hop(read_url(home), at_home=True)
-        if text.startswith("/") and not self._label_studio:
+        if not self._label_studio and (value.startswith("/") or is_cloud(value)):
+            named = "in a cloud storage" if is_cloud(value) else "a path"
             raise UrlRefused(
-                "the address is a path, and no Label Studio is known that would have it",
+                f"the address is {named}, and no Label Studio is known that would have it",
                 hint="Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY",
             )
-        return _Hop(read_url(text), at_home=False)
+        return _Hop(read_url(value), at_home=False)
 
     def _follow(self, hop: _Hop, deadline: Deadline) -> bytes:
         for _ in range(self._rules.max_redirects + 1):
@@ -148,25 +176,45 @@ class Fetcher:
         )
 
     def _ask(self, hop: _Hop, deadline: Deadline) -> _Reply:
-        """Ask one host, once more after a failure that may pass; its name is looked up once."""
+        """Ask one host, again after a failure that may pass; its name is looked up once."""
         line = Line(self._network, self._dialable(hop, deadline), deadline)
         for attempt in range(self._rules.retries):
             try:
                 return self._try(hop, line)
-            except ImageUnreachable:
+            except ImageUnreachable as exc:
                 # Random, so that many slots that failed together do not come back together.
                 pause = self._rules.pause_s * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
-                if not deadline.sleep(pause):
+                if not deadline.sleep(max(pause, exc.wait_s)):
                     raise
         return self._try(hop, line)
 
     def _try(self, hop: _Hop, line: Line) -> _Reply:
         reply = self._exchange(hop, line)
-        if reply.status == 401 and hop.at_home and self._label_studio:
-            self._label_studio.renew()
+        if (
+            reply.status == 401
+            and hop.at_home
+            and self._label_studio
+            and self._label_studio.renew()
+        ):
             reply = self._exchange(hop, line)
-        reply.check(hop)
+        self._check(reply, hop)
         return reply
+
+    def _check(self, reply: _Reply, hop: _Hop) -> None:
+        """Raise what the answer amounts to, where it is neither a picture nor a redirect."""
+        cause = f"{hop.url.shown} answered {reply.status}"
+        if reply.status >= 500 or reply.status == TOO_MANY_REQUESTS:
+            raise ImageUnreachable(cause, wait_s=reply.wait_s)
+        if self._label_studio and hop.at_home and reply.status >= 400:
+            raise self._label_studio.refusal(hop.url, reply.status)
+        if reply.status in FORBIDDEN:
+            raise ImageMissing(cause, code="image_forbidden")
+        if reply.location is None and not 200 <= reply.status < 300:
+            raise ImageMissing(cause)
+        if reply.is_page:
+            raise ImageUnreadable(
+                f"{hop.url.shown} is a web page", hint="got text/html: is a login needed?"
+            )
 
     def _exchange(self, hop: _Hop, line: Line) -> _Reply:
         origin = hop.url.origin
@@ -183,16 +231,17 @@ class Fetcher:
             pool.stream(
                 "GET",
                 wire,
-                headers=self._headers(hop),
+                headers=self._headers(hop, line.deadline),
                 extensions={"timeout": self._timeouts()},
             ) as response,
         ):
             return self._read(response, hop.url.shown)
 
-    def _headers(self, hop: _Hop) -> list[tuple[str, str]]:
+    def _headers(self, hop: _Hop, deadline: Deadline) -> list[tuple[str, str]]:
         headers = {"Host": str(hop.url.origin).partition("://")[2], **HEADERS}
         if hop.at_home and self._label_studio:
-            headers |= self._label_studio.headers(str(hop.url))
+            seconds = deadline.cap(self._rules.total_s)
+            headers |= self._label_studio.headers(str(hop.url), seconds)
         return list(headers.items())
 
     def _timeouts(self) -> dict[str, float]:
@@ -205,7 +254,8 @@ class Fetcher:
         if response.status in REDIRECTS and "location" in fields:
             return _Reply(response.status, kind, location=fields["location"].decode("latin-1"))
         if not 200 <= response.status < 300:
-            return _Reply(response.status, kind)
+            wait_s = _asked_to_wait(fields.get("retry-after", b""))
+            return _Reply(response.status, kind, wait_s=wait_s)
         if fields.get("content-encoding", b"identity").lower() != b"identity":
             raise ImageUnreadable(f"{shown} came compressed, though we asked for plain bytes")
         announced = fields.get("content-length", b"0")
@@ -275,30 +325,22 @@ class _Hop:
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """What came back: a body, a place to look instead, or a bare status."""
+    """What came back: a body, a place to look instead, or a bare status.
+
+    `wait_s` is how many seconds the host asks us to wait before the next request.
+    """
 
     status: int
     kind: str
     body: bytes = b""
     location: str | None = None
+    wait_s: float = 0
 
-    def check(self, hop: _Hop) -> None:
-        """Raise what the answer amounts to, where it is neither a picture nor a redirect."""
-        cause = f"{hop.url.shown} answered {self.status}"
-        hint = LOGIN_HINT if hop.at_home else None
-        if self.status >= 500 or self.status == TOO_MANY_REQUESTS:
-            raise ImageUnreachable(cause)
-        if self.status in FORBIDDEN:
-            raise ImageMissing(cause, code="image_forbidden", hint=hint)
-        if self.location is None and not 200 <= self.status < 300:
-            raise ImageMissing(cause, hint=hint)
-        if (
-            self.kind.startswith("text/html")
-            and self.body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
-        ):
-            raise ImageUnreadable(
-                f"{hop.url.shown} is a web page", hint="got text/html: is a login needed?"
-            )
+    @property
+    def is_page(self) -> bool:
+        """Whether it is HTML, and not a picture under a wrong name."""
+        start = self.body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        return self.kind.startswith("text/html") and start == b"<"
 
 
 @contextmanager
@@ -321,36 +363,12 @@ def _named(shown: str) -> Iterator[None]:
         raise ImageUnreachable(f"{shown} names a host that cannot be found") from exc
 
 
-def _one_text(value: object) -> str:
-    if isinstance(value, list):
-        raise DataError(
-            "the task has a list where one picture belongs",
-            code="multi_image_unsupported",
-            hint="Import one picture per task",
-        )
-    if not isinstance(value, str) or not value:
-        raise DataError("the task has no text where the picture's address belongs")
-    return value
-
-
-def _inline(uri: str, max_bytes: int) -> bytes:
-    """Return the bytes that a data: URI holds (RFC 2397), at most `max_bytes`."""
-    head, comma, tail = uri.partition(",")
-    if not comma or not uri.isascii():
-        raise ImageUnreadable("the data: address cannot be read")
-    # Three characters a byte is the longest form, %41; so this bounds what is decoded at all.
-    body = unquote_to_bytes(tail) if len(tail) <= 3 * max_bytes else b""
-    if head.lower().replace(" ", "").endswith(";base64"):
-        body = _base64(body)
-    if len(body) > max_bytes or len(tail) > 3 * max_bytes:
-        raise ImageTooLarge(f"the data: address holds more than {max_bytes} bytes")
-    return body
-
-
-def _base64(text: bytes) -> bytes:
-    """Decode as browsers do: white space and padding do not matter, anything else does."""
-    packed = b"".join(text.split()).rstrip(b"=")
+def _asked_to_wait(field: bytes) -> float:
+    """Return the seconds that a Retry-After field asks for (RFC 9110, section 10.2.3)."""
+    text = field.decode("latin-1").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
     try:
-        return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
-    except binascii.Error as exc:
-        raise ImageUnreadable("the data: address holds no valid base64") from exc
+        return (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return 0

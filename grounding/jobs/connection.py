@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ConnectionError, OutOfMemoryError, RedisError, ResponseError
 from redis.retry import Retry
 
 from grounding.errors import QueueError, SettingError
@@ -57,5 +57,17 @@ def queue_errors() -> Iterator[None]:
     """Translate what the Redis client raises inside the block into `QueueError`."""
     try:
         yield
+    except OutOfMemoryError as exc:
+        raise QueueError(
+            "the queue's memory is full", code="queue_full", hint="Raise maxmemory of Redis"
+        ) from exc
+    except ResponseError as exc:
+        if "MISCONF" not in str(exc):  # a pipeline puts words of its own before it
+            raise QueueError("the queue refuses to work") from exc
+        raise QueueError(
+            "the queue cannot write to its disk",
+            code="queue_disk_full",
+            hint="Free space where Redis keeps its data; it goes on by itself",
+        ) from exc
     except RedisError as exc:
         raise QueueError("the queue does not answer") from exc

@@ -4,8 +4,9 @@ A job is one task of one request, and its key is a digest of all that its answer
 same job asked twice is one record. Its life:
 
     accept ──► pending ──claim──► leased ──finish──► done   kept for `result_ttl`
-                  ▲                 │  └────bury───► dead   kept for `dead_ttl`, with its reason
-                  └──lapse/release──┘
+                │ ▲                 │  └────bury───► dead   kept for `dead_ttl`, with its reason
+                │ └──lapse/release──┘
+                └──cancel──► dead, and forgotten: an annotator's question that nobody waits for
 
 Every change of state is one script of `changes`, which Redis runs whole or not at all. RQ only
 carries keys: losing its queues loses nothing, because the reconciler puts back what is pending,
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -36,6 +37,16 @@ DROPPED, NOTED = "dropped:", "noted:"
 PROJECTS = PREFIX + "projects"
 TOTALS = PREFIX + "totals:"
 FAILED = PREFIX + "failed"
+OWED = PREFIX + "owed:"
+"""Before a project: its debts, each with the time in milliseconds from which it may be pushed."""
+DELIVERIES = "delivery:"
+"""Before the counters of what became of debts."""
+WAITED = PREFIX + "waited"
+"""Until when someone waits for each interactive job, in milliseconds of Redis's own clock."""
+BLOB_BYTES = PREFIX + "blob_bytes"
+
+ROOM = 0.8
+"""Part of Redis's memory that new jobs may fill; the rest is for finishing what is there."""
 
 MAX_DEATHS = 3
 """Processes that a job may take down, running alone, before it is dead itself."""
@@ -58,25 +69,37 @@ class State(StrEnum):
     DONE = "done"
     DEAD = "dead"
     FULL = "full"
+    NO_ROOM = "no_room"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be answered: a `payload` of plain JSON under its `key`."""
+    """What is to be answered: a `payload` of plain JSON under its `key`.
+
+    `blob` is what the payload refers to and lies beside it. After `patience` seconds nobody
+    waits for the answer any more; 0 means that it is wanted whenever it comes.
+    """
 
     key: str
     lane: Lane
     project: str
     payload: Mapping[str, Any]
+    blob: str = ""
+    patience: float = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that this process holds; with `alone`, since its last holder died, beside no other."""
+    """A job that this process holds; with `alone`, since its last holder died, beside no other.
+
+    `blob` is what was kept beside the payload, None where nothing was or it has expired.
+    """
 
     key: str
     payload: Mapping[str, Any]
     alone: bool
+    lane: Lane = Lane.BULK
+    blob: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +113,22 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long things are kept, in seconds, and how many jobs one project may have pending."""
+    """How long things are kept, in seconds, and how much may be unfinished.
+
+    `max_pending` counts the jobs of one project, `max_blob_bytes` what all jobs carry beside
+    their payloads.
+    """
 
     lease_ttl: int = 6
     result_ttl: int = 86_400
     dead_ttl: int = 600
     max_pending: int = 10_000
+    max_blob_bytes: int = 256 * 2**20
 
     @classmethod
     def of(cls, settings: Settings) -> Terms:
         """Return the terms that `settings` give."""
-        return cls(settings.lease_ttl, settings.result_ttl, settings.dead_ttl, settings.max_pending)
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
 def job_key(key: str) -> str:
@@ -113,6 +141,11 @@ def lease_key(key: str) -> str:
     return f"{PREFIX}lease:{key}"
 
 
+def blob_key(key: str) -> str:
+    """Return the Redis key of what a job carries beside its payload."""
+    return f"{PREFIX}blob:{key}"
+
+
 class Ledger:
     """The ledger over one Redis connection pool; safe to share between threads."""
 
@@ -120,6 +153,7 @@ class Ledger:
         self.redis = redis
         self.terms = terms or Terms()
         self._accept = redis.register_script(changes.ACCEPT)
+        self._cancel = redis.register_script(changes.CANCEL)
         self._claim = redis.register_script(changes.CLAIM)
         self._renew = redis.register_script(changes.RENEW)
         self._settle = redis.register_script(changes.SETTLE)
@@ -127,22 +161,72 @@ class Ledger:
         self._release = redis.register_script(changes.RELEASE)
         self._lapse = redis.register_script(changes.LAPSE)
 
-    def accept(self, jobs: Sequence[Job]) -> list[State]:
+    def accept(self, jobs: Sequence[Job], *, wait: float | None = None) -> list[State]:
         """Enter `jobs`, and return for each how it stood: `NEW` and `RAISED` want queueing.
+
+        With `wait` each is owed to Label Studio from now on, where it names a task and a
+        project: answered within so many seconds, or delivered after them.
 
         A job that is known already, in whatever state, is not entered again; one that a person
         waits for is raised to the front lane. `FULL` means that the project has `max_pending`
-        unfinished jobs, and this one was not accepted.
+        unfinished jobs or that Redis's memory is nearly used up, `NO_ROOM` that all blobs together
+        would exceed `max_blob_bytes`: this one was not accepted.
         """
-        limit = self.terms.max_pending
+        terms = self.terms
+        limit = 0 if self.is_short_of_memory(jobs) else terms.max_pending
         pipe = self.redis.pipeline(transaction=False)
         for job in jobs:
             keys = [job_key(job.key), PENDING, PROJECTS, COUNTERS, TOTALS + job.project]
+            keys += [blob_key(job.key), BLOB_BYTES, WAITED]
             payload = json.dumps(job.payload, ensure_ascii=False, separators=(",", ":"))
             args = [time.time(), job.lane.value, job.project, payload, limit, job.key]
             task = json.dumps(job.payload.get("id"))
-            self._accept(keys=keys, args=[*args, task], client=pipe)
+            args += [task, job.blob, terms.max_blob_bytes, terms.result_ttl]
+            owed = wait is not None and job.project and job.payload.get("id") is not None
+            keys.append(OWED + job.project)
+            args += [
+                int(job.patience * 1000),
+                int(wait * 1000) if wait is not None and owed else "",
+            ]
+            self._accept(keys=keys, args=args, client=pipe)
         return [State(answer.decode()) for answer in pipe.execute()]
+
+    def is_short_of_memory(self, jobs: Sequence[Job] = ()) -> bool:
+        """Say whether `jobs` would take Redis's memory beyond the part that is for new jobs."""
+        memory: Any = self.redis.info("memory")
+        limit: float = ROOM * memory.get("maxmemory", 0)
+        used: int = memory["used_memory"] + sum(len(job.blob) for job in jobs)
+        return 0 < limit < used
+
+    def obstacle(self) -> str:
+        """Return why no new job would be accepted now; empty where at least some would be.
+
+        A project with `max_pending` unfinished jobs is none: the queue serves the others.
+        """
+        if self.is_short_of_memory():
+            return "the queue's memory is nearly full. Raise maxmemory of Redis"
+        unfinished: Any = self.redis.hvals(PROJECTS)
+        busy = [int(count) for count in unfinished if int(count)]
+        if busy and min(busy) >= self.terms.max_pending:
+            return "every project in the queue has MAX_PENDING unfinished tasks"
+        return ""
+
+    def cancel(self, keys: Iterable[str]) -> int:
+        """Drop those of `keys` that people no longer ask for; return how many were dropped.
+
+        Only an interactive job that nobody holds yet is dropped: it is counted as dead with the
+        code `nobody_waits`, and its record is gone, so that it may be asked again at once.
+        """
+        return sum(self._cancelled(key, "now") for key in keys)
+
+    def cancel_unwaited(self) -> int:
+        """Drop the jobs whose askers' time is over, as `cancel` does; return how many."""
+        waited: Any = self.redis.zrange(WAITED, 0, -1)
+        return sum(self._cancelled(key.decode(), "due") for key in waited)
+
+    def _cancelled(self, key: str, when: str) -> int:
+        keys = [job_key(key), PENDING, PROJECTS, COUNTERS, WAITED, blob_key(key), BLOB_BYTES]
+        return int(self._cancel(keys=keys, args=[key, when, TOTALS]))
 
     def unfinished(self, keys: Sequence[str]) -> list[str]:
         """Return those of `keys` that are neither done nor dead yet."""
@@ -163,11 +247,12 @@ class Ledger:
     def claim(self, key: str, owner: str) -> Claim | None:
         """Lease a pending job to `owner`; None where it is finished, unknown or someone else's."""
         keys = [job_key(key), lease_key(key), LEASED, COUNTERS]
-        answer = self._claim(keys=keys, args=[owner, self.terms.lease_ttl * 1000, key])
+        keys += [PENDING, PROJECTS, WAITED, blob_key(key), BLOB_BYTES]
+        answer = self._claim(keys=keys, args=[owner, self.terms.lease_ttl * 1000, key, TOTALS])
         if answer is None:
             return None
-        payload, alone = answer
-        return Claim(key, json.loads(payload), alone == b"1")
+        payload, alone, lane, blob = answer
+        return Claim(key, json.loads(payload), alone == b"1", Lane(lane.decode()), blob)
 
     def start_alone(self, key: str, owner: str) -> bool:
         """Note that `owner` runs the job now, none beside it; False where its lease was lost."""
@@ -207,11 +292,21 @@ class Ledger:
         return {key.decode(): accepted for key, accepted in rows}
 
     def leased(self) -> dict[str, bool]:
-        """Return the jobs in workers' hands, and whether each one's holder still lives."""
+        """Return the jobs in workers' hands, and whether each one's holder still lives.
+
+        A lease that has longer to run than any is given for was given before Redis's clock was
+        set back: it is shortened, and its holder prolongs it if it lives.
+        """
         members: Any = self.redis.smembers(LEASED)
         keys = [key.decode() for key in members]
-        owners = self.redis.mget([lease_key(key) for key in keys]) if keys else []
-        return {key: owner is not None for key, owner in zip(keys, owners, strict=True)}
+        term = self.terms.lease_ttl * 1000
+        pipe = self.redis.pipeline(transaction=False)
+        for key in keys:
+            pipe.pttl(lease_key(key))
+        left = dict(zip(keys, pipe.execute(), strict=True))
+        for key in (key for key, ms in left.items() if ms > term):
+            self.redis.pexpire(lease_key(key), term)
+        return {key: ms > 0 for key, ms in left.items()}
 
     def lanes(self, keys: Sequence[str]) -> dict[str, Lane]:
         """Return the lane of each job among `keys` that is unfinished."""
@@ -227,12 +322,23 @@ class Ledger:
 
     def counters(self) -> dict[str, int]:
         """Return the running totals by name; verdicts and codes stand after `done:` and `dead:`."""
-        rows: Any = self.redis.hgetall(COUNTERS)
-        return {name.decode(): int(n) for name, n in rows.items()}
+        return self.books()[0]
+
+    def books(self) -> tuple[dict[str, int], int]:
+        """Return the running totals and how many jobs are unfinished, both of one moment.
+
+        At any moment, accepted = done + dead + unfinished.
+        """
+        pipe = self.redis.pipeline()
+        pipe.hgetall(COUNTERS)
+        pipe.zcard(PENDING)
+        rows, unfinished = pipe.execute()
+        return {name.decode(): int(n) for name, n in rows.items()}, unfinished
 
     def _settled(self, key: str, state: State, outcome: Mapping[str, Any], verdict: str) -> bool:
         kept: int = self.terms.result_ttl if state is State.DONE else self.terms.dead_ttl
         text = json.dumps(outcome, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         keys = [job_key(key), lease_key(key), PENDING, PROJECTS, COUNTERS, LEASED, FAILED]
-        args: list[str | int] = [state.value, text, kept, key, verdict, TOTALS]
+        keys += [blob_key(key), BLOB_BYTES, WAITED]
+        args: list[str | int] = [state.value, text, kept, key, verdict, TOTALS, OWED]
         return bool(self._settle(keys=keys, args=args))

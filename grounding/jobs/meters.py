@@ -1,4 +1,4 @@
-"""How long the model takes, counted in Redis where every web process can tell it."""
+"""How long the model and fetching take, counted in Redis where every web process can tell it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from redis.exceptions import RedisError
 
 from grounding.engines.base import Engine, Question, Reply
+from grounding.errors import GroundingError, OutOfMemory
+from grounding.images.fetch import Fetches
 from grounding.jobs.ledger import Ledger
 from grounding.qwen.profiles import Profile
 
@@ -16,7 +18,9 @@ log = logging.getLogger(__name__)
 
 BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """Upper bounds of the histogram's buckets, in seconds."""
-FIELD = "model:"
+MODEL, FETCH = "model:", "fetch:"
+"""Before the counters of answers, and of fetches, whose outcome comes next."""
+OUT_OF_MEMORY = "oom"
 NS = 1e-9
 
 
@@ -37,25 +41,62 @@ class Metered:
         begun = time.monotonic_ns()
         try:
             return self._engine.ask(question)
+        except OutOfMemory:
+            _count(self._ledger, {OUT_OF_MEMORY: 1})
+            raise
         finally:
-            self._count(time.monotonic_ns() - begun)
+            _count(self._ledger, _timed(MODEL, begun))
 
     def close(self) -> None:
         """Close the engine."""
         self._engine.close()
 
-    def _count(self, took: int) -> None:
-        bucket = next((str(bound) for bound in BOUNDS if took * NS <= bound), "+Inf")
+
+class MeteredFetcher:
+    """A way to pictures that counts how long each fetch took, by what came of it."""
+
+    def __init__(self, fetcher: Fetches, ledger: Ledger) -> None:
+        self._fetcher = fetcher
+        self._ledger = ledger
+
+    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+        """Return what the fetcher returns, or raise what it raises."""
+        begun = time.monotonic_ns()
+        outcome = "fault"
         try:
-            self._ledger.count(FIELD + bucket, 1)
-            self._ledger.count(FIELD + "ns", took)
-        except RedisError as exc:  # a number less in the statistics; the answer matters more
-            log.debug("a duration was not counted: %s", exc)
+            data = self._fetcher.fetch(value, task_id)
+            outcome = "ok"
+            return data
+        except GroundingError as exc:
+            outcome = exc.code
+            raise
+        finally:
+            _count(self._ledger, _timed(f"{FETCH}{outcome}:", begun))
 
 
-def histogram(counted: Mapping[str, int]) -> Iterator[tuple[str, float]]:
-    """Yield each bucket's bound and how many answers took no longer, from the ledger's counters."""
+def _timed(prefix: str, begun: int) -> dict[str, int]:
+    took = time.monotonic_ns() - begun
+    bucket = next((str(bound) for bound in BOUNDS if took * NS <= bound), "+Inf")
+    return {prefix + bucket: 1, prefix + "ns": took}
+
+
+def _count(ledger: Ledger, counts: Mapping[str, int]) -> None:
+    try:
+        for name, by in counts.items():
+            ledger.count(name, by)
+    except RedisError as exc:  # a number less in the statistics; the answer matters more
+        log.debug("a duration was not counted: %s", exc)
+
+
+def histogram(counted: Mapping[str, int], prefix: str) -> Iterator[tuple[str, float]]:
+    """Yield each bucket's bound and how many took no longer, from the ledger's counters."""
     total = 0
     for bound in (*map(str, BOUNDS), "+Inf"):
-        total += counted.get(FIELD + bound, 0)
+        total += counted.get(prefix + bound, 0)
         yield bound, total
+
+
+def outcomes(counted: Mapping[str, int]) -> list[str]:
+    """Return what has come of fetches so far: "ok" and the codes of errors."""
+    found = {name.split(":")[1] for name in counted if name.startswith(FETCH)}
+    return sorted(found)

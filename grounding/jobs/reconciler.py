@@ -8,9 +8,10 @@ process between accepting and queueing, and a Redis that lost RQ's lists harmles
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from datetime import timedelta
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 LOCK = PREFIX + "reconciler"
 PERIOD_SECONDS = 1.0
+PERIOD_MS = 1000
 GRACE_SECONDS = 2.0
 """How long after its acceptance a job may still be on its way into the queue."""
 
@@ -47,22 +49,39 @@ class Reconciler:
         self._thread.join()
 
     def reconcile(self) -> int:
-        """Put back every stranded job, and return how many there were."""
+        """Put back every stranded job, and return how many there were.
+
+        Drops the questions whose askers' time is over, too.
+        """
+        self._ledger.cancel_unwaited()
         held = self._ledger.leased()
         for key in (key for key, alive in held.items() if not alive):
             self._lapse(key)
         # In this order: a job that is finished or taken meanwhile is put back in vain, not missed.
         waiting = self._lanes.waiting()
-        horizon = time.time() - GRACE_SECONDS
+        now = time.time()
         back = [
             key
             for key, accepted in self._ledger.pending().items()
-            if accepted < horizon and not held.get(key) and key not in waiting
+            # One from the future was accepted by another clock, and may be of any age.
+            if not 0 <= now - accepted <= GRACE_SECONDS and not held.get(key) and key not in waiting
         ]
         self._queue(back)
         if back:
             self._ledger.count("reconciled", len(back))
         return len(back)
+
+    def _is_our_turn(self) -> bool:
+        """Take the lock, so that all processes together look once in a period.
+
+        It lapses by itself, and a process killed under it delays nothing.
+        """
+        if self._redis.set(LOCK, os.getpid(), nx=True, px=PERIOD_MS):
+            return True
+        left: Any = self._redis.pttl(LOCK)
+        if left > PERIOD_MS:  # set before Redis's clock was set back, or by something else
+            self._redis.pexpire(LOCK, PERIOD_MS)
+        return False
 
     def _lapse(self, key: str) -> None:
         deaths = self._ledger.lapse(key)
@@ -80,9 +99,7 @@ class Reconciler:
     def _loop(self) -> None:
         while not self._stopped.wait(PERIOD_SECONDS):
             try:
-                # The lock lapses by itself: a process killed under it delays nothing, and all
-                # processes together look once in a period.
-                if self._redis.set(LOCK, "1", nx=True, px=timedelta(seconds=PERIOD_SECONDS)):
+                if self._is_our_turn():
                     self.reconcile()
             except RedisError as exc:  # Redis may be away for a while; the next round finds out
                 log.warning("the reconciler waits for Redis: %s", exc)

@@ -10,18 +10,21 @@ from typing import Any
 
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import (
+    DELIVERIES,
     DROPPED,
     FAILED,
     LEASED,
     NOTED,
+    OWED,
     PENDING,
     PROJECTS,
     TOTALS,
     Ledger,
     job_key,
 )
-from grounding.jobs.meters import FIELD, NS, histogram
+from grounding.jobs.meters import FETCH, MODEL, NS, OUT_OF_MEMORY, histogram, outcomes
 from grounding.jobs.presence import reports
+from grounding.jobs.troubles import Troubles
 
 Sample = tuple[Mapping[str, str], float]
 
@@ -51,16 +54,17 @@ def one(ledger: Ledger, key: str) -> dict[str, Any] | None:
         "deaths": int(fields.get("deaths", 0)),
         "code": outcome.get("code", ""),
         "reason": outcome.get("reason", ""),
+        "owed": ledger.redis.zscore(OWED + fields["project"], key) is not None,
         "prediction": outcome.get("prediction"),
     }
 
 
 def metrics(ledger: Ledger) -> str:
     """Return all counters in Prometheus' text format; times in seconds."""
-    counted = ledger.counters()
+    counted, unfinished = ledger.books()
     families = "".join(
         f"# HELP {name} {text}\n# TYPE {name} {kind}\n" + "".join(_lines(name, samples))
-        for name, kind, text, samples in _families(ledger, counted)
+        for name, kind, text, samples in _families(ledger, counted, unfinished)
     )
     return families + "".join(_durations(counted))
 
@@ -68,30 +72,44 @@ def metrics(ledger: Ledger) -> str:
 def _durations(counted: Mapping[str, int]) -> Iterator[str]:
     yield "# HELP model_seconds From question to answer, waiting for a batch included\n"
     yield "# TYPE model_seconds histogram\n"
-    buckets = list(histogram(counted))
-    yield from _lines("model_seconds_bucket", [({"le": bound}, n) for bound, n in buckets])
-    yield from _lines("model_seconds_sum", [({}, counted.get(FIELD + "ns", 0) * NS)])
-    yield from _lines("model_seconds_count", [({}, buckets[-1][1])])
+    yield from _histogram("model_seconds", {}, counted, MODEL)
+    yield "# HELP fetch_seconds From a task's address to its picture's bytes, by what came of it\n"
+    yield "# TYPE fetch_seconds histogram\n"
+    for outcome in outcomes(counted):
+        labels = {"outcome": outcome}
+        yield from _histogram("fetch_seconds", labels, counted, f"{FETCH}{outcome}:")
+
+
+def _histogram(
+    name: str, labels: Mapping[str, str], counted: Mapping[str, int], prefix: str
+) -> Iterator[str]:
+    buckets = list(histogram(counted, prefix))
+    yield from _lines(f"{name}_bucket", [({**labels, "le": bound}, n) for bound, n in buckets])
+    yield from _lines(f"{name}_sum", [(labels, counted.get(prefix + "ns", 0) * NS)])
+    yield from _lines(f"{name}_count", [(labels, buckets[-1][1])])
 
 
 def _families(
-    ledger: Ledger, counted: Mapping[str, int]
+    ledger: Ledger, counted: Mapping[str, int], unfinished: int
 ) -> Iterator[tuple[str, str, str, list[Sample]]]:
     for name, prefix, label, text in (
         ("tasks_done_total", "done:", "verdict", "Tasks answered"),
         ("tasks_failed_total", "dead:", "code", "Tasks that cannot be answered"),
         ("attempts_total", "attempts:", "reason", "Times that a worker took a task"),
+        ("deliveries_total", DELIVERIES, "outcome", "What became of tasks owed to Label Studio"),
         ("detections_dropped_total", DROPPED, "reason", "Detections that became no region"),
         ("answers_noted_total", NOTED, "note", "Answers that were cut, clipped, repaired, …"),
     ):
         yield name, "counter", text, _by(counted, prefix, label)
     for name, field, text in (
         ("tasks_accepted_total", "accepted", "Tasks entered"),
-        ("tasks_refused_total", "refused", "Tasks over the bound of their project"),
+        ("tasks_refused_total", "refused", "Tasks over a bound, of their project or of memory"),
         ("leases_lapsed_total", "lapsed", "Tasks whose worker died"),
         ("reconciled_total", "reconciled", "Tasks put back into the queue"),
+        ("oom_total", OUT_OF_MEMORY, "Questions that had no room on the device, even alone"),
     ):
         yield name, "counter", text, [({}, counted.get(field, 0))]
+    yield "tasks_pending", "gauge", "Tasks not finished", [({}, unfinished)]
     yield from _gauges(ledger)
 
 
@@ -104,7 +122,9 @@ def _gauges(ledger: Ledger) -> Iterator[tuple[str, str, str, list[Sample]]]:
     oldest: Any = ledger.redis.zrange(PENDING, 0, 0, withscores=True)
     age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0
     yield "queue_depth", "gauge", "Entries that wait in the queue", lanes
-    yield "tasks_pending", "gauge", "Tasks not finished", [({}, ledger.redis.zcard(PENDING))]
+    projects: Any = ledger.redis.hkeys(PROJECTS)
+    owed: float = sum(_owed(ledger, name.decode()) for name in projects)
+    yield "tasks_owed", "gauge", "Tasks finished that Label Studio lacks", [({}, owed)]
     yield "oldest_pending_seconds", "gauge", "Age of the oldest of them", [({}, age)]
     yield "leases_active", "gauge", "Tasks in workers' hands", [({}, ledger.redis.scard(LEASED))]
     yield "worker_up", "gauge", "1 for a worker with its model loaded", workers
@@ -128,10 +148,28 @@ def _lines(name: str, samples: list[Sample]) -> Iterator[str]:
 def _project(ledger: Ledger, name: str, unfinished: int, running: int) -> dict[str, Any]:
     rows: Any = ledger.redis.hgetall(TOTALS + name)
     totals = {field.decode(): int(count) for field, count in rows.items()}
-    reasons = {f.removeprefix("dead:"): n for f, n in totals.items() if f.startswith("dead:")}
     counts = {state: totals.get(state, 0) for state in ("done", "dead", "refused")}
-    pending = max(0, unfinished - running)
-    return {"project": name, "pending": pending, "running": running, **counts, "reasons": reasons}
+    owed = _owed(ledger, name)
+    return {
+        "project": name,
+        "pending": max(0, unfinished - running),
+        "running": running,
+        **counts,
+        "reasons": _after(totals, "dead:"),
+        "owed": owed,
+        "owed_reason": Troubles(ledger.redis).reason(name) if owed else "",
+        "deliveries": _after(totals, DELIVERIES),
+    }
+
+
+def _owed(ledger: Ledger, project: str) -> int:
+    """Return how many finished jobs Label Studio lacks; without what Redis has forgotten."""
+    oldest = (time.time() - ledger.terms.result_ttl) * 1000
+    return int(ledger.redis.zcount(OWED + project, oldest, "(+inf"))
+
+
+def _after(totals: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {f.removeprefix(prefix): n for f, n in totals.items() if f.startswith(prefix)}
 
 
 def _running(ledger: Ledger) -> Counter[str]:

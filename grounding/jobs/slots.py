@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 
 from redis import Redis
-from redis.client import Pipeline
+from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
-from rq.exceptions import StopRequested
+from rq.exceptions import DequeueTimeout, StopRequested
 from rq.job import Job as RqJob
 from rq.timeouts import TimerDeathPenalty
 
@@ -28,7 +29,8 @@ Work = Callable[[str], None]
 Connect = Callable[[], Redis]
 
 RETRY_SECONDS = 0.3
-JOBS_PER_ROUND = 50
+TAKE_SECONDS = 1
+"""How long Redis may hold a slot that waits for a key, and so how soon it hears of the end."""
 
 
 class Slot(SimpleWorker):
@@ -36,9 +38,7 @@ class Slot(SimpleWorker):
 
     job_class = KeyJob
     death_penalty_class = TimerDeathPenalty
-    max_connection_wait_time = 1.0  # seconds; RQ's own waits grow to a minute
     work_on: Work
-    _taking = False
 
     @classmethod
     def on(cls, lane: Lane, redis: Redis, work: Work) -> Slot:
@@ -63,21 +63,46 @@ class Slot(SimpleWorker):
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[RqJob, Queue] | None:
-        """Take the next key; ends a slot that is to stop, even while Redis is away.
+        """Take the next key, however long none comes.
 
-        A key that it took at that very moment is put back by the reconciler.
+        Unlike RQ's own, it ends soon after the slot is to stop, even while Redis is away.
         """
-        self._taking = True
-        try:
-            return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
-        finally:
-            self._taking = False
+        while not self._stop_requested:
+            try:
+                self.heartbeat()
+                if self.should_run_maintenance_tasks:
+                    self.run_maintenance_tasks()  # type: ignore[no-untyped-call]
+                return self._take()
+            except DequeueTimeout:
+                continue
+            except RedisError as exc:  # it may be away for a while; the next round finds out
+                log.warning("a slot waits for Redis: %s", exc)
+                time.sleep(RETRY_SECONDS)
+        raise StopRequested
 
-    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Tell RQ that the slot lives. RQ calls it in each round of its endless wait for Redis."""
-        if self._taking and self._stop_requested:
+    def _take(self) -> tuple[RqJob, Queue] | None:
+        taken = self.queue_class.dequeue_any(
+            self._ordered_queues,
+            TAKE_SECONDS,
+            connection=self.connection,
+            job_class=self.job_class,
+            serializer=self.serializer,
+            death_penalty_class=self.death_penalty_class,
+        )
+        if taken and self._stop_requested:
+            self._give_back(*taken)
             raise StopRequested
-        super().heartbeat(timeout, pipeline)
+        return taken
+
+    def _give_back(self, job: RqJob, queue: Queue) -> None:
+        """Put a key that came just as the slot was told to stop back at the front.
+
+        A process killed before this leaves the key to the reconciler, which needs seconds.
+        """
+        pipe = self.connection.pipeline()
+        pipe.lrem(queue.intermediate_queue_key, 1, job.id)
+        queue.push_job_id(job.id, pipeline=pipe, at_front=True)
+        pipe.execute()
 
     def _install_signal_handlers(self) -> None:
         """Leave signals to the process: a thread cannot have them."""
@@ -127,8 +152,9 @@ class Slots:
     def _round(self, lane: Lane, redis: Redis) -> None:
         slot = Slot.on(lane, redis, self._work)
         self._live.add(slot)
-        slot._stop_requested = self._stopping.is_set()
+        if self._stopping.is_set():  # told after this slot was listed, it need not be told again
+            slot._stop_requested = True
         try:
-            slot.work(logging_level="WARNING", max_idle_time=1, max_jobs=JOBS_PER_ROUND)
+            slot.work(logging_level="WARNING")
         finally:
             self._live.discard(slot)

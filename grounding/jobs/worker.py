@@ -11,17 +11,20 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 from typing import NoReturn
 
 from redis.exceptions import RedisError
 
-from grounding.errors import DeviceBroken, GroundingError
+from grounding.errors import DeviceBroken, GroundingError, SettingError
+from grounding.jobs.blobs import whole
 from grounding.jobs.connection import connect
+from grounding.jobs.delivery import Delivery
 from grounding.jobs.leases import Company, Leases
 from grounding.jobs.ledger import DROPPED, NOTED, Claim, Lane, Ledger, Terms
-from grounding.jobs.meters import Metered
+from grounding.jobs.meters import Metered, MeteredFetcher
 from grounding.jobs.presence import Presence
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import Slots
@@ -51,6 +54,7 @@ class Worker:
         self._company = Company()
         self._presence = Presence(self._redis, self.name, settings.model_name)
         self._reconciler = Reconciler(self._redis, self._ledger)
+        self._delivery = Delivery.of(settings, self._redis)
         counts = {Lane.BULK: settings.bulk_slots, Lane.INTERACTIVE: settings.interactive_slots}
         self._slots = Slots(lambda: connect(url), self._work, counts)
         self._signals: SimpleQueue[int] = SimpleQueue()
@@ -59,16 +63,22 @@ class Worker:
     def run(self) -> int:
         """Work until SIGTERM, and return the exit status: 0, or 3 where the model cannot load.
 
-        SIGTERM finishes the jobs in hand; a second one frees them for others and ends at once,
-        with 1. A broken device ends the process with 4, and a hanging one with 1: neither lets
-        Python finish anything, so the leases lapse.
+        SIGTERM finishes the jobs in hand, and so does a memory grown beyond MAX_WORKER_RSS; a
+        second SIGTERM frees them for others and ends at once, with 1. A broken device ends the
+        process with 4, and a hanging one with 1: neither lets Python finish anything, so the
+        leases lapse.
         """
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, self._on_signal)
         self._presence.start()
         try:
             tools = self._load(self._settings, self._presence.tell)
-            self._tools = replace(tools, engine=Metered(tools.engine, self._ledger))
+            self._tools = replace(
+                tools,
+                engine=Metered(tools.engine, self._ledger),
+                fetcher=MeteredFetcher(tools.fetcher, self._ledger),
+            )
+            self._check_room()
         except GroundingError as exc:
             self._presence.tell(phase="failed", done=None, detail=str(exc))
             return EXIT_NO_MODEL
@@ -78,15 +88,33 @@ class Worker:
     def _serve(self) -> None:
         self._leases.start()
         self._reconciler.start()
+        if self._delivery is not None:
+            self._delivery.start()
         self._slots.start()
         self._presence.tell(phase="ready", done=1.0, detail=self._settings.model_name)
         self._signals.get()
         self._slots.stop()
         self._slots.join()
         self._reconciler.stop()
+        if self._delivery is not None:
+            self._delivery.stop()
         self._leases.stop()
         self._presence.stop()
         self._tools.engine.close()
+
+    def _check_room(self) -> None:
+        """Refuse a limit that the loaded model exceeds: each task would end the process."""
+        if 0 < self._settings.max_worker_rss <= (taken := _resident_bytes()):
+            raise SettingError(
+                f"MAX_WORKER_RSS is below the {taken} bytes that the loaded model takes",
+                hint="Raise it, or set it to 0",
+            )
+
+    def _recycle_if_grown(self) -> None:
+        """End this process in good order if its memory has grown too large; another one follows."""
+        if 0 < self._settings.max_worker_rss < (taken := _resident_bytes()):
+            log.warning("memory has grown to %d bytes: this process ends, for a new one", taken)
+            self._signals.put(signal.SIGTERM)
 
     def _work(self, key: str) -> None:
         claim = self._ledger.claim(key, self.name)
@@ -96,12 +124,15 @@ class Worker:
             # It may have waited for its turn for long, and lost its lease to a Redis that was away.
             if not claim.alone or self._ledger.start_alone(key, self.name):
                 self._answer(claim)
+        self._recycle_if_grown()
 
     def _answer(self, claim: Claim) -> None:
         task = Task(**claim.payload)
         try:
+            task = Task(**whole(claim.payload, claim.blob))
             self._check_version(task)
-            grounded = ground(task, self._tools)
+            urgent = claim.lane is Lane.INTERACTIVE
+            grounded = ground(task, replace(self._tools, urgent=urgent))
         except DeviceBroken as exc:
             _end_broken(exc)
         except GroundingError as exc:
@@ -119,7 +150,7 @@ class Worker:
 
     def _check_version(self, task: Task) -> None:
         """Refuse a task that was asked of another model: the answer would pass for that one's."""
-        mine = self._settings.model_version(task.label_config)
+        mine = self._settings.model_version(task.label_config, task.extra_params)
         if task.model_version != mine:
             raise GroundingError(
                 f"the task is for {task.model_version}, this worker answers as {mine}",
@@ -167,6 +198,15 @@ class Worker:
         except RedisError as exc:  # then they lapse
             log.warning("the leases were not freed: %s", exc)
         os._exit(EXIT_FORCED)
+
+
+def _resident_bytes() -> int:
+    """Return how much memory this process has in use; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _end_broken(error: DeviceBroken) -> NoReturn:

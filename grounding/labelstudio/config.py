@@ -10,76 +10,84 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
-from typing import Any
 
-from grounding.ask import Manner, Shape
-from grounding.errors import ConfigError, DataError
+from grounding.errors import ConfigError
+from grounding.labelstudio.attributes import PREFIX, known, options
 from grounding.labelstudio.controls import CONTROLS
-from grounding.labelstudio.interface import Control, Label, LabelConfig, Options, TextArea
+from grounding.labelstudio.interface import (
+    PROMPT_FIELD,
+    Control,
+    Label,
+    LabelConfig,
+    Options,
+    TextArea,
+)
 from grounding.labelstudio.labels import same_spelling
 from grounding.labelstudio.markup import Element, quoted, read, too_large
-
-__all__ = ["Control", "Label", "LabelConfig", "Options", "TextArea", "data_value", "parse"]
+from grounding.labelstudio.params import read_params
+from grounding.labelstudio.template import LABELS
+from grounding.labelstudio.text import plain
 
 MAX_CONTROLS = 100
 MAX_LABELS = 1000
 MAX_LABEL_CHARS = 200
 MAX_DESCRIPTION_CHARS = 1000
-MAX_PROMPT_CHARS = 1000
-MAX_KEYS_SHOWN = 20
-MIN_PIXELS = 28 * 28
-
-UNDEFINED_KEY = "$undefined$"
-"""Label Studio's key for data that was imported before the config named one."""
+MAX_MEANING_CHARS = 300
+MAX_REMEMBERED = 32
 
 VARIABLE = re.compile(r"\$([^\s,/{}$]+)")
 """`$image`, `$a.b` or `$a[0]`: one variable, and nothing around it."""
 
-PATH_STEP = re.compile(r"[^.\[\]]+")
+MEANING = "model_description"
+"""The attribute of a `<Label>` that tells the model what the class means."""
+
+ONE_IMAGE = 'Use value="$image" with one image per task'
 
 _TAGS = {tag.lower(): kind for tag, kind in CONTROLS.items()}
 
 
-def parse(xml: object) -> LabelConfig:
+def parse(xml: object, extra_params: str = "") -> LabelConfig:
     """Return what a labelling config asks of us; none of it is fetched or run.
 
-    A config without a control of ours is no error and has no controls. Raises `ConfigError`
-    where the config is no XML, too large, or has a control of ours that cannot be served; its
-    cause is one line of ASCII of at most 120 characters, fit for an HTTP status line.
+    `extra_params` are the project's own, as `read_params` takes them. A config without a control
+    of ours is no error and has no controls. Raises `ConfigError` where the config is no XML, too
+    large, or has a control of ours that cannot be served; its cause is one line of ASCII of at
+    most 120 characters, fit for an HTTP status line.
     """
-    document = _Document(list(read(xml).walk()))
+    if not isinstance(xml, str):
+        raise ConfigError(f"the labelling config is no text but {type(xml).__name__}")
+    return _parse(xml, extra_params)
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _parse(xml: str, extra_params: str) -> LabelConfig:
+    """Return the parsed config: the same one for each task of a project, since none can change."""
+    document = _Document(list(read(xml).walk()), read_params(extra_params).values)
     document.check()
     areas = tuple(_text_areas(document.elements))
     controls = tuple(islice(document.controls(LabelConfig(text_areas=areas)), MAX_CONTROLS + 1))
     if len(controls) > MAX_CONTROLS:
         raise too_large(f"the labelling config has more than {MAX_CONTROLS} controls")
-    return LabelConfig(controls, areas, tuple(_warnings(document.served(), controls)))
-
-
-def data_value(data: Mapping[str, Any], key: str) -> object:
-    """Return what a task's data holds under `key`: a plain key, or a path as in a.b or a[0].
-
-    Raises `DataError` that names the key and the keys present, never their values.
-    """
-    for found in (data.get(key), _at_path(data, key), data.get(UNDEFINED_KEY)):
-        if found is not None:
-            return found
-    present = ", ".join(sorted(quoted(str(name)) for name in data)[:MAX_KEYS_SHOWN]) or "none"
-    raise DataError(
-        f'the task\'s data has nothing under "{quoted(key)}"; its keys: {present}',
-        code="image_key_missing",
-    )
+    return LabelConfig(controls, areas, tuple(dict.fromkeys(document.warnings(controls))))
 
 
 class _Document:
     """The elements of one config, in order, and how they refer to one another."""
 
-    def __init__(self, elements: Sequence[Element]) -> None:
+    def __init__(self, elements: Sequence[Element], params: Mapping[str, str]) -> None:
         self.elements = elements
         self.named = {name: e for e in elements if (name := e.get("name"))}
+        self.repeated = {id(e) for r in elements if r.kind == "repeater" for e in r.walk()}
+        variables = [(e, VARIABLE.fullmatch(e.get("value") or "")) for e in elements]
+        values = [(e, found[1]) for e, found in variables if found]
+        self.images = {key for e, key in values if e.kind == "image"}
+        # A column that people are shown as it is need not say what to look for.
+        self.shown = [e for e, key in values if key == PROMPT_FIELD and e.kind != "textarea"]
+        self.defaults = ({"model_prompt_field": "none"} if self.shown else {}) | dict(params)
 
     def check(self) -> None:
         """Raise `ConfigError` for what no config may have."""
@@ -97,26 +105,77 @@ class _Document:
                 hint="Give each tag a name of its own",
             )
 
-    def served(self) -> list[tuple[Element, Options]]:
-        """Return the elements that are controls of ours and not left out on purpose."""
-        ours = [(e, _settled(e)) for e in self.elements if e.kind in _TAGS]
-        return [(e, _options(settled)) for e, settled in ours if not settled.pop("skip", False)]
+    def served(self) -> Iterator[tuple[Element, Options]]:
+        """Yield the elements that are controls of ours and not left out on purpose."""
+        for element in self.elements:
+            if element.kind in _TAGS:
+                settled = options(element, _TAGS[element.kind].shape, self.defaults)
+                if settled:
+                    yield element, settled
 
     def controls(self, config: LabelConfig) -> Iterator[Control]:
         """Yield a control per tag of ours, and per `<Labels>` that goes with it."""
-        for element, options in self.served():
+        for element, settled in self.served():
             kind = _TAGS[element.kind]
+            self._check_single(element)
             control = Control(
                 tag=kind.tag,
                 from_name=_required(element, "name"),
                 to_name=_required(element, "toName"),
                 data_key=_data_key(self._image(element)),
                 labels=() if kind.labels_beside else _labels(element),
-                attributes=element.attributes,
-                options=options,
+                options=settled,
             )
-            prompted = bool(options.prompt or config.prompt_areas())
-            yield from self._beside(element, control, prompted) if kind.labels_beside else [control]
+            prompted = bool(settled.prompt or config.prompt_areas())
+            found = self._beside(element, control, prompted) if kind.labels_beside else [control]
+            self._check_prompt(element, found)
+            yield from found
+
+    def warnings(self, controls: Sequence[Control]) -> Iterator[str]:
+        """Yield what a config's author should know though it hinders nothing."""
+        for e in self.elements:
+            for attribute in e.attributes:
+                if attribute.startswith(PREFIX) and attribute not in _attributes(e):
+                    yield f"{e} has {quoted(attribute)}, which is not used here"
+            if e.kind == "label":
+                yield from _cut(e)
+        for e in self.shown:
+            yield (
+                f"{e} shows ${PROMPT_FIELD}, which is therefore not asked for; "
+                f'to ask for it, set model_prompt_field="{PROMPT_FIELD}"'
+            )
+        for control in controls:
+            for twins in same_spelling(control.labels):
+                names = ", ".join(quoted(label.value) for label in twins)
+                yield f"labels differ in spelling only, and need the exact string: {names}"
+
+    def _check_single(self, element: Element) -> None:
+        if id(element) in self.repeated:
+            raise _refused(
+                element,
+                "is in a <Repeater>: one image per task is served",
+                code="multi_image_unsupported",
+                hint=f'{ONE_IMAGE}, or set model_skip="true"',
+            )
+
+    def _check_prompt(self, element: Element, controls: Sequence[Control]) -> None:
+        """Raise `ConfigError` for a place in a prompt that nothing can ever fill."""
+        prompt = controls[0].options.prompt
+        places = prompt.fields if prompt else ()
+        if LABELS in places and not controls[0].labels:
+            raise _refused(
+                element,
+                "has {labels} in model_prompt, and no labels",
+                code="attribute_invalid",
+                hint="Add <Labels> with the same toName, or remove {labels}",
+            )
+        if pictures := self.images.intersection(places):
+            raise _refused(
+                element,
+                f"has {{{quoted(min(pictures), 20)}}} in model_prompt: an image's address",
+                code="attribute_invalid",
+                hint="Name another field of the task's data in model_prompt",
+            )
 
     def _beside(self, element: Element, control: Control, prompted: bool) -> list[Control]:
         """Return the control once with each `<Labels>` of its image.
@@ -139,6 +198,7 @@ class _Document:
         target = _required(element, "toName")
         image = self.named.get(target)
         if image is not None and image.kind == "image":
+            self._check_single(image)
             return image
         problem = f"a <{quoted(image.tag, 15)}>" if image else "which is nothing here"
         raise _refused(
@@ -156,7 +216,7 @@ def _data_key(image: Element) -> str:
             image,
             "has valueList: several images in one task are not served",
             code="multi_image_unsupported",
-            hint='Use value="$image" with one image per task',
+            hint=ONE_IMAGE,
         )
     value = image.get("value") or ""
     variable = VARIABLE.fullmatch(value)
@@ -212,7 +272,17 @@ def _label(element: Element) -> Label | None:
         alias=alias,
         predicted_values=tuple(_listed(element)),
         description=described[:MAX_DESCRIPTION_CHARS] if described else None,
+        meaning=plain(element.get(MEANING) or "", MAX_MEANING_CHARS) or None,
     )
+
+
+def _cut(label: Element) -> Iterator[str]:
+    """Yield what is said of a label's texts that are not read to their ends."""
+    limits = {name: MAX_DESCRIPTION_CHARS for name in ("description", "hint")}
+    for attribute, limit in (limits | {MEANING: MAX_MEANING_CHARS}).items():
+        if len(label.get(attribute) or "") > limit:
+            value = quoted(label.get("value") or "", 20)
+            yield f'<Label value="{value}"> has a long {attribute}; {limit} characters are read'
 
 
 def _check_length(label: Element) -> None:
@@ -236,119 +306,11 @@ def _text_areas(elements: Sequence[Element]) -> Iterator[TextArea]:
 
 
 def _yes(element: Element, attribute: str, default: bool) -> bool:
-    return _YES_NO.get((element.get(attribute) or "").lower(), default)
+    return {"true": True, "false": False}.get((element.get(attribute) or "").lower(), default)
 
 
-def _number(low: float, high: float) -> Callable[[str], float | None]:
-    def read_number(text: str) -> float | None:
-        try:
-            number = float(text)
-        except ValueError:
-            return None
-        return number if low <= number <= high else None
-
-    return read_number
-
-
-def _count(text: str) -> int | None:
-    return int(text) if re.fullmatch("[1-9][0-9]{0,2}", text) else None
-
-
-def _pixels(text: str) -> int | None:
-    return int(text) if re.fullmatch("[0-9]{1,9}", text) and int(text) >= MIN_PIXELS else None
-
-
-def _one_of(meanings: Mapping[str, Any]) -> tuple[Callable[[str], Any], str]:
-    """Return a reader of these words, and how to name them."""
-    return lambda text: meanings.get(text.lower()), " or ".join(meanings)
-
-
-def _prompt(text: str) -> str | None:
-    return text.strip() if len(text) <= MAX_PROMPT_CHARS else None
-
-
-_YES_NO = {"true": True, "false": False}
-
-_OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
-    "model_skip": ("skip", *_one_of(_YES_NO)),
-    "model_point_width": ("point_width", _number(0.01, 100), "a number from 0.01 to 100"),
-    "model_score_threshold": ("score_threshold", _number(0, 1), "a number from 0 to 1"),
-    "model_prompt": ("prompt", _prompt, f"a text of at most {MAX_PROMPT_CHARS} characters"),
-    "model_labels_per_question": ("labels_per_question", _count, "a number from 1 to 999"),
-    "model_min_pixels": ("min_pixels", _pixels, f"a whole number of at least {MIN_PIXELS}"),
-    "model_max_pixels": ("max_pixels", _pixels, f"a whole number of at least {MIN_PIXELS}"),
-    "model_prompt_mode": ("raw", *_one_of({"wrap": False, "raw": True})),
-    "model_language": ("language", *_one_of({"auto": "auto", "en": "en", "zh": "zh"})),
-}
-"""The attributes that settle something: the option's name, its reader, and what it takes."""
-
-_ANSWER_FORMATS: dict[Shape, tuple[str, Callable[[str], Any], str]] = {
-    Shape.BOX: ("answer_format", *_one_of({"json": "json", "plain": "plain"})),
-    Shape.POINT: ("answer_format", *_one_of({"json": "json", "xml": "xml"})),
-}
-"""`model_answer_format` of each shape: Qwen documents plain text for boxes, XML for points."""
-
-
-def _known(element: Element) -> dict[str, tuple[str, Callable[[str], Any], str]]:
-    """Return what the `model_…` attributes of this tag may settle."""
-    return _OPTIONS | {"model_answer_format": _ANSWER_FORMATS[_TAGS[element.kind].shape]}
-
-
-def _settled(element: Element) -> dict[str, Any]:
-    """Return the options that a tag's attributes set; raises `ConfigError` for one that cannot."""
-    settled: dict[str, Any] = {}
-    for attribute, (option, reader, wanted) in _known(element).items():
-        text = element.get(attribute)
-        if text is None:
-            continue
-        settled[option] = reader(text)
-        if settled[option] is None:
-            raise _refused(
-                element,
-                f'has {attribute}="{quoted(text, 20)}"',
-                code="attribute_invalid",
-                hint=f"Set {attribute} to {wanted}, or remove it",
-            )
-    low, high = settled.get("min_pixels"), settled.get("max_pixels")
-    if low and high and low > high:
-        raise _refused(
-            element,
-            f'has model_min_pixels="{low}" above model_max_pixels="{high}"',
-            code="attribute_invalid",
-            hint="Set model_min_pixels to at most model_max_pixels, or remove one",
-        )
-    return settled
-
-
-def _options(settled: dict[str, Any]) -> Options:
-    manner = {f.name: settled.pop(f.name) for f in fields(Manner) if f.name in settled}
-    return Options(manner=Manner(**manner), **settled)
-
-
-def _warnings(
-    served: Iterable[tuple[Element, Options]], controls: Sequence[Control]
-) -> Iterator[str]:
-    """Yield what a config's author should know though it hinders nothing."""
-    for element, _ in served:
-        for attribute in element.attributes:
-            if attribute.startswith("model_") and attribute not in _known(element):
-                yield f"{element} has {quoted(attribute)}, which is not used here"
-    for control in controls:
-        for twins in same_spelling(control.labels):
-            names = ", ".join(quoted(label.value) for label in twins)
-            yield f"labels differ in spelling only, and need the exact string: {names}"
-
-
-def _at_path(data: Mapping[str, Any], key: str) -> Any:
-    found: Any = data
-    for step in PATH_STEP.findall(key):
-        found = _step(found, step)
-    return found
-
-
-def _step(found: Any, step: str) -> Any:
-    if isinstance(found, Mapping):
-        return found.get(step)
-    if isinstance(found, Sequence) and not isinstance(found, str) and step.isdigit():
-        return found[int(step)] if int(step) < len(found) else None
-    return None
+def _attributes(element: Element) -> set[str]:
+    """Return the `model_…` attributes that are used on this tag."""
+    if element.kind == "label":
+        return {MEANING}
+    return set(known(_TAGS[element.kind].shape)) if element.kind in _TAGS else set()

@@ -6,24 +6,34 @@ here knows XML, and nothing but `config` makes these values in earnest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from grounding.ask import Manner
+from grounding.labelstudio.template import Template
 
 POINT_WIDTH = 0.75
 """Diameter of a key point in percent of the image's width: 6 of 800 pixels, easy to see and to
 grab without hiding what it marks. The page draws nothing for a point without a width."""
 
+MAX_REGIONS = 1000
+"""Regions of one control on one image; only a model that repeats itself writes more."""
+
+PROMPT_FIELD = "prompt"
+"""The key of a task's data whose text is the task's own prompt, where a config names no other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One class of a control: `value` as the config writes it, and its other names."""
+    """One class of a control: `value` as the config writes it, and its other names.
+
+    `description` is what the page tells people of it, `meaning` what the model is told.
+    """
 
     value: str
     alias: str | None = None
     predicted_values: tuple[str, ...] = ()
     description: str | None = None
+    meaning: str | None = None
 
     @property
     def emitted(self) -> str:
@@ -41,16 +51,20 @@ class Options:
     """What a control's `model_…` attributes settle.
 
     `point_width` is in percent of the image's width, `score_threshold` a probability below which
-    a region is dropped, `prompt` the phrase to look for where no annotator types one,
-    `labels_per_question` how many labels share one question to the model, and `manner` how it is
-    worded. `min_pixels` and `max_pixels` bound the area of the picture that the model is shown,
-    within its own bounds.
+    a region is dropped, and `max_regions` how many are kept. `prompt` says what to look for
+    instead of the labels' names, and `prompt_field` names the key of a task's data that holds the
+    task's own prompt, empty for none. `labels_per_question` is how many labels share one question
+    to the model: 0 is all, None as the deployment has it; `manner` is how a question is worded.
+    `min_pixels` and `max_pixels` bound the area of the picture that the model is shown, within
+    its own bounds.
     """
 
     point_width: float = POINT_WIDTH
     score_threshold: float | None = None
-    prompt: str | None = None
-    labels_per_question: int = 1
+    max_regions: int = MAX_REGIONS
+    prompt: Template | None = None
+    prompt_field: str = PROMPT_FIELD
+    labels_per_question: int | None = None
     manner: Manner = field(default_factory=Manner)
     min_pixels: int | None = None
     max_pixels: int | None = None
@@ -61,8 +75,7 @@ class Control:
     """One control tag on one image, with the labels that its regions may carry.
 
     `data_key` is the key of the task's data that holds the image's address. `labels_from` names
-    the `<Labels>` tag whose labels these are, for tags that have none of their own. Attribute
-    names are in lower case, as the page reads them.
+    the `<Labels>` tag whose labels these are, for tags that have none of their own.
     """
 
     tag: str
@@ -71,7 +84,6 @@ class Control:
     data_key: str
     labels: tuple[Label, ...]
     labels_from: str | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
     options: Options = Options()
 
 

@@ -48,14 +48,12 @@ class Element:
         return quoted(f'<{self.tag} name="{name}">' if name else f"<{self.tag}>", 60)
 
 
-def read(xml: object) -> Element:
-    """Return the root element of `xml`, a text; its encoding declaration is ignored.
+def read(xml: str) -> Element:
+    """Return the root element of `xml`; its encoding declaration is ignored.
 
-    Raises `ConfigError` where it is no text, no well-formed XML, larger than 256 KiB or 5,000
+    Raises `ConfigError` where it is no well-formed XML, larger than 256 KiB or 5,000
     elements, deeper than 64, or has a DOCTYPE.
     """
-    if not isinstance(xml, str):
-        raise ConfigError(f"the labelling config is no text but {type(xml).__name__}")
     content = _encoded(xml)
     reader = _Reader()
     try:

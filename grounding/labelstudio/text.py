@@ -14,3 +14,15 @@ U+200C and U+200D stay: Persian and emoji are spelt with them."""
 def clean(text: str) -> str:
     """Return `text` on one line, without what cannot be seen, its ends trimmed."""
     return " ".join(UNSEEN.sub("", text).split())
+
+
+CONTROL_TOKEN = re.compile(r"<\|[^<|>\s]{1,64}\|>")
+"""How Qwen's chat markup is spelt: <|im_end|>, <|vision_start|> and their like."""
+
+
+def plain(text: str, most: int) -> str:
+    """Return at most `most` characters of `text`, cleaned, as words that a prompt may quote.
+
+    Chat markup becomes a space: no rest of it can then join to a new one.
+    """
+    return clean(CONTROL_TOKEN.sub(" ", clean(text)))[:most].rstrip()

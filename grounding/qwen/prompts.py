@@ -30,9 +30,9 @@ FORMATS: dict[PromptSet, dict[Shape, tuple[AnswerFormat, ...]]] = {
 class Wording:
     """All wordings in one language: templates by shape or by answer format.
 
-    `output` says what to write, the clauses what follows a question. `at` puts a thing to a
-    place, `one` speaks of a single thing by its name, `thing` of one without, and `feature`
-    stands for a feature that nobody named.
+    `output` says what to write, the clauses what follows a question, `meaning` what a name
+    means. `at` puts a thing to a place, `one` speaks of a single thing by its name, `thing` of
+    one without, and `feature` stands for a feature that nobody named.
     """
 
     classes: dict[Shape, str]
@@ -42,6 +42,7 @@ class Wording:
     none: dict[AnswerFormat, str]
     only: dict[AnswerFormat, str]
     names: str
+    meaning: str
     at: dict[type, str]
     one: str
     thing: str
@@ -85,6 +86,7 @@ ENGLISH = Wording(
         "xml": "Output the XML only, without any other word.",
     },
     names="Label each with one of these names, exactly as written: {names}.",
+    meaning="{names} means: {text}.",
     at={
         Point: "{what} at the point [{place}]",
         Box: "{what} in the box [{place}]",
@@ -126,6 +128,7 @@ CHINESE = Wording(
         "xml": "只输出XML，不要输出其他文字。",
     },
     names="名称只能是以下之一，与引号中的文字完全一致：{names}。",
+    meaning="{names}的含义：{text}。",
     at={
         Point: "位于点[{place}]处的{what}",
         Box: "位于框[{place}]内的{what}",
@@ -176,8 +179,8 @@ def question(ask: Ask, frame: Frame | None = None, prompts: PromptSet = "qwen2.5
         return ask.phrase
     words, written = wording(ask), _format(ask, prompts)
     body = _body(ask, words, words.output[ask.shape, written], frame)
-    names = _names(ask, words)
-    return words.gap.join(filter(None, (body, names, words.none[written])))
+    asked = words.gap.join(filter(None, (body, _names(ask, words))))
+    return words.gap.join((asked, *_meanings(ask, words, asked), words.none[written]))
 
 
 def strict_question(ask: Ask, frame: Frame | None = None, prompts: PromptSet = "qwen2.5") -> str:
@@ -241,6 +244,16 @@ def _names(ask: Ask, words: Wording) -> str:
     if not (ask.phrase or ask.around) or not 1 < len(ask.classes) <= MAX_NAMES:
         return ""
     return words.names.format(names=_quoted(ask.classes, words))
+
+
+def _meanings(ask: Ask, words: Wording, asked: str) -> list[str]:
+    """Return what the names mean that the question has in it; others would only distract."""
+    text = asked.casefold()
+    return [
+        words.meaning.format(names=_quoted(one.names, words), text=one.text.rstrip(" .。"))
+        for one in ask.meanings
+        if any(name.casefold() in text for name in one.names)
+    ]
 
 
 def _quoted(names: Sequence[str], words: Wording) -> str:

@@ -47,6 +47,7 @@ class Client:
         headers = {"Authorization": f"Token {token}"}
         self.url = url
         self.token = token
+        self._personal = ""
         self._http = httpx.Client(base_url=url, headers=headers, timeout=60)
 
     def __enter__(self) -> Self:
@@ -63,8 +64,10 @@ class Client:
         self._http.close()
 
     def personal_access_token(self) -> str:
-        """Return a new personal access token of the logged-in user: what a backend is given."""
-        return str(self._call("POST", "/api/token/")["token"])
+        """Return the personal access token of the logged-in user: what a backend is given."""
+        # Label Studio shows it once, and gives no second one while it is valid.
+        self._personal = self._personal or str(self._call("POST", "/api/token/")["token"])
+        return self._personal
 
     def create_project(self, title: str, label_config: str = "<View></View>") -> int:
         """Return the id of a new project; the default config is a new project's own."""
@@ -91,19 +94,39 @@ class Client:
         ids: list[int] = self._call("POST", url, json=tasks)["task_ids"]
         return ids
 
+    def open_task(self, task: int) -> None:
+        """Open a task as the labelling page does: Label Studio asks the backend, and waits."""
+        self._call("GET", f"/api/tasks/{task}", timeout=RETRIEVE_S)
+
+    def delete_task(self, task: int) -> None:
+        """Delete a task with its predictions."""
+        self._call("DELETE", f"/api/tasks/{task}/")
+
     def upload(self, project: int, pictures: Sequence[Path]) -> None:
         """Upload pictures from disk: each becomes a task with a /data/upload/ address."""
         # Each under a field of its own: of several with one name Label Studio keeps the last.
         files = {path.name: (path.name, path.read_bytes(), "image/*") for path in pictures}
         self._call("POST", f"/api/projects/{project}/import", files=files)
 
-    def connect(self, project: int, backend: str, *, interactive: bool = True) -> int:
+    def add_storage(self, project: int, kind: str, **settings: Any) -> None:
+        """Connect a source storage, its files as tasks' data, and make a task of each file.
+
+        `kind` is Label Studio's word: "localfiles" or "s3".
+        """
+        body = {"project": project, "title": kind, "use_blob_urls": True, **settings}
+        storage = self._call("POST", f"/api/storages/{kind}/", json=body)["id"]
+        self._call("POST", f"/api/storages/{kind}/{storage}/sync")
+
+    def connect(
+        self, project: int, backend: str, *, interactive: bool = True, extra_params: object = None
+    ) -> int:
         """Return the id of the ML backend added at `backend`; raise `Refused` with the reason."""
         body = {
             "project": project,
             "url": backend,
             "title": "grounding",
             "is_interactive": interactive,
+            "extra_params": extra_params,
         }
         return int(self._call("POST", "/api/ml/", json=body)["id"])
 
@@ -123,8 +146,11 @@ class Client:
         )
 
     def tasks(self, project: int) -> list[Task]:
-        """Return the project's tasks; unlike opening one, listing asks no backend."""
-        params = {"project": project, "fields": "all", "page_size": 1000}
+        """Return the project's tasks with their data as stored, which is what backends are sent.
+
+        Unlike opening a task, listing asks no backend.
+        """
+        params = {"project": project, "fields": "all", "page_size": 1000, "resolve_uri": "false"}
         found = self._call("GET", "/api/tasks", params=params)["tasks"]
         return [Task(t["id"], t["data"], t["total_predictions"]) for t in found]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -43,21 +43,25 @@ def picture_host(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def backend(folder: Path, studio: Client, origin: str) -> Iterator[Server]:
+def backend(
+    folder: Path, studio: Client, origin: str, *, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """Run our backend with the shapes checkpoint, allowed to fetch from `origin`; yield it ready.
 
-    It gets a personal access token, the only kind that Label Studio hands out by default.
+    It gets a personal access token, the only kind that Label Studio hands out by default, unless
+    `settings` say otherwise.
     """
     port, log = free_port(), folder / "backend.log"
     url = f"http://127.0.0.1:{port}"
-    settings = {
+    usual = {
         "LABEL_STUDIO_URL": studio.url,
         "LABEL_STUDIO_API_KEY": studio.personal_access_token(),
         "ALLOWED_ORIGINS": origin,
         "DATA_DIR": str(folder / "backend"),
     }
+    env = {**usual, **(settings or {})}
     print(f"starting the backend at {url}, log {log}", flush=True)
     command = [*UP, "--port", str(port)]
-    with serving("the backend", url, command, log=log, env=settings) as server:
+    with serving("the backend", url, command, log=log, env=env) as server:
         server.wait_until_ok("/ready", READY_S)
         yield server

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from .client import Client
 from .processes import Server, free_port, serving
+from .venvs import installed
 
 VERSION = "1.23.2"
-VENV = Path(__file__).parents[2] / ".e2e" / "venv"
 START_S = 600
 """A first start migrates its database: 10 to 60 s on a free machine, minutes on a busy one."""
 
@@ -28,20 +26,19 @@ ALLOW_LOCAL_BACKENDS = {
 
 def install() -> Path:
     """Return Label Studio's program, installed into a virtual environment where it is missing."""
-    done = VENV / f"label-studio-{VERSION}.installed"
-    if not done.exists():
-        print(f"installing label-studio {VERSION} into {VENV} (about two minutes)", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
-        pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq"]
-        subprocess.run([*pip, f"label-studio=={VERSION}"], check=True)
-        # Written last: an interrupted installation starts afresh.
-        done.touch()
-    return VENV / "bin" / "label-studio"
+    folder = installed("venv", f"label-studio-{VERSION}", f"label-studio=={VERSION}")
+    return folder / "label-studio"
 
 
 @contextmanager
-def label_studio(folder: Path) -> Iterator[tuple[Server, Client]]:
-    """Run a fresh Label Studio with its data in `folder`, and a client logged in to it."""
+def label_studio(
+    folder: Path, *, public: str = "", settings: Mapping[str, str] | None = None
+) -> Iterator[tuple[Server, Client]]:
+    """Run a fresh Label Studio with its data in `folder`, and a client logged in to it.
+
+    `public` is the address that its users, and the client, know it by where it is another than
+    its own; `settings` are further variables of its environment.
+    """
     program, port, token = install(), free_port(), secrets.token_hex(20)
     data = folder / "label-studio"
     data.mkdir()
@@ -50,10 +47,11 @@ def label_studio(folder: Path) -> Iterator[tuple[Server, Client]]:
     command += ["--username", EMAIL, "--password", token, "--user-token", token]
     url = f"http://127.0.0.1:{port}"
     log = folder / "label-studio.log"
+    env = {**_environment(data), **({"LABEL_STUDIO_HOST": public} if public else {})}
     print(f"starting Label Studio {VERSION} at {url}, log {log}", flush=True)
-    with serving("Label Studio", url, command, log=log, env=_environment(data)) as server:
+    with serving("Label Studio", url, command, log=log, env={**env, **(settings or {})}) as server:
         server.wait_until_ok("/health", START_S)
-        with Client(url, token) as client:
+        with Client(public or url, token) as client:
             yield server, client
 
 

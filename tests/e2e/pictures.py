@@ -61,8 +61,9 @@ def sample_name(data: dict[str, Any]) -> str:
     """Return the name of the sample that a task's data was made from."""
     if "name" in data:
         return str(data["name"])
+    (address,) = data.values()
     # Label Studio puts a random word and a dash before an uploaded file's own name.
-    return Path(data["image"]).stem.split("-", 1)[1]
+    return Path(address).stem.rpartition("-")[2]
 
 
 def _fitting(first_seed: int) -> Iterator[tuple[int, Scene]]:

@@ -10,8 +10,10 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from grounding.engines.local import LocalEngine
+from grounding.settings import SHAPES
 from tests.engines.checkpoints import save_checkpoint
 from tests.engines.checkpoints import tokenizer as tiny_tokenizer
+from tests.openai_server import Behaviour, Server, serving
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -34,3 +36,24 @@ def engine(tiny: Path) -> Iterator[LocalEngine]:
     engine = LocalEngine.load(str(tiny), device="cpu")
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def shapes() -> Iterator[LocalEngine]:
+    """The shapes checkpoint, which knows what it sees."""
+    engine = LocalEngine.load(str(SHAPES), device="cpu")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def behaviour() -> Behaviour:
+    """How this test's server behaves."""
+    return Behaviour()
+
+
+@pytest.fixture
+def server(shapes: LocalEngine, behaviour: Behaviour) -> Iterator[Server]:
+    """The shapes checkpoint behind HTTP."""
+    with serving(shapes, behaviour) as running:
+        yield running

@@ -13,7 +13,7 @@ import pytest
 
 from grounding.engines import batching
 from grounding.engines.batching import Batcher
-from grounding.errors import EngineError, OutOfMemory
+from grounding.errors import DeviceBroken, EngineError, OutOfMemory
 
 
 class Model:
@@ -113,18 +113,50 @@ def test_only_a_question_that_does_not_fit_alone_is_out_of_memory() -> None:
         assert ask(1).result(60) == 2
 
 
-def test_a_failed_batch_fails_its_own_questions_and_the_thread_goes_on() -> None:
+def test_one_bad_question_fails_alone_and_the_thread_goes_on() -> None:
     model = Model(poison=3)
+    with asking(model) as (ask, batcher):
+        futures = held(model, batcher, ask, [0, 1, 2, 3, 4])
+        error = futures.pop(3).exception(60)
+        assert str(error) == "the model failed: ValueError: cannot stand 3. See the worker's log"
+        assert isinstance(error, EngineError)
+        assert error.retryable
+        assert [f.result(60) for f in futures] == [0, 2, 4, 8]
+        assert ask(8).result(60) == 16
+    assert [len(b) for b in model.batches] == [1, 4, 2, 2, 1, 1, 1]
+
+
+def test_a_broken_device_fails_its_whole_batch_and_is_not_asked_again() -> None:
+    class Broken(Model):
+        def answer(self, questions: Sequence[int]) -> list[int]:
+            answers = super().answer(questions)
+            if 3 in questions:
+                raise DeviceBroken("an illegal access")
+            return answers
+
+    model = Broken()
     with asking(model) as (ask, batcher):
         futures = held(model, batcher, ask, [0, 3, 4])
         assert futures[0].result(60) == 0
         errors = [f.exception(60) for f in futures[1:]]
-        assert [str(e) for e in errors] == [
-            "the model failed: ValueError: cannot stand 3. See the worker's log"
-        ] * 2
-        assert all(isinstance(e, EngineError) and e.retryable for e in errors)
+        assert all(isinstance(e, DeviceBroken) for e in errors)
         assert errors[0] is not errors[1]
-        assert ask(8).result(60) == 16
+    assert [len(b) for b in model.batches] == [1, 2]
+
+
+def test_a_batch_that_fails_at_the_end_is_not_asked_again() -> None:
+    class Ending(Model):
+        def answer(self, questions: Sequence[int]) -> list[int]:
+            if 3 in questions:
+                threading.Thread(target=batcher.close).start()
+                until(lambda: batcher._closed)
+            return super().answer(questions)
+
+    model = Ending(poison=3)
+    with asking(model) as (ask, batcher):
+        futures = held(model, batcher, ask, [0, 3, 4])
+        assert all(isinstance(f.exception(60), EngineError) for f in futures[1:])
+    assert [len(b) for b in model.batches] == [1, 2]
 
 
 def test_what_a_failed_batch_held_is_free_before_the_next_try() -> None:

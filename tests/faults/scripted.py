@@ -38,6 +38,13 @@ class Deed(IntEnum):
     DIE = 4
     OVERFLOW = 5
     BREAK = 6
+    STOP_SHORT = 7
+    GROW = 8
+
+
+GROWTH = 10 * 2**20
+"""Bytes that the model keeps for good with each picture that makes it grow."""
+_kept: list[bytes] = []
 
 
 def picture(number: int, deed: Deed = Deed.ANSWER) -> str:
@@ -81,9 +88,12 @@ class ScriptedEngine:
         if Deed.OVERFLOW in deeds:
             raise OutOfMemory("no room for this picture")
         time.sleep(self._seconds)
-        for deed in deeds:
+        for deed, _ in batch:
             _do(deed)
-        return [Reply(_words(deed, number), complete=True) for deed, number in batch]
+        return [
+            Reply(_words(deed, number), complete=deed is not Deed.STOP_SHORT)
+            for deed, number in batch
+        ]
 
     def _note(self, batch: Sequence[tuple[Deed, int]]) -> None:
         lines = "".join(f"{os.getpid()} {number}\n" for _, number in batch)
@@ -102,10 +112,13 @@ def _do(deed: Deed) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case Deed.BREAK:
             raise DeviceBroken("scripted")
+        case Deed.GROW:
+            _kept.append(b"x" * GROWTH)
 
 
 def _words(deed: Deed, number: int) -> str:
     if deed is Deed.BABBLE:
         return "I would rather not say"
     box = [0, 0, 10 + number % 200, 10 + number // 200]
-    return json.dumps([{"bbox_2d": box, "label": "cat"}])
+    words = json.dumps([{"bbox_2d": box, "label": "cat"}])
+    return f'{words[:-1]}, {{"bbox_2d": [3, 4' if deed is Deed.STOP_SHORT else words

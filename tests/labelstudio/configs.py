@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
+from grounding.ask import Ask
+from grounding.errors import ConfigError
+from grounding.labelstudio.asks import NOTHING_SAID, Said, asks
 from grounding.labelstudio.config import parse
 from grounding.labelstudio.interface import Control, LabelConfig
+from grounding.labelstudio.wish import Wish
+
+LONGEST_STATUS_LINE = 120
 
 IMAGE = '<Image name="image" value="$image"/>'
 CAR_DOG = '<Label value="Car"/><Label value="Dog" alias="d"/>'
@@ -39,3 +47,20 @@ def config(*parts: str) -> LabelConfig:
 def control(*parts: str) -> Control:
     """Return the first control of the config with these parts."""
     return config(*parts).controls[0]
+
+
+def asked_of(on: Control, wish: Wish | None = None, said: Said = NOTHING_SAID) -> list[Ask]:
+    """Return what is asked of a config that has this control only."""
+    return [ask for _, some in asks(LabelConfig((on,)), wish, said) for ask in some]
+
+
+def refused(xml: object, extra_params: str = "") -> ConfigError:
+    """Return the error that a config is refused with."""
+    with pytest.raises(ConfigError) as caught:
+        parse(xml, extra_params)
+    return caught.value
+
+
+def fits_a_status_line(cause: str) -> bool:
+    """Say whether Label Studio would show all of a cause."""
+    return cause.isascii() and cause.isprintable() and len(cause) <= LONGEST_STATUS_LINE

@@ -1,4 +1,4 @@
-"""A labelling config's XML becomes the controls that it names, or an error that says why not."""
+"""A labelling config's XML becomes the controls that it names."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import time
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from grounding.ask import Manner
 from grounding.errors import ConfigError
 from grounding.labelstudio.config import parse
-from grounding.labelstudio.interface import Label, Options
+from grounding.labelstudio.interface import Label
 from tests.labelstudio.configs import (
     BOXES,
     CAR_DOG,
@@ -29,14 +26,6 @@ from tests.labelstudio.configs import (
     having,
     view,
 )
-
-LONGEST_STATUS_LINE = 120
-
-
-def refused(xml: object) -> ConfigError:
-    with pytest.raises(ConfigError) as caught:
-        parse(xml)
-    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -98,124 +87,14 @@ def test_a_shape_is_served_once_with_each_labels_tag_of_its_image_and_no_other()
         pytest.param(view(LABELS), id="Labels without a shape"),
         pytest.param(view('<Choices name="c" toName="image"/>'), id="other"),
         pytest.param(view('<RectangleLabels model_skip="true"/>'), id="left out on purpose"),
+        pytest.param(
+            view('<Repeater on="$p"><RectangleLabels model_skip="true"/></Repeater>'),
+            id="left out of a repeater",
+        ),
     ],
 )
 def test_a_config_without_our_tags_is_accepted_and_has_no_controls(xml: str) -> None:
     assert parse(xml).controls == ()
-
-
-BROKEN = [
-    (None, "label_config_invalid", "NoneType"),
-    (7, "label_config_invalid", "int"),
-    ("", "label_config_invalid", "no element found at line 1, column 1"),
-    ("cats", "label_config_invalid", "line 1, column 1"),
-    ("<View>\n  <Image>\n</View>", "label_config_invalid", "mismatched tag at line 3, column 3"),
-    ("<View>\x00</View>", "label_config_invalid", "line 1, column 7"),
-    ("<View>\ud800</View>", "label_config_invalid", "half a character at position 7"),
-    ("<View>&nbsp;</View>", "label_config_invalid", "undefined entity"),
-    ('<!DOCTYPE x [<!ENTITY a "b">]><View>&a;</View>', "label_config_invalid", "DOCTYPE"),
-    ('<!DOCTYPE x SYSTEM "file:///etc/passwd"><View/>', "label_config_invalid", "DOCTYPE"),
-    (f"<View>{' ' * 256 * 1024}</View>", "label_config_too_large", "256 KiB"),
-    (f"<View>{'é' * 140 * 1024}</View>", "label_config_too_large", "256 KiB"),
-    ("<View>" * 65 + "</View>" * 65, "label_config_too_large", "64"),
-    (view("<Style/>" * 5000), "label_config_too_large", "5000 elements"),
-    (
-        view(*[BOXES.replace('"box"', f'"{i}"') for i in range(101)]),
-        "label_config_too_large",
-        "100 controls",
-    ),
-    (view("<Label/>" * 1001), "label_config_too_large", "1001 labels"),
-    (view(f'<Label value="{"x" * 201}"/>'), "label_config_too_large", "200"),
-    (view(f'<Label value="x" alias="{"x" * 201}"/>'), "label_config_too_large", "alias"),
-    (view(f'<Label value="x" predicted_values="y,{"x" * 201}"/>'), "label_config_too_large", "200"),
-    (view(BOXES, BOXES), "name_not_unique", 'name="box"'),
-    (view(BOXES.replace("box", "image")), "name_not_unique", 'name="image"'),
-    (view('<KeyPointLabels name="k"/>'), "control_not_on_image", 'name="k"> has no toName'),
-    (view('<Rectangle name="r" toName="x"/>'), "control_not_on_image", 'toName="x"'),
-    (view('<Rectangle name="r" toName="r"/>'), "control_not_on_image", "a <Rectangle>"),
-    (
-        view('<Text name="t" value="$t"/>', BOXES.replace('toName="image"', 'toName="t"')),
-        "control_not_on_image",
-        '<RectangleLabels name="box"> has toName="t", a <Text>',
-    ),
-    (view(BOXES.replace('name="box"', "")), "label_config_invalid", "has no name"),
-    (view(BOXES).replace("$image", "image"), "value_not_variable", 'value="image"'),
-    (view(BOXES).replace("$image", "http://h/$p.jpg"), "value_not_variable", "not one variable"),
-    (view(BOXES).replace("$image", "$pages[{{idx}}]"), "value_not_variable", "{{idx}}"),
-    (view(BOXES).replace(' value="$image"', ""), "value_not_variable", '<Image name="image">'),
-    (view(BOXES).replace("value=", "valueList=", 1), "multi_image_unsupported", "valueList"),
-    (view(BOXES.replace(CAR_DOG, "")), "no_labels", "has no <Label>"),
-    (view(BOXES.replace(CAR_DOG, '<Label hotkey="1"/>')), "no_labels", "has no <Label>"),
-    (view('<RectangleLabels name="r" toName="image" value="$v"/>'), "no_labels", "task's data"),
-    (view(KEY_POINT), "no_labels", "no <Labels>"),
-    (
-        view(LABELS.replace(CAR_DOG, ""), KEY_POINT),
-        "no_labels",
-        "label",
-    ),
-    (view(having(POINTS, 'model_point_width="wide"')), "attribute_invalid", "wide"),
-    (view(having(POINTS, 'model_point_width="nan"')), "attribute_invalid", "nan"),
-    (view(having(POINTS, 'model_point_width="0"')), "attribute_invalid", "0"),
-    (view(having(BOXES, 'model_score_threshold="2"')), "attribute_invalid", "2"),
-    (view(having(BOXES, 'model_skip="perhaps"')), "attribute_invalid", "perhaps"),
-    (view(having(BOXES, 'model_prompt_mode="freely"')), "attribute_invalid", "freely"),
-    (view(having(BOXES, 'model_language="de"')), "attribute_invalid", "de"),
-    (view(having(BOXES, 'model_answer_format="xml"')), "attribute_invalid", "xml"),
-    (view(having(POINTS, 'model_answer_format="plain"')), "attribute_invalid", "plain"),
-    (view(having(BOXES, 'model_min_pixels="783"')), "attribute_invalid", "783"),
-    (view(having(BOXES, 'model_max_pixels="1e6"')), "attribute_invalid", "1e6"),
-    (
-        view(having(BOXES, 'model_min_pixels="2000" model_max_pixels="1000"')),
-        "attribute_invalid",
-        'model_min_pixels="2000" above model_max_pixels="1000"',
-    ),
-    (
-        view(having(BOXES, 'model_labels_per_question="0"')),
-        "attribute_invalid",
-        "0",
-    ),
-]
-
-
-@pytest.mark.parametrize(("xml", "code", "says"), BROKEN)
-def test_a_broken_config_is_refused_with_its_code_and_says_where(
-    xml: object, code: str, says: str
-) -> None:
-    error = refused(xml)
-    assert (error.code, error.status) == (code, 400)
-    assert says in error.cause
-    assert error.hint
-
-
-def test_an_invalid_attribute_is_named_with_its_tag_and_cure() -> None:
-    error = refused(view(having(POINTS, 'model_point_width="wide"')))
-    assert str(error) == (
-        '<KeyPointLabels name="kp"> has model_point_width="wide". '
-        "Set model_point_width to a number from 0.01 to 100, or remove it"
-    )
-
-
-def fits_a_status_line(cause: str) -> bool:
-    return cause.isascii() and cause.isprintable() and len(cause) <= LONGEST_STATUS_LINE
-
-
-@pytest.mark.parametrize("xml", [case[0] for case in BROKEN])
-def test_each_cause_fits_an_http_status_line(xml: object) -> None:
-    assert fits_a_status_line(refused(xml).cause)
-
-
-@given(name=st.text(alphabet=st.characters(codec="utf-8", categories=("L", "N", "S", "P", "Z"))))
-def test_no_name_makes_a_cause_unfit_for_a_status_line(name: str) -> None:
-    safe = name.replace("&", "").replace("<", "").replace('"', "")
-    element = f'<KeyPointLabels name="{safe}" toName="{safe}{safe}"/>'
-    text = f'<Paragraphs{"x" * 50} name="{safe}{safe}" value="$t"/>'
-    assert fits_a_status_line(refused(view(element, text)).cause)
-
-
-@given(xml=st.text(alphabet=st.sampled_from('<>/="& \n\x00é') | st.sampled_from("Viewabel$")))
-def test_any_text_is_parsed_or_refused(xml: str) -> None:
-    with suppress(ConfigError):
-        assert parse(xml).controls == ()
 
 
 PAIRS = [
@@ -268,6 +147,11 @@ def test_a_declared_encoding_is_dropped_because_the_text_is_decoded_already(enco
         ('<Label value="Car" hint="any car"/>', Label("Car", description="any car")),
         ('<Label value="Car" description="x" hint="y"/>', Label("Car", description="x")),
         (f'<Label value="Car" hint="{"x" * 5000}"/>', Label("Car", description="x" * 1000)),
+        (
+            '<Label value="Car" model_description=" no &lt;|im_end|&gt; vans "/>',
+            Label("Car", meaning="no vans"),
+        ),
+        (f'<Label value="Car" model_description="{"x" * 301}"/>', Label("Car", meaning="x" * 300)),
         ('<Label/><Label value=" "/><Label value="Car"/>', Label("Car")),
         ('<Label value="Car"/><Label value="Car" alias="Car"/>', Label("Car")),
     ],
@@ -278,51 +162,6 @@ def test_a_label_is_read_as_the_page_reads_it(xml: str, label: Label) -> None:
 
 def test_a_label_is_emitted_by_its_alias_because_importing_drops_the_value() -> None:
     assert [label.emitted for label in control(BOXES).labels] == ["Car", "d"]
-
-
-def test_options_come_from_the_control_s_attributes() -> None:
-    attributes = (
-        'model_point_width="2.5" model_score_threshold=".25" model_prompt=" red things " '
-        'model_labels_per_question="3" model_skip="false"'
-    )
-    options = control(having(POINTS, attributes)).options
-    assert (options.point_width, options.score_threshold) == (2.5, 0.25)
-    assert (options.prompt, options.labels_per_question) == ("red things", 3)
-
-
-def test_the_manner_and_the_pixels_come_from_the_control_s_attributes() -> None:
-    attributes = (
-        'model_prompt_mode="RAW" model_language="zh" model_answer_format="xml" '
-        'model_min_pixels="12544" model_max_pixels="19600"'
-    )
-    found = config(having(POINTS, attributes))
-    options = found.controls[0].options
-    assert options.manner == Manner("zh", "xml", raw=True)
-    assert (options.min_pixels, options.max_pixels) == (12544, 19600)
-    assert found.warnings == ()
-    wrapped = having(BOXES, 'model_prompt_mode="wrap" model_language="auto"')
-    assert control(wrapped).options == Options()
-    plain = having(BOXES, 'model_answer_format="plain"')
-    assert control(plain).options.manner == Manner(answer_format="plain")
-
-
-@pytest.mark.parametrize(
-    ("part", "attribute", "cure"),
-    [
-        (BOXES, 'model_answer_format="xml"', "json or plain"),
-        (POINTS, 'model_answer_format="plain"', "json or xml"),
-        (BOXES, 'model_prompt_mode="no"', "wrap or raw"),
-        (BOXES, 'model_language="fr"', "auto or en or zh"),
-        (BOXES, 'model_min_pixels="x"', "a whole number of at least 784"),
-    ],
-)
-def test_a_wrong_manner_is_told_what_there_is(part: str, attribute: str, cure: str) -> None:
-    name = attribute.partition("=")[0]
-    tag = "RectangleLabels" if part is BOXES else "KeyPointLabels"
-    error = refused(view(having(part, attribute)))
-    assert error.cause.startswith(f"<{tag} name=")
-    assert attribute in error.cause
-    assert error.hint == f"Set {name} to {cure}, or remove it"
 
 
 def test_a_shape_without_labels_is_served_where_a_prompt_can_say_what_to_find() -> None:
@@ -361,11 +200,29 @@ def test_prompt_and_status_areas_are_told_apart(
             "model_path",
         ),
         (BOXES.replace(CAR_DOG, '<Label value="Car"/><Label value="car "/>'), "Car, car "),
+        (
+            RECTANGLE + KEY_POINT + LABELS.replace("Dog", "car").replace(' alias="d"', ""),
+            "Car, car",
+        ),
+        (having(LABELS, 'model_prompt="x"') + RECTANGLE, '<Labels name="label"> has model_prompt'),
+        (BOXES.replace('"Car"', '"Car" model_prompt="x"'), "<Label> has model_prompt"),
+        (BOXES.replace('"Car"', f'"Car" hint="{"x" * 1001}"'), "a long hint; 1000 characters"),
+        (
+            BOXES.replace('"Car"', f'"Car" model_description="{"x" * 301}"'),
+            '<Label value="Car"> has a long model_description; 300 characters are read',
+        ),
     ],
 )
 def test_what_hinders_nothing_is_a_warning(parts: str, warning: str) -> None:
     (said,) = config(parts).warnings
     assert warning in said
+
+
+def test_a_config_is_read_once_and_what_it_says_cannot_change() -> None:
+    xml = view(BOXES, PROMPT)
+    assert parse(xml) is parse(xml)
+    assert hash(parse(xml))
+    assert parse(xml) is not parse(xml, '{"prompt": "toys"}')
 
 
 def test_the_image_itself_is_no_control() -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.ask import Ask, Detection, Manner, Shape
+from grounding.ask import Ask, Detection, Shape
 from grounding.geometry import PERCENT, Box, Frame, Point, image_frame
-from grounding.labelstudio.controls import CONTROLS, Regions, asks, regions
+from grounding.labelstudio.controls import CONTROLS, Regions, regions
 from grounding.labelstudio.interface import Control
 from grounding.labelstudio.wish import Wish
 from tests.labelstudio.configs import (
@@ -23,6 +23,7 @@ from tests.labelstudio.configs import (
     POINTS,
     PROMPT,
     RECTANGLE,
+    asked_of,
     config,
     control,
     having,
@@ -43,7 +44,7 @@ def found(
     on: Control, *detections: Detection, ask: Ask | None = None, image: Frame = IMAGE
 ) -> Regions:
     """Return what becomes of detections that answer `ask`, or the control's first."""
-    asked = ask or asks(on)[0]
+    asked = ask or asked_of(on)[0]
     return regions(on, [(detection, asked) for detection in detections], image)
 
 
@@ -58,67 +59,6 @@ def labels_of(drawn: Regions) -> list[str]:
 @pytest.mark.parametrize("tag", CONTROLS)
 def test_a_control_is_registered_under_its_own_tag(tag: str) -> None:
     assert CONTROLS[tag].tag == tag
-
-
-@pytest.mark.parametrize(
-    ("parts", "asked"),
-    [
-        (BOXES, [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
-        (POINTS, [Ask(Shape.POINT, ("Nose",))]),
-        (RECTANGLE + LABELS, [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
-        (KEY_POINT + LABELS, [Ask(Shape.POINT, ("Car",)), Ask(Shape.POINT, ("Dog",))]),
-        (having(BOXES, 'model_labels_per_question="2"'), [Ask(Shape.BOX, ("Car", "Dog"))]),
-        (having(BOXES, 'model_prompt="toys"'), [Ask(Shape.BOX, ("Car", "Dog"), "toys")]),
-        (
-            having(POINTS, 'model_language="en" model_answer_format="xml"'),
-            [Ask(Shape.POINT, ("Nose",), manner=Manner("en", "xml"))],
-        ),
-        (
-            having(BOXES, 'model_prompt="toys" model_prompt_mode="raw"'),
-            [Ask(Shape.BOX, ("Car", "Dog"), "toys", manner=Manner(raw=True))],
-        ),
-        (
-            BOXES.replace(CAR_DOG, '<Label value=" Auto " predicted_values="car,van"/>'),
-            [Ask(Shape.BOX, ("car", "van"))],
-        ),
-        (BOXES.replace(CAR_DOG, '<Label value=" Auto "/>'), [Ask(Shape.BOX, ("Auto",))]),
-        (RECTANGLE + PROMPT, []),
-    ],
-)
-def test_without_a_wish_each_label_is_a_question_of_its_own(parts: str, asked: list[Ask]) -> None:
-    assert asks(control(parts)) == asked
-
-
-@pytest.mark.parametrize(
-    ("wish", "asked"),
-    [
-        (Wish("red things", controls=(BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), "red things")]),
-        (Wish("the red cars", controls=(BOX,)), [Ask(Shape.BOX, ("Car",), "the red cars")]),
-        (Wish(controls=(BOX,)), [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
-        (Wish(None, HERE, "Car", "kp", (BOX,)), [Ask(Shape.BOX, ("Car",), around=HERE)]),
-        (Wish(None, HERE, "d", "kp", (BOX,)), [Ask(Shape.BOX, ("Dog",), around=HERE)]),
-        (Wish(None, HERE, "Nose", "kp", (BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
-        (Wish(None, HERE, None, "kp", (BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
-        (Wish("cars", HERE, controls=(BOX,)), [Ask(Shape.BOX, ("Car",), "cars", HERE)]),
-        (Wish("cars", controls=(control(POINTS),)), []),
-        (Wish(), []),
-    ],
-)
-def test_a_wish_is_asked_of_the_controls_that_it_is_for(wish: Wish, asked: list[Ask]) -> None:
-    assert asks(BOX, wish) == asked
-
-
-def test_an_emptied_prompt_asks_for_what_the_control_itself_says() -> None:
-    on = control(having(BOXES, 'model_prompt="toys"'))
-    assert asks(on, Wish(controls=(on,))) == asks(on)
-    assert asks(on, Wish("cars", controls=(on,))) == [Ask(Shape.BOX, ("Car",), "cars")]
-    assert asks(on, Wish(None, HERE, "Car", "kp", (on,))) == [Ask(Shape.BOX, ("Car",), None, HERE)]
-
-
-def test_a_shape_without_labels_is_asked_for_a_phrase_and_nothing_else() -> None:
-    bare = control(RECTANGLE, PROMPT)
-    assert asks(bare, Wish("cats", controls=(bare,))) == [Ask(Shape.BOX, (), "cats")]
-    assert asks(bare, Wish(None, HERE, controls=(bare,))) == []
 
 
 def test_a_box_is_drawn_as_the_page_needs_it() -> None:
@@ -163,7 +103,7 @@ def test_a_shape_and_its_label_are_two_results_of_one_region(
     part: str, kind: str, place: Box | Point
 ) -> None:
     on = control(part, LABELS)
-    shape, label = found(on, Detection(place, "dog", score=0.5), ask=asks(on)[1]).result
+    shape, label = found(on, Detection(place, "dog", score=0.5), ask=asked_of(on)[1]).result
     assert shape["type"] == kind
     assert (label["type"], label["from_name"]) == ("labels", "label")
     assert label["value"] == {**shape["value"], "labels": ["d"]}
@@ -266,7 +206,7 @@ def test_a_region_s_label_is_the_one_asked_for_or_the_one_the_model_names(
 
 def test_a_phrase_s_finds_all_take_the_only_label_of_a_control() -> None:
     on = control(POINTS)
-    (ask,) = asks(on, Wish("the left eye", controls=(on,)))
+    (ask,) = asked_of(on, Wish("the left eye", controls=(on,)))
     assert labels_of(found(on, Detection(Point(9, 9, MODEL), "left eye"), ask=ask)) == ["Nose"]
 
 
@@ -274,6 +214,26 @@ def test_a_label_with_several_words_to_ask_for_takes_what_any_of_them_finds() ->
     on = control(BOXES.replace(CAR_DOG, '<Label value="Auto" predicted_values="car,van"/>'))
     drawn = found(on, Detection(box(), "vans"), Detection(box(x1=0)))
     assert labels_of(drawn) == ["Auto", "Auto"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ([0.1, 0.9, 0.5, 0.7], [0.9, 0.7]),
+        ([0.5, 0.5, 0.5], [0.5, 0.5]),
+        ([None, None, None], [None, None]),
+        ([0.1, None, 0.9], [0.1, None]),
+        ([0.3, 0.2], [0.3, 0.2]),
+    ],
+)
+def test_of_too_many_the_highest_scores_are_kept_in_order_and_the_first_without(
+    scores: list[float | None], kept: list[float | None]
+) -> None:
+    on = control(having(POINTS, 'model_max_regions="2"'))
+    points = [Detection(Point(9, y, MODEL), score=score) for y, score in enumerate(scores)]
+    drawn = found(on, *points)
+    assert [region.get("score") for region in drawn.result] == kept
+    assert drawn.dropped.total() == len(scores) - len(kept)
 
 
 def test_a_model_that_repeats_itself_draws_a_limited_number() -> None:
@@ -353,7 +313,7 @@ def test_whatever_the_model_says_only_the_config_s_labels_come_out_and_all_is_co
 ) -> None:
     (on,) = config(parts).controls
     wish = Wish(asked, controls=(on,)) if asked else None
-    drawn = found(on, *detections, ask=asks(on, wish)[0])
+    drawn = found(on, *detections, ask=asked_of(on, wish)[0])
     assert set(labels_of(drawn)) <= {label.emitted for label in on.labels}
     assert {r["from_name"] for r in drawn.result} <= {on.from_name, on.labels_from}
     ids = [r["id"] for r in drawn.result if r["type"] != "labels"]

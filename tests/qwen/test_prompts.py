@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.ask import Ask, Detection, Manner, Shape
+from grounding.ask import Ask, Detection, Manner, Meaning, Shape
 from grounding.geometry import PERCENT, THOUSAND, Box, Frame, Point
 from grounding.qwen.answers import Verdict, read
 from grounding.qwen.profiles import PROFILES
@@ -25,6 +25,7 @@ PLAIN, XML = Manner(answer_format="plain"), Manner(answer_format="xml")
 SEEN = Frame("model", 1000, 500)
 CLICK = Point(50, 50, PERCENT)
 ROUGH = Box(10, 20, 50, 60, PERCENT)
+MEANT = (Meaning(("Car", "auto"), "passenger cars, no vans."), Meaning(("Dog",), "any dog"))
 
 # The demo checkpoint was trained on these, and on all others that ask for JSON: they change
 # with it only.
@@ -141,6 +142,34 @@ QUESTIONS = [
         Ask(BOX, ("猫", "狗"), around=ROUGH),
         "定位图中位于框[100, 100, 500, 300]内的物体，以JSON格式输出其bbox的坐标。"
         "名称只能是以下之一，与引号中的文字完全一致：'猫'、'狗'。如果没有，输出[]。",
+    ),
+    (
+        Ask(BOX, ("Car", "auto"), meanings=MEANT),
+        "Locate every instance that belongs to the following categories: 'Car', 'auto'. Report "
+        "bbox coordinates in JSON format. 'Car', 'auto' means: passenger cars, no vans. "
+        "If there is none, output [].",
+    ),
+    (
+        Ask(BOX, ("Car", "Dog"), "red things", meanings=MEANT),
+        "Locate red things in this image and output the bbox coordinates in JSON format. Label "
+        "each with one of these names, exactly as written: 'Car', 'Dog'. "
+        "'Car', 'auto' means: passenger cars, no vans. 'Dog' means: any dog. "
+        "If there is none, output [].",
+    ),
+    (
+        Ask(BOX, ("Dog",), "every dog", meanings=MEANT[1:]),
+        "Locate every dog in this image and output the bbox coordinates in JSON format. "
+        "'Dog' means: any dog. If there is none, output [].",
+    ),
+    (
+        Ask(BOX, ("Car",), "red things", meanings=MEANT[:1]),
+        "Locate red things in this image and output the bbox coordinates in JSON format. "
+        "If there is none, output [].",
+    ),
+    (
+        Ask(BOX, ("猫",), meanings=(Meaning(("猫",), "家猫，不含幼猫。"),)),
+        "检测图中所有'猫'，以JSON格式输出其bbox的坐标，名称与引号中的文字完全一致。"
+        "'猫'的含义：家猫，不含幼猫。如果没有，输出[]。",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""The control tags that we serve: their questions, and their regions.
+"""The control tags that we serve, and their regions.
 
 A new tag is a new file here and one line in `CONTROLS`.
 """
@@ -16,16 +16,11 @@ from grounding.labelstudio.controls.key_point import KEY_POINT
 from grounding.labelstudio.controls.key_point_labels import KEY_POINT_LABELS
 from grounding.labelstudio.controls.rectangle import RECTANGLE
 from grounding.labelstudio.controls.rectangle_labels import RECTANGLE_LABELS
-from grounding.labelstudio.interface import Control, Label
-from grounding.labelstudio.labels import match, named
-from grounding.labelstudio.wish import Wish
+from grounding.labelstudio.interface import MAX_REGIONS, Control
 
-__all__ = ["CONTROLS", "ControlTag", "Drop", "Regions", "asks", "regions"]
+__all__ = ["CONTROLS", "ControlTag", "Drop", "Regions", "regions"]
 
 CONTROLS = {kind.tag: kind for kind in (RECTANGLE_LABELS, KEY_POINT_LABELS, RECTANGLE, KEY_POINT)}
-
-MAX_REGIONS = 1000
-"""Regions of one control on one image; only a model that repeats itself writes more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +29,6 @@ class Regions:
 
     result: list[Region] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
-
-
-def asks(control: Control, wish: Wish | None = None) -> list[Ask]:
-    """Return what to ask the model for a control: nothing where the wish is for others.
-
-    A phrase, typed or else the control's own, is one ask with the labels that it names as
-    classes, or all. A drawn place is one ask around it, for the label it was drawn with, or all.
-    Without either, one ask per label, or per as many as the control's options say.
-    """
-    wish = Wish(controls=(control,)) if wish is None else wish
-    if control not in wish.controls:
-        return []
-    shape, manner, around = CONTROLS[control.tag].shape, control.options.manner, wish.around
-    phrase = wish.phrase or (None if around else control.options.prompt)
-    labels = _meant(control, phrase, wish.label)
-    if phrase or (around and labels):
-        return [Ask(shape, _classes(labels), phrase, around, manner)]
-    size = control.options.labels_per_question
-    groups = [labels[i : i + size] for i in range(0, len(labels), size)]
-    return [Ask(shape, _classes(group), manner=manner) for group in groups]
 
 
 def regions(control: Control, detections: Iterable[tuple[Detection, Ask]], image: Frame) -> Regions:
@@ -72,18 +47,21 @@ def regions(control: Control, detections: Iterable[tuple[Detection, Ask]], image
             drawn.dropped[drop] += 1
             continue
         kept.append(candidate)
+    best = _best(kept, control.options.max_regions)
+    if len(best) < len(kept):
+        drawn.dropped[Drop.TOO_MANY] += len(kept) - len(best)
+    for candidate in best:
         drawn.result.extend(kind.write(control, candidate.region(), candidate.label))
     return drawn
 
 
-def _meant(control: Control, phrase: str | None, word: str | None) -> tuple[Label, ...]:
-    """Return the labels that a phrase or the word of a drawn region means: all, if none."""
-    label = match(word, control.labels) if word else None
-    return named(phrase or "", control.labels) or ((label,) if label else control.labels)
-
-
-def _classes(labels: Sequence[Label]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word for label in labels for word in label.words))
+def _best(kept: list[Candidate], most: int) -> list[Candidate]:
+    """Return at most so many, in order: those of the highest scores, or the first without any."""
+    scores = [candidate.detection.score for candidate in kept]
+    if len(kept) <= most or None in scores:
+        return kept[:most]
+    ranked = sorted(range(len(kept)), key=lambda i: scores[i] or 0, reverse=True)
+    return [kept[i] for i in sorted(ranked[:most])]
 
 
 def _surplus(candidate: Candidate, kept: Sequence[Candidate]) -> Drop | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grounding.errors import DataError
-from grounding.labelstudio.config import data_value
+from grounding.labelstudio.data import picture_address
 
 
 @pytest.mark.parametrize(
@@ -17,11 +17,10 @@ from grounding.labelstudio.config import data_value
         ({"pages": ["u", "v"]}, "pages[1]", "v"),
         ({"pages": [{"url": "u"}]}, "pages[0].url", "u"),
         ({"$undefined$": "u"}, "image", "u"),
-        ({"image": ["u"]}, "image", ["u"]),
     ],
 )
 def test_data_is_found_by_key_and_by_path(data: dict[str, object], key: str, value: object) -> None:
-    assert data_value(data, key) == value
+    assert picture_address(data, key) == value
 
 
 @pytest.mark.parametrize(
@@ -36,11 +35,30 @@ def test_data_is_found_by_key_and_by_path(data: dict[str, object], key: str, val
 )
 def test_missing_data_is_an_error(data: dict[str, object], key: str) -> None:
     with pytest.raises(DataError) as caught:
-        data_value(data, key)
+        picture_address(data, key)
     assert caught.value.code == "image_key_missing"
 
 
 def test_missing_data_names_the_key_and_the_keys_present_and_no_value() -> None:
     with pytest.raises(DataError) as caught:
-        data_value({"url": "https://h/?token=secret", "id": 1}, "image")
+        picture_address({"url": "https://h/?token=secret", "id": 1}, "image")
     assert caught.value.cause == ('the task\'s data has nothing under "image"; its keys: id, url')
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        ("", "data_missing"),
+        (7, "data_missing"),
+        ({"url": "http://h.example/secret"}, "data_missing"),
+        (["http://h.example/secret"], "multi_image_unsupported"),
+        ([], "multi_image_unsupported"),
+    ],
+)
+def test_what_is_no_picture_is_refused_by_its_key(found: object, code: str) -> None:
+    for data in ({"pages": found}, {"$undefined$": found}):
+        with pytest.raises(DataError) as caught:
+            picture_address(data, "pages")
+        assert caught.value.code == code
+        assert '"pages"' in caught.value.cause
+        assert "secret" not in str(caught.value)

@@ -1,0 +1,82 @@
+"""What a server's 4xx and 5xx mean: is it busy, does it refuse us, or this question alone?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from grounding.errors import EngineError, TaskError
+
+KEY, MODEL, BUSY = (401, 403), (404,), (408, 409, 425, 429)
+ACCOUNT = (402,)
+ACCOUNT_CODES = ("Arrearage", "insufficient_quota")
+"""Unpaid bills, which DashScope reports with status 400 and OpenAI with 429."""
+
+SHOWN = 200
+"""Characters of the server's own words that are shown: it may repeat the whole question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a try failed, though not through the question; `lasting` without a person's help.
+
+    `retry_after` is how many seconds the server asks to wait.
+    """
+
+    error: EngineError
+    retry_after: float | None = None
+    lasting: bool = False
+
+
+def of_status(
+    status: int,
+    body: object,
+    *,
+    model: str,
+    secret: str,
+    retry_after: float | None,
+    task_alone: bool,
+) -> Trouble:
+    """Return what a response of this status and parsed body means.
+
+    Raises `TaskError` where the question is refused and others were answered (`task_alone`);
+    where none ever was, the fault is likelier in what all questions have in common. Nothing
+    shown holds `secret`.
+    """
+    code, words = _said(body)
+    said = f"the server answered {status}{': ' if words else ''}{words}".replace(secret, "…")
+    if status in ACCOUNT or code in ACCOUNT_CODES:
+        return _lasting(said, "server_refused", "Settle the account that OPENAI_API_KEY belongs to")
+    if status in KEY:
+        return _lasting(said, "server_refused", "Check OPENAI_API_KEY, and what it may be used for")
+    if status in MODEL:
+        hint = f"Check that the server serves MODEL={model}, and that OPENAI_BASE_URL is right"
+        return _lasting(said, "server_refused", hint)
+    if status in BUSY or status >= 500:
+        hint = "Lower MAX_IN_FLIGHT if it stays so" if status == 429 else "See the server's log"
+        return Trouble(EngineError(said, code="server_busy", hint=hint), retry_after)
+    if task_alone:
+        raise TaskError(said, code="question_refused", hint=_cure(status))
+    return _lasting(said, "server_refused", f"{_cure(status)}; check SERVER and its settings")
+
+
+def _cure(status: int) -> str:
+    if status == 413:
+        return "Lower MAX_PIXELS, or raise the server's limit of a request's size"
+    return "See the server's log"
+
+
+def _lasting(said: str, code: str, hint: str) -> Trouble:
+    return Trouble(EngineError(said, code=code, hint=hint), lasting=True)
+
+
+def _said(body: object) -> tuple[str, str]:
+    """Return the code and words of an error in OpenAI's, vLLM's or DashScope's form."""
+    if isinstance(body, Mapping):
+        inner = body.get("error", body)
+        found = inner if isinstance(inner, Mapping) else {"message": inner}
+        code, words = found.get("code") or "", found.get("message") or found.get("detail") or ""
+    else:
+        code, words = "", body or ""
+    seen = "".join(c if c.isprintable() else " " for c in str(words))
+    return str(code), " ".join(seen.split())[:SHOWN]

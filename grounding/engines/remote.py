@@ -1,0 +1,207 @@
+"""The engine behind HTTP: any server that speaks OpenAI's chat completions, or DashScope's own.
+
+The pictures travel as data URIs at the exact size that the model is to see. A question is put
+again until it is answered or its time is up, because whoever asked has a whole task in hand and
+an outage of a minute must not cost thousands of them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+
+import httpx2
+import openai
+
+from grounding.engines.base import Question, Reply
+from grounding.engines.gate import Gate
+from grounding.engines.leash import Leash
+from grounding.engines.patience import Patience, retry_after
+from grounding.engines.pictures import DataUris, Encoding
+from grounding.engines.refusals import Trouble, of_status
+from grounding.engines.replies import read_reply
+from grounding.engines.servers import Manner
+from grounding.errors import EngineError, ImageError
+from grounding.qwen.profiles import Profile
+
+log = logging.getLogger(__name__)
+
+NO_KEY = "none"
+"""What is sent where no key is set: a server that wants none looks at none."""
+
+PICTURE = "(picture)"
+"""Stands for the data URI while the rest of a request is written as JSON."""
+
+CONNECT_SECONDS = 10.0
+SAY_SECONDS = 5.0
+"""How often trouble is told at most: dozens of questions meet it at once."""
+
+CONTROL = re.compile(r"<\|[^|<>\s]+\|>")
+"""Qwen's control tokens as text, which a server would tokenise as such."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How much is asked at once, and how long an answer is waited for, in seconds.
+
+    `timeout` is for one request's connection, headers and each wait in between, and again for
+    its whole body; `patience` for all tries of one question.
+    """
+
+    in_flight: int = 64
+    timeout: float = 120
+    patience: float = 600
+
+
+class RemoteEngine:
+    """Answers questions by asking a server; an `Engine`. Blocks in the asker's own thread.
+
+    `on_trouble` hears, in words and now and then, why answers are wanting, and "" once they come.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        manner: Manner,
+        profile: Profile,
+        *,
+        api_key: str = "",
+        encoding: Encoding | None = None,
+        terms: Terms | None = None,
+        on_trouble: Callable[[str], None] | None = None,
+    ) -> None:
+        terms = terms or Terms()
+        self.profile = profile
+        self.manner = manner
+        self._uris = DataUris(encoding or Encoding())
+        self._gate = Gate(terms.in_flight)
+        self._patience = terms.patience
+        self._closed = Event()
+        self._answered = False
+        self._troubled = False
+        self._on_trouble = on_trouble or (lambda _: None)
+        self._said = -SAY_SECONDS
+        self._client = openai.OpenAI(
+            base_url=base_url,
+            api_key=api_key or NO_KEY,
+            max_retries=0,  # ours have a deadline and heed any Retry-After; two layers would add up
+            http_client=openai.DefaultHttpxClient(
+                timeout=httpx2.Timeout(terms.timeout, connect=CONNECT_SECONDS),
+                limits=httpx2.Limits(
+                    max_connections=terms.in_flight, max_keepalive_connections=terms.in_flight
+                ),
+                event_hooks={"response": [Leash(terms.timeout).put_on]},
+            ),
+        )
+
+    def ask(self, question: Question) -> Reply:
+        """Return the server's reply; blocks, and may be called from many threads at once.
+
+        Raises `ImageError` where the pixels do not have a model frame's size, `TaskError` where
+        the server refuses this question alone, `EngineError` where it could not be asked within
+        the patience of `Terms`, or at once where it never answered and refuses us altogether.
+        """
+        body = self._encoded(question)
+        patience = Patience(self._patience, self._closed)
+        while True:
+            with self._gate.enter(urgent=question.urgent):
+                outcome = self._try(body)
+            if isinstance(outcome, Reply):
+                self._recovered()
+                return outcome
+            self._tell(outcome.error)
+            hopeless = outcome.lasting and not self._answered
+            if hopeless or not patience.pause(outcome.retry_after):
+                raise outcome.error
+
+    def close(self) -> None:
+        """End the engine; what waits for another try fails with `EngineError`."""
+        self._closed.set()
+        self._client.close()
+
+    def _encoded(self, question: Question) -> bytes:
+        """Return the request's JSON, the picture put in last: it needs no escaping, only time."""
+        image, factor = question.pixels, self.profile.factor
+        if image.mode != "RGB" or any(side % factor for side in image.size):
+            raise ImageError(
+                f"the engine got {image.mode} pixels of {image.width}×{image.height}",
+                code="image_not_prepared",
+                hint=f"Send RGB whose sides are multiples of {factor}",
+            )
+        body = self.manner.body(
+            PICTURE,
+            plain_words(question.text),
+            area=image.width * image.height,
+            max_tokens=question.max_new_tokens,
+            urgent=question.urgent,
+        )
+        # The first is ours: the picture stands before whatever words may look like it.
+        head, _, tail = json.dumps(body).partition(PICTURE)
+        return b"".join((head.encode(), self._uris.of(image), tail.encode()))
+
+    def _try(self, body: bytes) -> Reply | Trouble:
+        """Ask once; return the reply or what went wrong, or raise what concerns this task alone."""
+        if self._closed.is_set():
+            return Trouble(EngineError("the engine is closed", hint="Ask again"))
+        try:
+            answer = self._client.post(
+                self.manner.path,
+                content=body,
+                options={"headers": {"Content-Type": "application/json"}},
+                cast_to=httpx2.Response,
+            )
+            return read_reply(answer.content, native=self.manner.native)
+        except openai.APITimeoutError:
+            return Trouble(_away("took too long"))
+        except openai.APIConnectionError as exc:
+            return Trouble(_away(f"is not to be reached ({_root(exc)})"))
+        except openai.APIStatusError as exc:
+            return of_status(
+                exc.status_code,
+                exc.body,
+                model=self.manner.model,
+                secret=self._client.api_key,
+                retry_after=retry_after(exc.response.headers),
+                task_alone=self._answered,
+            )
+        except EngineError as exc:
+            return Trouble(exc)
+
+    def _recovered(self) -> None:
+        self._answered = True
+        if self._troubled:
+            self._troubled = False
+            self._on_trouble("")
+
+    def _tell(self, error: EngineError) -> None:
+        now = time.monotonic()
+        if now - self._said >= SAY_SECONDS:
+            self._said, self._troubled = now, True
+            log.warning("%s", error)
+            self._on_trouble(str(error))
+
+
+def plain_words(text: str) -> str:
+    """Return `text` without control tokens: no text can end its own turn or start another."""
+    while (less := CONTROL.sub("", text)) != text:
+        text = less
+    return text
+
+
+def _away(what: str) -> EngineError:
+    return EngineError(
+        f"the server {what}",
+        code="server_away",
+        hint="Check OPENAI_BASE_URL, and that the server is up and reachable from the worker",
+    )
+
+
+def _root(exc: BaseException) -> str:
+    """Return the name and words of the error below the library's."""
+    cause = exc.__cause__ or exc
+    return f"{type(cause).__name__}: {cause}"[:120]

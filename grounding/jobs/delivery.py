@@ -1,0 +1,156 @@
+"""Delivery: pushes to Label Studio what became ready too late for its request. A thread a process.
+
+A lock in Redis lets one process at a time do it, out of regard for Label Studio; should it lapse
+during a long push, two push different debts. What `debts` says about doubt keeps every
+prediction single, whoever dies and whatever Label Studio does with a push.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+from redis import Redis
+from redis.exceptions import LockError, RedisError
+
+from grounding.errors import AnswerLost, ImportRefused, LabelStudioError
+from grounding.jobs.debts import Debt, Debts, Paid
+from grounding.jobs.ledger import PREFIX
+from grounding.jobs.troubles import Troubles
+from grounding.labelstudio.api import Api
+from grounding.labelstudio.importing import Importer
+from grounding.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOCK = PREFIX + "delivery"
+LOCK_SECONDS = 5.0
+PERIOD_SECONDS = 1.0
+STOP_SECONDS = 0.5
+BATCH = 100
+"""Predictions in one push: Label Studio looks at every task of the project in each."""
+
+
+class Delivery:
+    """Pushes what is due, every second, in a daemon thread until `stop`."""
+
+    def __init__(self, redis: Redis, importer: Importer) -> None:
+        self._importer = importer
+        self._debts = Debts(redis)
+        self._troubles = Troubles(redis)
+        self._lock = redis.lock(LOCK, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="delivery", daemon=True)
+
+    @classmethod
+    def of(cls, settings: Settings, redis: Redis) -> Delivery | None:
+        """Return the delivery of this process; None where the settings name no way to deliver."""
+        url, key = settings.label_studio_url, settings.label_studio_api_key
+        return cls(redis, Importer(Api(url, key.get_secret_value()))) if url and key else None
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End. A push that takes longer than a moment is left, and its debts in doubt."""
+        self._stopped.set()
+        self._thread.join(STOP_SECONDS)
+
+    def deliver(self) -> int:
+        """Push one batch of each project that has debts due; return how many were looked at."""
+        self._troubles.attend()
+        return sum(self._attempt(project) for project in self._debts.projects())
+
+    def _attempt(self, project: str) -> int:
+        if self._stopped.is_set() or self._troubles.waits(project):
+            return 0
+        batch = self._debts.due(project, BATCH)
+        try:
+            self._push(self._lacking(batch))
+        except LabelStudioError as exc:
+            self._troubles.note(project, exc)
+            log.warning("project %s: delivery waits: %s (%s)", project, exc, exc.code)
+            return 0
+        if batch:
+            self._troubles.clear(project)
+        return len(batch)
+
+    def _lacking(self, debts: Sequence[Debt]) -> list[Debt]:
+        """Return the debts that Label Studio has not: those in doubt are looked for there."""
+        return [debt for debt in debts if not (debt.doubted and self._is_there(debt))]
+
+    def _is_there(self, debt: Debt) -> bool:
+        self._keep_lock()
+        there = self._importer.has(debt.task, str(debt.prediction["model_version"]))
+        if there:
+            self._debts.pay([debt.key], debt.project, Paid.FOUND)
+        return there
+
+    def _push(self, debts: Sequence[Debt]) -> None:
+        """Push `debts`, in ever smaller batches where Label Studio refuses one whole."""
+        self._keep_lock()
+        held, doubted = self._debts.hold(debts), False
+        try:
+            taken = self._send(held)
+            if taken == len(held):
+                self._pay(held, Paid.PUSHED)
+            elif len(held) == 1:
+                self._refused(held[0])
+            elif taken == 0:
+                middle = len(held) // 2
+                self._push(held[:middle])
+                self._push(held[middle:])
+            else:  # it dropped some and does not say which
+                doubted = True
+                for debt in held:
+                    if not self._is_there(debt):
+                        self._push([debt])
+        except LabelStudioError as exc:
+            self._debts.put_back(held, doubted=doubted or isinstance(exc, AnswerLost))
+            raise
+
+    def _send(self, debts: Sequence[Debt]) -> int:
+        if not debts:
+            return 0
+        number = int(debts[0].project.partition(".")[0])
+        try:
+            return self._importer.send(number, [{"task": d.task, **d.prediction} for d in debts])
+        except ImportRefused as exc:
+            log.info("project %s: of %d predictions: %s", debts[0].project, len(debts), exc.cause)
+            return 0
+
+    def _refused(self, debt: Debt) -> None:
+        log.warning("project %s: Label Studio refuses task %d", debt.project, debt.task)
+        self._pay([debt], Paid.REFUSED)
+
+    def _pay(self, debts: Sequence[Debt], how: Paid) -> None:
+        for debt in debts[:1]:
+            self._debts.pay([one.key for one in debts], debt.project, how)
+
+    def _keep_lock(self) -> None:
+        with suppress(LockError):
+            self._lock.reacquire()
+
+    def _loop(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                if not self._round():
+                    self._stopped.wait(PERIOD_SECONDS)
+            except RedisError as exc:  # Redis may be away for a while; the next round finds out
+                log.warning("delivery waits for Redis: %s", exc)
+                self._stopped.wait(PERIOD_SECONDS)
+            except Exception:  # whatever this round met, without a next one debts would stay
+                log.exception("delivery failed; it tries again")
+                self._stopped.wait(PERIOD_SECONDS)
+
+    def _round(self) -> int:
+        if not self._lock.acquire():
+            return 0
+        try:
+            return self.deliver()
+        finally:
+            with suppress(LockError):
+                self._lock.release()

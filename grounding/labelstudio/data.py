@@ -1,0 +1,66 @@
+"""Finds what a labelling config names in a task's data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from grounding.errors import DataError
+from grounding.labelstudio.markup import quoted
+
+MAX_KEYS_SHOWN = 20
+
+UNDEFINED_KEY = "$undefined$"
+"""Label Studio's key for data that was imported before the config named one."""
+
+PATH_STEP = re.compile(r"[^.\[\]]+")
+
+
+def picture_address(data: Mapping[str, Any], key: str) -> str:
+    """Return what a task's data holds for `value="$key"` of an image: one picture's address.
+
+    Raises `DataError` that names the key, and where nothing is there the keys present, never
+    their values.
+    """
+    found = field(data, key)
+    if found is None:
+        found = data.get(UNDEFINED_KEY)
+    if found is None:
+        raise DataError(nothing_under(data, key), code="image_key_missing")
+    if isinstance(found, list):
+        raise DataError(
+            f'the task\'s data has a list under "{quoted(key)}", where one picture belongs',
+            code="multi_image_unsupported",
+            hint="Import one picture per task",
+        )
+    if not isinstance(found, str) or not found:
+        raise DataError(f'the task\'s data has no address of a picture under "{quoted(key)}"')
+    return found
+
+
+def field(data: Mapping[str, Any], key: str) -> object:
+    """Return what is under `key`, a plain key or a path as in a.b or a[0]; None if nothing is."""
+    plain = data.get(key)
+    return _at_path(data, key) if plain is None else plain
+
+
+def nothing_under(data: Mapping[str, Any], key: str) -> str:
+    """Return the words for a key that a task's data lacks."""
+    present = ", ".join(sorted(quoted(str(name)) for name in data)[:MAX_KEYS_SHOWN]) or "none"
+    return f'the task\'s data has nothing under "{quoted(key)}"; its keys: {present}'
+
+
+def _at_path(data: Mapping[str, Any], key: str) -> Any:
+    found: Any = data
+    for step in PATH_STEP.findall(key):
+        found = _step(found, step)
+    return found
+
+
+def _step(found: Any, step: str) -> Any:
+    if isinstance(found, Mapping):
+        return found.get(step)
+    if isinstance(found, Sequence) and not isinstance(found, str) and step.isdigit():
+        return found[int(step)] if int(step) < len(found) else None
+    return None

@@ -1,0 +1,29 @@
+"""The JSON answer as a JSON schema, for servers that can bind a model's words to one.
+
+Off by default: the schema pushes a model off the spelling that it was trained on (a code fence,
+tabs), and scores are read from how it spells.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _place(key: str, numbers: int) -> dict[str, Any]:
+    integers = {"type": "integer", "minimum": 0}
+    return {
+        "type": "object",
+        "properties": {
+            key: {"type": "array", "items": integers, "minItems": numbers, "maxItems": numbers},
+            "label": {"type": "string"},
+        },
+        "required": [key, "label"],
+        "additionalProperties": False,
+    }
+
+
+ANSWER_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "items": {"anyOf": [_place("bbox_2d", 4), _place("point_2d", 2)]},
+}
+"""A list of boxes and points, each with its label; empty where there is nothing."""

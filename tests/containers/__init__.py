@@ -1,0 +1,1 @@
+"""The images and docker-compose.yml, read and run without Docker."""

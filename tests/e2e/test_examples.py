@@ -1,0 +1,97 @@
+"""Each example project, imported into Label Studio as a reader would."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .client import Client
+from .label_studio import VENV, install
+from .projects import Project
+
+pytestmark = pytest.mark.e2e
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+CLASSES = {"red circle", "square", "green triangle", "yellow star"}
+
+VALIDATOR = """
+import json, sys
+from label_studio_sdk.label_interface import LabelInterface
+
+def complaints(config, tasks, predictions):
+    interface = LabelInterface(config)
+    interface.validate()
+    wrong = ["a task" for task in tasks if not interface.validate_task(task)]
+    for one in predictions:
+        wrong += interface.validate_prediction(one, return_errors=True)
+    return wrong
+
+print(json.dumps([complaints(*case) for case in json.load(sys.stdin)]))
+"""
+
+Case = tuple[str, list[Any], list[Any]]
+"""A labelling config, tasks and predictions."""
+
+
+def example(name: str) -> tuple[str, list[dict[str, Any]]]:
+    """Return the labelling config and the tasks of an example."""
+    folder = EXAMPLES / name
+    return (folder / "config.xml").read_text(), json.loads((folder / "tasks.json").read_text())
+
+
+def complaints(*cases: Case) -> list[list[str]]:
+    """Return what Label Studio's own rules say of each case; a broken config ends them."""
+    install()
+    command = [VENV / "bin" / "python", "-c", VALIDATOR]
+    done = subprocess.run(
+        command, input=json.dumps(cases), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[list[str]] = json.loads(done.stdout)
+    return found
+
+
+def test_every_example_is_valid_by_label_studios_own_rules() -> None:
+    cases: list[Case] = [(*example(name), []) for name in NAMES]
+    assert complaints(*cases) == [[] for _ in NAMES]
+
+
+def test_these_rules_can_say_no() -> None:
+    config, tasks = example(NAMES[0])
+    prediction = {"model_version": "x", "score": 0.5, "result": [{"from_name": "none"}]}
+    task, region = complaints((config, [{"data": {}}], []), (config, tasks, [prediction]))
+    assert task
+    assert region
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_is_imported_and_connected(studio: Client, backend_url: str, name: str) -> None:
+    config, tasks = example(name)
+    project = studio.create_project(f"example {name}", config)
+    assert len(studio.import_tasks(project, [task["data"] for task in tasks])) == len(tasks)
+    studio.connect(project, backend_url)
+    (ours,) = studio.backends(project)
+    assert ours["readable_state"] == "Connected"
+
+
+def test_the_class_list_is_labelled_before_anyone_looks(studio: Client, backend_url: str) -> None:
+    """With the config's own labels, though the model is asked for other words."""
+    config, tasks = example("class-list")
+    number = studio.create_project("class list", config)
+    studio.import_tasks(number, [task["data"] for task in tasks])
+    project = Project(studio, number, studio.connect(number, backend_url), "")
+    saved = project.retrieve(len(tasks)).saved
+    labels = {name for one in saved for r in one.result for name in r["value"]["rectanglelabels"]}
+    assert len(saved) == len(tasks)
+    assert "square" in labels
+    assert labels <= CLASSES
+    stored = [
+        {"model_version": one.model_version, "score": one.score, "result": one.result}
+        for one in saved
+    ]
+    assert complaints((config, tasks, stored)) == [[]]

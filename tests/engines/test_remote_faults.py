@@ -1,0 +1,173 @@
+"""What the engine behind HTTP makes of servers that are away, busy, broken or of another mind."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from grounding.engines.base import Reply
+from grounding.engines.local import LocalEngine
+from grounding.engines.remote import RemoteEngine
+from grounding.errors import EngineError, GroundingError, TaskError
+from tests.engines.remotes import connect, question
+from tests.openai_server import KEY, Behaviour, Fault, Server, drip, half, raw, reset, status
+
+SEED, WORDS = 50_000_000, 12
+PASSING: dict[str, Fault] = {
+    "429": status(429, "slow down"),
+    "429 with Retry-After": status(429, "slow down", Retry_After="0.2"),
+    "500": status(500),
+    "502 with a page": status(502, "<html>bad gateway</html>"),
+    "503": status(503, "loading"),
+    "half an answer": half,
+    "no JSON": raw(b"<html>hello</html>"),
+    "cut JSON": raw(b'{"choices": [{"message": {"content": "[{'),
+    "JSON of another shape": raw(b'["choices"]'),
+    "no answer in it": raw(b'{"choices": []}'),
+    "broken off": raw(b'{"choices":[{"message":{"content":"["},"finish_reason":"abort"}]}'),
+    "drops of bytes": drip(8),
+    "a reset": reset,
+}
+REFUSED: dict[str, tuple[Fault, str]] = {
+    "a wrong key": (status(401, "no such key"), "OPENAI_API_KEY"),
+    "a key without the right": (status(403, "denied"), "OPENAI_API_KEY"),
+    "an unpaid bill": (status(400, "pay first", "Arrearage"), "OPENAI_API_KEY"),
+    "an unknown model": (status(404, "no such model"), "MODEL=qwen2.5-vl-shapes"),
+    "a field that it does not know": (status(400, "extra field logprobs"), "SERVER"),
+    "a picture that is too large": (status(413, "too large"), "MAX_PIXELS"),
+}
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grounding.engines.patience.FIRST_SECONDS", 0.1)
+
+
+@pytest.fixture
+def remote(server: Server) -> Iterator[RemoteEngine]:
+    engine = connect(server, server_timeout=3)
+    yield engine
+    engine.close()
+
+
+def ask(engine: RemoteEngine, seed: int = SEED) -> Reply:
+    return engine.ask(question(seed, engine, most=WORDS))
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_a_passing_fault_costs_no_answer(
+    fault: str, remote: RemoteEngine, behaviour: Behaviour, shapes: LocalEngine
+) -> None:
+    behaviour.faults = iter([PASSING[fault]] * 2)
+    assert ask(remote) == shapes.ask(question(SEED, shapes, most=WORDS))
+    assert len(behaviour.seen) == 3
+
+
+def test_a_server_that_is_not_up_yet_is_waited_for(shapes: LocalEngine) -> None:
+    server = Server(shapes, Behaviour())
+    port = server.server_port
+    server.server_close()
+    engine = connect(server)
+    started: list[Server] = []
+
+    def start() -> None:
+        started.append(Server(shapes, Behaviour(), port))
+        started[0].serve_forever(0.02)
+
+    timer = threading.Timer(1.0, start)
+    timer.start()
+    assert ask(engine).text
+    started[0].shutdown()
+    started[0].server_close()
+    timer.join()
+    engine.close()
+
+
+def test_retry_after_is_honoured(remote: RemoteEngine, behaviour: Behaviour) -> None:
+    behaviour.faults = iter([status(429, Retry_After="2")])
+    begun = time.monotonic()
+    ask(remote)
+    assert time.monotonic() - begun >= 2
+
+
+def test_a_wait_beyond_the_patience_ends_at_once(server: Server, behaviour: Behaviour) -> None:
+    behaviour.faults = iter([status(429, "later", Retry_After="3600")])
+    engine = connect(server, server_patience=5)
+    with pytest.raises(EngineError) as caught:
+        ask(engine)
+    assert (caught.value.code, caught.value.retryable) == ("server_busy", True)
+    assert len(behaviour.seen) == 1
+    engine.close()
+
+
+def test_a_server_that_stays_away_is_an_engine_error(shapes: LocalEngine) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        server = Server(shapes, Behaviour())
+        engine = connect(server, openai_base_url=url, server_patience=1)
+        with pytest.raises(EngineError) as caught:
+            ask(engine)
+    server.server_close()
+    assert caught.value.code == "server_away"
+    assert "OPENAI_BASE_URL" in str(caught.value)
+
+
+@pytest.mark.parametrize("refusal", REFUSED)
+def test_a_server_that_never_answered_and_refuses_ends_it_at_once_with_the_cure(
+    refusal: str, remote: RemoteEngine, behaviour: Behaviour
+) -> None:
+    fault, cure = REFUSED[refusal]
+    behaviour.faults = iter([fault])
+    with pytest.raises(EngineError, match=cure):
+        ask(remote)
+    assert len(behaviour.seen) == 1
+
+
+@pytest.mark.parametrize("refusal", ["a wrong key", "an unpaid bill", "an unknown model"])
+def test_a_server_that_did_answer_is_asked_again_when_it_refuses(
+    refusal: str, remote: RemoteEngine, behaviour: Behaviour
+) -> None:
+    """Somebody may set right what somebody changed; the tasks meanwhile are not to be lost."""
+    ask(remote)
+    behaviour.faults = iter([REFUSED[refusal][0]] * 2)
+    assert ask(remote).text
+    assert len(behaviour.seen) == 4
+
+
+@pytest.mark.parametrize("number", [400, 413, 422])
+def test_a_refused_question_costs_its_task_alone(
+    number: int, remote: RemoteEngine, behaviour: Behaviour
+) -> None:
+    ask(remote)
+    behaviour.faults = iter([status(number, "indecent picture")])
+    with pytest.raises(TaskError, match="indecent picture"):
+        ask(remote)
+    assert ask(remote).text
+
+
+@pytest.mark.parametrize("number", [400, 401, 500])
+def test_no_error_holds_the_key_or_the_picture(number: int, server: Server) -> None:
+    server.behaviour.faults = iter([status(number, f"you sent {KEY} and " + "x" * 5000)] * 9)
+    engine = connect(server, server_patience=0)
+    with pytest.raises(GroundingError) as caught:
+        ask(engine)
+    assert KEY not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    engine.close()
+
+
+def test_trouble_is_told_and_so_is_its_end(
+    remote: RemoteEngine, behaviour: Behaviour, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+    remote._on_trouble = told.append
+    behaviour.faults = iter([status(503, "loading the model")])
+    ask(remote)
+    assert [("loading the model" in words) for words in told] == [True, False]
+    assert told[-1] == ""
+    assert "loading the model" in caplog.text

@@ -1,0 +1,112 @@
+"""Faults that concern single tasks: bad pictures, bad answers, and askers who have gone."""
+
+from __future__ import annotations
+
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.faults.image_host import PASSING, Fault, image_host
+from tests.faults.rig import CONFIG, number_of_each, rig, task, until
+from tests.faults.scripted import Deed
+
+pytestmark = pytest.mark.faults
+
+PROMPTED = CONFIG.replace("</View>", '<TextArea name="prompt" toName="image"/></View>')
+
+
+def typed(words: str) -> dict[str, object]:
+    """Return an annotator's question, as parameters of a predict request."""
+    value = {"text": [words]}
+    asked = {"type": "textarea", "from_name": "prompt", "to_name": "image", "value": value}
+    return {"context": {"result": [asked]}}
+
+
+def test_a_question_is_dropped_at_its_deadline_though_the_asker_has_gone(tmp_path: Path) -> None:
+    """F14: the one that runs ends as ever; what was queued behind it never reaches the model."""
+    settings = {"interactive_slots": 1, "interactive_deadline": 1.5, "bulk_slots": 1}
+    with rig(tmp_path, workers=1, seconds=3, **settings) as deployment:
+        web = deployment.web()
+
+        def ask_and_go(number: int) -> None:
+            with pytest.raises(httpx.ReadTimeout):
+                web.post([task(number)], label_config=PROMPTED, params=typed("cat"), timeout=0.7)
+
+        with ThreadPoolExecutor(3) as askers:
+            running = askers.submit(ask_and_go, 1)
+            until(lambda: deployment.calls()[1] == 1, 20)
+            queued = [askers.submit(ask_and_go, n) for n in (2, 3)]
+            begun = time.monotonic()
+            for one in (running, *queued):
+                one.result(20)
+        until(lambda: deployment.ledger.counters().get("dead:nobody_waits") == 2, 10)
+        assert time.monotonic() - begun < 1.5 + 2.5, "its time, a round of the reconciler, and ours"
+        deployment.settle(20)
+        assert deployment.ledger.counters()["done"] == 1
+        assert sorted(deployment.calls()) == [1]
+        left = deployment.ledger.counters()
+        assert (left["accepted"], left["dead"]) == (3, 2)
+
+
+def test_failing_image_hosts_cost_only_the_pictures_that_they_never_give(tmp_path: Path) -> None:
+    """F21."""
+    numbers = range(200)
+    with (
+        image_host() as host,
+        rig(tmp_path, seconds=0, allowed_origins=host.origin, bulk_deadline=90) as deployment,
+    ):
+        web = deployment.web()
+        tasks = [{"id": n, "data": {"image": f"{host.origin}/{n}"}} for n in numbers]
+        found = number_of_each(web.predict(tasks))
+        fine = [n for n in numbers if host.fault(n) in PASSING]
+        assert [n for n in found if n is not None] == fine
+        assert {host.fault(n) for n in numbers} == set(Fault), "the seed must bring every fault"
+        tries = {Fault.GONE: 1, Fault.DEAD: 3}
+        expected = {n: tries.get(host.fault(n), 1 + host.failures(n)) for n in numbers}
+        assert host.requests == expected, "a refusal is not tried again, a failure twice"
+        codes = deployment.ledger.counters()
+        faults = [host.fault(n) for n in numbers]
+        assert codes["dead:image_not_found"] == faults.count(Fault.GONE)
+        assert codes["dead:image_unreachable"] == faults.count(Fault.DEAD)
+        shown = web.get("/metrics").text
+        longest = re.findall(r'fetch_seconds_bucket\{outcome="\w+",le="(30|\+Inf)"\} (\d+)', shown)
+        assert longest
+        assert longest[::2] == [("30", count) for _, count in longest[1::2]]
+        deployment.settle(5)
+
+
+def test_a_model_that_babbles_and_stops_short_costs_only_the_tasks_it_babbles_at(
+    tmp_path: Path,
+) -> None:
+    """F26: 20 % garbage, 10 % cut short; what was complete before the cut is kept."""
+    deeds = {0: Deed.BABBLE, 5: Deed.BABBLE, 7: Deed.STOP_SHORT}
+    numbers = range(1000)
+    with rig(tmp_path, seconds=0, bulk_deadline=90) as deployment:
+        web = deployment.web()
+        entries = web.predict([task(n, deeds.get(n % 10, Deed.ANSWER)) for n in numbers])
+        wanted = [None if deeds.get(n % 10) is Deed.BABBLE else n for n in numbers]
+        assert number_of_each(entries) == wanted
+        counted = deployment.ledger.counters()
+        unreadable = {name: n for name, n in counted.items() if name.startswith("dead:")}
+        assert sum(unreadable.values()) == wanted.count(None) == 200
+        assert all(name.startswith("dead:output_") for name in unreadable)
+        assert deployment.calls()[0] == 2, "asked once more, in stricter words"
+        assert deployment.calls()[1] == 1
+
+
+def test_a_picture_that_the_model_fails_on_fails_alone(tmp_path: Path) -> None:
+    """The others of its batch are asked again without it."""
+    with rig(tmp_path, workers=1, seconds=0.3) as deployment:
+        deployment.enter(0)
+        until(lambda: deployment.calls()[0], 20)
+        (bad,) = deployment.enter(1, deed=Deed.FAIL)
+        good = deployment.enter(*range(2, 8))
+        deployment.settle(30)
+        outcomes = deployment.ledger.outcomes([bad, *good])
+        assert outcomes[bad].code == "model_unavailable"
+        assert all(outcomes[key].prediction for key in good)
+        assert deployment.calls()[1] > 1, "it was in company first"

@@ -1,0 +1,219 @@
+"""What a request could not answer reaches Label Studio all the same, and once (F13, F15, F22)."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from grounding.jobs.ledger import DELIVERIES, OWED
+from tests.faults.label_studio import TOKEN, Mood, Studio, label_studio
+from tests.faults.rig import Rig, Web, kill_workers, rig, task, until
+
+QUICK = 200
+WHOLE = 1000
+PROJECT = 1
+OWED_HERE = f"{OWED}{PROJECT}.1"
+
+
+@pytest.fixture
+def studio() -> Iterator[Studio]:
+    with label_studio() as running:
+        yield running
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+
+
+def deployed(folder: Path, studio: Studio, **settings: Any) -> AbstractContextManager[Rig]:
+    """Return a deployment that can deliver to `studio`."""
+    way = {"label_studio_url": studio.url, "label_studio_api_key": TOKEN}
+    return rig(folder, **way | settings)
+
+
+def click(studio: Studio, web: Web, count: int) -> int:
+    """Retrieve predictions of what has none, as Label Studio does; return how many came at once."""
+    studio.add(PROJECT, range(count))
+    have = studio.counts()
+    tasks = [task(n) for n in range(count) if n not in have]
+    entries = web.predict(tasks)
+    studio.save_answers(tasks, entries)
+    return sum(map(bool, entries))
+
+
+def paid(deployment: Rig) -> dict[str, int]:
+    counted = deployment.ledger.counters().items()
+    return {k.removeprefix(DELIVERIES): n for k, n in counted if k.startswith(DELIVERIES)}
+
+
+def wait_for_all(deployment: Rig, studio: Studio, count: int, seconds: float) -> None:
+    """Wait until nothing is owed, and hold what is stored against what was asked."""
+    until(lambda: not deployment.redis.zcard(OWED_HERE), seconds)
+    deployment.settle(5)
+    assert studio.counts() == dict.fromkeys(range(count), 1)
+
+
+def spent(folder: Path) -> Path:
+    """Return the file that is there once a process was made to die."""
+    return folder / "calls.crashed"
+
+
+def end_holds(deployment: Rig) -> None:
+    """Let the time pass that a debt is held for a process that may be dead."""
+    for key in deployment.redis.zrangebyscore(OWED_HERE, "-inf", "(+inf"):
+        deployment.redis.zadd(OWED_HERE, {key: int(time.time() * 1000)}, xx=True)
+
+
+def test_one_click_over_the_deadline_ends_with_one_prediction_each(
+    tmp_path: Path, studio: Studio
+) -> None:
+    """F15: answered or pushed, and no model call twice."""
+    with deployed(tmp_path, studio, seconds=0.15, bulk_deadline=0.7) as deployment:
+        web = deployment.web()
+        at_once = click(studio, web, QUICK)
+        wait_for_all(deployment, studio, QUICK, 30)
+        assert 0 < at_once < QUICK
+        assert paid(deployment) == {"answered": at_once, "pushed": QUICK - at_once}
+        assert set(deployment.calls().values()) == {1}
+        assert web.get("/jobs").json()["projects"][0]["owed"] == 0
+
+
+def test_what_a_killed_web_server_had_accepted_is_delivered(
+    tmp_path: Path, studio: Studio, pool: ThreadPoolExecutor
+) -> None:
+    """F13: nobody clicks again."""
+    with deployed(tmp_path, studio, seconds=0.1, bulk_deadline=2) as deployment:
+        web = deployment.web()
+        asked = pool.submit(click, studio, web, QUICK)
+        until(lambda: len(deployment.calls()) > QUICK // 4, 20)
+        web.part.kill()
+        assert asked.exception(20) is not None
+        wait_for_all(deployment, studio, QUICK, 30)
+        assert set(deployment.calls().values()) == {1}
+
+
+@pytest.mark.faults
+def test_a_thousand_tasks_clicked_once_through_every_death_end_as_a_thousand(
+    tmp_path: Path, studio: Studio, pool: ThreadPoolExecutor
+) -> None:
+    """F1, F13 and F15 at once."""
+    with deployed(tmp_path, studio, bulk_deadline=4) as deployment:
+        web = deployment.web()
+        asked = pool.submit(click, studio, web, WHOLE)
+        kill_workers(deployment, 5, random.Random(2), asked.done)
+        with suppress(httpx.TransportError):
+            asked.result(30)
+        web.part.kill()
+        kill_workers(deployment, 5, random.Random(3), lambda: not deployment.ledger.pending())
+        until(lambda: not deployment.ledger.pending(), 60)
+        until(lambda: end_holds(deployment) or not deployment.redis.zcard(OWED_HERE), 60)
+        wait_for_all(deployment, studio, WHOLE, 5)
+        assert deployment.ledger.counters()["done"] == WHOLE
+
+
+@pytest.mark.faults
+def test_label_studio_away_for_ten_seconds_has_all_within_thirty_of_its_return(
+    tmp_path: Path, studio: Studio
+) -> None:
+    """F22."""
+    with deployed(tmp_path, studio, bulk_deadline=0.5) as deployment:
+        web = deployment.web()
+        studio.mood = Mood.FAILS
+        at_once = click(studio, web, QUICK)
+        until(lambda: web.get("/jobs").json()["projects"][0]["owed_reason"], 30)
+        time.sleep(10)
+        studio.mood = Mood.WELL
+        begun = time.monotonic()
+        wait_for_all(deployment, studio, QUICK, 30)
+        print(f"all delivered {time.monotonic() - begun:.1f} s after its return")
+        assert at_once < QUICK
+
+
+@pytest.mark.faults
+def test_pushes_that_end_unclear_double_nothing(tmp_path: Path, studio: Studio) -> None:
+    """F22: saved, and the answer is lost."""
+    with deployed(tmp_path, studio, bulk_deadline=0.3) as deployment:
+        web = deployment.web()
+        studio.mood = Mood.SAVES_AND_HANGS_UP
+        click(studio, web, QUICK)
+        until(lambda: len(studio.imports) >= 2, 60)
+        studio.mood = Mood.WELL
+        wait_for_all(deployment, studio, QUICK, 60)
+        assert paid(deployment)["found"] >= 100
+
+
+@pytest.mark.faults
+def test_every_deliverer_killed_during_a_push_doubles_nothing(
+    tmp_path: Path, studio: Studio
+) -> None:
+    """Saved, not yet answered: nobody alive knows of it."""
+    with deployed(tmp_path, studio, bulk_deadline=0.3) as deployment:
+        web = deployment.web()
+        studio.stall = 3
+        click(studio, web, QUICK)
+        until(lambda: studio.imports, 30)
+        for part in deployment.parts:
+            part.kill()
+        studio.stall = 0
+        deployment.settle(30)
+        until(web.is_up, 20)
+        end_holds(deployment)
+        wait_for_all(deployment, studio, QUICK, 60)
+        assert paid(deployment)["found"] > 0
+
+
+@pytest.mark.faults
+def test_what_a_caller_that_hung_up_was_answered_is_delivered(
+    tmp_path: Path, studio: Studio
+) -> None:
+    """F14: writing to one that has closed raises nothing."""
+    with deployed(tmp_path, studio, bulk_deadline=20) as deployment:
+        web = deployment.web()
+        studio.add(PROJECT, range(80))
+        with pytest.raises(httpx.ReadTimeout):
+            web.post([task(n) for n in range(80)], timeout=0.2)
+        deployment.settle(20)
+        until(lambda: web.get("/health"), 5)
+        time.sleep(1)
+        assert not studio.counts()
+        end_holds(deployment)
+        wait_for_all(deployment, studio, 80, 20)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "point", ["after the answer is marked", "after the answer is sent", "after the answer is paid"]
+)
+def test_a_web_server_killed_around_its_answer_loses_and_doubles_nothing(
+    tmp_path: Path, studio: Studio, point: str
+) -> None:
+    with deployed(tmp_path, studio, bulk_deadline=20) as deployment:
+        web = deployment.web(crash=point, label_studio_url="")  # it pushes nothing itself
+        with suppress(httpx.TransportError):
+            click(studio, web, 8)
+        until(spent(tmp_path).exists, 10)
+        end_holds(deployment)
+        wait_for_all(deployment, studio, 8, 20)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("point", ["before the push", "after the push", "after the push is paid"])
+def test_a_worker_killed_around_a_push_loses_and_doubles_nothing(
+    tmp_path: Path, studio: Studio, point: str
+) -> None:
+    with deployed(tmp_path, studio, bulk_deadline=0.1, seconds=0.5, crash=point) as deployment:
+        web = deployment.web(label_studio_url="")
+        click(studio, web, 8)
+        until(spent(tmp_path).exists, 30)
+        end_holds(deployment)
+        wait_for_all(deployment, studio, 8, 30)

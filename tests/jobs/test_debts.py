@@ -1,0 +1,149 @@
+"""The law of debts: whatever dies, and whenever, each task ends with one prediction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from grounding.jobs.debts import Debts, Paid
+from grounding.jobs.delivery import Delivery
+from grounding.jobs.troubles import TROUBLES
+from tests.faults.label_studio import Mood
+from tests.jobs.house import PROJECT, House, prediction
+
+BULK, PAGE = "BULK", "PAGE"
+MOODS = st.sampled_from([Mood.WELL, Mood.SAVES_AND_HANGS_UP, Mood.SAVES_AND_FAILS, Mood.FAILS])
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@contextmanager
+def ends_behind(owner: type, name: str) -> Iterator[None]:
+    """Make `name` of `owner` the last that the block does."""
+    plain: Callable[..., Any] = getattr(owner, name)
+
+    def last(*args: Any, **kwargs: Any) -> None:
+        plain(*args, **kwargs)
+        raise Killed
+
+    setattr(owner, name, last)
+    try:
+        with suppress(Killed):
+            yield
+    finally:
+        setattr(owner, name, plain)
+
+
+class Deaths(RuleBasedStateMachine):
+    """Label Studio asks, jobs finish, answers and pushes are made, and any step may be the last."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__()
+        self.house = house
+        house.redis.flushdb()
+        house.studio.stored.clear()
+        house.studio.mood = Mood.WELL
+        self.tasks: list[int] = []
+        self.asked: set[int] = set()
+        self.finished: set[int] = set()
+        self.waiting: dict[str, tuple[float, list[int]]] = {}
+
+    @precondition(lambda self: BULK not in self.waiting)
+    @rule()
+    def retrieve(self) -> None:
+        """Two tasks were imported, and someone clicks."""
+        self.tasks += [len(self.tasks), len(self.tasks) + 1]
+        self._ask(BULK, self.tasks, wait=1000)
+
+    @precondition(lambda self: PAGE not in self.waiting and self.tasks)
+    @rule(last=st.integers(1, 3))
+    def open_page(self, last: int) -> None:
+        self._ask(PAGE, self.tasks[-last:][:1], wait=0)
+
+    def _ask(self, kind: str, tasks: Iterable[int], wait: float) -> None:
+        """Ask for what has no prediction; equal requests at once are not meant."""
+        lacking = sorted(set(tasks) - set(self.house.studio.counts()))
+        if lacking:
+            self.waiting[kind] = (time.monotonic(), lacking)
+            self.house.accept(*lacking, wait=wait)
+            self.asked.update(lacking)
+
+    @precondition(lambda self: self.asked - self.finished)
+    @rule(left=st.integers(0, 1))
+    def finish(self, left: int) -> None:
+        for task in sorted(self.asked - self.finished)[left:]:
+            self.house.ledger.finish(str(task), prediction(task), "found")
+            self.finished.add(task)
+
+    @precondition(lambda self: self.waiting and self.finished)
+    @rule(late=st.booleans(), fate=st.sampled_from(["paid", "saved", "lost", "killed"]))
+    def answer(self, late: bool, fate: str) -> None:
+        """Saved and paid; saved only; marked, but the caller is gone; or never come to that."""
+        kind = sorted(self.waiting)[-1 if late else 0]
+        begun, tasks = self.waiting.pop(kind)
+        if fate == "killed":
+            return
+        asked = time.monotonic() - begun
+        keys = self.house.answered([str(task) for task in tasks], asked=asked, to=kind)
+        if fate in ("paid", "saved"):
+            for key in keys:
+                self.house.studio.save(int(key), prediction(int(key)))
+        if fate == "paid":
+            self.house.debts.pay(keys, PROJECT, Paid.ANSWERED)
+
+    @precondition(lambda self: self.finished)
+    @rule(mood=MOODS, last=st.sampled_from([None, (Debts, "hold"), (Delivery, "_send")]))
+    def deliver(self, mood: Mood, last: tuple[type, str] | None) -> None:
+        """A round, perhaps the last of its process, ending behind a step."""
+        self.house.studio.mood = mood
+        self.house.redis.delete(TROUBLES)
+        with ends_behind(*last) if last else nullcontext():
+            self.house.delivery.deliver()
+        self.house.studio.mood = Mood.WELL
+
+    @precondition(lambda self: not self.waiting)
+    @rule()
+    def time_passes(self) -> None:
+        """More than a request may wait."""
+        self.house.later()
+
+    @invariant()
+    def nothing_is_double(self) -> None:
+        counts = self.house.studio.counts()
+        assert set(counts.values()) <= {1}, counts
+
+    def teardown(self) -> None:
+        """In the end nobody dies, and what was asked is there."""
+        for task in self.asked:
+            self.house.ledger.finish(str(task), prediction(task), "found")
+        for _ in range(3):
+            self.house.later()
+            self.house.delivery.deliver()
+        assert self.house.studio.counts() == dict.fromkeys(self.asked, 1)
+        assert self.house.project()["owed"] == 0 if self.asked else True
+
+
+def test_whoever_dies_and_whenever_each_task_ends_with_one_prediction(house: House) -> None:
+    run_state_machine_as_test(
+        lambda: Deaths(house),
+        settings=settings(
+            max_examples=30,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

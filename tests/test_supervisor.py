@@ -1,0 +1,43 @@
+"""How a part that ends is started again."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from grounding import supervisor
+from grounding.supervisor import Part
+
+
+def starts(script: str, log: Path, *, count: int, seconds: float) -> list[float]:
+    """Tend a part that runs `script` until it was started so often; return when, in seconds."""
+    part = Part("part", ["sh", "-c", f'date +%s.%N >> "{log}"; {script}'], dict(os.environ))
+    limit = time.monotonic() + seconds
+    found: list[str] = []
+    while len(found) < count:
+        assert time.monotonic() < limit, f"{len(found)} starts"
+        part.tend()
+        time.sleep(0.01)
+        found = log.read_text().split() if log.exists() else []
+    part.join(10)
+    return [float(moment) for moment in found]
+
+
+def test_a_part_that_cannot_run_is_started_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(supervisor, "BACK_OFF_SECONDS", 0.1)
+    monkeypatch.setattr(supervisor, "MAX_BACK_OFF_SECONDS", 60)
+    first, second, third = starts("exit 3", tmp_path / "log", count=3, seconds=30)
+    assert second - first >= 0.15
+    assert third - second >= 0.35
+
+
+def test_a_part_that_was_killed_is_started_again_soon_each_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(supervisor, "BACK_OFF_SECONDS", 0.1)
+    assert starts("kill -9 $$", tmp_path / "log", count=9, seconds=20), "51 s with longer pauses"

@@ -1,0 +1,163 @@
+"""Writes docs/settings.md and docs/errors.md from the code: `python -m tools.reference`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from grounding import errors
+from grounding.errors import GroundingError
+from grounding.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+SETTINGS_HEAD = """\
+# Settings
+
+Each is an environment variable, read once at the start; a wrong one refuses to start and is named.
+An empty one counts as unset. `NAME_FILE` may hold the path of a file with the value instead, as
+Docker's secrets do. Times are seconds. The web server and all workers of one queue need the same.
+
+| variable | takes | default | what it does |
+|---|---|---|---|
+"""
+
+ERRORS_HEAD = """\
+# Errors
+
+What each code means, as it stands in `/jobs`, in `/metrics` and in the log. *Retried* tells whether
+the same thing may work later without anyone doing anything.
+
+| code | what happened | retried | cure |
+|---|---|---|---|
+"""
+
+FINER_HEAD = """
+Some places name the case more closely. What holds for the error beside holds for them too.
+
+| code | is a kind of |
+|---|---|
+"""
+
+
+def settings_page() -> str:
+    """Return docs/settings.md."""
+    rows = (
+        f"| `{name.upper()}` | {_takes(field)} | {_default(field)} | {_cell(field.description)} |\n"
+        for name, field in Settings.model_fields.items()
+    )
+    return SETTINGS_HEAD + "".join(rows)
+
+
+def errors_page() -> str:
+    """Return docs/errors.md."""
+    kinds = [GroundingError, *_kinds(GroundingError)]
+    rows = (
+        f"| `{kind.code}` | {_cell(_summary(kind))} | {'yes' if kind.retryable else 'no'} "
+        f"| {_cell(kind.hint) or 'the message says'} |\n"
+        for kind in kinds
+    )
+    own = {kind.code for kind in kinds}
+    finer = sorted((code, kind) for code, kind in set(_finer_codes()) if code not in own)
+    lines = (f"| `{code}` | `{kind}` |\n" for code, kind in finer)
+    return ERRORS_HEAD + "".join(rows) + FINER_HEAD + "".join(lines)
+
+
+PAGES = {"settings.md": settings_page, "errors.md": errors_page}
+
+
+def _takes(field: FieldInfo) -> str:
+    kinds = [kind for kind in _alternatives(field.annotation) if kind is not type(None)]
+    (kind,) = kinds
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{word}`" for word in get_args(kind))
+    if kind in (int, float):
+        return _range(field) or "a number"
+    names = {bool: "`true` or `false`", SecretStr: "a secret", str: "text"}
+    if isinstance(kind, type) and issubclass(kind, PurePath):
+        return "a folder"
+    return names.get(kind, "a list, with commas")
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """Return the types of a union, or the type itself, without what annotates them."""
+    bare = annotation.__origin__ if hasattr(annotation, "__metadata__") else annotation
+    if get_origin(bare) in (Literal, frozenset) or not get_args(bare):
+        return [bare]
+    return [kind for member in get_args(bare) for kind in _alternatives(member)]
+
+
+def _range(field: FieldInfo) -> str:
+    low = _bound(field, "ge", "from {}") or _bound(field, "gt", "above {}")
+    high = _bound(field, "le", "to {}")
+    return f"{low} {high}".strip()
+
+
+def _bound(field: FieldInfo, name: str, words: str) -> str:
+    found = (getattr(bound, name, None) for bound in field.metadata)
+    return next((words.format(f"{value:,}") for value in found if value is not None), "")
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value in ("", None, frozenset()):
+        return "unset"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _kinds(kind: type[GroundingError]) -> Iterator[type[GroundingError]]:
+    """Yield the errors below `kind`, in the order of their tree."""
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield child
+            yield from _kinds(child)
+
+
+def _finer_codes() -> Iterator[tuple[str, str]]:
+    """Yield every code that a call gives, with the code of the error that the call makes."""
+    for file in sorted((ROOT / "grounding").rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        makers = dict(_makers(tree))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                name = makers.get(node.func.id, node.func.id)
+                kind = getattr(errors, name, None)
+                for code in _codes(node) if kind else ():
+                    yield code, kind.code
+
+
+def _makers(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield the functions that return an error, with its class."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Name):
+            yield node.name, node.returns.id
+
+
+def _codes(call: ast.Call) -> list[str]:
+    values = [keyword.value for keyword in call.keywords if keyword.arg == "code"]
+    words = (node for value in values for node in _branches(value))
+    return [node.value for node in words if isinstance(node, ast.Constant) and node.value]
+
+
+def _branches(value: ast.expr) -> list[ast.expr]:
+    return [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
+
+
+def _summary(kind: type) -> str:
+    return (inspect.getdoc(kind) or "").partition("\n")[0]
+
+
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|").removesuffix(".")
+
+
+if __name__ == "__main__":
+    for page, write in PAGES.items():
+        (DOCS / page).write_text(write())
