@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint faults soak e2e containers accuracy remote clean
+.PHONY: help setup demo serve test lint faults soak e2e containers accuracy remote interactive clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ accuracy: $(READY) ## the shapes checkpoint on 300 fresh pictures, through /pred
 
 remote: $(READY) ## what a worker with ENGINE=openai costs, and keeps in flight at a server
 	@$(BIN)/python -m benchmarks.remote
+
+interactive: $(READY) ## what an annotator's request costs beside the model, step by step
+	@$(BIN)/python -m benchmarks.interactive
 
 clean: ## remove what the other commands made
 	rm -rf $(VENV) .e2e .grounding demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

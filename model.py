@@ -13,8 +13,10 @@ from typing import Any
 from flask import after_this_request, has_request_context, jsonify, request
 from label_studio_ml.model import LabelStudioMLBase
 
-from grounding.backend import Backend, Entry, Request
+from grounding.backend import Backend
+from grounding.entries import Entry
 from grounding.errors import GroundingError
+from grounding.requests import Request
 from grounding.server import error_answer
 from grounding.settings import Settings
 

@@ -50,6 +50,7 @@ class Ask:
     describes the wanted things. With both, the phrase says what to find and the classes which
     names an answer may carry. `around` is a place to look at, in the image or percent frame,
     and `manner` how to put it all into words. `meanings` tell what some of the classes mean.
+    What lies at one of the `excluded` points is not meant; the model does not hear of them.
     """
 
     shape: Shape
@@ -58,6 +59,7 @@ class Ask:
     around: Point | Box | None = None
     manner: Manner = Manner()
     meanings: tuple[Meaning, ...] = ()
+    excluded: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

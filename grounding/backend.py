@@ -7,41 +7,41 @@ pixels or the model, so it always has time for Label Studio's short time limits.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import Enum
 from threading import BoundedSemaphore, Lock
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from grounding.errors import DataError, QueueError, RequestError
+from grounding.dialogue import Dialogue
+from grounding.entries import NO_DATA, Entry, canonical, entry_of, offering, task_id
+from grounding.errors import ConfigError, DataError, QueueError, RequestError
 from grounding.jobs.blobs import parted
 from grounding.jobs.connection import connect, queue_errors, queue_url
 from grounding.jobs.debts import Debts, Paid
 from grounding.jobs.delivery import Delivery
 from grounding.jobs.lanes import Lanes
-from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
-from grounding.jobs.presence import any_ready
+from grounding.jobs.ledger import Job, Ledger, Outcome, State, Terms
+from grounding.jobs.newest import Asker, Newest
+from grounding.jobs.presence import any_ready, readiness, reports
 from grounding.jobs.projects import Projects
 from grounding.jobs.reconciler import Reconciler
-from grounding.labelstudio.config import parse
+from grounding.labelstudio.config import parse, text_areas
 from grounding.labelstudio.interface import LabelConfig
 from grounding.labelstudio.params import read_params
-from grounding.labelstudio.status import status
+from grounding.labelstudio.standing import Page
+from grounding.labelstudio.wish import Wish
 from grounding.pipeline import Task
+from grounding.requests import Answer, Kind, Request
 from grounding.settings import Settings
 
 log = logging.getLogger(__name__)
-
-Entry = dict[str, Any] | list[Any]
-"""One task's place in the answer: a prediction, or `[]` for none yet."""
 
 ACCEPT_BATCH = 1000
 DUE_SECONDS = 3.0
@@ -60,61 +60,17 @@ RESERVED_THREADS = 4
 """Server threads that waiting predictions never take, so that health checks are answered."""
 
 
-class Kind(Enum):
-    """The three kinds of request, told apart by their shape."""
-
-    INTERACTIVE = Lane.INTERACTIVE
-    """An annotator asked in the page and waits."""
-    PAGE = "page"
-    """Label Studio asks while it opens a task, and the page hangs until we answer."""
-    BULK = Lane.BULK
-    """Pre-labelling."""
-
-    @property
-    def lane(self) -> Lane:
-        """The queue that serves this kind."""
-        return Lane.BULK if self is Kind.BULK else Lane.INTERACTIVE
-
-
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One `/predict` as it came: raw tasks, and the project's own labelling config.
+class Turn:
+    """One task of an annotator's request: its id, what is on its page, and its job, if any."""
 
-    `extra_params` are the project's, as they are kept; the backend fills them in, since they come
-    with `/setup` only. With `stored` Label Studio keeps the answers, as it does with all but an
-    annotator's; what it does not get in time is then owed to it.
-    """
+    task: int | None
+    page: Page
+    job: Job | None
 
-    tasks: Sequence[Any]
-    project: str
-    label_config: str
-    context: Mapping[str, Any] | None = None
-    extra_params: str = ""
-    stored: bool = True
-
-    @property
-    def kind(self) -> Kind:
-        """What kind of request this is."""
-        if self.context is not None:
-            return Kind.INTERACTIVE
-        return Kind.PAGE if len(self.tasks) == 1 else Kind.BULK
-
-    @property
-    def owed(self) -> bool:
-        """Whether the answers are owed to Label Studio until it has them.
-
-        A page's is too: one task selected for Retrieve predictions looks just the same.
-        """
-        return self.stored and self.kind is not Kind.INTERACTIVE
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One entry per task, and the debts of `project` that they pay once the caller has them."""
-
-    entries: list[Entry]
-    project: str = ""
-    debts: Sequence[str] = ()
+    def asker(self, project: str) -> Asker:
+        """Return who asks about what."""
+        return Asker(project, self.task, self.page.user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,19 +155,83 @@ class Backend:
                 code="too_many_tasks",
                 hint=f"Send at most {self.settings.max_tasks}",
             )
+        if request.kind is Kind.INTERACTIVE:
+            return Answer(self._told(request))
         request = replace(request, extra_params=self.extra_params(request.project))
         config = parse(request.label_config, request.extra_params)
         version = self.settings.model_version(request.label_config, request.extra_params)
         if not config.controls:
             return Answer([[] for _ in request.tasks])
-        jobs = [self._job(raw, request, version) for raw in request.tasks]
         with queue_errors():
+            prompt = self._last_prompt(request.project, config)
+            sought = prompt if config.seeks_last_prompt else ""
+            jobs = [self._job(raw, request, version, sought) for raw in request.tasks]
             outcomes = self._outcomes([job for job in jobs if job], request)
         found = [outcomes.get(job.key) if job else None for job in jobs]
-        if request.kind is Kind.INTERACTIVE:
-            return Answer([_spoken(outcome, config, version) for outcome in found])
-        debts = list(outcomes) if request.owed else []
-        return Answer([_entry(outcome) for outcome in found], request.project, debts)
+        entries = [offering(entry_of(outcome), config, prompt) for outcome in found]
+        return Answer(entries, request.project, list(outcomes) if request.owed else [])
+
+    def _told(self, request: Request) -> list[Entry]:
+        """Answer an annotator, whatever happens: the page shows none of our errors.
+
+        Only a config that is broken and has no status area is an error, for Label Studio's log.
+        """
+        try:
+            request = replace(request, extra_params=self.extra_params(request.project))
+            return self._conversed(request)
+        except (RequestError, QueueError) as exc:
+            known = LabelConfig(text_areas=text_areas(request.label_config))
+            if isinstance(exc, ConfigError) and known.status_area() is None:
+                raise
+            version = self.settings.model_version(request.label_config, request.extra_params)
+            dialogue = Dialogue(known, version, (), Wish(), {})
+            for raw in request.tasks:
+                log.warning("task %s: %s (%s)", task_id(raw), exc, exc.code)
+            return [dialogue.said(str(exc)) for _ in request.tasks]
+
+    def _conversed(self, request: Request) -> list[Entry]:
+        config = parse(request.label_config, request.extra_params)
+        version = self.settings.model_version(request.label_config, request.extra_params)
+        dialogue = Dialogue.read(request.context, config, version)
+        if dialogue.prompt is not None:
+            with queue_errors():
+                Projects(self.queue.redis).keep_prompt(request.project, dialogue.prompt)
+        if not dialogue.asks:
+            return [dialogue.said(dialogue.idle()) for _ in request.tasks]
+        asked = replace(request, context=dialogue.context)
+        turns = [
+            Turn(task_id(raw), dialogue.page(raw), self._job(raw, asked, version))
+            for raw in request.tasks
+        ]
+        with queue_errors():
+            newest = Newest(self.queue.ledger)
+            for turn in turns:
+                if turn.job:
+                    newest.enter(turn.asker(request.project), turn.job.key)
+            outcomes = self._outcomes([turn.job for turn in turns if turn.job], asked)
+            return [self._answered(request.project, dialogue, turn, outcomes) for turn in turns]
+
+    def _answered(
+        self, project: str, dialogue: Dialogue, turn: Turn, outcomes: Mapping[str, Outcome]
+    ) -> Entry:
+        outcome = outcomes.get(turn.job.key) if turn.job else NO_DATA
+        late = "" if outcome else self._late(project, turn)
+        entry, word = dialogue.answer(turn.page, outcome, late)
+        log.info("task %s: %s", turn.task, word)
+        return entry
+
+    def _late(self, project: str, turn: Turn) -> str:
+        """Return why an annotator has no answer by the deadline."""
+        newest = Newest(self.queue.ledger)
+        if turn.job and newest.is_replaced(turn.asker(project), turn.job.key):
+            return "a newer question took its place"
+        reason = readiness(reports(self.queue.redis))
+        ready = reason == "ready"
+        return "the model did not answer in time" if ready else f"the model is not ready: {reason}"
+
+    def _last_prompt(self, project: str, config: LabelConfig) -> str:
+        """Return the prompt that is offered for the next task, empty where there is none."""
+        return Projects(self.queue.redis).prompt(project) if config.memory() else ""
 
     def sent(self, answer: Answer) -> None:
         """Strike the debts that `answer` pays: its last byte has been taken from us.
@@ -255,11 +275,11 @@ class Backend:
         self._doubts.add((project, doubt))
         log.warning("project %s: %s", project, doubt)
 
-    def _job(self, raw: Any, request: Request, version: str) -> Job | None:
+    def _job(self, raw: Any, request: Request, version: str, prompt: str = "") -> Job | None:
         try:
-            task = _task(raw, request, version)
+            task = _task(raw, request, version, prompt)
             payload = task.payload()
-            identity = _canonical([request.project, self.settings.label_studio_url, payload])
+            identity = canonical([request.project, self.settings.label_studio_url, payload])
         except DataError as exc:
             log.warning("a task of project %s: %s (%s)", request.project, exc, exc.code)
             return None
@@ -334,47 +354,16 @@ class Backend:
             return keys
 
 
-def _canonical(value: Any) -> bytes:
-    """Return `value` as JSON in UTF-8, always the same; `DataError` where it cannot be written."""
-    try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True).encode()
-    except (ValueError, RecursionError) as exc:  # a lone surrogate, or nested too deep
-        raise DataError("a task's data cannot be written as JSON", code="data_invalid") from exc
-
-
-def _task(raw: Any, request: Request, version: str) -> Task:
+def _task(raw: Any, request: Request, version: str, prompt: str) -> Task:
     if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), Mapping):
-        raise DataError("a task has no data")
-    number = raw.get("id")
+        raise DataError(NO_DATA.reason)
     return Task(
-        id=number if isinstance(number, int) else None,
+        id=task_id(raw),
         data=raw["data"],
         label_config=request.label_config,
         context=request.context,
         model_version=version,
         extra_params=request.extra_params,
+        project=request.project,
+        prompt=prompt,
     )
-
-
-def _entry(outcome: Outcome | None) -> Entry:
-    if outcome is None or outcome.prediction is None:
-        return []
-    return dict(outcome.prediction)
-
-
-def _spoken(outcome: Outcome | None, config: LabelConfig, version: str) -> Entry:
-    """Return an annotator's entry, with a word on what happened where the config has room."""
-    prediction = _entry(outcome)
-    result = list(prediction["result"]) if isinstance(prediction, dict) else []
-    told = {"result": result + status(config, _word(outcome, result)), "model_version": version}
-    return {**prediction, **told} if isinstance(prediction, dict) else told
-
-
-def _word(outcome: Outcome | None, result: Sequence[Any]) -> str:
-    if outcome is None:
-        return "the model did not answer in time"
-    if outcome.prediction is None:
-        return outcome.reason
-    # A shape and its label are two results of one region.
-    count = len({region["id"] for region in result})
-    return f"{count} found" if count else "nothing found"

@@ -52,6 +52,11 @@ class Point:
             frame,
         )
 
+    def apart(self, other: Point, image: Frame) -> float:
+        """Return the distance to `other` on `image`, as a share of its longer side."""
+        a, b = self.to(image), other.to(image)
+        return math.hypot(a.x - b.x, a.y - b.y) / max(image.width, image.height)
+
     def clip(self) -> Point:
         """Return the nearest place inside the picture, edges included."""
         return replace(

@@ -6,17 +6,19 @@ Everything here is pure but for two named edges: `Fetches` brings a picture's by
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from grounding.ask import Ask, Detection
 from grounding.engines.base import Engine, Question, Reply
 from grounding.errors import AnswerError, DataError
 from grounding.geometry import Frame
+from grounding.images.album import Album
 from grounding.images.fetch import Fetches
 from grounding.images.prepare import PixelBounds, Prepared, prepare
 from grounding.labelstudio.asks import Said, asks
@@ -42,7 +44,8 @@ UNDERSTOOD = (Verdict.FOUND, Verdict.NOTHING)
 class Task:
     """One task of one request, as plain JSON: what the answer depends on.
 
-    `extra_params` and `prompt` are what the project has told us beside its requests.
+    `context` is what an annotator does, and None where none waits. `extra_params` and `prompt`
+    are what the project has told us beside its requests.
     """
 
     id: int | None
@@ -50,6 +53,7 @@ class Task:
     label_config: str
     context: Mapping[str, Any] | None
     model_version: str
+    project: str = ""
     extra_params: str = ""
     prompt: str = ""
 
@@ -62,7 +66,7 @@ class Task:
 class Tools:
     """What grounding needs: the model, the way to pictures, and the limits.
 
-    With `urgent` a person waits for the answer.
+    With `urgent` a person waits for the answer, and is likely to ask about the picture again.
     """
 
     engine: Engine
@@ -71,6 +75,7 @@ class Tools:
     max_image_pixels: int
     labels_per_question: int = 1
     urgent: bool = False
+    album: Album = field(default_factory=Album)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +148,22 @@ def _clear(reply: Answer) -> bool:
 def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> list[Prepared]:
     """Return each control's picture; those of the same data and bounds share one."""
     sights = [(control.data_key, _bounds(control, tools)) for control in controls]
-    keys = dict.fromkeys(key for key, _ in sights)
+    known = {sight: tools.album.find(_album_key(task, *sight)) for sight in sights}
+    found = {sight: picture for sight, picture in known.items() if picture}
+    missing = [sight for sight in known if sight not in found]
+    keys = dict.fromkeys(key for key, _ in missing)
     files = {key: tools.fetcher.fetch(picture_address(task.data, key), task.id) for key in keys}
-    prepared = {
-        (key, bounds): prepare(files[key], bounds, tools.max_image_pixels)
-        for key, bounds in dict.fromkeys(sights)
-    }
-    return [prepared[sight] for sight in sights]
+    for key, bounds in missing:
+        picture = found[key, bounds] = prepare(files[key], bounds, tools.max_image_pixels)
+        if tools.urgent:  # pre-labelling looks at each picture once
+            tools.album.keep(_album_key(task, key, bounds), picture)
+    return [found[sight] for sight in sights]
+
+
+def _album_key(task: Task, data_key: str, bounds: PixelBounds) -> Hashable:
+    """Return what a kept picture belongs to: its own task, which no other project can name."""
+    address = picture_address(task.data, data_key).encode(errors="replace")
+    return task.project, task.id, hashlib.sha256(address).digest(), bounds
 
 
 def _bounds(control: Control, tools: Tools) -> PixelBounds:

@@ -18,11 +18,12 @@ from typing import Any, NoReturn
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from grounding.backend import Backend, Request
+from grounding.backend import Backend
 from grounding.errors import GroundingError, QueueError, RequestError
 from grounding.jobs.connection import queue_errors
-from grounding.jobs.presence import Report, reports
+from grounding.jobs.presence import readiness, reports
 from grounding.jobs.reports import metrics, one, overview
+from grounding.requests import Request
 from grounding.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ def _ready(backend: Backend) -> tuple[Response, int]:
         {"worker": w.worker, "model": w.model, "phase": w.phase, "done": w.done, "detail": w.detail}
         for w in workers
     ]
-    reason = obstacle or _reason(workers)
+    reason = obstacle or readiness(workers)
     return jsonify(ready=ready, reason=reason, workers=said), 200 if ready else 503
 
 
@@ -147,14 +148,6 @@ def _job(backend: Backend, key: str) -> Response:
 def _metrics(backend: Backend) -> Response:
     with queue_errors():
         return Response(metrics(backend.queue.ledger), mimetype="text/plain")
-
-
-def _reason(workers: list[Report]) -> str:
-    if any(worker.phase == "ready" for worker in workers):
-        return "ready"
-    if not workers:
-        return "no worker is running. Start one with `python -m grounding worker`"
-    return min(workers, key=lambda one: one.phase != "failed").line
 
 
 def _body() -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from grounding.jobs.ledger import Lane, Ledger
 from grounding.jobs.presence import Presence
 from grounding.jobs.slots import Slots
 from grounding.server import create_app
-from tests.serving import Start
+from tests.serving import FOUND, Start
 
 # A busy machine may stall an example for any time; no promise here is about time.
 settings.register_profile("patient", deadline=None)
@@ -80,7 +80,9 @@ def client(start: Start) -> FlaskClient:
 
 @pytest.fixture
 def worker(valkey: ValkeyServer, redis: Redis) -> Iterator[list[int]]:
-    """A worker that answers by task id: 1 is missing, 2 takes long, the others are empty.
+    """A worker that answers by task id: 1 is missing, 2 takes long, 3 has `FOUND` in it.
+
+    The others are empty.
 
     Yields the ids of the tasks that it worked on.
     """
@@ -99,7 +101,8 @@ def worker(valkey: ValkeyServer, redis: Redis) -> Iterator[list[int]]:
         if number == 2:
             time.sleep(1.5)
         version = claim.payload["model_version"]
-        ledger.finish(key, {"result": [], "model_version": version, "id": number}, "nothing")
+        result = FOUND if number == 3 else []
+        ledger.finish(key, {"result": result, "model_version": version, "id": number}, "nothing")
 
     lanes = {Lane.BULK: 3, Lane.INTERACTIVE: 1}
     slots = Slots(lambda: connect(valkey.connection_url), work, lanes)

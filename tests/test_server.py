@@ -324,30 +324,3 @@ def test_a_secret_in_a_request_reaches_no_log(
     predict(client, 4, params={"login": canary, "password": canary, "context": None})
     client.post("/predict", data=canary, content_type="application/json")
     assert canary not in caplog.text
-
-
-TALKING = CONFIG.replace(
-    "</View>",
-    '<TextArea name="prompt" toName="image"/>'
-    '<TextArea name="status" toName="image" smart="false"/></View>',
-)
-
-
-@pytest.mark.parametrize(
-    ("number", "said"), [(1, "the picture is not there"), (4, "nothing found")]
-)
-def test_an_annotator_reads_what_happened(
-    client: FlaskClient, worker: list[int], number: int, said: str
-) -> None:
-    """The page shows no error of ours, only a text in the status area."""
-    (entry,) = predict(client, number, label_config=TALKING, params={"context": {"result": []}})
-    (word,) = entry["result"]
-    assert (word["from_name"], word["type"]) == ("status", "textarea")
-    assert word["value"]["text"][0].startswith(said)
-
-
-def test_an_annotator_without_a_status_area_gets_an_empty_result(
-    client: FlaskClient, worker: list[int]
-) -> None:
-    (entry,) = predict(client, 1, params={"context": {"result": []}})
-    assert entry["result"] == []

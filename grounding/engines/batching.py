@@ -3,6 +3,9 @@
 A model step costs nearly the same for one row as for eight, and a model must not be shared
 between threads: it keeps the last call's positions on itself. So all questions meet here. Knows
 nothing of models: `answer` is any function from questions to as many answers, in order.
+
+Urgent questions go first, and never in one batch with others: a batch takes as long as its
+longest answer, and a person waits.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Generic, TypeVar
 
 from grounding.engines.watchdog import Watchdog
@@ -27,10 +31,18 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 
+CLOSE, URGENT, USUAL = range(3)
+"""The ranks of what waits, the first first."""
+
+
 @dataclass(slots=True)
 class _Waiting(Generic[Q, A]):
     question: Q
     future: Future[A] = field(default_factory=Future)
+
+
+Place = tuple[int, int, "_Waiting[Q, A] | None"]
+"""A rank, a number that rises with each, and who waits; nobody, where it is for the end."""
 
 
 class Batcher(Generic[Q, A]):
@@ -49,13 +61,14 @@ class Batcher(Generic[Q, A]):
         self._answer = answer
         self._max_batch = max_batch
         self._watchdog = watchdog or Watchdog(0)
-        self._queue: queue.Queue[_Waiting[Q, A] | None] = queue.Queue()
+        self._queue: queue.PriorityQueue[Place[Q, A]] = queue.PriorityQueue()
+        self._numbers = count()
         self._gate = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
-    def ask(self, question: Q) -> A:
+    def ask(self, question: Q, *, urgent: bool = False) -> A:
         """Return the answer to `question`, or raise what `answer` raised for it alone.
 
         A batch that fails is halved until the culprit stands alone, be it too large for the
@@ -66,14 +79,15 @@ class Batcher(Generic[Q, A]):
         with self._gate:
             if self._closed:
                 raise _closing()
-            self._queue.put(waiting)
+            rank = URGENT if urgent else USUAL
+            self._queue.put((rank, next(self._numbers), waiting))
         return waiting.future.result()
 
     def close(self) -> None:
         """End the thread after the batch in hand; what still waits fails with `EngineError`."""
         with self._gate:
             self._closed = True
-            self._queue.put(None)
+            self._queue.put((CLOSE, next(self._numbers), None))
         self._thread.join()
 
     def _run(self) -> None:
@@ -81,20 +95,26 @@ class Batcher(Generic[Q, A]):
             if batch := self._gather():
                 self._settle(batch)
         while not self._queue.empty():
-            if waiting := self._queue.get():
+            if waiting := self._queue.get()[2]:
                 waiting.future.set_exception(_closing())
 
     def _gather(self) -> list[_Waiting[Q, A]]:
         """Wait for a question and the company it gets in time; none where closed meanwhile."""
         batch: list[_Waiting[Q, A]] = []
+        first: int | None = None
         while len(batch) < self._max_batch:
             try:
-                more = self._queue.get(timeout=GATHER_SECONDS if batch else None)
+                place = self._queue.get(timeout=GATHER_SECONDS if batch else None)
             except queue.Empty:
                 break
-            if more is None:
+            rank, _, waiting = place
+            if waiting is None:
                 break
-            batch.append(more)
+            if first is not None and rank != first:
+                self._queue.put(place)  # its turn is the next
+                break
+            first = rank
+            batch.append(waiting)
         return batch
 
     def _settle(self, batch: Sequence[_Waiting[Q, A]]) -> None:

@@ -125,7 +125,7 @@ class LocalEngine:
         alone, `EngineError` where the model failed or is being unloaded, `DeviceBroken` where no
         later question can be answered in this process.
         """
-        return self._batcher.ask(self._prepare(question))
+        return self._batcher.ask(self._prepare(question), urgent=question.urgent)
 
     def close(self) -> None:
         """End the answer in hand at its next token; all who wait get `EngineError`."""

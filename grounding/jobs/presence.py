@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -100,3 +101,12 @@ def reports(redis: Redis) -> list[Report]:
 def any_ready(redis: Redis) -> bool:
     """Say whether some worker has its model loaded."""
     return any(report.phase == "ready" for report in reports(redis))
+
+
+def readiness(workers: Sequence[Report]) -> str:
+    """Return "ready" where some worker is, or else why none is."""
+    if any(worker.phase == "ready" for worker in workers):
+        return "ready"
+    if not workers:
+        return "no worker is running. Start one with `python -m grounding worker`"
+    return min(workers, key=lambda one: one.phase != "failed").line

@@ -7,12 +7,14 @@ prompt, the control's `model_prompt`, the project's stored prompt, the labels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from grounding.ask import Ask, Meaning
 from grounding.errors import DataError
+from grounding.geometry import Box
 from grounding.labelstudio import data as task_data
+from grounding.labelstudio.command import read_command
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.interface import PROMPT_FIELD, Control, Label, LabelConfig
 from grounding.labelstudio.labels import match, named
@@ -24,6 +26,10 @@ from grounding.labelstudio.wish import Wish
 MAX_PHRASE_CHARS = 1000
 MAX_VALUE_CHARS = 200
 """Of one field of the data within a prompt: a name or a phrase, and no more."""
+
+ALIKE = "every object like the one"
+ALIKE_ZH = "与此相同的每一个物体"
+"""The phrase for what is like the unnamed thing in a drawn box."""
 
 Labels = tuple[Label, ...]
 
@@ -50,7 +56,8 @@ def asks(
     """Return the controls that are asked for, each with what to ask the model.
 
     A phrase is one ask with the labels that it names as classes, or all of the control's. A
-    drawn place is one ask around it, for the label it was drawn with, or all. Without either,
+    drawn place is one ask around it, for the label it was drawn with, or all; where a smart box
+    asks for all that is similar, one for its label, or for what is like it. Without either,
     one ask per label, or per as many as are set. A phrase of the task or the project is for the
     controls whose labels it names, or for all, as a typed one is. Raises `DataError` where a
     control's prompt names a field that the task's data lacks.
@@ -64,8 +71,28 @@ def asks(
 
 
 def _wished(control: Control, wish: Wish) -> list[Ask]:
+    if isinstance(wish.around, Box) and control.options.similar:
+        return [_similar(control, wish)]
     labels = _meant(control, wish.phrase, wish.label)
-    return [_ask(control, labels, wish)] if wish.phrase or labels else []
+    asked = replace(wish, phrase=_typed(control, wish.phrase)) if wish.phrase else wish
+    return [_ask(control, labels, asked)] if wish.phrase or labels else []
+
+
+def _typed(control: Control, prompt: str) -> str:
+    """Return what a question says of a typed prompt: the thing, unless all was to be said."""
+    return prompt if control.options.manner.raw else read_command(prompt).thing
+
+
+def _similar(control: Control, wish: Wish) -> Ask:
+    """Return the ask for every thing like the one in a box.
+
+    A label says best what that is: a question for one class is what these models answer best.
+    Without one, the model is shown the box.
+    """
+    if wish.label and (label := match(wish.label, control.labels)):
+        return _ask(control, (label,), Wish())
+    phrase = ALIKE_ZH if control.options.manner.language == "zh" else ALIKE
+    return _ask(control, control.labels, replace(wish, phrase=phrase))
 
 
 def _unprompted(controls: Sequence[Control], said: Said) -> Iterator[tuple[Control, list[Ask]]]:
@@ -82,7 +109,9 @@ def _unprompted(controls: Sequence[Control], said: Said) -> Iterator[tuple[Contr
 def _given(control: Control, said: Said) -> str:
     """Return the phrase that the task, or else the project, gives a control; or an empty one."""
     of_task = _task_prompt(control, said.data)
-    return of_task or ("" if control.options.prompt else plain(said.prompt, MAX_PHRASE_CHARS))
+    if of_task or control.options.prompt:
+        return of_task
+    return _typed(control, plain(said.prompt, MAX_PHRASE_CHARS))
 
 
 def _task_prompt(control: Control, data: Mapping[str, Any]) -> str:
@@ -160,6 +189,7 @@ def _ask(control: Control, labels: Labels, wish: Wish) -> Ask:
         wish.around,
         control.options.manner,
         tuple(Meaning(label.words, label.meaning) for label in labels if label.meaning),
+        wish.excluded,
     )
 
 

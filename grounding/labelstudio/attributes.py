@@ -60,7 +60,8 @@ def options(element: Element, shape: Shape, defaults: Mapping[str, str]) -> Opti
 
 def known(shape: Shape) -> Mapping[str, Attribute]:
     """Return the attributes of a control that draws `shape`, by name."""
-    return _ATTRIBUTES | {ANSWER_FORMAT: _ANSWER_FORMATS[shape]}
+    own = {SMART_BOX: _SMART_BOX} if shape is Shape.BOX else {}
+    return _ATTRIBUTES | own | {ANSWER_FORMAT: _ANSWER_FORMATS[shape]}
 
 
 def of_any(name: str) -> tuple[Attribute, ...]:
@@ -123,6 +124,7 @@ def _prompt_field(text: str) -> str | None:
 
 
 ANSWER_FORMAT = "model_answer_format"
+SMART_BOX = "model_smart_box"
 
 _ATTRIBUTES = {
     "model_skip": Attribute("skip", *_one_of({"true": True, "false": False})),
@@ -156,3 +158,6 @@ _ANSWER_FORMATS = {
     Shape.POINT: Attribute("answer_format", *_one_of({"json": "json", "xml": "xml"})),
 }
 """`model_answer_format` of each shape: Qwen documents plain text for boxes, XML for points."""
+
+_SMART_BOX = Attribute("similar", *_one_of({"refine": False, "similar": True}))
+"""What a smart box asks for: its own tight box, or everything like what is in it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
@@ -24,6 +24,7 @@ from grounding.labelstudio.interface import (
     Label,
     LabelConfig,
     Options,
+    Remember,
     TextArea,
 )
 from grounding.labelstudio.labels import same_spelling
@@ -45,8 +46,12 @@ VARIABLE = re.compile(r"\$([^\s,/{}$]+)")
 MEANING = "model_description"
 """The attribute of a `<Label>` that tells the model what the class means."""
 
+REMEMBER = "model_remember"
+"""The attribute of a `<TextArea>` that says what becomes of the prompt typed last."""
+
 ONE_IMAGE = 'Use value="$image" with one image per task'
 
+_REMEMBER = {str(word): word for word in Remember}
 _TAGS = {tag.lower(): kind for tag, kind in CONTROLS.items()}
 
 
@@ -73,6 +78,14 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
     if len(controls) > MAX_CONTROLS:
         raise too_large(f"the labelling config has more than {MAX_CONTROLS} controls")
     return LabelConfig(controls, areas, tuple(dict.fromkeys(document.warnings(controls))))
+
+
+def text_areas(xml: str) -> tuple[TextArea, ...]:
+    """Return the text areas of a config, even of one that cannot be served; never raising."""
+    try:
+        return tuple(_text_areas(read(xml).walk()))
+    except ConfigError:
+        return ()
 
 
 class _Document:
@@ -298,11 +311,13 @@ def _listed(label: Element) -> list[str]:
     return [word.strip() for word in words if word.strip()]
 
 
-def _text_areas(elements: Sequence[Element]) -> Iterator[TextArea]:
+def _text_areas(elements: Iterable[Element]) -> Iterator[TextArea]:
     for e in elements:
         name, to_name = e.get("name"), e.get("toName")
         if e.kind == "textarea" and name and to_name:
-            yield TextArea(name, to_name, _yes(e, "smart", True), _yes(e, "perRegion", False))
+            smart, per_region = _yes(e, "smart", True), _yes(e, "perRegion", False)
+            remember = _REMEMBER.get((e.get(REMEMBER) or "").lower(), Remember.OFFER)
+            yield TextArea(name, to_name, smart, per_region, remember)
 
 
 def _yes(element: Element, attribute: str, default: bool) -> bool:
@@ -311,6 +326,7 @@ def _yes(element: Element, attribute: str, default: bool) -> bool:
 
 def _attributes(element: Element) -> set[str]:
     """Return the `model_…` attributes that are used on this tag."""
-    if element.kind == "label":
-        return {MEANING}
+    own = {"label": {MEANING}, "textarea": {REMEMBER}}
+    if element.kind in own:
+        return own[element.kind]
     return set(known(_TAGS[element.kind].shape)) if element.kind in _TAGS else set()

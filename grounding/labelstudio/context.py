@@ -6,29 +6,28 @@ whole image, with a drawn region all regions of the same label. What was done is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grounding.ask import Shape
-from grounding.errors import RequestError
-from grounding.geometry import PERCENT, Box, Point
+from grounding.geometry import Box, Point
+from grounding.labelstudio.command import read_command
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.interface import Control, LabelConfig, TextArea
 from grounding.labelstudio.labels import match, named
+from grounding.labelstudio.places import Result, invalid, is_drawn, place, word
 from grounding.labelstudio.text import clean
 from grounding.labelstudio.wish import Wish
 
-__all__ = ["Wish", "read_context"]
+__all__ = ["Wish", "essence", "read_context", "results"]
 
 MAX_RESULTS = 5000
 """Results in one context: all regions of one label on one image, and then some."""
 
 MAX_PHRASE_CHARS = 1000
 
-OVERSHOOT = 0.01
-"""Percent by which the page's own arithmetic may put a place outside of the image."""
-
-Result = Mapping[str, Any]
+BOX_KEYS = ("x", "y", "width", "height", "rotation")
+POINT_KEYS = ("x", "y")
 
 
 def read_context(context: object, config: LabelConfig) -> Wish | None:
@@ -41,35 +40,74 @@ def read_context(context: object, config: LabelConfig) -> Wish | None:
     """
     if context is None:
         return None
-    results = _results(context)
-    drawn = _last_drawn(results)
+    sent = results(context)
+    drawn = last_drawn(sent)
     if drawn is not None:
-        return _wish_around(drawn, results, config)
+        return _wish_around(drawn, sent, config)
     areas = {area.name: area for area in config.prompt_areas()}
-    typed = [r for r in results if r.get("type") == "textarea" and _word(r, "from_name") in areas]
+    typed = [r for r in sent if r.get("type") == "textarea" and word(r, "from_name") in areas]
     return _wish_for(typed[-1], areas, config) if typed else Wish()
 
 
-def _results(context: object) -> Sequence[Result]:
-    results = context.get("result") if isinstance(context, Mapping) else None
-    if not isinstance(results, list) or not all(isinstance(r, Mapping) for r in results):
-        raise _invalid("the context has no list of results", status=400)
-    if len(results) > MAX_RESULTS:
-        raise _invalid(f"the context has {len(results)} results")
-    return results
+def essence(context: object, config: LabelConfig) -> dict[str, Any]:
+    """Return the least context that is the same wish, so that the same wish is the same job.
+
+    A context as sent carries ids, and regions and texts that are no part of what is asked.
+    Raises as `read_context` does.
+    """
+    wish = read_context(context, config) or Wish()
+    sent = results(context)
+    drawn = last_drawn(sent)
+    if drawn is not None:
+        asked = [_bare(r, None) for r in _negatives(sent)] + [_bare(drawn, wish.label)]
+    elif wish.from_name:
+        value = {"text": [wish.phrase or ""]}
+        asked = [{"type": "textarea", "from_name": wish.from_name, "value": value}]
+    else:
+        asked = []
+    return {"result": asked}
 
 
-def _word(result: Result, key: str) -> str | None:
-    word = result.get(key)
-    return word if isinstance(word, str) else None
+def results(context: object) -> Sequence[Result]:
+    """Return what a context holds; `RequestError` status 400 where it has no list of results."""
+    sent = context.get("result") if isinstance(context, Mapping) else None
+    if not isinstance(sent, list) or not all(isinstance(r, Mapping) for r in sent):
+        raise invalid("the context has no list of results", status=400)
+    if len(sent) > MAX_RESULTS:
+        raise invalid(f"the context has {len(sent)} results")
+    return sent
+
+
+def last_drawn(sent: Sequence[Result]) -> Result | None:
+    """Return the place drawn last; a point that says "not here" leaves the one before it."""
+    drawn = [r for r in sent if is_drawn(r)]
+    if drawn and drawn[-1].get("is_positive") is False:
+        drawn = [r for r in drawn if r.get("is_positive") is True]
+    return drawn[-1] if drawn else None
+
+
+def _bare(drawn: Result, label: str | None) -> dict[str, Any]:
+    """Return a drawn region without what does not ask; its label in the one result."""
+    keys = BOX_KEYS if isinstance(place(drawn), Box) else POINT_KEYS
+    value = {key: drawn["value"][key] for key in keys if key in drawn["value"]}
+    labels = {} if label is None else {"labels": [label]}
+    kept = {key: drawn[key] for key in ("type", "from_name", "to_name") if word(drawn, key)}
+    sign = {"is_positive": drawn["is_positive"]} if "is_positive" in drawn else {}
+    return {**kept, **sign, "value": {**value, **labels}}
 
 
 def _wish_for(typed: Result, areas: Mapping[str, TextArea], config: LabelConfig) -> Wish:
-    """Return a typed wish: for the controls on the area's image, or those it names a label of."""
+    """Return a typed wish: for the controls on the area's image that fit it.
+
+    Those draw the shape that it asks for, where any does, and of them those that it names a
+    label of, where it names any.
+    """
     area = areas[typed["from_name"]]
     phrase = _text(typed)
     on_image = [c for c in config.controls if c.to_name == area.to_name] or config.controls
-    meant = [c for c in on_image if named(phrase, c.labels)] or on_image
+    shape = read_command(phrase).shape
+    fitting = [c for c in on_image if CONTROLS[c.tag].shape is shape] or on_image
+    meant = [c for c in fitting if named(phrase, c.labels)] or fitting
     return Wish(phrase or None, from_name=area.name, controls=tuple(meant))
 
 
@@ -80,33 +118,28 @@ def _text(typed: Result) -> str:
     last = next(reversed(texts), None) if isinstance(texts, list) else texts
     text = "" if last is None else last
     if not isinstance(text, str):
-        raise _invalid("the prompt is no text", status=400)
+        raise invalid("the prompt is no text", status=400)
     if len(text) > MAX_PHRASE_CHARS:
-        raise _invalid(f"the prompt has more than {MAX_PHRASE_CHARS} characters")
+        raise invalid(f"the prompt has more than {MAX_PHRASE_CHARS} characters")
     return clean(text)
 
 
-def _last_drawn(results: Sequence[Result]) -> Result | None:
-    """Return the place drawn last; a point that says "not here" leaves the one before it."""
-    drawn = [r for r in results if _word(r, "type") in _READERS]
-    if drawn and drawn[-1].get("is_positive") is False:
-        drawn = [r for r in drawn if r.get("is_positive") is True]
-    return drawn[-1] if drawn else None
+def _wish_around(drawn: Result, sent: Sequence[Result], config: LabelConfig) -> Wish:
+    around = place(drawn)
+    label = _drawn_label(drawn, sent)
+    controls = _answering(drawn, around, label, config)
+    excluded = tuple(spot for r in _negatives(sent) if isinstance(spot := place(r), Point))
+    return Wish(None, around, label, word(drawn, "from_name"), tuple(controls), excluded)
 
 
-def _wish_around(drawn: Result, results: Sequence[Result], config: LabelConfig) -> Wish:
-    value = drawn.get("value")
-    if not isinstance(value, Mapping):
-        raise _invalid("a drawn region has no value", status=400)
-    place = _READERS[drawn["type"]](value)
-    label = _drawn_label(drawn, results)
-    controls = _answering(drawn, place, label, config)
-    return Wish(None, place, label, _word(drawn, "from_name"), tuple(controls))
+def _negatives(sent: Sequence[Result]) -> list[Result]:
+    """Return the points that say "not here"; with the answer accepted, the page removes them."""
+    return [r for r in sent if is_drawn(r) and r.get("is_positive") is False]
 
 
-def _drawn_label(drawn: Result, results: Sequence[Result]) -> str | None:
+def _drawn_label(drawn: Result, sent: Sequence[Result]) -> str | None:
     """Return the label of a region; `<Labels>` puts it into a second result of the same id."""
-    of_region = [r for r in results if r is drawn or ("id" in r and r["id"] == drawn.get("id"))]
+    of_region = [r for r in sent if r is drawn or ("id" in r and r["id"] == drawn.get("id"))]
     values = [r["value"] for r in of_region if isinstance(r.get("value"), Mapping)]
     found = (v.get(key) for key in (drawn["type"], "labels") for v in values)
     lists = (names for names in found if isinstance(names, list) and names)
@@ -115,15 +148,15 @@ def _drawn_label(drawn: Result, results: Sequence[Result]) -> str | None:
 
 
 def _answering(
-    drawn: Result, place: Box | Point, label: str | None, config: LabelConfig
+    drawn: Result, around: Box | Point, label: str | None, config: LabelConfig
 ) -> list[Control]:
     """Return who answers: a box where it was drawn; a point is to be boxed by who can.
 
     Of several that box on this image, those that have the point's label; where none boxes,
     the control that the point was drawn with.
     """
-    own = [c for c in config.controls if c.from_name == _word(drawn, "from_name")]
-    if isinstance(place, Box):
+    own = [c for c in config.controls if c.from_name == word(drawn, "from_name")]
+    if isinstance(around, Box):
         return own
     boxing = [
         c
@@ -132,35 +165,3 @@ def _answering(
     ]
     knowing = [c for c in boxing if label and match(label, c.labels)]
     return knowing or boxing or own
-
-
-def _point(value: Result) -> Point:
-    return Point(_percent(value, "x"), _percent(value, "y"), PERCENT).clip()
-
-
-def _box(value: Result) -> Box:
-    if value.get("rotation"):
-        raise _invalid("the drawn box is turned", hint="Draw it upright")
-    x, y = _percent(value, "x"), _percent(value, "y")
-    corner = (x + _percent(value, "width"), y + _percent(value, "height"))
-    return Box.spanning((x, y), corner, PERCENT).clip()
-
-
-def _percent(value: Result, key: str) -> float:
-    number = value.get(key)
-    if not isinstance(number, int | float) or not -OVERSHOOT <= number <= 100 + OVERSHOOT:
-        raise _invalid(f"a drawn region's {key} is no percentage")
-    return float(number)
-
-
-def _invalid(cause: str, *, hint: str = "", status: int = 422) -> RequestError:
-    return RequestError(cause, code="context_invalid", hint=hint, status=status)
-
-
-_READERS: dict[str, Callable[[Result], Box | Point]] = {
-    "rectanglelabels": _box,
-    "rectangle": _box,
-    "keypointlabels": _point,
-    "keypoint": _point,
-}
-"""How each type of drawn region says where it is."""

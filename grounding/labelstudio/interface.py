@@ -7,6 +7,7 @@ here knows XML, and nothing but `config` makes these values in earnest.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from grounding.ask import Manner
 from grounding.labelstudio.template import Template
@@ -55,6 +56,7 @@ class Options:
     instead of the labels' names, and `prompt_field` names the key of a task's data that holds the
     task's own prompt, empty for none. `labels_per_question` is how many labels share one question
     to the model: 0 is all, None as the deployment has it; `manner` is how a question is worded.
+    With `similar`, a smart box asks for every thing like the one in it, not for its tight box.
     `min_pixels` and `max_pixels` bound the area of the picture that the model is shown, within
     its own bounds.
     """
@@ -68,6 +70,7 @@ class Options:
     manner: Manner = field(default_factory=Manner)
     min_pixels: int | None = None
     max_pixels: int | None = None
+    similar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,17 @@ class Control:
     options: Options = Options()
 
 
+class Remember(StrEnum):
+    """What becomes of the prompt that a project's annotators typed last: `model_remember`."""
+
+    OFFER = "offer"
+    """It stands in the text area of the next tasks."""
+    PRELABEL = "prelabel"
+    """It is also what pre-labelling looks for."""
+    OFF = "off"
+    """It is not kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class TextArea:
     """One `<TextArea>`; `smart` ones call us when an annotator adds a text."""
@@ -95,6 +109,7 @@ class TextArea:
     to_name: str
     smart: bool = True
     per_region: bool = False
+    remember: Remember = Remember.OFFER
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,17 @@ class LabelConfig:
         smart = [a for a in self.text_areas if a.smart and not a.per_region and a.name != "status"]
         named = tuple(a for a in smart if a.name.casefold().startswith("prompt"))
         return named or tuple(smart if len(smart) == 1 else ())
+
+    def memory(self) -> TextArea | None:
+        """Return the prompt area whose last text is kept for the next task, if there is one."""
+        areas = (a for a in self.prompt_areas() if a.remember is not Remember.OFF)
+        return next(areas, None)
+
+    @property
+    def seeks_last_prompt(self) -> bool:
+        """Whether pre-labelling may look for the prompt that was typed last."""
+        area = self.memory()
+        return area is not None and area.remember is Remember.PRELABEL
 
     def status_area(self) -> TextArea | None:
         """Return `<TextArea name="status" smart="false">`, where an annotator reads our errors."""

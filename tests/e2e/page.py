@@ -97,9 +97,24 @@ class LabellingPage:
         field.fill(text)
         field.press("Enter")
 
-    def choose_label(self, name: str) -> None:
-        """Click the label called `name`; of several controls with it, the last one's."""
-        self.page.locator(".lsf-label", has_text=name).last.click()
+    def ask_instead(self, text: str) -> None:
+        """Change the prompt that stands in the prompt area to `text`."""
+        self.page.get_by_test_id("htx-textbox-edit-button").first.click()
+        field = self.page.get_by_test_id("textarea-region").first.locator("textarea, input").first
+        field.fill(text)
+        field.press("Enter")
+
+    def set_number(self, value: str) -> None:
+        """Put `value` into the page's number field."""
+        field = self.page.locator("input[type=number]").first
+        field.fill(value)
+        field.press("Tab")
+        self._settle()
+
+    def choose_label(self, name: str, *, first: bool = False) -> None:
+        """Click the label called `name`; of several controls with it, the last or first one's."""
+        found = self.page.locator(".lsf-label", has_text=name)
+        (found.first if first else found.last).click()
 
     def take_smart_tool(self, kind: str) -> None:
         """Take the smart tool of a `kind` such as "rectangle-tool" or "key-point-tool"."""
@@ -129,10 +144,14 @@ class LabellingPage:
         told = self.page.locator(".lsf-auto-accept__info")
         expect(told).to_have_text(f"{count} suggestions", timeout=ANSWER_MS)
 
-    def accept(self) -> None:
-        """Accept every suggestion."""
-        self.page.get_by_test_id("bottombar-accept-suggestions-button").click()
-        self._settle()
+    def accept(self, *, saved: bool = False) -> None:
+        """Accept every suggestion; with `saved` return once the page has saved its draft."""
+        button = self.page.get_by_test_id("bottombar-accept-suggestions-button")
+        if not saved:
+            button.click()
+            return self._settle()
+        with self.page.expect_response(lambda answer: "/drafts" in answer.url, timeout=ANSWER_MS):
+            button.click()
 
     def submit(self) -> None:
         """Submit the annotation."""

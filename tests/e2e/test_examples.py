@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .client import Client
-from .label_studio import VENV, install
+from .label_studio import install
 from .projects import Project
 
 pytestmark = pytest.mark.e2e
@@ -46,8 +46,7 @@ def example(name: str) -> tuple[str, list[dict[str, Any]]]:
 
 def complaints(*cases: Case) -> list[list[str]]:
     """Return what Label Studio's own rules say of each case; a broken config ends them."""
-    install()
-    command = [VENV / "bin" / "python", "-c", VALIDATOR]
+    command = [install().parent / "python", "-c", VALIDATOR]
     done = subprocess.run(
         command, input=json.dumps(cases), capture_output=True, text=True, check=False
     )

@@ -226,3 +226,16 @@ def test_a_thousand_questions_from_sixteen_threads_get_their_own_answers() -> No
     batcher.close()
     assert max(len(batch) for batch in model.batches) <= 8
     assert sum(len(batch) for batch in model.batches) == 1000
+
+
+def test_urgent_questions_go_first_and_in_a_batch_of_their_own() -> None:
+    model = Model()
+    model.free.clear()
+    with asking(model, max_batch=8) as (_, batcher), ThreadPoolExecutor(8) as pool:
+        futures = []
+        for place, (number, urgent) in enumerate([(0, False), (1, False), (2, True), (3, True)]):
+            futures.append(pool.submit(batcher.ask, number, urgent=urgent))
+            until(lambda: len(model.batches) == 1 and batcher._queue.qsize() == place)  # noqa: B023
+        model.free.set()
+        assert [future.result(60) for future in futures] == [0, 2, 4, 6]
+    assert model.batches == [[0], [2, 3], [1]]

@@ -19,7 +19,7 @@ from grounding.errors import (
 from grounding.labelstudio.api import Api
 from grounding.labelstudio.importing import Importer
 from tests.images.hosts import Reply, answer, host, ok
-from tests.labelstudio.test_client import LEGACY, PERSONAL, access, authorization
+from tests.labelstudio.tokens import LEGACY, PERSONAL, access, authorization
 
 ITEM = {"task": 1, "result": [], "model_version": "v"}
 

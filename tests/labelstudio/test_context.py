@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from grounding.errors import RequestError
 from grounding.geometry import PERCENT, Box, Point
-from grounding.labelstudio.context import read_context
+from grounding.labelstudio.context import essence, read_context
 from grounding.labelstudio.interface import Control
 from grounding.labelstudio.wish import Wish
 from tests.labelstudio.configs import (
@@ -219,6 +219,61 @@ def test_a_wish_that_cannot_be_read_is_refused(results: list[object], status: in
     with pytest.raises(RequestError) as caught:
         read(*results)
     assert (caught.value.code, caught.value.status) == ("context_invalid", status)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "answers"),
+    [
+        ("point to the dog", ["kp"]),
+        ("点出每一只狗", ["kp"]),
+        ("框出每一只狗", ["box"]),
+        ("box the noses", ["box"]),
+        ("the Nose", ["kp"]),
+        ("the cat", ["box", "kp"]),
+    ],
+)
+def test_a_prompt_that_asks_for_points_or_boxes_gets_those(phrase: str, answers: list[str]) -> None:
+    assert answering(read(text(phrase))) == answers
+
+
+def test_asked_for_points_a_project_without_any_answers_with_boxes() -> None:
+    wish = read_context({"result": [text("point to the dog")]}, config(BOXES, PROMPT))
+    assert answering(wish) == ["box"]
+
+
+def test_points_that_say_not_here_go_with_the_wish() -> None:
+    clicks = [point(n, 5, is_positive=n != 7) for n in (5, 7, 9)]
+    wish = read(*clicks)
+    assert wish is not None
+    assert wish.around == Point(9, 5, PERCENT)
+    assert wish.excluded == (Point(7, 5, PERCENT),)
+
+
+SHAPE = {"id": "a", "type": "rectangle", "from_name": "r", "to_name": "image"}
+PLACE = {"x": 1, "y": 2, "width": 3, "height": 4, "rotation": 0}
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [],
+        [CHOICE],
+        [CHOICE, text("cats", "the red dog")],
+        [{**text(), "value": {}}],
+        [drawn_box(10), drawn_box(30, score=0.5)],
+        [point(5, 5, is_positive=True), point(6, 5, is_positive=False)],
+        [
+            {**SHAPE, "value": PLACE},
+            {**SHAPE, "type": "labels", "value": {**PLACE, "labels": ["d"]}},
+        ],
+    ],
+)
+def test_the_essence_of_a_context_is_the_same_wish_without_its_ids(results: list[Any]) -> None:
+    for layout in (ALL, config(RECTANGLE, LABELS, PROMPT)):
+        least = essence({"result": results}, layout)
+        assert read_context(least, layout) == read_context({"result": results}, layout)
+        assert "id" not in {key for result in least["result"] for key in result}
+        assert essence(least, layout) == least
 
 
 def test_only_the_last_region_need_be_readable() -> None:

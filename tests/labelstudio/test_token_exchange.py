@@ -152,6 +152,10 @@ def test_an_exchange_that_hangs_is_given_up_for_a_new_one() -> None:
         client = LabelStudioClient(server.origin, PERSONAL, clock=lambda: now)
         with pytest.raises(ImageUnreachable):
             client.headers(server.origin + FILE, 0.1)
+        # The first exchange may still be on its way, and must be the one that hangs.
+        arrived = time.monotonic() + PATIENCE
+        while not server.requests and time.monotonic() < arrived:
+            time.sleep(0.01)
         now += 21
         assert client.headers(server.origin + FILE, 5) == {"Authorization": "Bearer two"}
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from grounding.ask import Ask, Detection
-from grounding.geometry import Frame
+from grounding.geometry import Box, Frame, Point
 from grounding.labelstudio.controls.base import Candidate, ControlTag, Drop, Region
 from grounding.labelstudio.controls.key_point import KEY_POINT
 from grounding.labelstudio.controls.key_point_labels import KEY_POINT_LABELS
@@ -40,7 +40,7 @@ def regions(control: Control, detections: Iterable[tuple[Detection, Ask]], image
     drawn = Regions()
     kept: list[Candidate] = []
     kind = CONTROLS[control.tag]
-    for detection, ask in detections:
+    for detection, ask in _nearest(detections):
         candidate = Candidate.of(control, detection, ask, image)
         drop = candidate.flaw(kind.shape) or _surplus(candidate, kept)
         if drop:
@@ -53,6 +53,21 @@ def regions(control: Control, detections: Iterable[tuple[Detection, Ask]], image
     for candidate in best:
         drawn.result.extend(kind.write(control, candidate.region(), candidate.label))
     return drawn
+
+
+def _nearest(found: Iterable[tuple[Detection, Ask]]) -> list[tuple[Detection, Ask]]:
+    """Return what was found but for what is not at the place that was asked about, if some is."""
+    every = list(found)
+    here = [pair for pair in every if _is_here(*pair)]
+    return here or every
+
+
+def _is_here(detection: Detection, ask: Ask) -> bool:
+    """Say whether a click is in the box, or the box's middle in the drawn box."""
+    place, around = detection.place, ask.around
+    if ask.phrase or around is None or not isinstance(place, Box):
+        return True
+    return place.contains(around) if isinstance(around, Point) else around.contains(place.center)
 
 
 def _best(kept: list[Candidate], most: int) -> list[Candidate]:

@@ -30,6 +30,9 @@ SAME_IOU = 0.98
 SAME_LEFT = 2.1
 """Percent: boxes whose left sides are further apart overlap less than that, whatever else."""
 
+NEAR = 0.03
+"""A point this close to "not here", by the longer side of the image, is there."""
+
 MAX_NOTE_CHARS = 1000
 
 MIN_PIXELS = 1 - 1e-6
@@ -42,6 +45,7 @@ class Drop(StrEnum):
     WRONG_SHAPE = "wrong_shape"
     NOT_FINITE = "not_finite"
     TOO_SMALL = "too_small"
+    EXCLUDED = "excluded"
     UNKNOWN_LABEL = "unknown_label"
     LOW_SCORE = "low_score"
     DUPLICATE = "duplicate"
@@ -71,12 +75,14 @@ class Candidate:
     place: Box | Point
     label: Label | None
     image: Frame
+    excluded: tuple[Point, ...] = ()
 
     @classmethod
     def of(cls, control: Control, detection: Detection, ask: Ask, image: Frame) -> Candidate:
         """Return what `detection`, an answer to `ask`, would be on this control."""
         place = detection.place.to(PERCENT).clip()
-        return cls(control, detection, place, _label(control, detection, ask), image)
+        label = _label(control, detection, ask)
+        return cls(control, detection, place, label, image, ask.excluded)
 
     def flaw(self, shape: Shape) -> Drop | None:
         """Return why this cannot be a region of a control that draws `shape`, or None."""
@@ -193,6 +199,14 @@ def _too_small(candidate: Candidate) -> bool:
     return min(seen.width, seen.height) < MIN_PIXELS
 
 
+def _excluded(candidate: Candidate) -> bool:
+    """Say whether an annotator said "not here" inside this box, or close by this point."""
+    place = candidate.place
+    if isinstance(place, Box):
+        return any(map(place.contains, candidate.excluded))
+    return any(place.apart(spot, candidate.image) <= NEAR for spot in candidate.excluded)
+
+
 def _unknown_label(candidate: Candidate) -> bool:
     return candidate.label is None and bool(candidate.control.labels)
 
@@ -205,6 +219,7 @@ def _low_score(candidate: Candidate) -> bool:
 _FLAWS = (
     (Drop.NOT_FINITE, _not_finite),
     (Drop.TOO_SMALL, _too_small),
+    (Drop.EXCLUDED, _excluded),
     (Drop.UNKNOWN_LABEL, _unknown_label),
     (Drop.LOW_SCORE, _low_score),
 )

@@ -1,0 +1,68 @@
+"""What Label Studio asks at once, and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from grounding.entries import Entry
+from grounding.jobs.ledger import Lane
+
+
+class Kind(Enum):
+    """The three kinds of request, told apart by their shape."""
+
+    INTERACTIVE = Lane.INTERACTIVE
+    """An annotator asked in the page and waits."""
+    PAGE = "page"
+    """Label Studio asks while it opens a task, and the page hangs until we answer."""
+    BULK = Lane.BULK
+    """Pre-labelling."""
+
+    @property
+    def lane(self) -> Lane:
+        """The queue that serves this kind."""
+        return Lane.BULK if self is Kind.BULK else Lane.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One `/predict` as it came: raw tasks, and the project's own labelling config.
+
+    `extra_params` are the project's, as they are kept; the backend fills them in, since they come
+    with `/setup` only. With `stored` Label Studio keeps the answers, as it does with all but an
+    annotator's; what it does not get in time is then owed to it.
+    """
+
+    tasks: Sequence[Any]
+    project: str
+    label_config: str
+    context: Mapping[str, Any] | None = None
+    extra_params: str = ""
+    stored: bool = True
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of request this is."""
+        if self.context is not None:
+            return Kind.INTERACTIVE
+        return Kind.PAGE if len(self.tasks) == 1 else Kind.BULK
+
+    @property
+    def owed(self) -> bool:
+        """Whether the answers are owed to Label Studio until it has them.
+
+        A page's is too: one task selected for Retrieve predictions looks just the same.
+        """
+        return self.stored and self.kind is not Kind.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One entry per task, and the debts of `project` that they pay once the caller has them."""
+
+    entries: list[Entry]
+    project: str = ""
+    debts: Sequence[str] = ()

@@ -1,0 +1,207 @@
+"""The annotator asks in the page: typed prompts, clicks, rough boxes, and the words back.
+
+Each test does what a hand does, in a real Chromium, on a picture whose truth is known.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Opener
+from .page import LabellingPage
+from .pictures import NAMES, Sample
+from .projects import LABELS, Project, rectangles, view
+from .score import Corners, corners, iou, labels
+from .test_page import hosted, right_boxes
+
+pytestmark = pytest.mark.e2e
+
+PROMPT = '<TextArea name="prompt" toName="image" rows="1" editable="true" maxSubmissions="1"/>'
+STATUS = '<TextArea name="status" toName="image" smart="false" rows="1" maxSubmissions="1"/>'
+THING = rectangles('<Label value="thing"/>')
+POINTS = f'<KeyPointLabels name="point" toName="image" smart="false">{LABELS}</KeyPointLabels>'
+CLICK = (
+    '<KeyPointLabels name="click" toName="image" smart="true" smartOnly="true" model_skip="true">'
+    f"{LABELS}</KeyPointLabels>"
+)
+SMART_BOXES = rectangles().replace('name="box"', 'name="box" smart="true"')
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200">'
+    '<circle cx="90" cy="90" r="60" fill="red"/></svg>'
+)
+"""A picture that a browser shows and the backend does not read."""
+
+CHINESE = {
+    "red circle": "红色圆形",
+    "blue square": "蓝色方形",
+    "green triangle": "绿色三角形",
+    "yellow star": "黄色星形",
+}
+
+
+def asked(
+    opened: Opener, annotator: LabellingPage, title: str, config: str, *samples: Sample
+) -> tuple[Project, list[int]]:
+    """Open the first of the samples' tasks of a new project, with Auto-Annotation on."""
+    project = opened(title, config)
+    project.studio.ask_nothing_on_opening(project.id)
+    tasks = hosted(project, *samples)
+    annotator.open(project.id, tasks[0])
+    annotator.auto_annotate()
+    return project, tasks
+
+
+def truth(sample: Sample) -> Corners:
+    """Return where the first wanted thing is, in percent."""
+    return sample.percent(sample.wanted[0].box)
+
+
+def submitted(annotator: LabellingPage, project: Project, task: int) -> list[tuple[str, Corners]]:
+    """Accept what is suggested, submit, and return label and place of each box."""
+    annotator.accept()
+    annotator.submit()
+    regions = project.studio.annotations(task)
+    return [(labels(r)[0], corners(r)) for r in regions if r["type"] == "rectanglelabels"]
+
+
+def rough(box: Corners) -> Corners:
+    """Return a box that a hurried hand would draw: off by a seventh of its sides."""
+    x1, y1, x2, y2 = box
+    across, down = (x2 - x1) / 7, (y2 - y1) / 7
+    return max(0, x1 - across), max(0, y1 - down), min(100, x2 + across), min(100, y2 + down)
+
+
+def test_a_prompt_labels_what_it_names_on_every_control(
+    opened: Opener, annotator: LabellingPage, samples: list[Sample]
+) -> None:
+    """6.1: boxes and points of the thing that the prompt names, and a word on how many."""
+    config = view(PROMPT, STATUS, rectangles(), POINTS)
+    project, (task,) = asked(opened, annotator, "asking names", config, samples[0])
+    name = samples[0].wanted[0].name
+    annotator.ask(f"the {name}")
+    annotator.wait_for_suggestions(2)
+    annotator.wait_for_text("2 found")
+    annotator.screenshot("asking-prompt")
+    assert [label for label, _ in submitted(annotator, project, task)] == [name]
+    (point,) = (r for r in project.studio.annotations(task) if r["type"] == "keypointlabels")
+    assert labels(point) == [name]
+    assert point["value"]["width"] > 0
+    assert right_boxes(project, task, samples[0]) == {name}
+
+
+def test_a_chinese_prompt_finds_each_and_an_only_label_takes_it(
+    opened: Opener, annotator: LabellingPage, samples: list[Sample]
+) -> None:
+    """6.1: 每一个 goes through things one by one."""
+    project, (task,) = asked(opened, annotator, "asking chinese", view(PROMPT, THING), samples[0])
+    annotator.ask(f"每一个{CHINESE[samples[0].wanted[0].name]}")
+    annotator.wait_for_suggestions(1)
+    annotator.screenshot("asking-chinese")
+    ((label, box),) = submitted(annotator, project, task)
+    assert label == "thing"
+    assert iou(box, truth(samples[0])) > 0.5
+
+
+def test_a_click_becomes_the_box_of_what_is_there(
+    opened: Opener, annotator: LabellingPage, samples: list[Sample]
+) -> None:
+    """6.2: with the label that the click was made with."""
+    config = view(CLICK, rectangles())
+    project, (task,) = asked(opened, annotator, "asking by click", config, samples[0])
+    name, (x1, y1, x2, y2) = samples[0].wanted[0].name, truth(samples[0])
+    annotator.choose_label(name, first=True)
+    annotator.take_smart_tool("key-point-tool")
+    annotator.click(x1 + 0.4 * (x2 - x1), y1 + 0.6 * (y2 - y1))
+    annotator.wait_for_suggestions(1)
+    annotator.screenshot("asking-click")
+    ((label, box),) = submitted(annotator, project, task)
+    assert label == name
+    assert iou(box, truth(samples[0])) > 0.5
+
+
+def test_a_rough_box_becomes_a_tight_one(
+    opened: Opener, annotator: LabellingPage, samples: list[Sample]
+) -> None:
+    """6.2: nearer to the thing than what the hand drew, which is gone."""
+    project, (task,) = asked(opened, annotator, "asking by box", view(SMART_BOXES), samples[0])
+    name, drawn = samples[0].wanted[0].name, rough(truth(samples[0]))
+    annotator.choose_label(name)
+    annotator.take_smart_tool("rectangle-tool")
+    annotator.drag(drawn)
+    annotator.wait_for_suggestions(1)
+    annotator.screenshot("asking-box")
+    ((label, box),) = submitted(annotator, project, task)
+    assert label == name
+    assert iou(box, truth(samples[0])) > iou(drawn, truth(samples[0]))
+
+
+def test_the_last_prompt_is_offered_for_the_next_task_until_it_is_forgotten(
+    opened: Opener, annotator: LabellingPage, samples: list[Sample]
+) -> None:
+    """6.3."""
+    project = opened("asking again", view(PROMPT, STATUS, rectangles()))
+    first, second, third = hosted(project, *samples[:3])
+    annotator.open(project.id, first)
+    annotator.auto_annotate()
+    annotator.ask("the blue square")
+    annotator.wait_for_text("found")
+    annotator.open(project.id, second)
+    annotator.wait_for_text("the blue square")
+    annotator.screenshot("asking-memory")
+    annotator.ask_instead("forget")
+    annotator.wait_for_text("forgotten")
+    annotator.open(project.id, third)
+    assert "the blue square" not in annotator.texts()
+
+
+def test_a_word_says_that_nothing_was_found_or_why(
+    opened: Opener, annotator: LabellingPage, samples: list[Sample], pictures: Path
+) -> None:
+    """6.4: the page shows no error of ours, so the status area does."""
+    (pictures / "drawn.svg").write_text(SVG)
+    absent = next(n for n in NAMES if n not in {t.name for t in samples[0].scene.things})
+    config = view(PROMPT, STATUS, rectangles())
+    project, _ = asked(opened, annotator, "asking in vain", config, samples[0])
+    annotator.ask(f"the {absent}")
+    annotator.wait_for_text("nothing found")
+    data = [{"image": f"{project.origin}/drawn.svg"}]
+    (unreadable,) = project.studio.import_tasks(project.id, data)
+    annotator.open(project.id, unreadable)
+    annotator.ask("the red circle")
+    annotator.wait_for_text("image not readable")
+    annotator.screenshot("asking-unreadable")
+
+
+def test_asking_twice_adds_nothing_that_stands_already(
+    opened: Opener, annotator: LabellingPage, samples: list[Sample]
+) -> None:
+    """6.5: what was accepted stays as it is, once."""
+    config = view(PROMPT, STATUS, rectangles())
+    project, (task,) = asked(opened, annotator, "asking twice", config, samples[0])
+    name = samples[0].wanted[0].name
+    annotator.ask(f"the {name}")
+    annotator.wait_for_suggestions(1)
+    annotator.accept(saved=True)
+    annotator.ask_instead(f"every {name}")
+    annotator.wait_for_text("already")
+    annotator.submit()
+    regions = project.studio.annotations(task)
+    assert [labels(r) for r in regions if r["type"] == "rectanglelabels"] == [[name]]
+
+
+def test_thresholds_in_the_page_are_obeyed(
+    opened: Opener, annotator: LabellingPage, samples: list[Sample]
+) -> None:
+    """6.6: what scores too low is left out, and said."""
+    number = '<Number name="score_threshold" toName="image" min="0" max="1" step="0.001"/>'
+    config = view(PROMPT, STATUS, number, rectangles())
+    asked(opened, annotator, "asking sharply", config, samples[0])
+    name = samples[0].wanted[0].name
+    annotator.set_number("0.999")
+    annotator.ask(f"the {name}")
+    annotator.wait_for_text("below the score threshold")
+    annotator.set_number("0.01")
+    annotator.ask_instead(name)  # the page sends a changed prompt only
+    annotator.wait_for_suggestions(1)

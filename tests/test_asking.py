@@ -1,0 +1,235 @@
+"""What an annotator gets back in the page: regions that are new, and a word on what happened."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from grounding.jobs.ledger import Ledger
+from grounding.jobs.presence import Presence
+from tests.faults.rig import until
+from tests.serving import CONFIG, PROMPT, STATUS, TALKING, Start, predict, request, said, typed
+
+
+def ask(client: FlaskClient, number: int, text: str = "cats", **more: Any) -> dict[str, Any]:
+    """Return the entry for a prompt typed on one task."""
+    entries = predict(client, number, **{"label_config": TALKING, "params": typed(text), **more})
+    return dict(entries[0])
+
+
+def boxes(entry: dict[str, Any]) -> list[float]:
+    """Return where an entry's boxes begin."""
+    return [r["value"]["x"] for r in entry["result"] if r["from_name"] == "box"]
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [
+        (1, "image not readable: the picture is not there. Check that"),
+        (3, "3 found"),
+        (4, "nothing found"),
+    ],
+)
+def test_an_annotator_reads_what_happened_and_so_does_the_log(
+    client: FlaskClient,
+    worker: list[int],
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+    word: str,
+) -> None:
+    caplog.set_level(logging.INFO)
+    (told,) = said(ask(client, number))
+    assert told.startswith(word)
+    assert f"task {number}: {told}" in caplog.text
+
+
+def test_without_a_status_area_nothing_is_said(client: FlaskClient, worker: list[int]) -> None:
+    silent = TALKING.replace(STATUS, "")
+    assert ask(client, 1, label_config=silent)["result"] == []
+
+
+BAD = {
+    "a place that is none": {
+        "context": {"result": [{"type": "keypoint", "value": {"x": 500, "y": 5}}]}
+    },
+    "no results": {"context": {"result": 5}},
+    "a long prompt": typed("x" * 5000),
+}
+
+
+@pytest.mark.parametrize("params", BAD.values(), ids=BAD)
+def test_a_bad_context_is_told_in_the_page_and_costs_no_job(
+    client: FlaskClient, worker: list[int], params: dict[str, Any]
+) -> None:
+    entry = ask(client, 3, params=params)
+    assert (boxes(entry), len(said(entry))) == ([], 1)
+    assert worker == []
+
+
+def test_a_broken_config_is_told_in_its_status_area_and_else_refused(client: FlaskClient) -> None:
+    broken = TALKING.replace('<Label value="cat"/>', "")
+    (told,) = said(ask(client, 3, label_config=broken))
+    assert "has no <Label>" in told
+    body = request(3, label_config=broken.replace(STATUS, ""), params=typed("cats"))
+    assert client.post("/predict", json=body).status_code == 400
+
+
+def test_without_a_queue_the_page_is_told_so(env: pytest.MonkeyPatch, start: Start) -> None:
+    env.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    (told,) = said(ask(start(), 3))
+    assert "REDIS_URL" in told
+
+
+def test_a_task_without_data_is_told_in_the_page(client: FlaskClient, worker: list[int]) -> None:
+    body = request(label_config=TALKING, params=typed("cats")) | {"tasks": [{"id": 3}, None]}
+    entries = client.post("/predict", json=body).json["results"]  # type: ignore[index]
+    assert [said(entry) for entry in entries] == [["a task has no data"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("phase", "word"),
+    [
+        ("ready", "the model did not answer in time"),
+        ("loading", "the model is not ready: loading 40%"),
+        (None, "the model is not ready: no worker is running"),
+    ],
+)
+def test_what_is_late_says_why(
+    env: pytest.MonkeyPatch, start: Start, redis: Redis, phase: str | None, word: str
+) -> None:
+    env.setenv("INTERACTIVE_DEADLINE", "0.2")
+    if phase:
+        Presence(redis, "w", "m").tell(phase=phase, done=0.4)
+    (told,) = said(ask(start(), 3))
+    assert told.startswith(word)
+
+
+@pytest.mark.parametrize("results", [[], [{"type": "choices", "from_name": "ch", "value": {}}]])
+def test_what_asks_nothing_leaves_the_status_alone(
+    client: FlaskClient, worker: list[int], results: list[Any]
+) -> None:
+    """The page calls us too when a suggestion was taken: the last word is to stay."""
+    assert ask(client, 3, params={"context": {"result": results}})["result"] == []
+    assert worker == []
+
+
+def test_a_lone_click_on_what_is_not_meant_is_explained(client: FlaskClient) -> None:
+    click = {"type": "keypoint", "value": {"x": 5, "y": 5}, "is_positive": False}
+    (told,) = said(ask(client, 3, params={"context": {"result": [click]}}))
+    assert told.startswith("click on what you want first")
+
+
+def test_the_same_question_is_answered_from_the_ledger_under_new_ids(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    """An id that is taken would overwrite what the annotator made of the first answer."""
+    choice = {"type": "choices", "id": "c1", "from_name": "ch", "value": {"choices": ["ok"]}}
+    first, second = ask(client, 3), ask(client, 3, params=typed("cats", choice))
+    assert worker == [3]
+    assert boxes(first) == boxes(second) == [10, 40, 70]
+    names = [{r["id"] for r in entry["result"]} for entry in (first, second)]
+    assert names[0].isdisjoint(names[1])
+
+
+def test_what_stands_in_the_draft_is_not_suggested_again(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    taken = [r for r in ask(client, 3)["result"] if r["from_name"] == "box"][:2]
+    draft = {"id": 1, "user": "a@b.co", "result": taken, "annotation": None}
+    body = request(3, label_config=TALKING, params=typed("cats"))
+    body["tasks"][0]["drafts"] = [draft]
+    (entry,) = client.post("/predict", json=body).json["results"]  # type: ignore[index]
+    assert (boxes(entry), said(entry)) == ([70], ["1 found (2 stand already)"])
+    assert worker == [3], "the answer is the same; only what is shown differs"
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "kept", "word"),
+    [
+        ("score_threshold", 0.5, [10, 70], "2 found (1 below the score threshold)"),
+        ("score_threshold", 95, [], "nothing new found (3 below the score threshold)"),
+        ("max_regions", 1, [10], "1 found (2 beyond max_regions)"),
+    ],
+)
+def test_numbers_in_the_page_limit_each_answer(
+    client: FlaskClient, worker: list[int], name: str, number: float, kept: list[float], word: str
+) -> None:
+    limit = {"type": "number", "from_name": name, "value": {"number": number}}
+    ask(client, 3)
+    entry = ask(client, 3, params=typed("cats", limit))
+    assert (boxes(entry), said(entry)) == (kept, [word])
+    assert worker == [3]
+
+
+def test_the_last_prompt_is_offered_for_the_next_task_until_it_is_forgotten(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    def offered(number: int, **more: Any) -> list[str]:
+        (entry,) = predict(client, number, **{"label_config": TALKING, **more})
+        return said(entry, "prompt")
+
+    assert offered(5) == []
+    ask(client, 3, "the red cat")
+    ask(client, 3, "the blue cat")
+    assert offered(5) == offered(6) == ["the blue cat"]
+    assert offered(6, project="2.2") == [], "another project has none"
+    assert offered(6, label_config=CONFIG) == [], "there is no area to put it in"
+    assert said(ask(client, 3, "-")) == ["the prompt is forgotten"]
+    assert offered(6) == []
+
+
+def test_the_last_prompt_serves_pre_labelling_where_the_config_says_so(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    config = TALKING.replace('name="prompt"', 'name="prompt" model_remember="prelabel"')
+    versions = set()
+    for prompt in ("red", "red", "blue"):
+        ask(client, 3, prompt, label_config=config)
+        versions.add(predict(client, 7, label_config=config)[0]["model_version"])
+    assert worker.count(7) == 2, "once for each prompt"
+    assert len(versions) == 1, "the prompt is no part of the version"
+
+
+def test_a_prompt_is_not_kept_where_the_config_says_so(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    ask(
+        client,
+        3,
+        label_config=TALKING.replace(PROMPT, PROMPT.replace("/>", ' model_remember="off"/>')),
+    )
+    assert said(predict(client, 5, label_config=TALKING)[0], "prompt") == []
+
+
+def test_an_older_question_of_the_same_user_on_the_same_task_is_dropped(
+    client: FlaskClient, worker: list[int], redis: Redis
+) -> None:
+    """The only slot for people is busy; of three that wait on task 5, two are answered."""
+
+    def body(number: int, text: str, user: str) -> dict[str, Any]:
+        asked = request(number, label_config=TALKING, params=typed(text))
+        asked["tasks"][0]["drafts"] = [{"user": user, "result": []}]
+        return asked
+
+    questions = [body(2, "x", "a@b.co"), body(5, "old", "a@b.co")]
+    questions += [body(5, "other", "c@d.co"), body(5, "new", "a@b.co")]
+    words: dict[int, list[str]] = {}
+
+    def ask_it(n: int) -> None:
+        (entry,) = client.post("/predict", json=questions[n]).json["results"]  # type: ignore[index]
+        words[n] = said(entry)
+
+    threads = [threading.Thread(target=ask_it, args=(n,)) for n in range(len(questions))]
+    for place, thread in enumerate(threads, 1):
+        thread.start()
+        until(lambda: len(Ledger(redis).pending()) == min(place, 3), 20)  # noqa: B023
+    for thread in threads:
+        thread.join(30)
+    assert words[1] == ["a newer question took its place"]
+    assert [words[n] for n in (0, 2, 3)] == [["nothing found"]] * 3
+    assert worker == [2, 5, 5]
