@@ -12,9 +12,9 @@ from benchmarks.page import KINDS, Kind
 from benchmarks.trials import trial
 from grounding.ask import Ask, Shape
 from grounding.geometry import Box, Point
+from grounding.labelstudio.asks import asks
 from grounding.labelstudio.config import parse
 from grounding.labelstudio.context import read_context
-from grounding.labelstudio.controls import asks
 from tools.shapes.names import said
 from tools.shapes.places import box_of
 
@@ -51,7 +51,7 @@ def asked_of(kind: Kind, seed: int) -> Ask:
     put = kind.ask(trial(seed), random.Random(seed))
     config = parse(put.label_config)
     wish = read_context(put.context, config)
-    (ask,) = [ask for control in config.controls for ask in asks(control, wish)]
+    ((_, (ask,)),) = asks(config, wish)
     return ask
 
 
