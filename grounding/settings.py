@@ -29,7 +29,7 @@ from grounding.errors import SettingError
 SHAPES = Path(__file__).parent / "demo" / "shapes"
 """The shipped test and demo checkpoint: it knows only coloured shapes."""
 
-ANSWERS = 2
+ANSWERS = 3
 """To be raised with every change of prompts, parser or shapes checkpoint that changes answers."""
 
 ANSWER_SETTINGS = (
