@@ -29,14 +29,28 @@ Work = Callable[[str], None]
 Connect = Callable[[], Redis]
 
 RETRY_SECONDS = 0.3
+TIDY_SECONDS = 30
 TAKE_SECONDS = 1
 """How long Redis may hold a slot that waits for a key, and so how soon it hears of the end."""
+
+
+class TidiedQueue(Queue):
+    """A queue whose tidying up is not held up by a process that died at it."""
+
+    def acquire_maintenance_lock(self) -> bool:
+        """Say whether it is this slot's turn; RQ's own lock would outlive its holder by 15 minutes.
+
+        Meanwhile what killed workers had in hand would fill Redis.
+        """
+        taken = self.connection.set(self.registry_cleaning_key, 1, nx=True, ex=TIDY_SECONDS)
+        return bool(taken)
 
 
 class Slot(SimpleWorker):
     """An RQ worker that lives in a thread and does one fixed thing with each key."""
 
     job_class = KeyJob
+    queue_class = TidiedQueue
     death_penalty_class = TimerDeathPenalty
     work_on: Work
 
@@ -49,7 +63,7 @@ class Slot(SimpleWorker):
             serializer="json",
             log_job_description=False,
             worker_ttl=17,
-            maintenance_interval=30,
+            maintenance_interval=TIDY_SECONDS,
         )
         slot.log_result_lifespan = False
         slot.work_on = work

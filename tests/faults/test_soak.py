@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -30,7 +31,7 @@ ROUND = 50
 RATE = 0.01
 TTL = 60
 """Seconds for which results are kept here, so that Redis's keys can return to where they began."""
-RQ_SECONDS = 240
+RQ_SECONDS = 120
 """Seconds in which RQ forgets workers that were killed, and what they had in hand."""
 MIB = 2**20
 DEEDS = (Deed.FAIL, Deed.BABBLE, Deed.HANG, Deed.DIE, Deed.OVERFLOW, Deed.BREAK)
@@ -128,6 +129,16 @@ def forgets(deployment: Rig, keys: int) -> bool:
     return int(deployment.redis.dbsize()) <= keys
 
 
+def held(deployment: Rig) -> dict[str, tuple[int, int]]:
+    """Return how many keys of each kind Redis holds, and for how many seconds more at most."""
+    kinds: dict[str, tuple[int, int]] = {}
+    for key in deployment.redis.scan_iter():
+        kind = re.sub(rb"[0-9a-f]{8,}.*", b"#", key).decode()
+        number, longest = kinds.get(kind, (0, -2))
+        kinds[kind] = (number + 1, max(longest, deployment.redis.ttl(key)))
+    return kinds
+
+
 def resident(pid: int) -> int:
     """Return the memory of a process and its children."""
     try:
@@ -184,6 +195,6 @@ def test_a_long_run_with_every_fault_loses_nothing_and_grows_nowhere(
             f"files {opened} → {left_open}; {watch.line}",
         )
         assert soak.answered + soak.failed == soak.numbers
-        assert forgotten
+        assert forgotten, held(deployment)
         assert left_open <= opened + 5
         assert growth < 1 or MINUTES < 10, "a short run tells of warming up, not of growth"

@@ -74,6 +74,16 @@ def test_a_key_that_comes_just_as_a_slot_is_told_to_stop_is_put_back_at_once(red
     assert redis.llen("rq:queue:bulk:intermediate") == 0
 
 
+def test_a_process_that_dies_while_tidying_up_delays_the_next_for_seconds_only(
+    redis: Redis,
+) -> None:
+    """F12: by itself, RQ's lock outlives its holder by a quarter of an hour."""
+    (queue,) = Slot.on(Lane.BULK, redis, lambda key: None).queues
+    assert queue.acquire_maintenance_lock()
+    assert not queue.acquire_maintenance_lock()
+    assert 0 < redis.ttl("rq:clean_registries:bulk") <= 30
+
+
 def test_an_idle_slot_stays_one_rq_worker(redis: Redis, heard: list[str]) -> None:
     until(lambda: redis.scard("rq:workers") == 3)
     before = redis.smembers("rq:workers")
