@@ -74,7 +74,7 @@ def _wished(control: Control, wish: Wish) -> list[Ask]:
         return [_similar(control, wish)]
     labels = _meant(control, wish.phrase, wish.label)
     asked = replace(wish, phrase=_typed(control, wish.phrase)) if wish.phrase else wish
-    return [_ask(control, labels, asked)] if wish.phrase or labels else []
+    return [_ask(control, labels, asked)] if wish.phrase or wish.around or labels else []
 
 
 def _typed(control: Control, prompt: str) -> str:

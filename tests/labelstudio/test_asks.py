@@ -107,10 +107,11 @@ def test_an_emptied_prompt_asks_for_what_the_control_itself_says() -> None:
     ]
 
 
-def test_a_shape_without_labels_is_asked_for_a_phrase_and_nothing_else() -> None:
+def test_a_shape_without_labels_is_asked_for_a_phrase_or_a_place() -> None:
     bare = control(RECTANGLE, PROMPT)
     assert asked_of(bare, Wish("cats", controls=(bare,))) == [Ask(Shape.BOX, (), "cats")]
-    assert asked_of(bare, Wish(None, HERE, controls=(bare,))) == []
+    assert asked_of(bare, Wish(None, HERE, controls=(bare,))) == [Ask(Shape.BOX, (), None, HERE)]
+    assert asked_of(bare, Wish(controls=(bare,))) == []
 
 
 @pytest.mark.parametrize(
