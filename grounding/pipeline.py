@@ -205,8 +205,9 @@ def _warnings(task: Task, answers: Iterable[Answer]) -> Mapping[str, int]:
 
 
 def _prediction(result: list[dict[str, Any]], model_version: str) -> dict[str, Any]:
-    scores = [region["score"] for region in result if "score" in region]
-    score = {"score": sum(scores) / len(scores)} if scores else {}
+    # By id: a shape and its label are two results of one region.
+    scores = {region["id"]: region["score"] for region in result if "score" in region}
+    score = {"score": sum(scores.values()) / len(scores)} if scores else {}
     return {"result": result, "model_version": model_version, **score}
 
 

@@ -82,8 +82,7 @@ class Api:
         answer came to what was sent.
         """
         answer = self._send(method, path, options)
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            self.renew()
+        if answer.status_code == httpx.codes.UNAUTHORIZED and self.renew():
             answer = self._send(method, path, options)
         return answer
 
