@@ -2,6 +2,7 @@
 
 Fresh pictures that the training never saw, each asked for one class that is there and one that
 is not, on a rectangle and on a key-point control. Measured in percent of the upright picture.
+The same pictures for lists of labels, and for what is typed, clicked and drawn in the page.
 
 Then hard pictures (things small, touching or look-alike), each asked for one class that is there
 and a look-alike that is not, to see whether the boxes' scores tell right from wrong: the area
@@ -12,31 +13,27 @@ higher than a wrong one.
 from __future__ import annotations
 
 import math
-import random
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import get_args
 
 import click
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from grounding.demo.local import Local, data_uri, local_backend
-from grounding.geometry import PERCENT, Box, Point, image_frame
+from benchmarks.page import AT_ONCE, KINDS, list_row, page_row
+from benchmarks.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap, trial
+from grounding.demo.local import Local, local_backend
+from grounding.geometry import PERCENT, Point, image_frame
 from grounding.settings import SHAPES
-from tools.shapes.scenes import NAMES, Scene, Thing, encode, hard_scene, scene
+from tools.shapes.names import Tongue
+from tools.shapes.scenes import NAMES
 
 FIRST_SEED = 90_000_000
 """Far from the seeds of the training, so that every picture is fresh."""
-
-RIGHT = 0.5
-"""The IoU from which a box is right."""
-
-TRIES = 4
-FORMATS = (("PNG", ".png"), ("JPEG", ".jpg"))
 
 
 @dataclass(slots=True)
@@ -48,36 +45,6 @@ class Scores:
     empty: list[bool] = field(default_factory=list)
     ranked: list[tuple[float, bool]] = field(default_factory=list)
     """Of each box on a hard picture: its score, and whether it is right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One picture, and what is asked of it."""
-
-    picture: Scene
-    present: Thing
-    absent: str
-    task: dict[str, Any]
-
-
-def trial(seed: int, *, hard: bool = False) -> Trial:
-    """Return the trial of `seed`: a fresh picture in one of the 8 EXIF orientations.
-
-    A hard one is of a `hard_scene`, and what it lacks is like what it has.
-    """
-    rng = random.Random(seed)
-    drawn = hard_scene(seed) if hard else scene(seed)
-    kind, suffix = FORMATS[seed % 2]
-    file = encode(drawn.draw(), kind, orientation=1 + seed % 8)
-    there = {thing.name for thing in drawn.things}
-    absent = rng.choice([n for n in NAMES if n not in there and (not hard or _near(n, there))])
-    task = {"id": seed, "data": {"image": data_uri(file, suffix)}}
-    return Trial(drawn, rng.choice(drawn.things), absent, task)
-
-
-def _near(name: str, others: Iterable[str]) -> bool:
-    """Say whether another name shares a colour or a shape with `name`."""
-    return any(set(name.split()) & set(other.split()) for other in others)
 
 
 def config(name: str) -> str:
@@ -93,7 +60,7 @@ def config(name: str) -> str:
 def measure(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) -> None:
     """Ask one class of the pictures that have it and of those that have not; score the answers."""
     asked = [one for one in trials if name in (one.present.name, one.absent)]
-    entries = _answers(backend, [one.task for one in asked], config(name))
+    entries = answers(backend, [one.task for one in asked], config(name))
     for one, entry in zip(asked, entries, strict=True):
         regions = list(entry["result"]) if entry else []
         if one.absent == name:
@@ -106,10 +73,10 @@ def measure(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) 
 def rank(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) -> None:
     """Ask one class as `measure` does, and take down each box's score and whether it is right."""
     asked = [one for one in trials if name in (one.present.name, one.absent)]
-    entries = _answers(backend, [one.task for one in asked], config(name))
+    entries = answers(backend, [one.task for one in asked], config(name))
     for one, entry in zip(asked, entries, strict=True):
-        for region in _boxes(entry["result"] if entry else ()):
-            right = one.present.name == name and _overlap(region["value"], one) >= RIGHT
+        for region in boxes(entry["result"] if entry else ()):
+            right = one.present.name == name and overlap(region, one.present, one.picture) >= RIGHT
             scores.ranked.append((region["score"], right))
 
 
@@ -121,32 +88,13 @@ def auroc(ranked: Iterable[tuple[float, bool]]) -> float:
     return wins / (len(right) * len(wrong)) if right and wrong else math.nan
 
 
-def _boxes(regions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [region for region in regions if region["type"] == "rectanglelabels"]
-
-
-def _answers(backend: Local, tasks: Sequence[dict[str, Any]], label_config: str) -> list[Any]:
-    """Return one entry per task; what was late the first time is asked for again, as people do."""
-    for _ in range(TRIES):
-        entries = backend.predict(tasks, label_config)
-        if all(entries):
-            break
-    return entries
-
-
-def _iou(regions: Sequence[dict[str, Any]], one: Trial) -> float:
+def _iou(regions: Regions, one: Trial) -> float:
     """Return the IoU of the answer with the truth; 0 unless there is exactly one box."""
-    boxes = _boxes(regions)
-    return _overlap(boxes[0]["value"], one) if len(boxes) == 1 else 0.0
+    found = boxes(regions)
+    return overlap(found[0], one.present, one.picture) if len(found) == 1 else 0.0
 
 
-def _overlap(v: dict[str, Any], one: Trial) -> float:
-    box = Box.spanning((v["x"], v["y"]), (v["x"] + v["width"], v["y"] + v["height"]), PERCENT)
-    x1, y1, x2, y2 = one.present.box
-    return box.iou(Box(x1, y1, x2, y2, image_frame(one.picture.width, one.picture.height)))
-
-
-def _inside(regions: Sequence[dict[str, Any]], one: Trial) -> bool:
+def _inside(regions: Regions, one: Trial) -> bool:
     """Say whether the answer is exactly one point, and inside the thing itself."""
     values = [r["value"] for r in regions if r["type"] == "keypointlabels"]
     if len(values) != 1:
@@ -156,21 +104,25 @@ def _inside(regions: Sequence[dict[str, Any]], one: Trial) -> bool:
     return one.present.covers(point.x, point.y)
 
 
-def report(scores: Scores) -> tuple[Table, bool]:
-    """Return the figures as a table, and whether each reaches its goal."""
-    rows = (
+def rows(scores: Scores) -> list[Row]:
+    """Return the figures of single labels."""
+    return [
         ("boxes: mean IoU", sum(scores.ious) / len(scores.ious), 0.75, len(scores.ious)),
         ("boxes above IoU 0.5", _share([i > 0.5 for i in scores.ious]), 0.85, len(scores.ious)),
         ("points inside", _share(scores.inside), 0.85, len(scores.inside)),
         ("absent answered empty", _share(scores.empty), 0.90, len(scores.empty)),
         ("hard pictures: AUROC of the score", auroc(scores.ranked), 0.80, len(scores.ranked)),
-    )
+    ]
+
+
+def report(measured: Sequence[Row]) -> tuple[Table, bool]:
+    """Return the figures as a table, and whether each reaches its goal."""
     table = Table(title="The shapes checkpoint, through /predict")
     for column in ("measure", "reached", "goal", "of"):
         table.add_column(column, justify="left" if column == "measure" else "right")
-    for name, value, goal, count in rows:
+    for name, value, goal, count in measured:
         table.add_row(name, f"{value:.3f}", f"{goal:.2f}", str(count))
-    return table, all(value >= goal for _, value, goal, _ in rows)
+    return table, all(value >= goal for _, value, goal, _ in measured)
 
 
 def _share(flags: Sequence[bool]) -> float:
@@ -195,6 +147,7 @@ def over_http() -> Iterator[Local]:
             "min_pixels": bounds[0],
             "max_pixels": bounds[1],
             "image_format": "png",
+            "interactive_slots": AT_ONCE,
         }
         with local_backend(**settings) as backend:
             yield backend
@@ -211,13 +164,16 @@ def main(pictures: int, seed: int, *, http: bool) -> None:
     scores = Scores()
     trials = [trial(seed + n) for n in range(pictures)]
     hard = [trial(seed + n, hard=True) for n in range(pictures)]
-    with over_http() if http else local_backend(model="") as backend:
+    with over_http() if http else local_backend(model="", interactive_slots=AT_ONCE) as backend:
         with console.status("starting") as status:
             backend.wait_ready(status.update)
-        for name in track(NAMES, description="asking", console=console):
+        for name in track(NAMES, description="asking for labels", console=console):
             measure(backend, name, trials, scores)
             rank(backend, name, hard, scores)
-    table, reached = report(scores)
+        listed = [list_row(backend, trials, tongue) for tongue in get_args(Tongue)]
+        kinds = track(KINDS, description="typing, clicking and drawing", console=console)
+        paged = [page_row(backend, kind, trials) for kind in kinds]
+    table, reached = report([*rows(scores), *listed, *paged])
     console.print(table)
     sys.exit(0 if reached else 1)
 

@@ -173,6 +173,7 @@ def chosen(url: str, **more: Any) -> dict[str, Any]:
         "openai_base_url": url,
         "model": MODEL,
         "self_test": "off",
+        "log_level": "warning",
     }
     return settings | more
 

@@ -98,7 +98,13 @@ def _remote(settings: Settings, tell: Tell) -> Engine:
         profile,
         api_key=key.get_secret_value() if key else "",
         encoding=Encoding(settings.image_format, settings.image_quality),
-        terms=Terms(settings.max_in_flight, settings.server_timeout, settings.server_patience),
+        terms=Terms(
+            settings.max_in_flight,
+            settings.server_timeout,
+            settings.server_patience,
+            # Beyond that nobody waits, and the question would keep its slot from those who do.
+            urgent_patience=min(settings.server_patience, settings.interactive_deadline),
+        ),
         on_trouble=lambda why: tell(detail=why or settings.model_name),
     )
 

@@ -193,7 +193,7 @@ class Backend:
         config = parse(request.label_config, request.extra_params)
         version = self.settings.model_version(request.label_config, request.extra_params)
         dialogue = Dialogue.read(request.context, config, version)
-        if dialogue.prompt is not None:
+        if dialogue.prompt is not None and request.project:  # a nameless one could be anyone's
             with queue_errors():
                 Projects(self.queue.redis).keep_prompt(request.project, dialogue.prompt)
         if not dialogue.asks:
@@ -231,7 +231,7 @@ class Backend:
 
     def _last_prompt(self, project: str, config: LabelConfig) -> str:
         """Return the prompt that is offered for the next task, empty where there is none."""
-        return Projects(self.queue.redis).prompt(project) if config.memory() else ""
+        return Projects(self.queue.redis).prompt(project) if project and config.memory() else ""
 
     def sent(self, answer: Answer) -> None:
         """Strike the debts that `answer` pays: its last byte has been taken from us.

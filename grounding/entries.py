@@ -20,7 +20,7 @@ NO_DATA = Outcome(code="data_missing", reason="a task has no data")
 def task_id(raw: object) -> int | None:
     """Return a raw task's id, or None where it has none that is a number."""
     found = raw.get("id") if isinstance(raw, Mapping) else None
-    return found if isinstance(found, int) else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def canonical(value: Any) -> bytes:

@@ -205,10 +205,16 @@ def _warnings(task: Task, answers: Iterable[Answer]) -> Mapping[str, int]:
 
 
 def _prediction(result: list[dict[str, Any]], model_version: str) -> dict[str, Any]:
-    scores = [region["score"] for region in result if "score" in region]
-    score = {"score": sum(scores) / len(scores)} if scores else {}
+    # By id: a shape and its label are two results of one region.
+    scores = {region["id"]: region["score"] for region in result if "score" in region}
+    score = {"score": sum(scores.values()) / len(scores)} if scores else {}
     return {"result": result, "model_version": model_version, **score}
 
 
 def _misunderstood(reply: Answer) -> AnswerError:
-    return AnswerError(f"the model's answer was {reply.verdict}", code=f"output_{reply.verdict}")
+    cause = f"the model's answer was {reply.verdict}"
+    if reply.verdict is Verdict.REFUSED:
+        return AnswerError(cause, code="output_refused")
+    if reply.verdict is Verdict.TRUNCATED:
+        return AnswerError(cause, code="output_truncated")
+    return AnswerError(cause)

@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 OPEN_PATHS = frozenset({"/health", "/webhook"})
 """Label Studio calls the webhook without a password; it does nothing, and health says nothing."""
 
-
 REASON_CHARS = 300
 """Longest reason in a status line: three lines of Label Studio's dialog."""
 
@@ -227,15 +226,18 @@ def _same(given: str, wanted: str) -> bool:
 
 def error_answer(error: GroundingError) -> Response:
     """Return the answer that tells an error of ours, and log it."""
-    log.warning("%s: %s (%s)", request.path, error, error.code)
     answer = _error(error.status, error.code, str(error))
+    number = answer.headers["X-Error-Id"]
+    log.warning("%s: %s (%s, error %s)", request.path, error, error.code, number)
     # The status line is the only text of ours that Label Studio shows when connecting.
     answer.status = f"{error.status} {_one_line(str(error))}"
     return answer
 
 
 def _http_error(error: HTTPException) -> Response:
-    return _error(error.code or 500, error.name.lower().replace(" ", "_"), error.name)
+    answer = _error(error.code or 500, error.name.lower().replace(" ", "_"), error.name)
+    log.info("%s: %s (error %s)", request.path, error.name, answer.headers["X-Error-Id"])
+    return answer
 
 
 def _fault(error: Exception) -> Response:

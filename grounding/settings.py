@@ -29,7 +29,7 @@ from grounding.errors import SettingError
 SHAPES = Path(__file__).parent / "demo" / "shapes"
 """The shipped test and demo checkpoint: it knows only coloured shapes."""
 
-ANSWERS = 2
+ANSWERS = 3
 """To be raised with every change of prompts, parser or shapes checkpoint that changes answers."""
 
 ANSWER_SETTINGS = (
@@ -63,6 +63,8 @@ def _clean_secret(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if any(c.isspace() for c in text):
         raise ValueError("must not hold spaces or line breaks")
+    if not (text.isascii() and text.isprintable()):  # no header takes it, and a log might show it
+        raise ValueError("must hold nothing but letters, digits and signs of ASCII")
     return value
 
 

@@ -1,12 +1,22 @@
-"""The measure of how well scores rank."""
+"""The measures of `make accuracy`: how scores rank, and questions as the page puts them."""
 
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
-from benchmarks.accuracy import auroc, trial
+from benchmarks.accuracy import auroc, report
+from benchmarks.page import KINDS, Kind
+from benchmarks.trials import trial
+from grounding.ask import Ask, Shape
+from grounding.geometry import Box, Point
+from grounding.labelstudio.asks import asks
+from grounding.labelstudio.config import parse
+from grounding.labelstudio.context import read_context
+from tools.shapes.names import said
+from tools.shapes.places import box_of
 
 
 @pytest.mark.parametrize(
@@ -34,3 +44,41 @@ def test_what_a_hard_picture_lacks_is_like_what_it_has(seed: int) -> None:
     names = {thing.name for thing in one.picture.things}
     assert one.absent not in names
     assert any(set(name.split()) & set(one.absent.split()) for name in names)
+
+
+def asked_of(kind: Kind, seed: int) -> Ask:
+    """Return the one question that the product puts to the model."""
+    put = kind.ask(trial(seed), random.Random(seed))
+    config = parse(put.label_config)
+    wish = read_context(put.context, config)
+    ((_, (ask,)),) = asks(config, wish)
+    return ask
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_what_is_asked_in_the_page_is_one_question_about_the_right_thing(
+    kind: Kind, seed: int
+) -> None:
+    one, ask = trial(seed), asked_of(kind, seed)
+    thing = one.present
+    assert ask.shape is Shape.BOX
+    if isinstance(ask.around, Point):
+        spot = ask.around.to(box_of(thing, one.picture).frame)
+        assert thing.covers(spot.x, spot.y)
+        assert thing.name in ask.classes
+    elif isinstance(ask.around, Box):
+        truth = box_of(thing, one.picture)
+        assert 0.5 < ask.around.to(truth.frame).iou(truth) < 1
+        assert ask.classes == (thing.name,)
+    else:
+        name = one.absent if "absent" in kind.name else thing.name
+        assert said(name, "zh" if "hinese" in kind.name or "每" in kind.name else "en") in str(
+            ask.phrase
+        )
+
+
+def test_each_goal_must_be_reached() -> None:
+    good, bad = ("a", 0.9, 0.8, 10), ("b", 0.7, 0.8, 10)
+    assert report([good, good])[1]
+    assert not report([good, bad])[1]

@@ -195,6 +195,19 @@ def test_the_last_prompt_serves_pre_labelling_where_the_config_says_so(
     assert len(versions) == 1, "the prompt is no part of the version"
 
 
+def test_the_prompt_of_a_project_without_a_name_is_kept_for_nobody(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    ask(client, 3, project=None)
+    assert said(predict(client, 5, label_config=TALKING, project=None)[0], "prompt") == []
+
+
+def test_a_user_whose_name_is_no_text_is_answered(client: FlaskClient, worker: list[int]) -> None:
+    tasks = request(4)["tasks"]
+    tasks[0]["drafts"] = [{"user": "\ud800", "result": []}]
+    assert said(ask(client, 4, tasks=tasks)) == ["nothing found"]
+
+
 def test_a_prompt_is_not_kept_where_the_config_says_so(
     client: FlaskClient, worker: list[int]
 ) -> None:

@@ -97,6 +97,16 @@ def test_a_score_comes_from_the_tokens_and_the_prediction_s_is_their_mean() -> N
     assert 0 < unsure["score"] < 0.5
 
 
+def test_a_region_of_two_results_counts_once_in_the_score() -> None:
+    nose = json.dumps([{"point_2d": [64, 48], "label": "Nose"}])
+    engine = Parrot(lambda text: nose if "'Nose'" in text else car_only(text), probability=-0.3)
+    prediction = grounded(engine, RECTANGLE, LABELS, POINTS).prediction
+    scores = {region["id"]: region["score"] for region in prediction["result"]}
+    assert len(prediction["result"]) == 3
+    assert len(set(scores.values())) == 2
+    assert prediction["score"] == pytest.approx(sum(scores.values()) / 2)
+
+
 def test_without_tokens_there_is_no_score_anywhere() -> None:
     prediction = grounded(Parrot(car_only), BOXES).prediction
     assert ["score" in region for region in prediction["result"]] == [False]

@@ -215,6 +215,15 @@ def test_a_bad_request_gets_one_clear_error(
     assert "Traceback" not in answer.text
 
 
+@pytest.mark.parametrize("path", ["/predict", "/nowhere"])
+def test_the_log_knows_an_errors_id(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    caplog.set_level("INFO")
+    answer = client.post(path, json=[])
+    assert f"error {answer.json['error']['id']})" in caplog.text  # type: ignore[index]
+
+
 def test_a_byte_order_mark_is_harmless(client: FlaskClient) -> None:
     body = json.dumps(request()).encode("utf-8-sig")
     answer = client.post("/predict", data=body, content_type="application/json")

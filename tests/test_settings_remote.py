@@ -62,6 +62,8 @@ def test_a_local_engines_version_does_not_hear_of_servers() -> None:
         ({"server_priority": True}, "SERVER_PRIORITY"),
         ({"server": "generic", "repetition_penalty": 1.1}, "REPETITION_PENALTY"),
         ({"openai_api_key": "sk 1"}, "OPENAI_API_KEY"),
+        ({"openai_api_key": "sk…1"}, "OPENAI_API_KEY"),
+        ({"openai_api_key": "sk\x011"}, "OPENAI_API_KEY"),
     ],
 )
 def test_what_cannot_work_refuses_to_start_and_is_named(change: dict[str, Any], named: str) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.accuracy import Scores, Trial, config, measure, trial
+from benchmarks.accuracy import Scores, config, measure
+from benchmarks.trials import Trial, trial
 from grounding.demo.local import Local, data_uri, free_port, local_backend
 from tools.shapes.scenes import encode, scene
 

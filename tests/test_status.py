@@ -68,6 +68,11 @@ def test_metrics_hold_the_counters_that_add_up(client: FlaskClient, worker: list
     assert all(f"# TYPE {name} " in text for name in plain)
 
 
+def test_metrics_tell_every_single_task_of_millions(client: FlaskClient, redis: Redis) -> None:
+    Ledger(redis).count("done:found", 12_345_678)
+    assert 'tasks_done_total{verdict="found"} 12345678\n' in client.get("/metrics").text
+
+
 @pytest.mark.parametrize("path", ["/jobs", "/jobs/a", "/metrics"])
 def test_status_without_a_queue_is_a_503(env: pytest.MonkeyPatch, start: Start, path: str) -> None:
     env.setenv("REDIS_URL", "redis://127.0.0.1:1")

@@ -56,9 +56,15 @@ class Local:
         body = {"project": "1.1", "schema": label_config}
         return str(self._post("/setup", body)["model_version"])
 
-    def predict(self, tasks: Sequence[Mapping[str, Any]], label_config: str) -> list[Any]:
-        """Return one entry per task: a prediction, or `[]`."""
-        body = {"tasks": tasks, "project": "1.1", "label_config": label_config, "params": {}}
+    def predict(
+        self,
+        tasks: Sequence[Mapping[str, Any]],
+        label_config: str,
+        context: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
+        """Return one entry per task: a prediction, or `[]`; `context` is what the page sends."""
+        params = {} if context is None else {"context": context}
+        body = {"tasks": tasks, "project": "1.1", "label_config": label_config, "params": params}
         return list(self._post("/predict", body)["results"])
 
     def _readiness(self) -> dict[str, Any]:

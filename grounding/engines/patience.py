@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from random import SystemRandom
 from threading import Event
 
 FIRST_SECONDS = 0.5
@@ -31,8 +31,8 @@ class Patience:
 
         It is up as well where the wait would outlast it, or when the engine is closed.
         """
-        usual = self._next * random.uniform(0.5, 1.0)  # noqa: S311
-        wanted = 0.0 if asked is None else asked * random.uniform(1.0, 1.0 + SPREAD)  # noqa: S311
+        usual = self._next * SystemRandom().uniform(0.5, 1.0)
+        wanted = 0.0 if asked is None else asked * SystemRandom().uniform(1.0, 1.0 + SPREAD)
         self._next = min(self._next * 2, LONGEST_SECONDS)
         wait = max(usual, wanted)
         if time.monotonic() + wait > self._end:

@@ -41,10 +41,10 @@ def of_status(
 
     Raises `TaskError` where the question is refused and others were answered (`task_alone`);
     where none ever was, the fault is likelier in what all questions have in common. Nothing
-    shown holds `secret`.
+    shown holds `secret`, which is empty where no key is set.
     """
-    code, words = _said(body)
-    said = f"the server answered {status}{': ' if words else ''}{words}".replace(secret, "…")
+    code, words = _said(body, secret)
+    said = f"the server answered {status}{': ' if words else ''}{words}"
     if status in ACCOUNT or code in ACCOUNT_CODES:
         return _lasting(said, "server_refused", "Settle the account that OPENAI_API_KEY belongs to")
     if status in KEY:
@@ -70,7 +70,7 @@ def _lasting(said: str, code: str, hint: str) -> Trouble:
     return Trouble(EngineError(said, code=code, hint=hint), lasting=True)
 
 
-def _said(body: object) -> tuple[str, str]:
+def _said(body: object, secret: str) -> tuple[str, str]:
     """Return the code and words of an error in OpenAI's, vLLM's or DashScope's form."""
     if isinstance(body, Mapping):
         inner = body.get("error", body)
@@ -78,5 +78,7 @@ def _said(body: object) -> tuple[str, str]:
         code, words = found.get("code") or "", found.get("message") or found.get("detail") or ""
     else:
         code, words = "", body or ""
-    seen = "".join(c if c.isprintable() else " " for c in str(words))
+    # The secret goes before the words are cut, lest a half of it stay.
+    open_words = str(words).replace(secret, "…") if secret else str(words)
+    seen = "".join(c if c.isprintable() else " " for c in open_words)
     return str(code), " ".join(seen.split())[:SHOWN]

@@ -50,12 +50,14 @@ class Terms:
     """How much is asked at once, and how long an answer is waited for, in seconds.
 
     `timeout` is for one request's connection, headers and each wait in between, and again for
-    its whole body; `patience` for all tries of one question.
+    its whole body; `patience` for all tries of one question, and `urgent_patience` for those
+    of one that a person waits for.
     """
 
     in_flight: int = 64
     timeout: float = 120
     patience: float = 600
+    urgent_patience: float = 60
 
 
 class RemoteEngine:
@@ -78,9 +80,10 @@ class RemoteEngine:
         terms = terms or Terms()
         self.profile = profile
         self.manner = manner
+        self._key = api_key
         self._uris = DataUris(encoding or Encoding())
         self._gate = Gate(terms.in_flight)
-        self._patience = terms.patience
+        self._patience = {False: terms.patience, True: terms.urgent_patience}
         self._closed = Event()
         self._answered = False
         self._troubled = False
@@ -107,7 +110,7 @@ class RemoteEngine:
         the patience of `Terms`, or at once where it never answered and refuses us altogether.
         """
         body = self._encoded(question)
-        patience = Patience(self._patience, self._closed)
+        patience = Patience(self._patience[question.urgent], self._closed)
         while True:
             with self._gate.enter(urgent=question.urgent):
                 outcome = self._try(body)
@@ -165,7 +168,7 @@ class RemoteEngine:
                 exc.status_code,
                 exc.body,
                 model=self.manner.model,
-                secret=self._client.api_key,
+                secret=self._key,
                 retry_after=retry_after(exc.response.headers),
                 task_alone=self._answered,
             )

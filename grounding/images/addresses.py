@@ -22,8 +22,9 @@ from grounding.errors import SettingError, UrlRefused
 
 Ip = IPv4Address | IPv6Address
 
-MAX_URL = 2048
-"""Characters of the longest address taken, the usual limit of browsers' and proxies' tables."""
+MAX_URL = 8000
+"""Characters of the longest address taken: what RFC 9110 (4.1) wants everyone to take. Addresses
+signed with a cloud role's temporary token often exceed 2,000."""
 
 PORTS = {"http": 80, "https": 443}
 """The schemes that are fetched, and the port that each means."""

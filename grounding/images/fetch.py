@@ -9,7 +9,6 @@ checked IP address while TLS certificate and `Host` stay those of the name.
 
 from __future__ import annotations
 
-import random
 import socket
 import ssl
 import threading
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from random import SystemRandom
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
@@ -183,7 +183,7 @@ class Fetcher:
                 return self._try(hop, line)
             except ImageUnreachable as exc:
                 # Random, so that many slots that failed together do not come back together.
-                pause = self._rules.pause_s * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
+                pause = self._rules.pause_s * 2**attempt * SystemRandom().uniform(0.5, 1.5)
                 if not deadline.sleep(max(pause, exc.wait_s)):
                     raise
         return self._try(hop, line)

@@ -30,12 +30,15 @@ FINISHING = "#!lua flags=allow-oom\n"
 """Before scripts that must run though Redis has no memory left: they bring work to its end."""
 
 # A web process killed after this script leaves a pending job, which the reconciler queues, and
-# its debt, which delivery pays. What is being pushed, or was a moment ago, is not owed again.
+# its debt, which delivery pays; one killed after raising a job leaves it to its place in the bulk.
+# What is being pushed, or was a moment ago, is not owed again.
 ACCEPT = (
     NOW
     + """
 local function wait()
-  if ARGV[11] ~= '0' then redis.call('ZADD', KEYS[8], 'GT', now() + ARGV[11], ARGV[6]) end
+  if ARGV[11] == '0' then return end
+  redis.call('ZADD', KEYS[8], 'GT', now() + ARGV[11], ARGV[6])
+  redis.call('HINCRBY', KEYS[1], 'askers', 1)
 end
 local function owe(state)
   if ARGV[12] == '' or state == 'dead' then return end
@@ -104,7 +107,7 @@ return {redis.call('HGET', KEYS[1], 'payload'), alone or '0', lane, redis.call('
 )
 
 # The web process that asked may be dead: a job that nobody waits for any more is known by its
-# time alone. One that a worker holds runs to its end.
+# time alone. One that a worker holds runs to its end, and so does one that another asked as well.
 CANCEL = (
     FINISHING
     + NOW
@@ -113,6 +116,7 @@ CANCEL = (
 local till = tonumber(redis.call('ZSCORE', KEYS[5], ARGV[1]) or 'inf')
 if till == math.huge or redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return 0 end
 if ARGV[2] == 'due' and now() <= till then return 0 end
+if ARGV[2] == 'now' and redis.call('HINCRBY', KEYS[1], 'askers', -1) > 0 then return 0 end
 forget(KEYS[1], ARGV[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], ARGV[3])
 return 1
 """
@@ -129,7 +133,8 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 
 # The first result wins: a worker that was taken for dead and finishes late changes nothing.
 # One killed before this script leaves a lease that lapses; one killed after it, the result, and
-# the debt fallen due with it. The dead owe nothing; what Redis has forgotten is owed no more.
+# the debt fallen due with it. The dead owe nothing, and are kept for a shorter time than the done:
+# only the end of a done job tells what Redis has forgotten, which is owed no more.
 SETTLE = (
     FINISHING
     + NOW
@@ -157,8 +162,10 @@ redis.call('HINCRBY', KEYS[5], ARGV[1] .. ':' .. ARGV[5], 1)
 local owed = ARGV[7] .. project
 if ARGV[1] == 'dead' then
   redis.call('ZREM', owed, ARGV[4])
-elseif redis.call('ZSCORE', owed, ARGV[4]) then
-  local due = tonumber(redis.call('HGET', KEYS[1], 'due'))
+  return 1
+end
+if redis.call('ZSCORE', owed, ARGV[4]) then
+  local due = tonumber(redis.call('HGET', KEYS[1], 'due') or '0')
   redis.call('ZADD', owed, math.max(due, now()), ARGV[4])
 end
 redis.call('ZREMRANGEBYSCORE', owed, '-inf', now() - ARGV[3] * 1000)
@@ -190,7 +197,8 @@ return 1
 )
 
 # Only a death of a job that ran alone counts against it: beside others, any could be to blame.
-# A reconciler killed after this script leaves a pending job, which the next one queues.
+# A reconciler killed after this script leaves a pending job, which the next one queues; killed
+# before it buries one at its last death, it lets that run alone once more.
 LAPSE = (
     FINISHING
     + """

@@ -32,6 +32,8 @@ STOP_SECONDS = 0.5
 BATCH = 100
 """Predictions in one push: Label Studio looks at every task of the project in each."""
 
+SEE_LOG = "See the log of the web server and the workers"
+
 
 class Delivery:
     """Pushes what is due, every second, in a daemon thread until `stop`."""
@@ -67,12 +69,18 @@ class Delivery:
     def _attempt(self, project: str) -> int:
         if self._stopped.is_set() or self._troubles.waits(project):
             return 0
-        batch = self._debts.due(project, BATCH)
         try:
+            batch = self._debts.due(project, BATCH)
             self._push(self._lacking(batch))
         except LabelStudioError as exc:
             self._troubles.note(project, exc)
             log.warning("project %s: delivery waits: %s (%s)", project, exc, exc.code)
+            return 0
+        except RedisError:
+            raise
+        except Exception:  # it must not keep the projects behind this one from their debts
+            self._troubles.note(project, LabelStudioError("a fault of this program", hint=SEE_LOG))
+            log.exception("project %s: delivery failed; it tries again", project)
             return 0
         if batch:
             self._troubles.clear(project)

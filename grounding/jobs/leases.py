@@ -58,6 +58,8 @@ class Leases:
                 self._ledger.renew(self._snapshot(), self._owner)
             except RedisError as exc:  # Redis may be away for a while; leases outlive two misses
                 log.warning("leases wait for Redis: %s", exc)
+            except Exception:  # without a next round every job in flight would be taken for dead
+                log.exception("the leases were not renewed; it tries again")
 
 
 class Company:

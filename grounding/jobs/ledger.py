@@ -214,8 +214,9 @@ class Ledger:
     def cancel(self, keys: Iterable[str]) -> int:
         """Drop those of `keys` that people no longer ask for; return how many were dropped.
 
-        Only an interactive job that nobody holds yet is dropped: it is counted as dead with the
-        code `nobody_waits`, and its record is gone, so that it may be asked again at once.
+        Only an interactive job that nobody holds yet is dropped, and only when each who asked it
+        has withdrawn: it is counted as dead with the code `nobody_waits`, and its record is gone,
+        so that it may be asked again at once.
         """
         return sum(self._cancelled(key, "now") for key in keys)
 

@@ -25,8 +25,8 @@ class Asker:
     @property
     def slot(self) -> str:
         """The Redis key; nobody's address is to be read there."""
-        who = hashlib.sha256(f"{self.project} {self.task} {self.user}".encode()).hexdigest()
-        return f"{PREFIX}newest:{who[:40]}"
+        who = f"{self.project} {self.task} {self.user}".encode(errors="surrogatepass")
+        return f"{PREFIX}newest:{hashlib.sha256(who).hexdigest()[:40]}"
 
 
 class Newest:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -21,10 +21,14 @@ from grounding.jobs.ledger import PREFIX
 log = logging.getLogger(__name__)
 
 WORKERS = PREFIX + "worker:"
+NAMES = PREFIX + "workers"
+"""Whose reports there may be: looking for them among all keys takes long among a million jobs."""
 PERIOD_SECONDS = 3.0
 LOG_SECONDS = 5.0
 TTL_SECONDS = 12
 """A worker silent for this long counts as gone: four periods."""
+FAILED_TTL_SECONDS = 90
+"""Why a worker could not start is told until its next try, which `up` makes within a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Presence:
         if self._report.phase == "failed":
             return
         try:
-            self._redis.delete(WORKERS + self._report.worker)
+            self._redis.delete(WORKERS + self._report.worker)  # its name is dropped by who reads
         except RedisError as exc:  # then it lapses
             log.warning("the report was not taken back: %s", exc)
 
@@ -81,21 +85,31 @@ class Presence:
     def _publish(self) -> None:
         try:
             text = json.dumps(asdict(self._report))
-            self._redis.set(WORKERS + self._report.worker, text, ex=TTL_SECONDS)
+            kept = FAILED_TTL_SECONDS if self._report.phase == "failed" else TTL_SECONDS
+            pipe = self._redis.pipeline()
+            pipe.set(WORKERS + self._report.worker, text, ex=kept)
+            pipe.sadd(NAMES, self._report.worker)
+            pipe.execute()
         except RedisError as exc:  # Redis may be away for a while; the next period tells it
             log.warning("presence waits for Redis: %s", exc)
 
     def _loop(self) -> None:
         while not self._stopped.wait(PERIOD_SECONDS):
-            self._publish()
+            try:
+                self._publish()
+            except Exception:  # without a next round a living worker would be taken for gone
+                log.exception("the report was not published; it tries again")
 
 
 def reports(redis: Redis) -> list[Report]:
-    """Return what every living worker says of itself."""
-    keys = list(redis.scan_iter(match=WORKERS + "*", count=1000))
-    found = redis.mget(keys) if keys else []
-    told = [Report(**json.loads(text)) for text in found if text is not None]
-    return sorted(told, key=lambda report: report.worker)
+    """Return what every living worker says of itself, by name."""
+    members: Any = redis.smembers(NAMES)
+    names = sorted(name.decode() for name in members)
+    found: Any = redis.mget([WORKERS + name for name in names]) if names else []
+    gone = [name for name, text in zip(names, found, strict=True) if text is None]
+    if gone:  # one that comes back this very moment names itself again in a period
+        redis.srem(NAMES, *gone)
+    return [Report(**json.loads(text)) for text in found if text is not None]
 
 
 def any_ready(redis: Redis) -> bool:
@@ -109,4 +123,5 @@ def readiness(workers: Sequence[Report]) -> str:
         return "ready"
     if not workers:
         return "no worker is running. Start one with `python -m grounding worker`"
-    return min(workers, key=lambda one: one.phase != "failed").line
+    # One that is on its way says more than the failure that it may have come after.
+    return min(workers, key=lambda one: one.phase == "failed").line

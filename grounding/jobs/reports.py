@@ -142,7 +142,8 @@ def _lines(name: str, samples: list[Sample]) -> Iterator[str]:
     for labels, value in samples:
         # JSON quotes as the format does: backslash, quote and line break.
         inside = ",".join(f"{key}={json.dumps(text)}" for key, text in labels.items())
-        yield f"{name}{{{inside}}} {value:g}\n" if inside else f"{name} {value:.15g}\n"
+        shown = f"{name}{{{inside}}}" if inside else name
+        yield f"{shown} {value:.15g}\n"  # a float's own digits: six would round counters
 
 
 def _project(ledger: Ledger, name: str, unfinished: int, running: int) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cached_property
+from random import SystemRandom
 from typing import Any
 
 import httpx
@@ -82,8 +82,7 @@ class Api:
         answer came to what was sent.
         """
         answer = self._send(method, path, options)
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            self.renew()
+        if answer.status_code == httpx.codes.UNAUTHORIZED and self.renew():
             answer = self._send(method, path, options)
         return answer
 
@@ -154,7 +153,7 @@ class Api:
             try:
                 return self._exchange_token()
             except LabelStudioAway:
-                time.sleep(random.uniform(0.2, 0.6) * 2**attempt)  # noqa: S311
+                time.sleep(SystemRandom().uniform(0.2, 0.6) * 2**attempt)
         return self._exchange_token()
 
     @cached_property

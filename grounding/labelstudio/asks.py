@@ -21,9 +21,8 @@ from grounding.labelstudio.labels import match, named
 from grounding.labelstudio.markup import quoted
 from grounding.labelstudio.template import LABELS, Template
 from grounding.labelstudio.text import plain
-from grounding.labelstudio.wish import Wish
+from grounding.labelstudio.wish import MAX_PHRASE_CHARS, Wish, addressed
 
-MAX_PHRASE_CHARS = 1000
 MAX_VALUE_CHARS = 200
 """Of one field of the data within a prompt: a name or a phrase, and no more."""
 
@@ -58,9 +57,9 @@ def asks(
     A phrase is one ask with the labels that it names as classes, or all of the control's. A
     drawn place is one ask around it, for the label it was drawn with, or all; where a smart box
     asks for all that is similar, one for its label, or for what is like it. Without either,
-    one ask per label, or per as many as are set. A phrase of the task or the project is for the
-    controls whose labels it names, or for all, as a typed one is. Raises `DataError` where a
-    control's prompt names a field that the task's data lacks.
+    one ask per label, or per as many as are set. A phrase of the task or the project is read as
+    a typed one is: its verb and the labels that it names say which controls it is for.
+    Raises `DataError` where a control's prompt names a field that the task's data lacks.
     """
     controls = [c for c in config.controls if wish is None or c in wish.controls]
     if wish and (wish.phrase or wish.around):
@@ -75,7 +74,7 @@ def _wished(control: Control, wish: Wish) -> list[Ask]:
         return [_similar(control, wish)]
     labels = _meant(control, wish.phrase, wish.label)
     asked = replace(wish, phrase=_typed(control, wish.phrase)) if wish.phrase else wish
-    return [_ask(control, labels, asked)] if wish.phrase or labels else []
+    return [_ask(control, labels, asked)] if wish.phrase or wish.around or labels else []
 
 
 def _typed(control: Control, prompt: str) -> str:
@@ -92,26 +91,30 @@ def _similar(control: Control, wish: Wish) -> Ask:
     if wish.label and (label := match(wish.label, control.labels)):
         return _ask(control, (label,), Wish())
     phrase = ALIKE_ZH if control.options.manner.language == "zh" else ALIKE
-    return _ask(control, control.labels, replace(wish, phrase=phrase))
+    ask = _ask(control, control.labels, replace(wish, phrase=phrase))
+    return replace(ask, manner=replace(ask.manner, raw=False))  # nobody wrote that question
 
 
 def _unprompted(controls: Sequence[Control], said: Said) -> Iterator[tuple[Control, list[Ask]]]:
-    phrases = [_given(control, said) for control in controls]
-    pairs = list(zip(controls, phrases, strict=True))
-    naming = {phrase for control, phrase in pairs if phrase and named(phrase, control.labels)}
-    for control, phrase in pairs:
-        if not phrase:
+    given = [(control, _given(control, said)) for control in controls]
+    meant = {
+        prompt: addressed(prompt, [c for c, theirs in given if theirs == prompt])
+        for prompt in {prompt for _, prompt in given}
+    }
+    for control, prompt in given:
+        if not prompt:
             yield control, list(_own(control, said))
-        elif phrase not in naming or named(phrase, control.labels):
-            yield control, [_ask(control, _meant(control, phrase), Wish(phrase))]
+        elif control in meant[prompt]:
+            wish = Wish(_typed(control, prompt))
+            yield control, [_ask(control, _meant(control, prompt), wish)]
 
 
 def _given(control: Control, said: Said) -> str:
-    """Return the phrase that the task, or else the project, gives a control; or an empty one."""
+    """Return the prompt that the task, or else the project, gives a control; or an empty one."""
     of_task = _task_prompt(control, said.data)
     if of_task or control.options.prompt:
         return of_task
-    return _typed(control, plain(said.prompt, MAX_PHRASE_CHARS))
+    return plain(said.prompt, MAX_PHRASE_CHARS)
 
 
 def _task_prompt(control: Control, data: Mapping[str, Any]) -> str:
@@ -176,9 +179,13 @@ def _groups(control: Control, usual: int) -> list[Labels]:
 
 
 def _meant(control: Control, phrase: str | None, word: str | None = None) -> Labels:
-    """Return the labels that a phrase or the word of a drawn region means: all, if none."""
+    """Return the labels that a phrase or the word of a drawn region means: all, if none.
+
+    A verb names none: "box the cars" means no label "box".
+    """
     label = match(word, control.labels) if word else None
-    return named(phrase or "", control.labels) or ((label,) if label else control.labels)
+    thing = read_command(phrase or "").thing
+    return named(thing, control.labels) or ((label,) if label else control.labels)
 
 
 def _ask(control: Control, labels: Labels, wish: Wish) -> Ask:

@@ -27,7 +27,7 @@ _POINTS = (
     rf"{ENGLISH_LEAD}(?:put|place|draw|set) (?:an? )?(?:key ?)?points? (?:on|at|in|to|for) "
     r"(?P<what>.+)",
     r"(?P<what>.+?),? as (?:key ?)?points",
-    rf"{CHINESE_LEAD}(?:点出|点击|点选|点一下|指出|指向|标点)(?P<what>.+)",
+    rf"{CHINESE_LEAD}(?:点出|点击|点选|点一下|指出|指向|标点(?!符号))(?P<what>.+)",
     rf"{CHINESE_LEAD}点{COUNTER}(?P<what>.+)",
     rf"{CHINESE_LEAD}(?:用|以)(?:关键)?点(?:的(?:形式|方式))?(?:标[出注记]|定位|指出|找出|表示)?"
     r"(?P<what>.+)",
@@ -48,7 +48,9 @@ _FINDS = (
     rf"{ENGLISH_LEAD}(?:label|mark|select|segment|highlight|annotate) {DETERMINER}(?P<what>.+)",
     r"where(?: is| are|'s|’s) (?P<what>.+?)\??",
     r"(?P<what>.+?) in (?:this|the) (?:image|picture|photo)",
-    rf"{CHINESE_LEAD}(?:找出|找到|查找|检测|定位|标出|标注|标记|识别|寻找|选出)(?P<what>.+)",
+    rf"{CHINESE_LEAD}(?:找出|找到|查找|标出|寻找|选出)(?P<what>.+)",
+    # With one character behind, these are things: 定位孔, 检测器, 识别码.
+    rf"{CHINESE_LEAD}(?:检测|定位|标注|标记|识别)(?P<what>.{{2,}})",
     rf"{CHINESE_LEAD}找{COUNTER}(?P<what>.+)",
     r"(?:图|图片|图像|画面)(?:中|里|上)的?(?P<what>.+)",
 )
@@ -76,7 +78,8 @@ def read_command(prompt: str) -> Command:
     "every" becomes "each": the question for one by one has that word, and asked for all of a
     dense scene the model may draw one box around everything.
     """
-    thing, asked = prompt, None
+    sentence = prompt.rstrip(" .!。！")
+    thing, asked = sentence if sentence.strip() else prompt, None
     for pattern, shape in _COMMANDS:
         if found := pattern.fullmatch(thing):
             thing, asked = found["what"].strip(), asked or shape

@@ -172,8 +172,8 @@ class _Document:
             )
 
     def _check_prompt(self, element: Element, controls: Sequence[Control]) -> None:
-        """Raise `ConfigError` for a place in a prompt that nothing can ever fill."""
-        prompt = controls[0].options.prompt
+        """Raise `ConfigError` for a prompt that nothing, or an image's address, would fill."""
+        prompt, field = controls[0].options.prompt, controls[0].options.prompt_field
         places = prompt.fields if prompt else ()
         if LABELS in places and not controls[0].labels:
             raise _refused(
@@ -188,6 +188,13 @@ class _Document:
                 f"has {{{quoted(min(pictures), 20)}}} in model_prompt: an image's address",
                 code="attribute_invalid",
                 hint="Name another field of the task's data in model_prompt",
+            )
+        if field in self.images:
+            raise _refused(
+                element,
+                f'has model_prompt_field="{quoted(field, 20)}": an image\'s address',
+                code="attribute_invalid",
+                hint="Name another field of the task's data in model_prompt_field",
             )
 
     def _beside(self, element: Element, control: Control, prompted: bool) -> list[Control]:

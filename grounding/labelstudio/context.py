@@ -11,20 +11,15 @@ from typing import Any
 
 from grounding.ask import Shape
 from grounding.geometry import Box, Point
-from grounding.labelstudio.command import read_command
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.interface import Control, LabelConfig, TextArea
-from grounding.labelstudio.labels import match, named
+from grounding.labelstudio.labels import match
 from grounding.labelstudio.places import Result, invalid, is_drawn, place, word
-from grounding.labelstudio.text import clean
-from grounding.labelstudio.wish import Wish
-
-__all__ = ["Wish", "essence", "read_context", "results"]
+from grounding.labelstudio.text import plain
+from grounding.labelstudio.wish import MAX_PHRASE_CHARS, Wish, addressed
 
 MAX_RESULTS = 5000
 """Results in one context: all regions of one label on one image, and then some."""
-
-MAX_PHRASE_CHARS = 1000
 
 BOX_KEYS = ("x", "y", "width", "height", "rotation")
 POINT_KEYS = ("x", "y")
@@ -97,18 +92,11 @@ def _bare(drawn: Result, label: str | None) -> dict[str, Any]:
 
 
 def _wish_for(typed: Result, areas: Mapping[str, TextArea], config: LabelConfig) -> Wish:
-    """Return a typed wish: for the controls on the area's image that fit it.
-
-    Those draw the shape that it asks for, where any does, and of them those that it names a
-    label of, where it names any.
-    """
+    """Return a typed wish, for those of the controls on the area's image that it addresses."""
     area = areas[typed["from_name"]]
     phrase = _text(typed)
     on_image = [c for c in config.controls if c.to_name == area.to_name] or config.controls
-    shape = read_command(phrase).shape
-    fitting = [c for c in on_image if CONTROLS[c.tag].shape is shape] or on_image
-    meant = [c for c in fitting if named(phrase, c.labels)] or fitting
-    return Wish(phrase or None, from_name=area.name, controls=tuple(meant))
+    return Wish(phrase or None, from_name=area.name, controls=addressed(phrase, on_image))
 
 
 def _text(typed: Result) -> str:
@@ -121,7 +109,7 @@ def _text(typed: Result) -> str:
         raise invalid("the prompt is no text", status=400)
     if len(text) > MAX_PHRASE_CHARS:
         raise invalid(f"the prompt has more than {MAX_PHRASE_CHARS} characters")
-    return clean(text)
+    return plain(text, MAX_PHRASE_CHARS)
 
 
 def _wish_around(drawn: Result, sent: Sequence[Result], config: LabelConfig) -> Wish:

@@ -15,6 +15,7 @@ UNDEFINED_KEY = "$undefined$"
 """Label Studio's key for data that was imported before the config named one."""
 
 PATH_STEP = re.compile(r"[^.\[\]]+")
+INDEX = re.compile("[0-9]{1,9}")
 
 
 def picture_address(data: Mapping[str, Any], key: str) -> str:
@@ -61,6 +62,6 @@ def _at_path(data: Mapping[str, Any], key: str) -> Any:
 def _step(found: Any, step: str) -> Any:
     if isinstance(found, Mapping):
         return found.get(step)
-    if isinstance(found, Sequence) and not isinstance(found, str) and step.isdigit():
+    if isinstance(found, Sequence) and not isinstance(found, str) and INDEX.fullmatch(step):
         return found[int(step)] if int(step) < len(found) else None
     return None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from grounding.geometry import PERCENT
 from grounding.labelstudio.controls.base import Region
+from grounding.labelstudio.interface import MAX_REGIONS
 from grounding.labelstudio.places import Result, word
 from grounding.labelstudio.standing import Group, grouped
 
@@ -47,7 +48,7 @@ def read_limits(results: Iterable[Result]) -> Limits:
     most = _named(numbers, "max_regions")
     return Limits(
         None if least is None else _probability(least),
-        int(most) if most is not None and most >= 1 else None,
+        int(min(most, MAX_REGIONS)) if most is not None and most >= 1 else None,
     )
 
 
@@ -67,7 +68,7 @@ def limited(result: Sequence[Region], limits: Limits) -> Limited:
 
 def _named(numbers: Mapping[str, object], start: str) -> float | None:
     found = (n for name, n in numbers.items() if name.startswith(start))
-    return next((float(n) for n in found if isinstance(n, int | float)), None)
+    return next((n for n in found if isinstance(n, int | float)), None)
 
 
 def _probability(number: float) -> float | None:

@@ -4,7 +4,7 @@ The wordings follow Qwen's own evaluation, cookbook and, in Chinese, its cloud g
 3B model's accuracy was seen to move from 15 % to 82 % on wording alone. Each allows an empty
 answer: without that, these models draw a box for things that are not there.
 
-The demo checkpoint was trained on the English JSON wordings; they change with it only.
+The demo checkpoint was trained on the JSON wordings in both languages; they change with it only.
 """
 
 from __future__ import annotations

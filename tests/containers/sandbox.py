@@ -118,6 +118,7 @@ class Sandboxes:
             *["bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"],
             *["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"],
             *("--uid", uid, "--gid", gid, "--hostname", name),
+            *_scratch(service),
             *_machine(),
             *_files(image),
             *self._mounts(service),
@@ -132,8 +133,6 @@ class Sandboxes:
         yield from ("--ro-bind", str(hosts), "/etc/hosts")
         # What the base image's own RUN makes; with a read-only root it is as good as not there.
         yield from ("--dir", "/models", "--dir", "/data")
-        for path in service.get("tmpfs", ()):
-            yield from ("--tmpfs", path.partition(":")[0])
         for volume in service.get("volumes", ()):
             name, _, place = volume.partition(":")
             (self._folder / name).mkdir(exist_ok=True)
@@ -175,6 +174,12 @@ def _service_processes(pid: int) -> list[psutil.Process]:
     """Return what the sandbox's init started: the process that a container's init signals."""
     (init,) = psutil.Process(pid).children()
     return init.children()
+
+
+def _scratch(service: Mapping[str, Any]) -> Iterator[str]:
+    """Mount the empty folders in memory; first, since this very project may lie below /tmp."""
+    for path in service.get("tmpfs", ()):
+        yield from ("--tmpfs", path.partition(":")[0])
 
 
 def _machine() -> Iterator[str]:

@@ -172,6 +172,10 @@ def test_a_service_has_the_secrets_that_its_environment_names(
     assert files == {f"/run/secrets/{secret}" for secret in services[name]["secrets"]}
 
 
+def test_the_key_of_a_model_server_is_with_those_alone_who_ask_it(services: dict[str, Any]) -> None:
+    assert [n for n in OURS if "openai_api_key" in services[n]["secrets"]] == ["light-worker"]
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_a_service_is_waited_for_longer_than_a_request_may_take(
     services: dict[str, Any], name: str

@@ -17,7 +17,7 @@ from .venvs import installed
 
 MOTO = "5.2.5"
 # moto's own "server" extra installs what emulates all of AWS.
-REQUIREMENTS = (f"moto[s3]=={MOTO}", "flask", "flask-cors")
+REQUIREMENTS = (f"moto[s3]=={MOTO}", "flask==3.1.3", "flask-cors==6.0.5")
 START_S = 120
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
 # httpx has decoded the body by now.

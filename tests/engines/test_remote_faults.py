@@ -6,11 +6,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from grounding.engines.base import Reply
 from grounding.engines.local import LocalEngine
+from grounding.engines.refusals import SHOWN, of_status
 from grounding.engines.remote import RemoteEngine
 from grounding.errors import EngineError, GroundingError, TaskError
 from tests.engines.remotes import connect, question
@@ -56,6 +58,18 @@ def remote(server: Server) -> Iterator[RemoteEngine]:
 
 def ask(engine: RemoteEngine, seed: int = SEED) -> Reply:
     return engine.ask(question(seed, engine, most=WORDS))
+
+
+def test_a_question_keeps_its_slot_no_longer_than_its_asker_waits(
+    server: Server, behaviour: Behaviour
+) -> None:
+    behaviour.faults = iter([PASSING["503"]] * 1000)
+    engine = connect(server, server_patience=600, interactive_deadline=0.5)
+    asked = replace(question(SEED, engine, most=WORDS), urgent=True)
+    with pytest.raises(EngineError):
+        engine.ask(asked)
+    assert len(behaviour.seen) < 10
+    engine.close()
 
 
 @pytest.mark.parametrize("fault", PASSING)
@@ -150,15 +164,22 @@ def test_a_refused_question_costs_its_task_alone(
     assert ask(remote).text
 
 
+@pytest.mark.parametrize("before", ["you sent ", "y" * (SHOWN - len(KEY) + 1)])
 @pytest.mark.parametrize("number", [400, 401, 500])
-def test_no_error_holds_the_key_or_the_picture(number: int, server: Server) -> None:
-    server.behaviour.faults = iter([status(number, f"you sent {KEY} and " + "x" * 5000)] * 9)
+def test_no_error_holds_the_key_or_the_picture(number: int, before: str, server: Server) -> None:
+    server.behaviour.faults = iter([status(number, f"{before}{KEY} and " + "x" * 5000)] * 9)
     engine = connect(server, server_patience=0)
     with pytest.raises(GroundingError) as caught:
         ask(engine)
-    assert KEY not in str(caught.value)
+    assert KEY[:-1] not in str(caught.value)
     assert len(str(caught.value)) < 500
     engine.close()
+
+
+def test_without_a_key_the_servers_words_are_left_as_they_are() -> None:
+    body = {"message": "none of the models"}
+    trouble = of_status(503, body, model="m", secret="", retry_after=None, task_alone=True)
+    assert "none of the models" in str(trouble.error)
 
 
 def test_trouble_is_told_and_so_is_its_end(

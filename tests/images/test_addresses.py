@@ -78,7 +78,7 @@ ILL_SPELLED = [
     "http://pictures.example:80:80/",
     "http://pictures.example:8o/",
     "http://pictures.example:٨٠/",
-    "http://pictures.example/" + "a" * 2048,
+    "http://pictures.example/" + "a" * 8000,
 ]
 
 WELL_SPELLED = [
@@ -90,6 +90,7 @@ WELL_SPELLED = [
     ("http://label_studio:8080/a", "http://label_studio:8080/a"),
     ("https://xn--bcher-kva.example/a", "https://xn--bcher-kva.example/a"),
     ("http://8.8.8.8/a", "http://8.8.8.8/a"),
+    ("http://h.example/a?token=" + "a" * 4096, "http://h.example/a?token=" + "a" * 4096),
     ("http://[2606:4700:0::1111]/a", "http://[2606:4700::1111]/a"),
     ("http://[2606:4700::1111]:8080/a", "http://[2606:4700::1111]:8080/a"),
     ("http://h.example/a%20b?X-Sig=a%2Bb%3D&c=d+e#top", None),

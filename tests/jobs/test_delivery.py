@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from grounding.errors import ImageMissing
 from grounding.jobs.debts import PUSHED_MS, Debts, Paid
 from grounding.jobs.delivery import Delivery
 from grounding.jobs.ledger import OWED, Job, Lane, job_key
-from grounding.jobs.reports import metrics, one
+from grounding.jobs.reports import metrics, one, overview
 from grounding.labelstudio.api import Api
 from grounding.labelstudio.importing import Importer
 from tests.faults.label_studio import TOKEN, Mood
@@ -71,6 +72,15 @@ def test_the_dead_owe_nothing(house: House) -> None:
     assert house.redis.zcard(OWED + PROJECT) == 0
 
 
+def test_a_death_forgives_no_debt_of_the_projects_other_jobs(house: House) -> None:
+    (old,) = house.owe(1)
+    kept = house.ledger.terms.dead_ttl * 1000
+    house.redis.zincrby(OWED + PROJECT, -2 * kept, old)
+    (dead,) = house.accept(2)
+    house.ledger.bury(dead, ImageMissing("gone"))
+    assert house.redis.zscore(OWED + PROJECT, old) is not None
+
+
 def test_a_deleted_task_among_a_hundred_costs_only_itself(house: House) -> None:
     house.owe(*range(100))
     house.studio.tasks[NUMBER].discard(61)
@@ -119,8 +129,8 @@ def test_a_process_that_dies_between_push_and_paying_leaves_no_double(
 ) -> None:
     keys = house.owe(1, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(Debts, "pay", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
+        patch.setattr(Debts, "pay", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
             house.delivery.deliver()
     assert house.delivery.deliver() == 0, "held for the one that may still push"
     assert house.answered(keys) == []
@@ -134,8 +144,8 @@ def test_a_process_that_dies_before_the_push_loses_nothing(
 ) -> None:
     house.owe(1, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(Importer, "send", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
+        patch.setattr(Importer, "send", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
             house.delivery.deliver()
     house.later()
     house.delivery.deliver()
@@ -265,6 +275,16 @@ def test_one_projects_trouble_is_not_anothers(house: House) -> None:
     house.owe(1)
     house.delivery.deliver()
     assert house.studio.counts() == {1: 1}
+
+
+def test_a_fault_in_one_projects_debts_costs_no_other_project(house: House) -> None:
+    house.ledger.accept([Job("odd", Lane.BULK, "6", {"id": "no number"})], wait=0)
+    house.ledger.finish("odd", prediction(1), "found")
+    house.owe(1)
+    house.delivery.deliver()
+    assert house.studio.counts() == {1: 1}
+    odd, _ = sorted(overview(house.ledger)["projects"], key=lambda one: str(one["project"]))
+    assert (odd["owed"], odd["owed_reason"][:23]) == (1, "a fault of this program")
 
 
 def test_what_redis_has_forgotten_is_owed_no_more(house: House, redis: Redis) -> None:

@@ -272,6 +272,15 @@ def test_a_question_can_be_withdrawn_unless_it_runs(ledger: Ledger) -> None:
     assert ledger.outcomes(["a"]) == {}
 
 
+def test_a_question_that_another_asked_as_well_outlives_one_askers_next(ledger: Ledger) -> None:
+    ledger.accept([question("a", 60)])
+    ledger.accept([question("a", 60)])
+    assert ledger.cancel(["a"]) == 0
+    assert ledger.claim("a", "me") is not None
+    ledger.release(["a"], "me")
+    assert ledger.cancel(["a"]) == 1
+
+
 # Redis's memory
 
 

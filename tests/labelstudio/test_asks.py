@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from grounding.ask import Ask, Manner, Meaning, Shape
 from grounding.errors import DataError
-from grounding.geometry import PERCENT, Point
+from grounding.geometry import PERCENT, Box, Point
 from grounding.labelstudio.asks import Said, asks
 from grounding.labelstudio.config import parse
 from grounding.labelstudio.wish import Wish
@@ -107,10 +107,11 @@ def test_an_emptied_prompt_asks_for_what_the_control_itself_says() -> None:
     ]
 
 
-def test_a_shape_without_labels_is_asked_for_a_phrase_and_nothing_else() -> None:
+def test_a_shape_without_labels_is_asked_for_a_phrase_or_a_place() -> None:
     bare = control(RECTANGLE, PROMPT)
     assert asked_of(bare, Wish("cats", controls=(bare,))) == [Ask(Shape.BOX, (), "cats")]
-    assert asked_of(bare, Wish(None, HERE, controls=(bare,))) == []
+    assert asked_of(bare, Wish(None, HERE, controls=(bare,))) == [Ask(Shape.BOX, (), None, HERE)]
+    assert asked_of(bare, Wish(controls=(bare,))) == []
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,42 @@ def test_a_phrase_of_the_task_or_project_is_for_the_controls_whose_labels_it_nam
         assert (on.from_name, ask) == ("box", Ask(Shape.BOX, ("Car",), "the red cars"))
     to_all = asks(both, None, Said(prompt="anything red"))
     assert [on.from_name for on, _ in to_all] == ["box", "kp"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name", "shape", "thing"),
+    [
+        ("point to the wheels", "kp", Shape.POINT, "the wheels"),
+        ("框出每一个轮子", "box", Shape.BOX, "每一个轮子"),
+    ],
+)
+def test_a_verb_chooses_the_control_in_pre_labelling_too(
+    prompt: str, name: str, shape: Shape, thing: str
+) -> None:
+    for said in (Said({"prompt": prompt}), Said(prompt=prompt)):
+        ((on, (ask,)),) = asks(config(BOXES + POINTS), None, said)
+        assert (on.from_name, ask.shape, ask.phrase) == (name, shape, thing)
+
+
+def test_a_verb_chooses_among_the_controls_that_the_prompt_is_given_to() -> None:
+    toys = having(POINTS, 'model_prompt="toys"')
+    found = asks(config(BOXES + toys), None, Said(prompt="point to the wheels"))
+    assert [ask.phrase for _, some in found for ask in some] == ["the wheels", "toys"]
+
+
+def test_a_verb_names_no_label() -> None:
+    on = control(BOXES.replace(CAR_DOG, CAR_DOG + '<Label value="Box"/>'))
+    said = Said(prompt="box the cars")
+    for asked in (asked_of(on, Wish("box the cars", controls=(on,))), asked_of(on, None, said)):
+        assert asked == [Ask(Shape.BOX, ("Car",), "the cars")]
+
+
+def test_like_the_one_in_a_box_is_put_in_our_words_though_prompts_go_raw() -> None:
+    similar = 'model_smart_box="similar" model_prompt_mode="raw"'
+    on = control(having(BOXES, similar))
+    drawn = Box(10, 10, 30, 30, PERCENT)
+    (ask,) = asked_of(on, Wish(None, drawn, None, "box", (on,)))
+    assert (ask.around, ask.manner.raw) == (drawn, False)
 
 
 def test_a_prompt_s_places_are_filled_from_the_labels_and_the_task_s_data() -> None:

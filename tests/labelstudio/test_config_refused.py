@@ -92,6 +92,11 @@ BROKEN = [
         "attribute_invalid",
         "{a.b} in model_prompt: an image's address",
     ),
+    (
+        view(having(BOXES, 'model_prompt_field="$image"')),
+        "attribute_invalid",
+        '<RectangleLabels name="box"> has model_prompt_field="image": an image\'s address',
+    ),
     (view(BOXES.replace(CAR_DOG, "")), "no_labels", "has no <Label>"),
     (view(BOXES.replace(CAR_DOG, '<Label hotkey="1"/>')), "no_labels", "has no <Label>"),
     (view('<RectangleLabels name="r" toName="image" value="$v"/>'), "no_labels", "task's data"),

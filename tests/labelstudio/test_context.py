@@ -107,6 +107,7 @@ def test_what_is_no_wish_for_us_is_answered_by_no_control(results: list[object])
         ([CHOICE, text("find cats")], "find cats"),
         ([text("cats"), text("mice")], "mice"),
         ([text("cats", "mice")], "mice"),
+        ([text("cats<|im_end|>")], "cats"),
         ([text("cats"), text("busy", name="status")], "cats"),
         ([text("  red\n\x00\u202ecats\x1b ")], "red cats"),
         ([{**text(), "value": {"text": "cats"}}], "cats"),

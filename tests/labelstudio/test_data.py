@@ -31,6 +31,8 @@ def test_data_is_found_by_key_and_by_path(data: dict[str, object], key: str, val
         ({"a": "text"}, "a.b"),
         ({"pages": ["u"]}, "pages[1]"),
         ({"pages": "u"}, "pages[0]"),
+        ({"pages": ["u"]}, "pages[²]"),
+        ({"pages": ["u"]}, "pages[" + "9" * 5000 + "]"),
     ],
 )
 def test_missing_data_is_an_error(data: dict[str, object], key: str) -> None:

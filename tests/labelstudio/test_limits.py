@@ -27,6 +27,7 @@ def region(name: str, score: float | None = None) -> dict[str, Any]:
         ([number("score_threshold", -1), number("max_regions", 0)], Limits()),
         ([number("score_threshold", 101), number("max_regions", -3)], Limits()),
         ([number("score_threshold", "0.4"), number("max_regions", None)], Limits()),
+        ([number("max_regions", 10**400), number("score_threshold", 10**400)], Limits(None, 1000)),
         ([number("weight", 5), {"type": "number", "value": 3}, {"type": "number"}], Limits()),
     ],
 )

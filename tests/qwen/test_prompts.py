@@ -27,7 +27,8 @@ CLICK = Point(50, 50, PERCENT)
 ROUGH = Box(10, 20, 50, 60, PERCENT)
 MEANT = (Meaning(("Car", "auto"), "passenger cars, no vans."), Meaning(("Dog",), "any dog"))
 
-# The demo checkpoint was trained on these, and they change with it only.
+# The demo checkpoint was trained on these, and on all others that ask for JSON: they change
+# with it only.
 PINNED = [
     (
         Ask(BOX, ("red circle",)),

@@ -8,6 +8,8 @@ the model it stands alone behind the picture, and the picture is paid for once.
 from __future__ import annotations
 
 import random
+import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,16 +19,19 @@ import torch
 from PIL import Image
 from torch.utils.data import IterableDataset
 
-from grounding.geometry import Box, Frame, image_frame, model_frame
+from grounding.geometry import Box, Frame, Point, image_frame, model_frame
 from tools.shapes import tokens
 from tools.shapes.model import FACTOR, MAX_PIXELS, MERGE, MIN_PIXELS, PATCH
-from tools.shapes.questions import answer, box_of, pose
+from tools.shapes.names import said
+from tools.shapes.places import box_of
+from tools.shapes.questions import Case, answer, pose
 from tools.shapes.scenes import NAMES, Scene, scene
 
 BIN = 4
 """Edges of boxes are told to the helper head in bins of this many pixels of the model frame."""
 BINS = 56
 NOTHING = len(NAMES)
+GONE, UNSAID = -1, -2
 
 TRAINING_SIDES = (90, 480)
 """Smaller than the product's pictures, for speed: what is drawn larger is shrunk all the same."""
@@ -47,8 +52,12 @@ class Row:
     places: np.ndarray  # (3, L) time, row, column positions
     segments: np.ndarray  # (L,) 0 for the picture, then 1, 2, …
     weights: np.ndarray  # (L,) weight of the loss on this token, 0 for what is given
-    asked: np.ndarray  # (L,) on answers about one name its index in NAMES, elsewhere -1
-    goals: np.ndarray  # (L, 4) there also bins of the box that is asked for, -1 for nothing
+    asked: np.ndarray  # (L,) after a name, and on answers about one, its index in NAMES, or -1
+    goals: np.ndarray  # (L, 4) bins of the box that is meant here, GONE for none, UNSAID elsewhere
+    spots: np.ndarray  # (L, 4) after a place in a question its bins, UNSAID elsewhere
+    items: np.ndarray  # (L,) on answers index in NAMES of the thing told, NOTHING at the end
+    extents: np.ndarray  # (L, 4) there its bins, UNSAID elsewhere
+    ranks: np.ndarray  # (L,) after a name its rank among those here, or 0; on answers that told
     patches: np.ndarray  # (4N, 1176)
     grid: tuple[int, int, int]  # 1, rows, columns of patches
     names: np.ndarray  # (N,) index into NAMES under each image token, or NOTHING
@@ -65,6 +74,10 @@ class Batch:
     weights: torch.Tensor  # (B, L)
     asked: torch.Tensor  # (B, L)
     goals: torch.Tensor  # (B, L, 4)
+    spots: torch.Tensor  # (B, L, 4)
+    items: torch.Tensor  # (B, L)
+    extents: torch.Tensor  # (B, L, 4)
+    ranks: torch.Tensor  # (B, L)
     patches: torch.Tensor  # (sum of 4N, 1176)
     grids: torch.Tensor  # (B, 3)
     names: torch.Tensor  # (sum of N,)
@@ -119,7 +132,11 @@ def collate(rows: list[Row]) -> Batch:
         mask=_sight(segments),
         weights=_padded([row.weights for row in rows], length, 0),
         asked=_padded([row.asked for row in rows], length, -1),
-        goals=_padded([row.goals for row in rows], length, -1),
+        goals=_padded([row.goals for row in rows], length, UNSAID),
+        spots=_padded([row.spots for row in rows], length, UNSAID),
+        items=_padded([row.items for row in rows], length, UNSAID),
+        extents=_padded([row.extents for row in rows], length, UNSAID),
+        ranks=_padded([row.ranks for row in rows], length, UNSAID),
         patches=torch.from_numpy(np.concatenate([row.patches for row in rows])),
         grids=grids,
         names=torch.from_numpy(np.concatenate([row.names for row in rows])),
@@ -169,21 +186,78 @@ class Segment:
 
     given: tuple[int, ...]
     told: tuple[int, ...]
-    asked: int
-    goal: np.ndarray  # (4,)
+    hints: dict[str, np.ndarray]  # asked, goals, spots, items and extents over the tokens of both
 
 
 def _segment(drawn: Scene, frame: Frame, rng: random.Random) -> Segment:
-    case = pose(drawn, rng)
-    given = _encode(f"{case.prompt}{tokens.TURN_END}\n{tokens.TURN_START}assistant\n")
+    case = pose(drawn, frame, rng)
+    text = f"{case.prompt}{tokens.TURN_END}\n{tokens.TURN_START}assistant\n"
+    given = tokens.tokenizer()(text, add_special_tokens=False, return_offsets_mapping=True)
     text = answer(case, drawn, frame) + tokens.TURN_END
-    told = tokens.tokenizer()(text, add_special_tokens=False)["input_ids"]
-    goal = np.full(4, -1)
-    if len(case.names) > 1:
-        return Segment(given, tuple(told), -1, goal)
-    if case.things:
-        goal = _bins(box_of(case.things[0], drawn).to(frame))
-    return Segment(given, tuple(told), NAMES.index(case.names[0]), goal)
+    told = tokens.tokenizer()(text, add_special_tokens=False, return_offsets_mapping=True)
+    given_ends, told_ends = ([end for _, end in part["offset_mapping"]] for part in (given, told))
+    hints = _hints(case, drawn, frame, given_ends, len(told_ends))
+    hints |= _items(case, drawn, frame, len(given_ends), told_ends, text)
+    hints["ranks"] = np.concatenate([_ranks(case, given_ends), hints.pop("ordinals")])
+    return Segment(tuple(given["input_ids"]), tuple(told["input_ids"]), hints)
+
+
+def _items(
+    case: Case, drawn: Scene, frame: Frame, before: int, ends: list[int], text: str
+) -> dict[str, np.ndarray]:
+    """Return which thing each token of an answer tells; what leads to the next is of the next."""
+    items = np.full(before + len(ends), UNSAID)
+    extents = np.full((len(items), 4), UNSAID)
+    limits = [brace.end() for brace in re.finditer("}", text)]
+    ordinals = np.array([1 + bisect_left(limits, end) for end in ends])
+    for index, end in enumerate(ends, before):
+        number = bisect_left(limits, end)
+        thing = case.things[number] if number < len(limits) else None
+        items[index] = NAMES.index(thing.name) if thing else NOTHING
+        if thing:
+            extents[index] = _bins(box_of(thing, drawn).to(frame))
+    return {"items": items, "extents": extents, "ordinals": ordinals}
+
+
+def _ranks(case: Case, ends: list[int]) -> np.ndarray:
+    """Return after each name of a list how many things the answer has told with it, 0 if none."""
+    ranks = np.full(len(ends), UNSAID)
+    told = [thing.name for thing in case.things]
+    if case.ask.around or told != [name for name in case.names if name in told]:
+        return ranks
+    for name in case.names:
+        for found in re.finditer(re.escape(said(name, case.tongue)), case.prompt):
+            after = bisect_left(ends, found.end()) + 1
+            ranks[after] = 1 + told.index(name) if name in told else 0
+    return ranks
+
+
+def _hints(
+    case: Case, drawn: Scene, frame: Frame, ends: list[int], told: int
+) -> dict[str, np.ndarray]:
+    """Return what helper heads are told, each at the token after the one that must know it.
+
+    That is where the loss of a next token stands. `ends` are the characters of the prompt's
+    token ends, and `told` is the length of the answer in tokens.
+    """
+    count = len(ends) + told
+    asked = np.full(count, -1)
+    goals, spots = np.full((count, 4), UNSAID), np.full((count, 4), UNSAID)
+    for name in case.names:
+        thing = drawn.named(name)
+        for found in re.finditer(re.escape(said(name, case.tongue)), case.prompt):
+            after = bisect_left(ends, found.end()) + 1
+            asked[after] = NAMES.index(name)
+            goals[after] = _bins(box_of(thing, drawn).to(frame)) if thing else GONE
+    goal = _bins(box_of(case.things[0], drawn).to(frame)) if case.things else GONE
+    if case.ask.around:
+        after = bisect_left(ends, case.prompt.index("]") + 1) + 1
+        spots[after], goals[after] = _spot_bins(case.ask.around.to(frame)), goal
+    if len(case.names) == 1:
+        asked[len(ends) :] = NAMES.index(case.names[0])
+    if len(case.names) == 1 or case.ask.around:
+        goals[len(ends) :] = goal
+    return {"asked": asked, "goals": goals, "spots": spots}
 
 
 def _joined(
@@ -196,11 +270,8 @@ def _joined(
         count = len(segment.given) + len(segment.told)
         places = np.tile(np.arange(count) + start.max() + 1, (3, 1))
         part = _given(np.array(segment.given + segment.told), places, number)
-        told = slice(len(segment.given), None)
-        part["weights"][told] = _weigh(segment.told)
-        part["asked"][told] = segment.asked
-        part["goals"][told] = segment.goal
-        parts.append(part)
+        part["weights"][len(segment.given) :] = _weigh(segment.told)
+        parts.append(part | segment.hints)
     joined = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
     return joined | {"places": joined["places"].T}
 
@@ -214,7 +285,11 @@ def _given(ids: np.ndarray, places: np.ndarray, number: int) -> dict[str, np.nda
         "segments": np.full(count, number),
         "weights": np.zeros(count, np.float32),
         "asked": np.full(count, -1),
-        "goals": np.full((count, 4), -1),
+        "goals": np.full((count, 4), UNSAID),
+        "spots": np.full((count, 4), UNSAID),
+        "items": np.full(count, UNSAID),
+        "extents": np.full((count, 4), UNSAID),
+        "ranks": np.full(count, UNSAID),
     }
 
 
@@ -257,6 +332,12 @@ def _bins(box: Box) -> np.ndarray:
     corners = np.array([box.x1, box.y1, box.x2, box.y2])
     bins: np.ndarray = np.minimum(corners // BIN, BINS - 1).astype(int)
     return bins
+
+
+def _spot_bins(spot: Point | Box) -> np.ndarray:
+    ends = (spot.x, spot.y) if isinstance(spot, Point) else (spot.x1, spot.y1)
+    others = ends if isinstance(spot, Point) else (spot.x2, spot.y2)
+    return _bins(Box(*ends, *others, spot.frame))
 
 
 def _padded(arrays: list[np.ndarray], length: int, value: int) -> torch.Tensor:

@@ -2,15 +2,16 @@
 
     python -m tools.shapes.evaluate grounding/demo/shapes --count 300
 
-One thing is asked at a time. An answer that names several, or none that can be read, is wrong.
+Each kind of question has one figure. An answer that cannot be read is wrong, and where one
+thing is asked for, so is one that names several.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -18,72 +19,79 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
-from grounding.ask import Ask, Shape
+from grounding.ask import Ask, Manner, Shape
 from grounding.geometry import Box, Frame, Point, image_frame
-from grounding.qwen.prompts import question
+from grounding.qwen.prompts import question, strict_question
 from tools.shapes import tokens
 from tools.shapes.batches import patches, seen_at
-from tools.shapes.questions import absent, box_of
+from tools.shapes.names import Tongue, said
+from tools.shapes.places import box_of, inner_point, jittered
+from tools.shapes.questions import EACH, Case, absent, mixed, wide
 from tools.shapes.scenes import Scene, Thing, scene
 
 FRESH = 10**9
 """Seeds of evaluation pictures start here; training draws its seeds from elsewhere."""
 
-ANSWER_TOKENS = 60
+ANSWER_TOKENS = 130
+ROUGH = 0.15
+RIGHT = 0.5
+
+Found = list[dict[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question about one scene; `thing` is None where the right answer is nothing."""
+    """One question about one scene, and the kind of figure it counts to."""
 
+    kind: str
     scene: Scene
-    ask: Ask
-    thing: Thing | None
+    case: Case
+    strict: bool = False
 
 
 @dataclass(slots=True)
 class Scores:
-    """What came of the probes: IoU of each box, and per point and per absence right or wrong."""
+    """What came of the probes: per kind of question one figure for each, or its three counts."""
 
-    ious: list[float] = field(default_factory=list)
-    inside: list[bool] = field(default_factory=list)
-    nothing: list[bool] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=dict)
+    counts: dict[str, list[int]] = field(default_factory=dict)
+    """Per kind that may have several things: right ones, found ones and true ones."""
 
     def __str__(self) -> str:
         """Return the figures on one line."""
-        over = [iou > 0.5 for iou in self.ious]
-        return (
-            f"boxes {len(self.ious)}: mIoU {_mean(self.ious):.3f}, above 0.5 {_mean(over):.3f} · "
-            f"points {len(self.inside)}: inside {_mean(self.inside):.3f} · "
-            f"absent {len(self.nothing)}: [] {_mean(self.nothing):.3f}"
-        )
+        means = {kind: sum(values) / len(values) for kind, values in self.values.items()}
+        f1 = {kind: f1_score(*counts) for kind, counts in self.counts.items()}
+        return " · ".join(f"{kind} {value:.3f}" for kind, value in (means | f1).items())
 
     def add(self, probe: Probe, text: str) -> None:
         """Count the answer `text` to `probe`; an unreadable one is wrong."""
         found = read(text)
-        if probe.thing is None:
-            self.nothing.append(found == [])
-        elif probe.ask.shape is Shape.BOX:
-            self.ious.append(_iou(probe, probe.thing, found))
+        if probe.kind.endswith("F1"):
+            counts = self.counts.setdefault(probe.kind, [0, 0, 0])
+            for k, more in enumerate(_counted(probe, found or [])):
+                counts[k] += more
         else:
-            self.inside.append(_inside(probe, probe.thing, found))
+            self.values.setdefault(probe.kind, []).append(_value(probe, found))
+
+
+def f1_score(right: int, found: int, true: int) -> float:
+    """Return the harmonic mean of right / found and right / true."""
+    return 2 * right / max(1, found + true)
 
 
 def probes(count: int) -> list[Probe]:
-    """Return probes of `count` fresh scenes: one box, one point, one absent thing each."""
+    """Return probes of `count` fresh scenes, one of each kind about each."""
     out: list[Probe] = []
     for number in range(count):
-        rng = random.Random(number)
-        drawn = scene(FRESH + number)
-        for shape in Shape:
-            thing = rng.choice(drawn.things)
-            out.append(Probe(drawn, _ask(shape, thing.name, rng), thing))
-        missing = _ask(rng.choice(list(Shape)), absent(drawn, rng), rng)
-        out.append(Probe(drawn, missing, None))
+        drawn, rng = scene(FRESH + number), random.Random(number)
+        out += [
+            Probe(kind, drawn, make(drawn, rng), kind.startswith("strict"))
+            for kind, make in MAKERS.items()
+        ]
     return out
 
 
-def read(text: str) -> list[dict[str, object]] | None:
+def read(text: str) -> Found | None:
     """Return the list in a fenced JSON `text`, or None where there is none."""
     try:
         found = json.loads(text.removeprefix("```json").removesuffix("```"))
@@ -100,8 +108,9 @@ def judge(
 ) -> Scores:
     """Return the scores of `model` on the probes, answered greedily `size` at a time."""
     scores = Scores()
-    for start in range(0, len(asked), size):
-        part = asked[start : start + size]
+    alike = sorted(asked, key=lambda probe: probe.kind)  # short answers do not wait for long ones
+    for start in range(0, len(alike), size):
+        part = alike[start : start + size]
         for probe, text in zip(part, answers(model, tok, part), strict=True):
             scores.add(probe, text)
     return scores
@@ -115,7 +124,7 @@ def answers(
     pictures = [_seen(probe.scene) for probe in asked]
     cells = [(p.height // 28, p.width // 28) for p in pictures]
     texts = [
-        _chat(tok, question(probe.ask)).replace(tokens.IMAGE, tokens.IMAGE * (r * c))
+        _chat(tok, _words(probe)).replace(tokens.IMAGE, tokens.IMAGE * (r * c))
         for probe, (r, c) in zip(asked, cells, strict=True)
     ]
     given = tok(texts, padding=True, return_tensors="pt")
@@ -133,6 +142,13 @@ def answers(
     return words
 
 
+def _words(probe: Probe) -> str:
+    ask = probe.case.ask
+    if not (ask.classes or ask.phrase):
+        ask = replace(ask, manner=Manner(language=probe.case.tongue))
+    return (strict_question if probe.strict else question)(ask, _frame(probe))
+
+
 def _chat(tok: PreTrainedTokenizerBase, text: str) -> str:
     parts = [{"type": "image"}, {"type": "text", "text": text}]
     turns = [{"role": "user", "content": parts}]
@@ -145,43 +161,142 @@ def _seen(drawn: Scene) -> Image.Image:
     return drawn.draw().resize((int(frame.width), int(frame.height)), Image.Resampling.BICUBIC)
 
 
+def _one(shape: Shape, tongue: Tongue = "en") -> Callable[[Scene, random.Random], Case]:
+    def make(drawn: Scene, rng: random.Random) -> Case:
+        thing = rng.choice(drawn.things)
+        return Case(_ask(shape, said(thing.name, tongue), rng), tongue, (thing.name,), (thing,))
+
+    return make
+
+
+def _nothing(tongue: Tongue = "en") -> Callable[[Scene, random.Random], Case]:
+    def make(drawn: Scene, rng: random.Random) -> Case:
+        name = absent(drawn, rng)
+        return Case(_ask(rng.choice(list(Shape)), said(name, tongue), rng), tongue, (name,), ())
+
+    return make
+
+
+def _list(tongue: Tongue) -> Callable[[Scene, random.Random], Case]:
+    def make(drawn: Scene, rng: random.Random) -> Case:
+        names = mixed(drawn, rng.randint(2, 6), rng)
+        things = tuple(thing for name in names if (thing := drawn.named(name)))
+        return Case(Ask(Shape.BOX, tuple(said(n, tongue) for n in names)), tongue, names, things)
+
+    return make
+
+
+def _each(tongue: Tongue) -> Callable[[Scene, random.Random], Case]:
+    def make(drawn: Scene, rng: random.Random) -> Case:
+        thing = rng.choice(drawn.things)
+        phrase = rng.choice(EACH[tongue]).format(x=said(thing.name, tongue))
+        return Case(Ask(Shape.BOX, phrase=phrase), tongue, (thing.name,), (thing,))
+
+    return make
+
+
+def _wide(drawn: Scene, rng: random.Random) -> Case:
+    case = wide(drawn, rng.choice(("en", "zh")), rng)
+    return replace(case, ask=replace(case.ask, shape=Shape.BOX))
+
+
+def _click(names: int) -> Callable[[Scene, random.Random], Case]:
+    def make(drawn: Scene, rng: random.Random) -> Case:
+        thing = rng.choice(drawn.things)
+        others = [name for name in mixed(drawn, 5, rng) if name != thing.name]
+        named = rng.sample([thing.name, *others[: names - 1]], names) if names else []
+        ask = Ask(Shape.BOX, tuple(named), around=inner_point(thing, drawn, rng))
+        return Case(ask, "en", tuple(named), (thing,))
+
+    return make
+
+
+def _rough(drawn: Scene, rng: random.Random) -> Case:
+    thing = rng.choice(drawn.things)
+    names = (thing.name,) if rng.random() < 0.5 else ()
+    ask = Ask(Shape.BOX, names, around=jittered(thing, drawn, ROUGH, rng))
+    return Case(ask, "en", names, (thing,))
+
+
+MAKERS: dict[str, Callable[[Scene, random.Random], Case]] = {
+    "box IoU": _one(Shape.BOX),
+    "point": _one(Shape.POINT),
+    "absent": _nothing(),
+    "zh box IoU": _one(Shape.BOX, "zh"),
+    "zh absent": _nothing("zh"),
+    "each IoU": _each("en"),
+    "zh each IoU": _each("zh"),
+    "list F1": _list("en"),
+    "zh list F1": _list("zh"),
+    "wide F1": _wide,
+    "click, no name IoU": _click(0),
+    "click, named IoU": _click(1),
+    "click, list IoU": _click(4),
+    "rough better": _rough,
+    "strict box IoU": _one(Shape.BOX),
+    "strict absent": _nothing(),
+}
+"""Each kind of question: what its figure is called ends with how it is counted."""
+
+
 def _ask(shape: Shape, name: str, rng: random.Random) -> Ask:
     if rng.random() < 0.5:
         return Ask(shape, classes=(name,))
-    return Ask(shape, phrase=rng.choice((name, f"the {name}")))
+    return Ask(shape, phrase=rng.choice((name, f"the {name}")) if name.isascii() else name)
 
 
-def _place(probe: Probe, found: list[dict[str, object]] | None, key: str) -> list[float] | None:
-    """Return the numbers of the one thing found, or None where there is not exactly one."""
-    place = found[0].get(key) if found and len(found) == 1 else None
-    return place if isinstance(place, list) else None
+def _value(probe: Probe, found: Found | None) -> float:
+    """Return what one answer is worth: its IoU, or 1 for right and 0 for wrong."""
+    if probe.kind.endswith("absent"):
+        return float(found == [])
+    (thing,) = probe.case.things
+    if found is None or len(found) != 1:
+        return 0.0
+    if probe.kind == "point":
+        return float(_inside(probe, thing, found[0]))
+    iou = _iou(probe, thing, found[0])
+    if probe.kind.endswith("better"):
+        around, truth = probe.case.ask.around, box_of(thing, probe.scene)
+        return float(isinstance(around, Box) and iou > around.iou(truth))
+    return iou
+
+
+def _counted(probe: Probe, found: Found) -> tuple[int, int, int]:
+    """Return how many are right, found and true; a thing is found once, and by its name."""
+    left = list(probe.case.things)
+    for item in found:
+        fitting = (
+            thing
+            for thing in left
+            if item.get("label") == said(thing.name, probe.case.tongue)
+            and _iou(probe, thing, item) >= RIGHT
+        )
+        if hit := next(fitting, None):
+            left.remove(hit)
+    true = len(probe.case.things)
+    return true - len(left), len(found), true
 
 
 def _frame(probe: Probe) -> Frame:
     return seen_at(probe.scene.width, probe.scene.height)
 
 
-def _iou(probe: Probe, thing: Thing, found: list[dict[str, object]] | None) -> float:
-    place = _place(probe, found, "bbox_2d")
-    if place is None or len(place) != 4:
+def _iou(probe: Probe, thing: Thing, item: dict[str, object]) -> float:
+    place = item.get("bbox_2d")
+    if not isinstance(place, list) or len(place) != 4:
         return 0.0
     x1, y1, x2, y2 = place
     box = Box.spanning((x1, y1), (x2, y2), _frame(probe))
     return box.iou(box_of(thing, probe.scene))
 
 
-def _inside(probe: Probe, thing: Thing, found: list[dict[str, object]] | None) -> bool:
-    place = _place(probe, found, "point_2d")
-    if place is None or len(place) != 2:
+def _inside(probe: Probe, thing: Thing, item: dict[str, object]) -> bool:
+    place = item.get("point_2d")
+    if not isinstance(place, list) or len(place) != 2:
         return False
-    image = image_frame(probe.scene.width, probe.scene.height)
     x, y = place
-    spot = Point(x, y, _frame(probe)).to(image)
+    spot = Point(x, y, _frame(probe)).to(image_frame(probe.scene.width, probe.scene.height))
     return thing.covers(spot.x, spot.y)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / max(1, len(values))
 
 
 @click.command()

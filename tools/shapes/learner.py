@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,21 @@ from torch.nn.functional import cross_entropy
 from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from tools.shapes.batches import BINS, NOTHING, Batch
+from tools.shapes.batches import BINS, GONE, NOTHING, UNSAID, Batch
 from tools.shapes.model import HIDDEN, config
+from tools.shapes.scenes import MAX_THINGS
 
-SEE_LAYER, FIND_LAYER = 2, 4
-"""Text layers, counted from 0: after the first, image tokens must know what they show and answer
-tokens what is asked; after the second, answer tokens must know where that is."""
+SEE_LAYER, SEEK_LAYER, FIND_LAYER, TELL_LAYER = 2, 3, 4, 5
+"""Text layers, counted from 0: after the first, image tokens must know what they show, and names
+and answers what is asked; after the second, names and places in a question must know what is
+there; after the third, answer tokens must; after the last, they must know which of several
+things they are telling."""
 
 CELLS = 16
 SEEN = (NOTHING + 1, CELLS, CELLS, *[BINS] * 4)
 FOUND = (2, *[BINS] * 4)
+TOLD = (NOTHING + 1, *[BINS] * 4)
+RANKS = MAX_THINGS + 2
 HELP_WEIGHT = 0.3
 
 
@@ -56,25 +61,33 @@ class Losses:
     answer: Tensor
     names: Tensor  # of image tokens, with their rows and columns
     edges: Tensor  # of image tokens
-    asked: Tensor  # of answer tokens
-    found: Tensor  # of answer tokens: whether it is there, and its edges
+    asked: Tensor  # of names in questions, and of answer tokens
+    placed: Tensor  # of places in questions: their bins
+    sought: Tensor  # of names and places in questions: whether it is there, and its edges
+    found: Tensor  # of answer tokens: the same
+    told: Tensor  # of answer tokens: the name of what they tell, and its edges
+    ranked: Tensor  # of names in questions and of answer tokens: rank among the things told
 
     @property
     def total(self) -> Tensor:
         """What is minimised."""
-        return self.answer + HELP_WEIGHT * (self.names + self.edges + self.asked + self.found)
+        return self.answer + HELP_WEIGHT * self._each()[1:].sum()
 
     def stacked(self) -> Tensor:
-        """Return the five as one tensor without a gradient."""
-        return torch.stack([self.answer, self.names, self.edges, self.asked, self.found]).detach()
+        """Return all as one tensor without a gradient, in their order here."""
+        return self._each().detach()
+
+    def _each(self) -> Tensor:
+        return torch.stack([getattr(self, name) for name in self.__slots__])
 
 
 class Learner(nn.Module):
     """A Qwen2.5-VL and linear helper heads, which are not part of the checkpoint.
 
     One tells row, column, name and enclosing box of what each image token shows: without it the
-    coordinates hardly improve in the same time. Two tell, on answer tokens, what is asked for
-    and where it is: they show the way from the question's words to the right image tokens.
+    coordinates hardly improve in the same time. The others tell, after names and places in the
+    question and on answer tokens, what is asked for, which place is meant and where the thing
+    is: they show the way from the question's words to the right image tokens.
     """
 
     def __init__(self) -> None:
@@ -82,10 +95,14 @@ class Learner(nn.Module):
         self.model = Qwen2_5_VLForConditionalGeneration(config())
         self.head = nn.Linear(HIDDEN, sum(SEEN))
         self.asked_head = nn.Linear(HIDDEN, NOTHING)
+        self.placed_head = nn.Linear(HIDDEN, 4 * BINS)
+        self.sought_head = nn.Linear(HIDDEN, sum(FOUND))
         self.found_head = nn.Linear(HIDDEN, sum(FOUND))
+        self.told_head = nn.Linear(HIDDEN, sum(TOLD))
+        self.ranked_head = nn.Linear(HIDDEN, RANKS)
         self._states: dict[int, Tensor] = {}
         self.model.set_attn_implementation("shapes_plain")
-        for layer in (SEE_LAYER, FIND_LAYER):
+        for layer in (SEE_LAYER, SEEK_LAYER, FIND_LAYER, TELL_LAYER):
             self.model.model.language_model.layers[layer].register_forward_hook(self._keep(layer))
 
     def forward(self, batch: Batch) -> Losses:
@@ -97,7 +114,7 @@ class Learner(nn.Module):
         each = cross_entropy(scores.float(), batch.ids[:, 1:][told], reduction="none")
         weights = batch.weights[:, 1:][told]
         answer = (each * weights).sum() / weights.sum()
-        return Losses(answer, *self._see(batch, image), *self._find(batch))
+        return Losses(answer, *self._see(batch, image), *self._find(batch), *self._tell(batch))
 
     def _hidden(self, batch: Batch, image: Tensor) -> Tensor:
         """Return the (B, L, HIDDEN) last states, each segment blind to the others."""
@@ -124,16 +141,41 @@ class Learner(nn.Module):
         some = batch.names != NOTHING
         return names, _edge_loss([e[some] for e in edges], batch.edges[some])
 
-    def _find(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the losses of what is asked for, and of whether and where it is."""
-        single = batch.asked[:, 1:] >= 0
-        early, late = (self._states[k][:, :-1][single] for k in (SEE_LAYER, FIND_LAYER))
-        asked = cross_entropy(self.asked_head(early).float(), batch.asked[:, 1:][single])
-        there, *edges = self.found_head(late).float().split(FOUND, dim=-1)
-        goals = batch.goals[:, 1:][single]
-        some = goals[:, 0] >= 0
-        found = cross_entropy(there, some.long())
-        return asked, found + _edge_loss([e[some] for e in edges], goals[some])
+    def _find(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the losses of what is asked, of which place, and of what is there, twice."""
+        asked, goals, spots = batch.asked[:, 1:], batch.goals[:, 1:], batch.spots[:, 1:]
+        early = self._states[SEE_LAYER][:, :-1]
+        named, placed = asked >= 0, spots[..., 0] != UNSAID
+        bins = self.placed_head(early[placed]).float().split(BINS, dim=-1)
+        meant, told = goals[..., 0] != UNSAID, batch.weights[:, 1:] > 0
+        return (
+            _mean_loss(self.asked_head(early[named]).float(), asked[named]),
+            _edge_loss(bins, spots[placed]),
+            self._where(self.sought_head, SEEK_LAYER, meant & ~told, goals),
+            self._where(self.found_head, FIND_LAYER, meant & told, goals),
+        )
+
+    def _tell(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the losses of which thing answer tokens tell and where it is, and of ranks.
+
+        One head tells the rank of a name in a question and that of an item in the answer, so
+        that what is looked for and what is found are put alike.
+        """
+        told, ranks = batch.items[:, 1:] != UNSAID, batch.ranks[:, 1:]
+        states = self._states[TELL_LAYER][:, :-1][told]
+        item, *edges = self.told_head(states).float().split(TOLD, dim=-1)
+        items, extents = batch.items[:, 1:][told], batch.extents[:, 1:][told]
+        some, counted = items != NOTHING, ranks != UNSAID
+        where = _edge_loss([e[some] for e in edges], extents[some])
+        counts = self.ranked_head(self._states[FIND_LAYER][:, :-1][counted]).float()
+        return _mean_loss(item, items) + where, _mean_loss(counts, ranks[counted])
+
+    def _where(self, head: nn.Module, layer: int, meant: Tensor, goals: Tensor) -> Tensor:
+        """Return the loss of whether and where the thing is, told by `layer` where `meant`."""
+        states, goals = self._states[layer][:, :-1][meant], goals[meant]
+        there, *edges = head(states).float().split(FOUND, dim=-1)
+        some = goals[:, 0] != GONE
+        return _mean_loss(there, some.long()) + _edge_loss([e[some] for e in edges], goals[some])
 
     def _keep(self, layer: int) -> Callable[..., None]:
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -142,7 +184,12 @@ class Learner(nn.Module):
         return keep
 
 
-def _edge_loss(scores: list[Tensor], truths: Tensor) -> Tensor:
+def _edge_loss(scores: Sequence[Tensor], truths: Tensor) -> Tensor:
     """Return the mean loss over the four edges; `truths` is (N, 4) bins."""
-    off = [cross_entropy(s, t) for s, t in zip(scores, truths.unbind(-1), strict=True)]
+    off = [_mean_loss(s, t) for s, t in zip(scores, truths.unbind(-1), strict=True)]
     return torch.stack(off).mean()
+
+
+def _mean_loss(scores: Tensor, truths: Tensor) -> Tensor:
+    """Return the mean cross entropy, 0 where a batch has nothing to tell."""
+    return cross_entropy(scores, truths, reduction="sum") / max(1, len(truths))

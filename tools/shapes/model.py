@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
 from transformers import (
+    AutoTokenizer,
     GenerationConfig,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -89,6 +91,23 @@ def save(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
     _save_processor(folder)
+
+
+def warm(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
+    """Give `model` the weights of the checkpoint in `folder`, of the same shape but other words.
+
+    A token that both know keeps its vector; others stay as they are.
+    """
+    old = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    rows = AutoTokenizer.from_pretrained(folder).get_vocab()
+    state, now = old.state_dict(), model.state_dict()
+    for key in (key for key in now if key.endswith(("embed_tokens.weight", "lm_head.weight"))):
+        vectors = now[key].clone()
+        for token, row in tokens.tokenizer().get_vocab().items():
+            if token in rows:
+                vectors[row] = state[key][rows[token]]
+        state[key] = vectors
+    model.load_state_dict(state)
 
 
 def _save_processor(folder: Path) -> None:

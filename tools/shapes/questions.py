@@ -1,23 +1,34 @@
 """Questions about a scene and their right answers, in the words the product uses.
 
-Three in four use `grounding.qwen.prompts.question` itself; the rest are other wordings of the
-same, so that a change of prompt does not lose the checkpoint.
+All but a few use `grounding.qwen.prompts` itself; those are other wordings of the same, so that
+a change of prompt does not lose the checkpoint. An answer lists what a question names in the
+order of the question, and what it only describes from left to right: one right answer each.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from grounding.ask import Ask, Shape
+from grounding.ask import Ask, Language, Manner, Shape
 from grounding.geometry import Box, Frame, Point, image_frame
-from grounding.qwen.prompts import NONE_CLAUSE, question
-from tools.shapes.scenes import NAMES, Scene, Thing
+from grounding.qwen.prompts import NONE_CLAUSE, question, strict_question
+from tools.shapes.names import Tongue, said
+from tools.shapes.places import box_of, ground_point, inner_point, jittered
+from tools.shapes.scenes import COLOURS, NAMES, SHAPES, Scene, Thing
 
-NONE_SHARE = 0.25
-BOX_SHARE = 0.6
-LIST_SHARE = 0.15
-OTHER_WORDS_SHARE = 0.25
+NONE_SHARE = 0.22
+BOX_SHARE = 0.65
+OTHER_WORDS_SHARE = 0.1
+CHINESE_SHARE = 0.3
+FOREIGN_SHARE = 0.12
+"""Questions worded in a language of their own choice, whatever that of the names."""
+STRICT_SHARE = 0.08
+GROUND_SHARE = 0.08
+ALL_NAMES_SHARE = 0.04
+BOTH_SHARE = 0.1
+ROUGHNESS = (0.08, 0.25)
 
 OTHER_WORDS = {
     Shape.BOX: (
@@ -38,84 +49,130 @@ OTHER_WORDS = {
         "Point at each {x} and output all the point_2d coordinates in JSON format.",
     ),
 }
-PHRASES = ("the {x}", "the {x}", "{x}", "{x}", "every {x}", "a {x}", "all {x}s", "The {x}.")
+PHRASES: dict[Tongue, tuple[str, ...]] = {
+    "en": ("the {x}", "the {x}", "{x}", "{x}", "a {x}", "all {x}s", "The {x}."),
+    "zh": ("{x}", "{x}", "{x}", "所有{x}", "那个{x}", "图中的{x}"),
+}
+EACH: dict[Tongue, tuple[str, ...]] = {
+    "en": ("each {x}", "each {x}", "every {x}", "every {x}", "Each {x}."),
+    "zh": ("每一个{x}", "每一个{x}", "每个{x}", "各个{x}"),
+}
+KINDS: dict[Tongue, str] = {"en": "{x} shape", "zh": "{x}图形"}
+BOTH: dict[Tongue, tuple[str, ...]] = {
+    "en": ("the {x} and the {y}", "{x} and {y}"),
+    "zh": ("{x}和{y}",),
+}
 QUOTES = ("{x}", "'{x}'", '"{x}"')
 KEYS = {Shape.BOX: "bbox_2d", Shape.POINT: "point_2d"}
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question about a scene: its text, what it names and which of that is there."""
+    """One question about a scene, and what is to be found.
 
-    shape: Shape
-    prompt: str
+    `names` are the English names that the question says; `things` is the right answer, in
+    order; `prompt` is the question's text, and `tongue` the language of its names.
+    """
+
+    ask: Ask
+    tongue: Tongue
     names: tuple[str, ...]
     things: tuple[Thing, ...]
+    prompt: str = ""
 
 
-def pose(scene: Scene, rng: random.Random) -> Case:
-    """Return a random question about `scene`."""
-    shape = Shape.BOX if rng.random() < BOX_SHARE else Shape.POINT
-    if rng.random() < LIST_SHARE:
-        names = _several(scene, rng)
-        prompt = question(Ask(shape, classes=names))
-    else:
-        names = (_one(scene, rng),)
-        prompt = _words(shape, names[0], rng)
-    things = tuple(thing for name in names if (thing := scene.named(name)))
-    return Case(shape, prompt, names, things)
+Maker = Callable[[Scene, Tongue, random.Random], Case]
+"""How a kind of question is put: a scene and the language of its names to a case."""
+
+
+def pose(scene: Scene, frame: Frame, rng: random.Random) -> Case:
+    """Return a random question about `scene`, which the model sees as `frame`."""
+    kinds, shares = [kind for kind, _ in QUESTIONS], [share for _, share in QUESTIONS]
+    return _posed(rng.choices(kinds, shares)[0], scene, frame, rng)
 
 
 def answer(case: Case, scene: Scene, model: Frame) -> str:
     """Return the right answer as Qwen2.5-VL writes it, coordinates in pixels of `model`."""
     if not case.things:
         return "```json\n[]\n```"
-    items = (_item(case.shape, thing, scene, model) for thing in case.things)
+    items = (_item(case, thing, scene, model) for thing in case.things)
     return "```json\n[\n" + ",\n".join(items) + "\n]\n```"
 
 
-def box_of(thing: Thing, scene: Scene) -> Box:
-    """Return the thing's truth box in the image frame."""
-    return Box(*thing.box, image_frame(scene.width, scene.height))
-
-
-def _item(shape: Shape, thing: Thing, scene: Scene, model: Frame) -> str:
-    numbers = ", ".join(str(round(v)) for v in _places(shape, thing, scene, model))
-    return f'\t{{"{KEYS[shape]}": [{numbers}], "label": "{thing.name}"}}'
-
-
-def _places(shape: Shape, thing: Thing, scene: Scene, model: Frame) -> tuple[float, ...]:
-    if shape is Shape.BOX:
-        box = box_of(thing, scene).to(model)
-        return box.x1, box.y1, box.x2, box.y2
-    point = Point(*thing.point, image_frame(scene.width, scene.height)).to(model)
-    return point.x, point.y
-
-
-def _words(shape: Shape, name: str, rng: random.Random) -> str:
-    if rng.random() < OTHER_WORDS_SHARE:
-        quoted = rng.choice(QUOTES).format(x=name)
-        clause = f" {NONE_CLAUSE}" if rng.random() < 0.5 else ""
-        return rng.choice(OTHER_WORDS[shape]).format(x=quoted) + clause
+def single(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
+    """Return a question about one thing by its name."""
+    shape, name = _shape(rng), _one(scene, rng)
+    things = _named(scene, (name,))
+    if tongue == "en" and rng.random() < OTHER_WORDS_SHARE:
+        return Case(Ask(shape), tongue, (name,), things, _other_words(shape, name, rng))
+    word = said(name, tongue)
     if rng.random() < 0.5:
-        return question(Ask(shape, classes=(name,)))
-    return question(Ask(shape, phrase=rng.choice(PHRASES).format(x=name)))
+        return Case(Ask(shape, (word,)), tongue, (name,), things)
+    return Case(
+        Ask(shape, phrase=rng.choice(PHRASES[tongue]).format(x=word)), tongue, (name,), things
+    )
 
 
-def _one(scene: Scene, rng: random.Random) -> str:
-    if rng.random() < NONE_SHARE:
-        return absent(scene, rng)
-    return rng.choice(scene.things).name
+def several(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
+    """Return a question with a list of names, or with two names in one phrase."""
+    if rng.random() < BOTH_SHARE:
+        names = mixed(scene, 2, rng)
+        words = tuple(said(name, tongue) for name in names)
+        phrase = rng.choice(BOTH[tongue]).format(x=words[0], y=words[1])
+        return Case(Ask(_shape(rng), words, phrase), tongue, names, _named(scene, names))
+    count = len(NAMES) if rng.random() < ALL_NAMES_SHARE else rng.choice((2, 2, 3, 3, 4, 4, 5, 6))
+    names = mixed(scene, count, rng)
+    words = tuple(said(name, tongue) for name in names)
+    return Case(Ask(_shape(rng), words), tongue, names, _named(scene, names))
 
 
-def _several(scene: Scene, rng: random.Random) -> tuple[str, ...]:
-    """Return two or three different names, present and absent ones mixed."""
-    here = [thing.name for thing in scene.things]
-    names = set(rng.sample(here, rng.randint(1, min(2, len(here)))))
-    count = rng.randint(2, 3)
-    while len(names) < count:
-        names.add(absent(scene, rng))
-    return tuple(rng.sample(sorted(names), count))
+def each(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
+    """Return a question that asks for each thing of one name, one by one."""
+    name = _one(scene, rng)
+    phrase = rng.choice(EACH[tongue]).format(x=said(name, tongue))
+    return Case(Ask(_shape(rng), phrase=phrase), tongue, (name,), _named(scene, (name,)))
+
+
+def wide(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
+    """Return a question for each thing of one colour or shape, at times with names to choose."""
+    word = rng.choice((*COLOURS, *SHAPES))
+    if rng.random() < 0.8:
+        word = rng.choice(rng.choice(scene.things).name.split())
+    kind = said(word, tongue) if word in SHAPES else KINDS[tongue].format(x=said(word, tongue))
+    phrase = rng.choice(EACH[tongue] + PHRASES[tongue]).format(x=kind)
+    names = mixed(scene, rng.randint(2, 6), rng) if rng.random() < 0.3 else ()
+    words = tuple(said(name, tongue) for name in names)
+    fitting = (t for t in scene.things if word in t.name.split() and t.name in (names or NAMES))
+    things = tuple(sorted(fitting, key=_left))
+    return Case(Ask(_shape(rng), words, phrase), tongue, names, things)
+
+
+def click(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
+    """Return a question for what is at a point: inside a thing, or at times of the ground."""
+    thing = rng.choice(scene.things)
+    spot = ground_point(scene, rng) if rng.random() < GROUND_SHARE else None
+    things = () if spot else (thing,)
+    shape = Shape.BOX if rng.random() < 0.85 else Shape.POINT
+    ask = Ask(shape, around=spot or inner_point(thing, scene, rng))
+    return _labelled(Case(ask, tongue, (), things), thing, scene, rng)
+
+
+def rough(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
+    """Return a question for the tight box of what a rough box surrounds."""
+    thing = rng.choice(scene.things)
+    around = jittered(thing, scene, rng.uniform(*ROUGHNESS), rng)
+    return _labelled(Case(Ask(Shape.BOX, around=around), tongue, (), (thing,)), thing, scene, rng)
+
+
+QUESTIONS: tuple[tuple[Maker, float], ...] = (
+    (single, 0.15),
+    (several, 0.48),
+    (each, 0.04),
+    (wide, 0.07),
+    (click, 0.12),
+    (rough, 0.14),
+)
+"""How often each kind of question is put."""
 
 
 def absent(scene: Scene, rng: random.Random) -> str:
@@ -126,14 +183,98 @@ def absent(scene: Scene, rng: random.Random) -> str:
     return rng.choice([name for name in pool if name not in here])
 
 
+def mixed(scene: Scene, count: int, rng: random.Random) -> tuple[str, ...]:
+    """Return `count` different names in any order, of things here and of others."""
+    here = [thing.name for thing in scene.things]
+    if count == len(NAMES):
+        return tuple(rng.sample(NAMES, count))
+    names = set(rng.sample(here, min(count, rng.randint(0, len(here)))))
+    while len(names) < count:
+        names.add(absent(scene, rng))
+    return tuple(rng.sample(sorted(names), count))
+
+
 def every_text(rng: random.Random, count: int) -> list[str]:
-    """Return `count` random prompts and answers over all names, to train a tokenizer on."""
+    """Return `count` random prompts and answers over all names, to train a tokenizer on.
+
+    All kinds are as frequent, so that the tokenizer stays where shares are changed.
+    """
     texts: list[str] = []
     frame = Frame("model", 100, 100)
     for _ in range(count):
         names = (name.split() for name in rng.sample(NAMES, 2))
-        things = (Thing(colour, kind, (9, 9, 40, 40), (0, 0, 0)) for colour, kind in names)
+        boxes = ((9, 9, 40, 40), (50, 50, 90, 90))
+        things = (
+            Thing(colour, kind, box, (0, 0, 0))
+            for (colour, kind), box in zip(names, boxes, strict=True)
+        )
         picture = Scene(100, 100, (255, 255, 255), tuple(things))
-        case = pose(picture, rng)
+        case = _posed(rng.choice(QUESTIONS)[0], picture, frame, rng)
         texts += [case.prompt, answer(case, picture, frame)]
     return texts
+
+
+def _posed(make: Maker, scene: Scene, frame: Frame, rng: random.Random) -> Case:
+    tongue: Tongue = "zh" if rng.random() < CHINESE_SHARE else "en"
+    case = make(scene, tongue, rng)
+    return case if case.prompt else replace(case, prompt=_worded(case, frame, rng))
+
+
+def _worded(case: Case, frame: Frame, rng: random.Random) -> str:
+    ask = case.ask
+    language: Language = "auto" if ask.classes or ask.phrase else case.tongue
+    if language == "auto" and rng.random() < FOREIGN_SHARE:
+        language = rng.choice(("en", "zh"))
+    ask = replace(ask, manner=Manner(language=language))
+    return (strict_question if rng.random() < STRICT_SHARE else question)(ask, frame)
+
+
+def _labelled(case: Case, thing: Thing, scene: Scene, rng: random.Random) -> Case:
+    """Return a question about a place with the thing's name, several names or none."""
+    names: tuple[str, ...] = ()
+    share = rng.random()
+    if share < 0.4:
+        names = (thing.name,)
+    elif share < 0.65:
+        others = [name for name in mixed(scene, rng.randint(2, 6), rng) if name != thing.name]
+        names = tuple(rng.sample([thing.name, *others], len(others) + 1))
+    words = tuple(said(name, case.tongue) for name in names)
+    return replace(case, ask=replace(case.ask, classes=words), names=names)
+
+
+def _shape(rng: random.Random) -> Shape:
+    return Shape.BOX if rng.random() < BOX_SHARE else Shape.POINT
+
+
+def _one(scene: Scene, rng: random.Random) -> str:
+    if rng.random() < NONE_SHARE:
+        return absent(scene, rng)
+    return rng.choice(scene.things).name
+
+
+def _named(scene: Scene, names: Sequence[str]) -> tuple[Thing, ...]:
+    return tuple(thing for name in names if (thing := scene.named(name)))
+
+
+def _left(thing: Thing) -> int:
+    return thing.box[0]
+
+
+def _item(case: Case, thing: Thing, scene: Scene, model: Frame) -> str:
+    shape = case.ask.shape
+    numbers = ", ".join(str(round(v)) for v in _places(shape, thing, scene, model))
+    return f'\t{{"{KEYS[shape]}": [{numbers}], "label": "{said(thing.name, case.tongue)}"}}'
+
+
+def _places(shape: Shape, thing: Thing, scene: Scene, model: Frame) -> tuple[float, ...]:
+    if shape is Shape.BOX:
+        box: Box = box_of(thing, scene).to(model)
+        return box.x1, box.y1, box.x2, box.y2
+    point = Point(*thing.point, image_frame(scene.width, scene.height)).to(model)
+    return point.x, point.y
+
+
+def _other_words(shape: Shape, name: str, rng: random.Random) -> str:
+    quoted = rng.choice(QUOTES).format(x=name)
+    clause = f" {NONE_CLAUSE}" if rng.random() < 0.5 else ""
+    return rng.choice(OTHER_WORDS[shape]).format(x=quoted) + clause

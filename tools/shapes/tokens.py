@@ -6,6 +6,7 @@ Qwen's, and words of the prompts and answers are one token each, which keeps seq
 
 from __future__ import annotations
 
+import json
 import random
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers, t
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
+from tools.shapes.names import CHINESE_WORDS
 from tools.shapes.questions import every_text
 
 END = "<|endoftext|>"
@@ -28,8 +30,13 @@ SPECIAL = (
     *(VISION_START, VISION_END, "<|vision_pad|>", IMAGE, VIDEO),
 )
 
-WORDS = r"\p{N}| ?\p{L}+|(?:(?! \p{L})[^\p{L}\p{N}])+"
-"""One digit, a word with the space before it, or a run of anything else."""
+CHINESE = "|".join(CHINESE_WORDS.values())
+WORDS = (
+    rf"\p{{N}}|{CHINESE}|(?:(?!{CHINESE})\p{{Han}})+| ?(?:(?!\p{{Han}})\p{{L}})+"
+    r"|(?:(?! \p{L})[^\p{L}\p{N}])+"
+)
+"""One digit, a colour or a shape in Chinese, a run of other Chinese, a word with the space before
+it, or a run of anything else."""
 
 SYSTEM = "You are a helpful assistant."
 VOCABULARY = 1000
@@ -74,8 +81,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def spelled() -> str:
     """Return the tokenizer's vocabulary and rules as JSON, equal for equal tokenizers."""
-    text: str = tokenizer().backend_tokenizer.to_str()
-    return text
+    # Not all of its JSON: that holds how the last texts were padded, too.
+    return json.dumps(json.loads(tokenizer().backend_tokenizer.to_str())["model"])
 
 
 def _trainer() -> trainers.BpeTrainer:
@@ -89,4 +96,4 @@ def _trainer() -> trainers.BpeTrainer:
 
 def _texts() -> list[str]:
     chat = ["system\n", "user\n", "assistant\n", SYSTEM]
-    return chat * 100 + every_text(random.Random(0), 3000)
+    return chat * 100 + every_text(random.Random(0), 8000)

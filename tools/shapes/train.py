@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 from tools.shapes import tokens
 from tools.shapes.batches import Batch, Stream
 from tools.shapes.evaluate import judge, probes
-from tools.shapes.learner import Learner
-from tools.shapes.model import save
+from tools.shapes.learner import Learner, Losses
+from tools.shapes.model import save, warm
 
 PICTURES, QUESTIONS = 24, 2
 PEAK_RATE = 1.2e-3
@@ -42,7 +42,7 @@ class Run:
     minutes: float
     step: int = 0
     seconds: float = 0.0
-    smooth: torch.Tensor = field(default_factory=lambda: torch.zeros(5))
+    smooth: torch.Tensor = field(default_factory=lambda: torch.zeros(len(Losses.__slots__)))
 
     @property
     def share(self) -> float:
@@ -76,12 +76,12 @@ class Run:
 
     def line(self) -> str:
         """Return progress on one line."""
-        answer, names, edges, asked, found = self.smooth.tolist()
+        named = zip(Losses.__slots__, self.smooth.tolist(), strict=True)
+        losses = " · ".join(f"{name} {value:.3f}" for name, value in named)
         left = self.minutes - self.seconds / 60
         return (
-            f"step {self.step} · answer {answer:.4f} · names {names:.3f} · edges {edges:.3f} · "
-            f"asked {asked:.3f} · found {found:.3f} · "
-            f"{self.seconds / self.step:.3f} s/step · {self.share:.0%} · {left:.0f} min left"
+            f"step {self.step} · {losses} · {self.seconds / self.step:.3f} s/step · "
+            f"{self.share:.0%} · {left:.0f} min left"
         )
 
     def store(self, path: Path) -> None:
@@ -111,10 +111,12 @@ class Run:
         save(self.learner.model, folder)
 
 
-def start(minutes: float) -> Run:
-    """Return a run that has not begun."""
+def begin(minutes: float, start: Path | None) -> Run:
+    """Return a run that has made no step yet, with the weights of the checkpoint in `start`."""
     torch.manual_seed(0)
     learner = Learner()
+    if start:
+        warm(learner.model, start)
     optimizer = torch.optim.AdamW(
         learner.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
@@ -148,12 +150,17 @@ def evaluate(run: Run) -> str:
 @click.option("--minutes", default=90.0, show_default=True, help="Time to spend.")
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Saves go here.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The checkpoint.")
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A checkpoint to start from, whatever its words.",
+)
 @click.option("--threads", default=1, show_default=True, help="Threads of the arithmetic.")
-def main(minutes: float, work: Path, out: Path, threads: int) -> None:
+def main(*, minutes: float, work: Path, out: Path, start: Path | None, threads: int) -> None:
     """Train for MINUTES and write the checkpoint to OUT at every save and at the end."""
     torch.set_num_threads(threads)
     work.mkdir(parents=True, exist_ok=True)
-    run, saved = start(minutes), work / "run.pt"
+    run, saved = begin(minutes, start), work / "run.pt"
     if saved.exists():
         run.load(saved)
     began = time.monotonic() - run.seconds
