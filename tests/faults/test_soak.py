@@ -31,7 +31,7 @@ ROUND = 50
 RATE = 0.01
 TTL = 60
 """Seconds for which results are kept here, so that Redis's keys can return to where they began."""
-RQ_SECONDS = 120
+RQ_SECONDS = 240
 """Seconds in which RQ forgets workers that were killed, and what they had in hand."""
 MIB = 2**20
 DEEDS = (Deed.FAIL, Deed.BABBLE, Deed.HANG, Deed.DIE, Deed.OVERFLOW, Deed.BREAK)
