@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from grounding.errors import ImageError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -29,6 +31,16 @@ class Question:
     text: str
     max_new_tokens: int
     urgent: bool = False
+
+    def check(self, factor: int) -> None:
+        """Raise `ImageError` unless the pixels are RGB, their sides multiples of `factor`."""
+        image = self.pixels
+        if image.mode != "RGB" or any(side % factor for side in image.size):
+            raise ImageError(
+                f"the engine got {image.mode} pixels of {image.width}×{image.height}",
+                code="image_not_prepared",
+                hint=f"Send RGB whose sides are multiples of {factor}",
+            )
 
 
 @dataclass(frozen=True, slots=True)

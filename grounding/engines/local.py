@@ -26,7 +26,7 @@ from grounding.engines.hub import Report
 from grounding.engines.loading import Checkpoint, load_checkpoint
 from grounding.engines.spelling import Speller
 from grounding.engines.watchdog import Watchdog
-from grounding.errors import DeviceBroken, EngineError, ImageError, OutOfMemory, TaskError
+from grounding.errors import DeviceBroken, EngineError, OutOfMemory, TaskError
 
 T = TypeVar("T")
 
@@ -133,13 +133,8 @@ class LocalEngine:
         self._batcher.close()
 
     def _prepare(self, question: Question) -> Prepared:
+        question.check(self.profile.factor)
         image = question.pixels
-        if image.mode != "RGB" or any(side % self.profile.factor for side in image.size):
-            raise ImageError(
-                f"the engine got {image.mode} pixels of {image.width}×{image.height}",
-                code="image_not_prepared",
-                hint=f"Send RGB whose sides are multiples of {self.profile.factor}",
-            )
         ids = self._chat.ids(question.text, self._patches.tokens(*image.size))
         room = self._context - len(ids)
         if room < 1:

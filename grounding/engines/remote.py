@@ -26,7 +26,7 @@ from grounding.engines.pictures import DataUris, Encoding
 from grounding.engines.refusals import Trouble, of_status
 from grounding.engines.replies import read_reply
 from grounding.engines.servers import Manner
-from grounding.errors import EngineError, ImageError
+from grounding.errors import EngineError
 from grounding.qwen.profiles import Profile
 
 log = logging.getLogger(__name__)
@@ -129,13 +129,8 @@ class RemoteEngine:
 
     def _encoded(self, question: Question) -> bytes:
         """Return the request's JSON, the picture put in last: it needs no escaping, only time."""
-        image, factor = question.pixels, self.profile.factor
-        if image.mode != "RGB" or any(side % factor for side in image.size):
-            raise ImageError(
-                f"the engine got {image.mode} pixels of {image.width}×{image.height}",
-                code="image_not_prepared",
-                hint=f"Send RGB whose sides are multiples of {factor}",
-            )
+        question.check(self.profile.factor)
+        image = question.pixels
         body = self.manner.body(
             PICTURE,
             plain_words(question.text),

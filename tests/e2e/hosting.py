@@ -10,8 +10,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from grounding.demo.local import free_port
+
 from .client import Client
-from .processes import Server, free_port, serving
+from .processes import Server, serving
 
 UP = (sys.executable, "-m", "grounding", "up")
 READY_S = 600

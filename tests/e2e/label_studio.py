@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from grounding.demo.local import free_port
+
 from .client import Client
-from .processes import Server, free_port, serving
+from .processes import Server, serving
 from .venvs import installed
 
 VERSION = "1.23.2"

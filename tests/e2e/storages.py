@@ -12,7 +12,9 @@ from urllib.parse import quote
 
 import httpx
 
-from .processes import Server, free_port, serving
+from grounding.demo.local import free_port
+
+from .processes import Server, serving
 from .venvs import installed
 
 MOTO = "5.2.5"

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 
+from grounding.demo.local import free_port
 from grounding.errors import DataError, ImageMissing, UrlRefused
 from grounding.images.disk import Folder
 from grounding.images.fetch import Fetcher, FetchRules
@@ -19,7 +20,7 @@ from .client import Client, Task
 from .hosting import backend
 from .label_studio import label_studio
 from .pictures import Sample, make_samples, sample_name
-from .processes import Server, free_port
+from .processes import Server
 from .projects import BOXES, Project, open_project
 from .score import Figures, measure
 from .storages import Bucket, bucket, reverse_proxy
