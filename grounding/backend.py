@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 ACCEPT_BATCH = 1000
 DUE_SECONDS = 3.0
 """How long after its deadline a request may still be writing its answer: then delivery pushes."""
-ANSWER_SECONDS = 2.0
+ANSWER_SECONDS = 1.5
 """Longest that a request waits for one word of the queue, before it is refused."""
 FEW = 4
 FEW_POLL_SECONDS = 0.01
@@ -158,8 +158,7 @@ class Backend:
         if request.kind is Kind.INTERACTIVE:
             return Answer(self._told(request))
         request = replace(request, extra_params=self.extra_params(request.project))
-        config = parse(request.label_config, request.extra_params)
-        version = self.settings.model_version(request.label_config, request.extra_params)
+        config, version = self._understood(request)
         if not config.controls:
             return Answer([[] for _ in request.tasks])
         with queue_errors():
@@ -190,8 +189,7 @@ class Backend:
             return [dialogue.said(str(exc)) for _ in request.tasks]
 
     def _conversed(self, request: Request) -> list[Entry]:
-        config = parse(request.label_config, request.extra_params)
-        version = self.settings.model_version(request.label_config, request.extra_params)
+        config, version = self._understood(request)
         dialogue = Dialogue.read(request.context, config, version)
         if dialogue.prompt is not None and request.project:  # a nameless one could be anyone's
             with queue_errors():
@@ -219,6 +217,10 @@ class Backend:
         entry, word = dialogue.answer(turn.page, outcome, late)
         log.info("task %s: %s", turn.task, word)
         return entry
+
+    def _understood(self, request: Request) -> tuple[LabelConfig, str]:
+        config = parse(request.label_config, request.extra_params)
+        return config, self.settings.model_version(request.label_config, request.extra_params)
 
     def _late(self, project: str, turn: Turn) -> str:
         """Return why an annotator has no answer by the deadline."""
@@ -292,14 +294,14 @@ class Backend:
         return Job(key, request.kind.lane, request.project, record, blob, patience)
 
     def _outcomes(self, jobs: Sequence[Job], request: Request) -> dict[str, Outcome]:
-        begun = time.monotonic()  # Entering twenty thousand jobs takes of the caller's time too.
         deadline = self._deadline(request.kind)
         accepted = self._enter(jobs, deadline + DUE_SECONDS if request.owed else None)
         with self._patience(deadline) as seconds:
-            self._wait(accepted, begun + seconds)
+            # Reading and entering twenty thousand tasks takes of the caller's time too.
+            self._wait(accepted, request.begun + seconds)
         if not request.owed:
             return self.queue.ledger.outcomes(accepted)
-        asked = time.monotonic() - begun
+        asked = time.monotonic() - request.begun
         to = request.kind.name
         return self.queue.debts.answer(accepted, request.project, asked=asked, to=to)
 

@@ -16,6 +16,7 @@
     │   ├── AnswerError         the model's words hold no answer
     │   └── WorkerDied          each process that ran the task ended with it
     ├── EngineError             the model cannot be asked at present
+    │   ├── EngineAway          nobody's question can be asked: this one is not to blame
     │   ├── OutOfMemory         the device has no room for this picture or batch
     │   └── DeviceBroken        the device answers no more until the process is started anew
     ├── QueueError              Redis or the queue cannot be used at present
@@ -172,6 +173,13 @@ class EngineError(GroundingError):
     retryable = True
     status = 503
     hint = "See the worker's log"
+
+
+class EngineAway(EngineError):
+    """Nobody's question can be asked at present: this one is not to blame, and may wait."""
+
+    code = "server_away"
+    hint = "Check OPENAI_BASE_URL, and that the server is up and reachable from the worker"
 
 
 class OutOfMemory(EngineError):

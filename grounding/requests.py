@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -33,7 +34,8 @@ class Request:
 
     `extra_params` are the project's, as they are kept; the backend fills them in, since they come
     with `/setup` only. With `stored` Label Studio keeps the answers, as it does with all but an
-    annotator's; what it does not get in time is then owed to it.
+    annotator's; what it does not get in time is then owed to it. `begun` is when it came, in
+    seconds of the monotonic clock.
     """
 
     tasks: Sequence[Any]
@@ -42,6 +44,7 @@ class Request:
     context: Mapping[str, Any] | None = None
     extra_params: str = ""
     stored: bool = True
+    begun: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def kind(self) -> Kind:

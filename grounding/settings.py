@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         600,
         ge=0,
         le=86_400,
-        description="How long a question is put again while the server is away, busy or failing",
+        description="How long a question is put again before its task fails, or waits in the queue",
     )
     max_in_flight: int = Field(
         64, ge=1, le=1024, description="Requests that one worker has at the server at once"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grounding.errors import EngineError, TaskError
+from grounding.errors import EngineAway, EngineError, TaskError
 
-KEY, MODEL, BUSY = (401, 403), (404,), (408, 409, 425, 429)
+KEY, MODEL, BUSY = (401, 403), (404,), (408, 409, 425)
+TO_ALL = (429, 503)
+"""What a server says to all when it has too much to do or is not up yet."""
 ACCOUNT = (402,)
 ACCOUNT_CODES = ("Arrearage", "insufficient_quota")
 """Unpaid bills, which DashScope reports with status 400 and OpenAI with 429."""
@@ -45,29 +47,35 @@ def of_status(
     """
     code, words = _said(body, secret)
     said = f"the server answered {status}{': ' if words else ''}{words}"
-    if status in ACCOUNT or code in ACCOUNT_CODES:
-        return _lasting(said, "server_refused", "Settle the account that OPENAI_API_KEY belongs to")
-    if status in KEY:
-        return _lasting(said, "server_refused", "Check OPENAI_API_KEY, and what it may be used for")
-    if status in MODEL:
-        hint = f"Check that the server serves MODEL={model}, and that OPENAI_BASE_URL is right"
-        return _lasting(said, "server_refused", hint)
-    if status in BUSY or status >= 500:
+    if cure := _lasting_cure(status, code, model):
+        return Trouble(EngineAway(said, code="server_refused", hint=cure), lasting=True)
+    if status in TO_ALL:
         hint = "Lower MAX_IN_FLIGHT if it stays so" if status == 429 else "See the server's log"
+        return Trouble(EngineAway(said, code="server_busy", hint=hint), retry_after)
+    if status in BUSY or status >= 500:
+        hint = "See the server's log"
         return Trouble(EngineError(said, code="server_busy", hint=hint), retry_after)
     if task_alone:
         raise TaskError(said, code="question_refused", hint=_cure(status))
-    return _lasting(said, "server_refused", f"{_cure(status)}; check SERVER and its settings")
+    hint = f"{_cure(status)}; check SERVER and its settings"
+    return Trouble(EngineError(said, code="server_refused", hint=hint), lasting=True)
+
+
+def _lasting_cure(status: int, code: str, model: str) -> str:
+    """Return what a person must do before anyone is answered; empty where nobody need."""
+    if status in ACCOUNT or code in ACCOUNT_CODES:
+        return "Settle the account that OPENAI_API_KEY belongs to"
+    if status in KEY:
+        return "Check OPENAI_API_KEY, and what it may be used for"
+    if status in MODEL:
+        return f"Check that the server serves MODEL={model}, and that OPENAI_BASE_URL is right"
+    return ""
 
 
 def _cure(status: int) -> str:
     if status == 413:
         return "Lower MAX_PIXELS, or raise the server's limit of a request's size"
     return "See the server's log"
-
-
-def _lasting(said: str, code: str, hint: str) -> Trouble:
-    return Trouble(EngineError(said, code=code, hint=hint), lasting=True)
 
 
 def _said(body: object, secret: str) -> tuple[str, str]:

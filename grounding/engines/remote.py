@@ -26,7 +26,7 @@ from grounding.engines.pictures import DataUris, Encoding
 from grounding.engines.refusals import Trouble, of_status
 from grounding.engines.replies import read_reply
 from grounding.engines.servers import Manner
-from grounding.errors import EngineError
+from grounding.errors import EngineAway, EngineError
 from grounding.qwen.profiles import Profile
 
 log = logging.getLogger(__name__)
@@ -107,10 +107,12 @@ class RemoteEngine:
 
         Raises `ImageError` where the pixels do not have a model frame's size, `TaskError` where
         the server refuses this question alone, `EngineError` where it could not be asked within
-        the patience of `Terms`, or at once where it never answered and refuses us altogether.
+        the patience of `Terms`, or at once where it never answered and refuses us altogether:
+        `EngineAway` where that holds for any question.
         """
         body = self._encoded(question)
         patience = Patience(self._patience[question.urgent], self._closed)
+        fault: EngineError | None = None
         while True:
             with self._gate.enter(urgent=question.urgent):
                 outcome = self._try(body)
@@ -118,9 +120,11 @@ class RemoteEngine:
                 self._recovered()
                 return outcome
             self._tell(outcome.error)
+            if not isinstance(outcome.error, EngineAway):
+                fault = outcome.error  # the question may have brought about all that follows
             hopeless = outcome.lasting and not self._answered
             if hopeless or not patience.pause(outcome.retry_after):
-                raise outcome.error
+                raise fault or outcome.error
 
     def close(self) -> None:
         """End the engine; what waits for another try fails with `EngineError`."""
@@ -154,10 +158,8 @@ class RemoteEngine:
                 cast_to=httpx2.Response,
             )
             return read_reply(answer.content, native=self.manner.native)
-        except openai.APITimeoutError:
-            return Trouble(_away("took too long"))
         except openai.APIConnectionError as exc:
-            return Trouble(_away(f"is not to be reached ({_root(exc)})"))
+            return Trouble(_broken(exc))
         except openai.APIStatusError as exc:
             return of_status(
                 exc.status_code,
@@ -191,15 +193,12 @@ def plain_words(text: str) -> str:
     return text
 
 
-def _away(what: str) -> EngineError:
-    return EngineError(
-        f"the server {what}",
-        code="server_away",
-        hint="Check OPENAI_BASE_URL, and that the server is up and reachable from the worker",
-    )
-
-
-def _root(exc: BaseException) -> str:
-    """Return the name and words of the error below the library's."""
+def _broken(exc: openai.APIConnectionError) -> EngineError:
+    """Return what a connection that failed means: a question that was sent may be to blame."""
     cause = exc.__cause__ or exc
-    return f"{type(cause).__name__}: {cause}"[:120]
+    what = f"{type(cause).__name__}: {cause}"[:120]
+    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
+        return EngineAway(f"the server is not to be reached ({what})")
+    if isinstance(exc, openai.APITimeoutError):
+        return EngineError("the server took too long", hint="Raise SERVER_TIMEOUT")
+    return EngineError(f"the server gave no answer ({what})", hint="See the server's log")

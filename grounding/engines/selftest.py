@@ -32,13 +32,12 @@ LARGE = (40_000, 30_000)
 class Finding:
     """What the self-test found: `fault` in words, empty where all is well, and its `cure`.
 
-    `lines` say what was measured. `resized` is whether the model saw other sizes than were sent.
+    `lines` say what was measured.
     """
 
     lines: tuple[str, ...]
     fault: str = ""
     cure: str = ""
-    resized: bool = False
 
     def check(self) -> None:
         """Raise `EngineError` (code `self_test_failed`) where there is a fault."""
@@ -51,7 +50,9 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
+class Trial:
+    """A picture, where its one circle is, and how many image tokens the model makes of it."""
+
     picture: Image.Image
     truth: Box
     tokens: int
@@ -71,14 +72,14 @@ def self_test(engine: Engine, *, cure: str = "See the worker's log") -> Finding:
     ]
     lines = (*_sizes((small, large), overlaps), _counts(expected, seen))
     if seen is not None and seen != expected:
-        return Finding(lines, _resized(expected, seen), cure, resized=True)
+        return Finding(lines, _resized(expected, seen), cure)
     if fault := _misplaced(overlaps, proven=seen is not None and expected > 0):
         hint = f"Check that PROFILE is the model's family ({engine.profile.name}?). {cure}"
         return Finding(lines, fault, hint)
     return Finding(lines)
 
 
-def trials(profile: Profile) -> tuple[_Trial, _Trial]:
+def trials(profile: Profile) -> tuple[Trial, Trial]:
     """Return the smallest picture that is sent to a model of `profile`, and the largest.
 
     The smallest is square and the largest lying, so that sides that are mixed up show as well.
@@ -92,7 +93,7 @@ def _bounds(profile: Profile) -> tuple[int, int, int]:
     return profile.factor, profile.min_pixels, profile.max_pixels
 
 
-def _circle(frame: Frame, factor: int) -> _Trial:
+def _circle(frame: Frame, factor: int) -> Trial:
     """Draw a circle near the far corner, where a wrong scale moves it most."""
     width, height = int(frame.width), int(frame.height)
     side = min(width, height) * 2 // 5
@@ -101,16 +102,16 @@ def _circle(frame: Frame, factor: int) -> _Trial:
     picture = Image.new("RGB", (width, height), PAPER)
     ImageDraw.Draw(picture).ellipse(corners, fill=RED)
     truth = Box.spanning(corners[:2], corners[2:], frame)
-    return _Trial(picture, truth, (width // factor) * (height // factor))
+    return Trial(picture, truth, (width // factor) * (height // factor))
 
 
-def _ask(engine: Engine, one: _Trial) -> Reply:
+def _ask(engine: Engine, one: Trial) -> Reply:
     frame = engine.profile.answer_frame(one.truth.frame)
     text = question(Ask(Shape.BOX, classes=(NAME,)), frame, engine.profile.prompts)
     return engine.ask(Question(one.picture, text, MAX_NEW_TOKENS, urgent=True))
 
 
-def _overlap(reply: Reply, one: _Trial, profile: Profile) -> float | None:
+def _overlap(reply: Reply, one: Trial, profile: Profile) -> float | None:
     """Return the IoU of the best box in the reply, None where it has no box."""
     found = read(reply.text, profile.answer_frame(one.truth.frame), reply.complete).detections
     boxes = [d.place.to(one.truth.frame) for d in found if isinstance(d.place, Box)]
@@ -122,7 +123,7 @@ def _difference(replies: list[Reply]) -> int | None:
     return None if small is None or large is None else large - small
 
 
-def _sizes(pictures: tuple[_Trial, ...], overlaps: list[float | None]) -> list[str]:
+def _sizes(pictures: tuple[Trial, ...], overlaps: list[float | None]) -> list[str]:
     return [
         f"{one.picture.width}×{one.picture.height}: {one.tokens} picture tokens, "
         + ("no box" if overlap is None else f"IoU {overlap:.2f}")

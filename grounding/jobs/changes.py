@@ -92,7 +92,8 @@ CLAIM = (
     + FORGET
     + """
 if redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return false end
-if now() > tonumber(redis.call('ZSCORE', KEYS[7], ARGV[3]) or 'inf') then
+local till = redis.call('ZSCORE', KEYS[7], ARGV[3])
+if now() > tonumber(till or 'inf') then
   forget(KEYS[1], ARGV[3], KEYS[5], KEYS[6], KEYS[4], KEYS[7], KEYS[8], KEYS[9], ARGV[4])
   return false
 end
@@ -101,8 +102,9 @@ redis.call('HSET', KEYS[1], 'state', 'leased')
 redis.call('SADD', KEYS[3], ARGV[3])
 local alone = redis.call('HGET', KEYS[1], 'alone')
 redis.call('HINCRBY', KEYS[4], alone and 'attempts:worker_died' or 'attempts:asked', 1)
-local lane = redis.call('HGET', KEYS[1], 'lane')
-return {redis.call('HGET', KEYS[1], 'payload'), alone or '0', lane, redis.call('GET', KEYS[8])}
+local lane, waited = redis.call('HGET', KEYS[1], 'lane'), till and '1' or '0'
+local payload, blob = redis.call('HGET', KEYS[1], 'payload'), redis.call('GET', KEYS[8])
+return {payload, alone or '0', lane, waited, blob}
 """
 )
 

@@ -78,9 +78,11 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now() + ARGV[4], '(+in
 end
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now(), 'WITHSCORES', 'LIMIT', 0, ARGV[1])
 for i = 1, #due, 2 do
-  local job = redis.call('HMGET', ARGV[2] .. due[i], 'task', 'outcome', 'closed', 'answered')
+  local job = redis.call('HMGET', ARGV[2] .. due[i], 'task', 'outcome', 'closed', 'answered',
+                         'lost')
   if job[2] then
-    found[#found + 1] = {due[i], due[i + 1], job[1], job[2], (job[3] or job[4]) and '1' or '0'}
+    local doubted = (job[3] or job[4]) and '1' or '0'
+    found[#found + 1] = {due[i], due[i + 1], job[1], job[2], doubted, job[5] or '0'}
   else
     redis.call('ZREM', KEYS[1], due[i])
     redis.call('HINCRBY', KEYS[2], ARGV[3], 1)
@@ -125,7 +127,19 @@ PUT_BACK = (
     + """
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
-if ARGV[4] == '0' then redis.call('HDEL', KEYS[1], 'closed') end
+redis.call('HDEL', KEYS[1], 'closed')
+return 1
+"""
+)
+
+# As above, but that it may be stored. Behind what else is due: it may be what the push failed at.
+DOUBT = (
+    FINISHING
+    + NOW
+    + """
+if redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('ZADD', KEYS[2], now(), ARGV[1])
+redis.call('HINCRBY', KEYS[1], 'lost', 1)
 return 1
 """
 )
@@ -154,7 +168,8 @@ class Paid(StrEnum):
 class Debt:
     """A finished job that Label Studio lacks, or with `doubted` may lack, as it was seen.
 
-    `mark` is its state in Redis: who changes the debt meanwhile changes the mark.
+    `mark` is its state in Redis: who changes the debt meanwhile changes the mark. `lost` counts
+    the pushes of it that nobody knows the end of.
     """
 
     key: str
@@ -162,6 +177,7 @@ class Debt:
     task: int
     prediction: Mapping[str, Any]
     doubted: bool
+    lost: int
     due: str
     mark: str
 
@@ -176,6 +192,7 @@ class Debts:
         self._hold = redis.register_script(HOLD)
         self._pay = redis.register_script(PAY)
         self._put_back = redis.register_script(PUT_BACK)
+        self._doubt = redis.register_script(DOUBT)
 
     def answer(
         self, keys: Iterable[str], project: str, *, asked: float, to: str
@@ -211,12 +228,15 @@ class Debts:
         marks = zip(debts, self._each(self._hold, calls), strict=True)
         return [replace(debt, mark=mark.decode()) for debt, mark in marks if mark is not None]
 
-    def put_back(self, debts: Iterable[Debt], *, doubted: bool) -> None:
-        """Give up the hold on `debts`: they are due as before, with `doubted` still closed."""
-        calls: list[Call] = [
-            (_keys(debt), [debt.key, debt.mark, debt.due, int(doubted)]) for debt in debts
-        ]
+    def put_back(self, debts: Iterable[Debt]) -> None:
+        """Give up the hold on `debts`, which were not pushed: they are due as before."""
+        calls: list[Call] = [(_keys(debt), [debt.key, debt.mark, debt.due]) for debt in debts]
         self._each(self._put_back, calls)
+
+    def doubt(self, debts: Iterable[Debt]) -> None:
+        """Note that nobody knows what became of a push of `debts`: due after all others, closed."""
+        calls: list[Call] = [(_keys(debt), [debt.key, debt.mark]) for debt in debts]
+        self._each(self._doubt, calls)
 
     def projects(self) -> list[str]:
         """Return the projects that have a debt of a finished job."""
@@ -239,8 +259,9 @@ def _keys(debt: Debt) -> list[str]:
 
 
 def _debt(
-    project: str, key: bytes, mark: bytes, task: bytes, outcome: bytes, doubted: bytes
+    project: str, key: bytes, mark: bytes, task: bytes, outcome: bytes, *state: bytes
 ) -> Debt:
+    doubted, lost = (int(word) for word in state)
     prediction = json.loads(outcome)["prediction"]
     due = mark.decode()
-    return Debt(key.decode(), project, int(task), prediction, doubted == b"1", due, due)
+    return Debt(key.decode(), project, int(task), prediction, bool(doubted), lost, due, due)

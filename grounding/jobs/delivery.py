@@ -35,6 +35,16 @@ BATCH = 100
 SEE_LOG = "See the log of the web server and the workers"
 
 
+def company(due: Sequence[Debt]) -> Sequence[Debt]:
+    """Return those of `due` to push together: what is at the front, and what has fared alike.
+
+    Each push that was lost halves the company, so that a prediction at which Label Studio fails
+    whenever it comes is soon alone, and keeps no other from being stored.
+    """
+    alike = [debt for debt in due if debt.lost == due[0].lost]
+    return alike[: max(1, BATCH >> due[0].lost)] if due else []
+
+
 class Delivery:
     """Pushes what is due, every second, in a daemon thread until `stop`."""
 
@@ -70,7 +80,7 @@ class Delivery:
         if self._stopped.is_set() or self._troubles.waits(project):
             return 0
         try:
-            batch = self._debts.due(project, BATCH)
+            batch = company(self._debts.due(project, BATCH))
             self._push(self._lacking(batch))
         except LabelStudioError as exc:
             self._troubles.note(project, exc)
@@ -100,7 +110,8 @@ class Delivery:
     def _push(self, debts: Sequence[Debt]) -> None:
         """Push `debts`, in ever smaller batches where Label Studio refuses one whole."""
         self._keep_lock()
-        held, doubted = self._debts.hold(debts), False
+        held = self._debts.hold(debts)
+        give_up = self._debts.put_back
         try:
             taken = self._send(held)
             if taken == len(held):
@@ -112,12 +123,15 @@ class Delivery:
                 self._push(held[:middle])
                 self._push(held[middle:])
             else:  # it dropped some and does not say which
-                doubted = True
+                give_up = self._debts.doubt
                 for debt in held:
                     if not self._is_there(debt):
                         self._push([debt])
-        except LabelStudioError as exc:
-            self._debts.put_back(held, doubted=doubted or isinstance(exc, AnswerLost))
+        except AnswerLost:
+            self._debts.doubt(held)
+            raise
+        except LabelStudioError:
+            give_up(held)
             raise
 
     def _send(self, debts: Sequence[Debt]) -> int:

@@ -8,7 +8,7 @@ slot that runs it, and all else that a job may carry is ignored.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from redis import Redis
 from rq import Queue
@@ -48,10 +48,14 @@ class Lanes:
             for lane in Lane
         }
 
-    def put(self, lane: Lane, keys: Iterable[str]) -> None:
-        """Queue `keys` in order; a key queued twice is harmless, since claims are exclusive."""
-        queue = self._queues[lane]
-        queue.enqueue_many([self._entry(key) for key in keys])
+    def put(self, lane: Lane, keys: Sequence[str], *, first: bool = False) -> None:
+        """Queue `keys` in order, with `first` before all others.
+
+        A key queued twice is harmless, since claims are exclusive.
+        """
+        # One by one to the front turns their order round.
+        ordered = reversed(keys) if first else keys
+        self._queues[lane].enqueue_many([self._entry(key, first=first) for key in ordered])
 
     def waiting(self) -> set[str]:
         """Return the keys that wait in either queue."""
@@ -62,12 +66,13 @@ class Lanes:
         """Return how many entries wait in each lane."""
         return {lane: queue.count for lane, queue in self._queues.items()}
 
-    def _entry(self, key: str) -> EnqueueData:
+    def _entry(self, key: str, *, first: bool) -> EnqueueData:
         # A fresh id each time: an older entry of the same key may still stand in RQ's registries.
         return Queue.prepare_data(
             FUNCTION,
             args=[key],
             job_id=f"{key}-{secrets.token_hex(4)}",
+            at_front=first,
             timeout=NO_TIMEOUT,
             result_ttl=0,
             failure_ttl=60,

@@ -92,13 +92,15 @@ class Job:
 class Claim:
     """A job that this process holds; with `alone`, since its last holder died, beside no other.
 
-    `blob` is what was kept beside the payload, None where nothing was or it has expired.
+    `waited` is whether a person waits for the answer. `blob` is what was kept beside the payload,
+    None where nothing was or it has expired.
     """
 
     key: str
     payload: Mapping[str, Any]
     alone: bool
     lane: Lane = Lane.BULK
+    waited: bool = False
     blob: bytes | None = None
 
 
@@ -252,8 +254,9 @@ class Ledger:
         answer = self._claim(keys=keys, args=[owner, self.terms.lease_ttl * 1000, key, TOTALS])
         if answer is None:
             return None
-        payload, alone, lane, blob = answer
-        return Claim(key, json.loads(payload), alone == b"1", Lane(lane.decode()), blob)
+        payload, alone, lane, waited, blob = answer
+        lane = Lane(lane.decode())
+        return Claim(key, json.loads(payload), alone == b"1", lane, waited == b"1", blob)
 
     def start_alone(self, key: str, owner: str) -> bool:
         """Note that `owner` runs the job now, none beside it; False where its lease was lost."""

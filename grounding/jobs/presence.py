@@ -54,6 +54,7 @@ class Presence:
     def __init__(self, redis: Redis, worker: str, model: str) -> None:
         self._redis = redis
         self._report = Report(worker, model)
+        self._telling = threading.Lock()
         self._stopped = threading.Event()
         self._logged = 0.0
 
@@ -74,7 +75,8 @@ class Presence:
 
     def tell(self, **changes: object) -> None:
         """Change the report (its fields by name), publish it, and log it now and then."""
-        before, self._report = self._report, replace(self._report, **changes)  # type: ignore[arg-type]
+        with self._telling:
+            before, self._report = self._report, replace(self._report, **changes)  # type: ignore[arg-type]
         self._publish()
         now = time.monotonic()
         if self._report.phase != before.phase or now - self._logged >= LOG_SECONDS:

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from redis.exceptions import RedisError
 
-from grounding.errors import DeviceBroken, GroundingError, SettingError
+from grounding.errors import DeviceBroken, EngineAway, GroundingError, SettingError
 from grounding.jobs.blobs import whole
 from grounding.jobs.connection import connect
 from grounding.jobs.delivery import Delivery
@@ -39,6 +39,8 @@ EXIT_FORCED = 1
 EXIT_NO_MODEL = 3
 EXIT_DEVICE = 4
 REDIS_RETRY_SECONDS = 0.3
+AWAY_SECONDS = 3.0
+"""How long a slot rests after the server would have none of its questions."""
 
 
 class Worker:
@@ -120,33 +122,47 @@ class Worker:
         claim = self._ledger.claim(key, self.name)
         if claim is None:
             return  # finished, or in another's hands: a key may be queued twice
-        with self._leases.hold(key), self._company.enter(alone=claim.alone):
-            # It may have waited for its turn for long, and lost its lease to a Redis that was away.
-            if not claim.alone or self._ledger.start_alone(key, self.name):
-                self._answer(claim)
+        try:
+            with self._leases.hold(key), self._company.enter(alone=claim.alone):
+                # It may have waited for long, and lost its lease to a Redis that was away.
+                if not claim.alone or self._ledger.start_alone(key, self.name):
+                    self._answer(claim)
+        except EngineAway as exc:
+            self._postpone(key, exc)
         self._recycle_if_grown()
 
     def _answer(self, claim: Claim) -> None:
+        """Answer one job, or write why not. Raises `EngineAway` where nobody waits and it may."""
         task = Task(**claim.payload)
         try:
             task = Task(**whole(claim.payload, claim.blob))
             self._check_version(task)
             urgent = claim.lane is Lane.INTERACTIVE
             grounded = ground(task, replace(self._tools, urgent=urgent))
+            self._report(task, grounded)
+            self._write(
+                lambda: self._ledger.finish(claim.key, grounded.prediction, grounded.verdict)
+            )
         except DeviceBroken as exc:
             _end_broken(exc)
         except GroundingError as exc:
+            if isinstance(exc, EngineAway) and not claim.waited:
+                raise
             log.warning("task %s: %s (%s)", task.id, exc, exc.code)
             self._bury(claim.key, exc)
         except Exception as exc:  # the worker's edge: a fault of ours costs one task, no more
             log.exception("task %s: a fault of this program", task.id)
             fault = GroundingError(f"a fault of this program ({type(exc).__name__})", code="fault")
             self._bury(claim.key, fault)
-        else:
-            self._report(task, grounded)
-            self._write(
-                lambda: self._ledger.finish(claim.key, grounded.prediction, grounded.verdict)
-            )
+
+    def _postpone(self, key: str, error: EngineAway) -> None:
+        """Give a job back that the server, and not its own question, has kept from an answer."""
+        log.warning("a task waits in the queue: %s (%s)", error, error.code)
+        try:
+            self._ledger.release([key], self.name)
+        except RedisError as exc:  # then its lease lapses
+            log.warning("a lease was not freed: %s", exc)
+        time.sleep(AWAY_SECONDS)
 
     def _check_version(self, task: Task) -> None:
         """Refuse a task that was asked of another model: the answer would pass for that one's."""

@@ -14,7 +14,7 @@ from grounding.engines.base import Reply
 from grounding.engines.local import LocalEngine
 from grounding.engines.refusals import SHOWN, of_status
 from grounding.engines.remote import RemoteEngine
-from grounding.errors import EngineError, GroundingError, TaskError
+from grounding.errors import EngineAway, EngineError, GroundingError, TaskError
 from tests.engines.remotes import connect, question
 from tests.openai_server import KEY, Behaviour, Fault, Server, drip, half, raw, reset, status
 
@@ -118,13 +118,42 @@ def test_a_wait_beyond_the_patience_ends_at_once(server: Server, behaviour: Beha
     engine.close()
 
 
+LOADING = PASSING["503"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "blameless"),
+    [
+        ([LOADING], True),
+        ([status(429, "slow down")], True),
+        ([REFUSED["a wrong key"][0]], True),
+        ([status(500)], False),
+        ([half], False),
+        ([reset, LOADING], False),
+    ],
+    ids=["loading", "busy", "a wrong key", "an error", "half an answer", "down since it was asked"],
+)
+def test_a_question_is_blameless_only_where_any_other_would_have_failed(
+    faults: list[Fault], blameless: bool, server: Server, behaviour: Behaviour
+) -> None:
+    """The server may have gone down over this very question."""
+    engine = connect(server, server_patience=2)
+    ask(engine)
+    behaviour.faults = iter([*faults, *[faults[-1]] * 100])
+    with pytest.raises(EngineError) as caught:
+        ask(engine)
+    assert isinstance(caught.value, EngineAway) is blameless
+    assert len(behaviour.seen) > 2
+    engine.close()
+
+
 def test_a_server_that_stays_away_is_an_engine_error(shapes: LocalEngine) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
         server = Server(shapes, Behaviour())
         engine = connect(server, openai_base_url=url, server_patience=1)
-        with pytest.raises(EngineError) as caught:
+        with pytest.raises(EngineAway) as caught:
             ask(engine)
     server.server_close()
     assert caught.value.code == "server_away"

@@ -160,6 +160,21 @@ def test_a_worker_waits_for_a_server_that_is_still_loading(
         wait_for(lambda: ready(client))
 
 
+def test_a_server_away_for_longer_than_its_patience_costs_no_task(
+    client: FlaskClient, behaviour: Behaviour, env: pytest.MonkeyPatch
+) -> None:
+    """They wait in the queue, however long it takes."""
+    env.setenv("SERVER_PATIENCE", "1")
+    entries, config = tasks(3)
+    with working():
+        wait_for(lambda: ready(client))
+        moved = time.monotonic() + 6
+        away = status(503, "being moved")
+        behaviour.faults = (away if time.monotonic() < moved else None for _ in iter(int, 1))
+        assert all(predict(client, entries, config))
+    assert "tasks_failed_total{" not in client.get("/metrics").text
+
+
 def test_who_waits_is_told_to_the_server_as_urgent(
     client: FlaskClient, behaviour: Behaviour, env: pytest.MonkeyPatch
 ) -> None:

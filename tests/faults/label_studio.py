@@ -47,6 +47,8 @@ class Studio:
     mood: Mood = Mood.WELL
     stall: float = 0.0
     """Seconds between saving an import and answering it."""
+    chokes: set[int] = field(default_factory=set)
+    """Tasks whose predictions make an import end with a 500 and nothing saved."""
     tasks: dict[int, set[int]] = field(default_factory=dict)
     stored: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     imports: list[int] = field(default_factory=list)
@@ -90,6 +92,8 @@ class Studio:
             return 400, {"status_code": 400, "detail": "Validation error"} | {
                 "validation_errors": said
             }
+        if self.chokes.intersection(item["task"] for item in items):
+            return 500, {"status_code": 500, "detail": "Internal server error"}
         valid = [item for item in items if _is_valid(item)]
         for item in valid:
             self.save(item["task"], {k: v for k, v in item.items() if k != "task"})

@@ -13,6 +13,7 @@ from grounding.jobs.debts import PUSHED_MS, Debts, Paid
 from grounding.jobs.delivery import Delivery
 from grounding.jobs.ledger import OWED, Job, Lane, job_key
 from grounding.jobs.reports import metrics, one, overview
+from grounding.jobs.troubles import TROUBLES
 from grounding.labelstudio.api import Api
 from grounding.labelstudio.importing import Importer
 from tests.faults.label_studio import TOKEN, Mood
@@ -122,6 +123,26 @@ def test_an_unclear_push_that_was_not_saved_is_repeated(house: House) -> None:
     house.delivery.deliver()
     assert house.studio.counts() == {1: 1, 2: 1}
     assert house.project()["owed_reason"] == ""
+
+
+def test_predictions_that_label_studio_fails_at_are_soon_alone_and_keep_no_other_waiting(
+    house: House,
+) -> None:
+    house.owe(*range(200))
+    house.studio.chokes = {61, 117}
+    rounds = 0
+    while len(house.studio.stored) < 198:
+        assert rounds < 40, sorted(house.studio.counts())
+        house.delivery.deliver()
+        house.redis.delete(TROUBLES)  # its wait is over
+        rounds += 1
+    assert house.studio.counts() == {n: 1 for n in range(200) if n not in (61, 117)}
+    assert house.project()["owed"] == 2
+    house.studio.chokes = set()
+    house.delivery.deliver()
+    house.delivery.deliver()
+    assert set(house.studio.counts().values()) == {1}
+    assert house.outcomes() == {"pushed": 200}
 
 
 def test_a_process_that_dies_between_push_and_paying_leaves_no_double(

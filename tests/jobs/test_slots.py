@@ -147,6 +147,17 @@ def test_stranded_jobs_are_put_back_once(redis: Redis, heard: list[str]) -> None
     until(lambda: sorted(heard) == ["a", "b"])
 
 
+def test_stranded_jobs_go_before_what_was_accepted_later_in_their_own_order(redis: Redis) -> None:
+    ledger, lanes = Ledger(redis), Lanes(redis)
+    ledger.accept([Job(key, Lane.BULK, "1", {}) for key in "abc"])
+    time.sleep(GRACE_SECONDS + 0.1)
+    ledger.accept([Job("late", Lane.BULK, "1", {})])
+    lanes.put(Lane.BULK, ["late"])
+    Reconciler(redis, ledger).reconcile()
+    queued = [name.decode().rpartition("-")[0] for name in redis.lrange("rq:queue:bulk", 0, -1)]
+    assert queued == ["a", "b", "c", "late"]
+
+
 @pytest.mark.parametrize("step", [-3600, 3600])
 def test_a_clock_that_was_set_strands_no_job(redis: Redis, step: int) -> None:
     """F24: accepted by a machine whose clock is an hour before or behind ours."""
