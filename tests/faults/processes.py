@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -54,3 +56,20 @@ class Process:
     def wait(self, seconds: float) -> int:
         """Return its exit status."""
         return self.process.wait(timeout=seconds)
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """Return a process and all below it; none where it has ended."""
+    try:
+        whole = psutil.Process(pid)
+        return [whole, *whole.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory of a process and all below it; 0 while there is none."""
+    try:
+        return sum(one.memory_info().rss for one in family(pid))
+    except psutil.NoSuchProcess:  # it ended meanwhile
+        return 0

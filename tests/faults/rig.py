@@ -33,12 +33,16 @@ from grounding.settings import Settings
 from grounding.supervisor import command
 from tests.faults.processes import Process
 from tests.faults.scripted import Deed, number_of, picture
+from tests.faults.watch import Watch
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><RectangleLabels name="box" toName="image">'
     '<Label value="cat"/></RectangleLabels></View>'
 )
+PROMPTED = CONFIG.replace("</View>", '<TextArea name="prompt" toName="image"/></View>')
 T = TypeVar("T")
+HEALTH_SECONDS = 1.0
+"""What Label Studio waits for `/health`."""
 
 
 def until(holds: Callable[[], T], seconds: float) -> T:
@@ -53,6 +57,12 @@ def until(holds: Callable[[], T], seconds: float) -> T:
 def task(number: int, deed: Deed = Deed.ANSWER) -> dict[str, Any]:
     """Return the task whose picture carries `number` and makes the model do `deed`."""
     return {"id": number, "data": {"image": picture(number, deed)}}
+
+
+def typed(words: str = "cat") -> dict[str, Any]:
+    """Return the parameters of a request in which an annotator typed `words`."""
+    area = {"type": "textarea", "from_name": "prompt", "to_name": "image"}
+    return {"context": {"result": [{**area, "value": {"text": [words]}}]}}
 
 
 class Rig:
@@ -75,6 +85,7 @@ class Rig:
         self._seconds = seconds
         self._settings = {"lease_ttl": 1, "bulk_deadline": 60, "log_level": "error"} | settings
         self.parts: list[Process] = []
+        self.watches: list[Watch] = []
         self._workers: list[Process] = []
         self._over = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -82,6 +93,8 @@ class Rig:
 
     def close(self) -> None:
         """End every process."""
+        for watch in self.watches:
+            watch.stop()
         self._over.set()
         self._keeper.join(5)
         for part in self.parts:
@@ -104,7 +117,7 @@ class Rig:
         return part
 
     def web(self, **settings: Any) -> Web:
-        """Start a web server with settings of its own, and return it when it answers."""
+        """Start a web server with settings of its own; return it, watched, when it answers."""
         port = free_port()
         *server, app = command("server")
         armed = {"crash", "clock"} & {*settings, *self._settings}
@@ -112,6 +125,7 @@ class Rig:
         part = self._part([*server, "tests.faults.wsgi:app" if armed else app], own)
         web = Web(part, f"http://127.0.0.1:{port}")
         until(web.is_up, 20)
+        self.watches.append(Watch(web))
         return web
 
     def workers_ready(self, count: int) -> None:
@@ -172,6 +186,16 @@ class Rig:
             self.start_redis()
         count, pending = self.ledger.books()
         assert count.get("accepted", 0) == count.get("done", 0) + count.get("dead", 0) + pending
+
+    def check_watches(self) -> None:
+        """Assert F32: `/health` always answered in the time that Label Studio gives it.
+
+        `/ready` and `/metrics` answered too, and the counters added up at every moment.
+        """
+        for watch in self.watches:
+            watch.stop()
+            assert watch.complaints == [], watch.complaints
+            assert watch.p99 < HEALTH_SECONDS
 
     def _part(self, command: Sequence[str], settings: Mapping[str, Any]) -> Process:
         chosen = {"redis_url": self._url} | self._settings | settings
@@ -244,5 +268,6 @@ def rig(folder: Path, workers: int = 2, **settings: Any) -> Iterator[Rig]:
         running.workers_ready(workers)
         yield running
         running.check_books()
+        running.check_watches()
     finally:
         running.close()

@@ -76,7 +76,7 @@ class ScriptedEngine:
     def ask(self, question: Question) -> Reply:
         """Do what the picture says."""
         red, green, blue = question.pixels.getpixel((0, 0))  # type: ignore[misc]
-        return self._batcher.ask((Deed(red), green * 256 + blue))
+        return self._batcher.ask((Deed(red), green * 256 + blue), urgent=question.urgent)
 
     def close(self) -> None:
         """End the model's thread."""

@@ -11,19 +11,10 @@ import httpx
 import pytest
 
 from tests.faults.image_host import PASSING, Fault, image_host
-from tests.faults.rig import CONFIG, number_of_each, rig, task, until
+from tests.faults.rig import PROMPTED, number_of_each, rig, task, typed, until
 from tests.faults.scripted import Deed
 
 pytestmark = pytest.mark.faults
-
-PROMPTED = CONFIG.replace("</View>", '<TextArea name="prompt" toName="image"/></View>')
-
-
-def typed(words: str) -> dict[str, object]:
-    """Return an annotator's question, as parameters of a predict request."""
-    value = {"text": [words]}
-    asked = {"type": "textarea", "from_name": "prompt", "to_name": "image", "value": value}
-    return {"context": {"result": [asked]}}
 
 
 def test_a_question_is_dropped_at_its_deadline_though_the_asker_has_gone(tmp_path: Path) -> None:
@@ -34,7 +25,7 @@ def test_a_question_is_dropped_at_its_deadline_though_the_asker_has_gone(tmp_pat
 
         def ask_and_go(number: int) -> None:
             with pytest.raises(httpx.ReadTimeout):
-                web.post([task(number)], label_config=PROMPTED, params=typed("cat"), timeout=0.7)
+                web.post([task(number)], label_config=PROMPTED, params=typed(), timeout=0.7)
 
         with ThreadPoolExecutor(3) as askers:
             running = askers.submit(ask_and_go, 1)

@@ -122,6 +122,22 @@ def test_a_thousand_tasks_clicked_once_through_every_death_end_as_a_thousand(
 
 
 @pytest.mark.faults
+def test_a_thousand_tasks_that_outlast_the_real_deadline_are_all_stored(
+    tmp_path: Path, studio: Studio
+) -> None:
+    """F15: with the defaults, and a model that needs two minutes for them."""
+    with deployed(tmp_path, studio, seconds=1.8, bulk_deadline=90) as deployment:
+        web = deployment.web()
+        begun = time.monotonic()
+        at_once = click(studio, web, WHOLE)
+        assert 90 <= time.monotonic() - begun < 95
+        assert 0 < at_once < WHOLE
+        wait_for_all(deployment, studio, WHOLE, 60)
+        assert paid(deployment) == {"answered": at_once, "pushed": WHOLE - at_once}
+        assert set(deployment.calls().values()) == {1}
+
+
+@pytest.mark.faults
 def test_label_studio_away_for_ten_seconds_has_all_within_thirty_of_its_return(
     tmp_path: Path, studio: Studio
 ) -> None:

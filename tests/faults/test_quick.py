@@ -11,15 +11,22 @@ from typing import Any
 
 import pytest
 
-from tests.faults.rig import CONFIG, Rig, Web, kill_workers, number_of_each, rig, task, until
+from tests.faults.rig import (
+    PROMPTED,
+    Rig,
+    Web,
+    kill_workers,
+    number_of_each,
+    rig,
+    task,
+    typed,
+    until,
+)
 from tests.faults.scripted import Deed, number_of
-from tests.faults.watch import say, watched
 
 TASKS = 200
 KILLS = 5
 FEWER = 100
-TYPED = {"type": "textarea", "from_name": "prompt", "to_name": "image", "value": {"text": ["cat"]}}
-PROMPTED = CONFIG.replace("</View>", '<TextArea name="prompt" toName="image"/></View>')
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +37,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @pytest.fixture(scope="module")
-def patient(deployment: Rig, request: pytest.FixtureRequest) -> Iterator[Web]:
-    """A web server that waits a minute, looked at all the time: F32."""
-    web = deployment.web(interactive_deadline=20)
-    with watched(web) as watch:
-        yield web
-    say(request.config, watch.line)
+def patient(deployment: Rig) -> Web:
+    """A web server that waits a minute."""
+    return deployment.web(interactive_deadline=20)
 
 
 @pytest.fixture(autouse=True)
@@ -158,8 +162,7 @@ def test_an_annotator_does_not_wait_for_the_bulk(
     waits = []
     for n in range(7000, 7008):
         begun = time.monotonic()
-        params = {"context": {"result": [TYPED]}}
-        (entry,) = patient.predict([task(n)], label_config=PROMPTED, params=params)
+        (entry,) = patient.predict([task(n)], label_config=PROMPTED, params=typed())
         waits.append(time.monotonic() - begun)
         assert number_of(entry) == n
     still_running = not bulk.done()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,13 +17,13 @@ from pathlib import Path
 from random import Random
 
 import httpx
-import psutil
 import pytest
 
 from tests.faults.image_host import ImageHost, image_host
+from tests.faults.processes import family, resident_bytes
 from tests.faults.rig import Rig, Web, number_of_each, rig, task, until
 from tests.faults.scripted import Deed
-from tests.faults.watch import say, watched
+from tests.faults.watch import HEALTH_P99_SECONDS
 
 pytestmark = pytest.mark.soak
 
@@ -117,7 +118,7 @@ class Soak:
 
     def _sample(self) -> None:
         parts = [self.web.part.pid, *(part.pid for part in self.deployment.workers)]
-        taken = sum(resident(pid) for pid in parts)
+        taken = sum(resident_bytes(pid) for pid in parts)
         self.memory.append((time.monotonic() / 60, taken / MIB))
 
 
@@ -139,19 +140,16 @@ def held(deployment: Rig) -> dict[str, tuple[int, int]]:
     return kinds
 
 
-def resident(pid: int) -> int:
-    """Return the memory of a process and its children."""
-    try:
-        whole = psutil.Process(pid)
-        return sum(one.memory_info().rss for one in (whole, *whole.children(recursive=True)))
-    except psutil.NoSuchProcess:
-        return 0
-
-
 def files(pid: int) -> int:
     """Return how many files a process and its children have open."""
-    whole = psutil.Process(pid)
-    return sum(one.num_fds() for one in (whole, *whole.children(recursive=True)))
+    return sum(one.num_fds() for one in family(pid))
+
+
+def say(config: pytest.Config, line: str) -> None:
+    """Print a figure, whatever else is captured."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print(f"\n{line}", file=sys.stderr)
 
 
 def slope(samples: list[tuple[float, float]]) -> float:
@@ -179,22 +177,23 @@ def test_a_long_run_with_every_fault_loses_nothing_and_grows_nowhere(
         soak = Soak(deployment, web, host, Random(31))
         baseline, opened = deployment.redis.dbsize(), files(web.part.pid)
         end = time.monotonic() + 60 * MINUTES
-        with watched(web) as watch:
-            while time.monotonic() < end:
-                soak.round()
+        while time.monotonic() < end:
+            soak.round()
         deployment.settle(30)
         deployment.workers_ready(2)
         left_open = files(web.part.pid)
         forgotten = forgets(deployment, baseline + 10)
         keys = deployment.redis.dbsize()
         growth = slope(soak.memory)
+        (watch,) = deployment.watches
         say(
             request.config,
             f"{soak.numbers} tasks: {soak.answered} answered, {soak.failed} failed as they must; "
             f"{dict(soak.faults)}; memory {growth:+.2f} MiB a minute; keys {baseline} → {keys}; "
-            f"files {opened} → {left_open}; {watch.line}",
+            f"files {opened} → {left_open}; /health p99 {1000 * watch.p99:.0f} ms",
         )
         assert soak.answered + soak.failed == soak.numbers
         assert forgotten, held(deployment)
         assert left_open <= opened + 5
+        assert watch.p99 <= HEALTH_P99_SECONDS
         assert growth < 1 or MINUTES < 10, "a short run tells of warming up, not of growth"

@@ -11,10 +11,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from grounding.settings import Settings
-from tests.faults.rig import Rig, Web, kill_workers, number_of_each, rig, task, until
+from tests.faults.processes import family, resident_bytes
+from tests.faults.rig import (
+    PROMPTED,
+    Rig,
+    Web,
+    kill_workers,
+    number_of_each,
+    rig,
+    task,
+    typed,
+    until,
+)
+from tests.faults.watch import HEALTH_P99_SECONDS
 
 pytestmark = pytest.mark.faults
 
@@ -27,6 +40,7 @@ def deployment(tmp_path: Path) -> Iterator[Rig]:
     with rig(tmp_path, bulk_deadline=90) as running:
         yield running
         running.settle(60)
+        assert max(watch.p99 for watch in running.watches) <= HEALTH_P99_SECONDS
 
 
 @pytest.fixture
@@ -57,9 +71,11 @@ def test_twenty_kills_lose_none_of_a_thousand_tasks_and_double_none(
     deployment: Rig, web: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F1."""
+    begun = time.monotonic()
     asked = pool.submit(retrieve, web)
     kill_workers(deployment, 20, random.Random(1), asked.done)
     assert asked.result(280) == list(range(TASKS))
+    assert time.monotonic() - begun < 60
     assert deployment.ledger.counters()["done"] == TASKS
 
 
@@ -82,13 +98,17 @@ def test_three_outages_of_redis_lose_none_of_a_thousand_tasks(
     deployment: Rig, web: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F8."""
+    begun = time.monotonic()
     asked: Asked = pool.submit(web.predict, tasks())
     for part in (1, 2, 3):
         until(lambda part=part: len(deployment.calls()) > TASKS * part // 4, 60)  # type: ignore[misc]
         deployment.stop_redis()
         time.sleep(2)
         deployment.start_redis()
+        seen = len(deployment.calls())
+        until(lambda seen=seen: len(deployment.calls()) > seen, 5)  # type: ignore[misc]
     assert number_of_each(asked.result(100)) == list(range(TASKS))
+    assert time.monotonic() - begun < 60
 
 
 def test_a_stopped_redis_is_a_503_and_doubles_nothing_when_it_goes_on(
@@ -102,10 +122,10 @@ def test_a_stopped_redis_is_a_503_and_doubles_nothing_when_it_goes_on(
     begun = time.monotonic()
     refused = web.post([task(2000)])
     took = time.monotonic() - begun
-    time.sleep(5)
+    time.sleep(10 - took)
     os.kill(redis, signal.SIGCONT)
     assert refused.status_code == 503
-    assert took < 5
+    assert took < 2
     assert number_of_each(asked.result(100)) == list(range(400))
     until(lambda: not deployment.ledger.pending(), 20)
     assert deployment.ledger.counters()["done"] in (400, 401), "the refused one may have got in"
@@ -120,20 +140,76 @@ def test_a_wiped_redis_leaves_a_service_that_answers(
     deployment.redis.flushall()
     begun = time.monotonic()
     assert number_of_each(web.predict([task(n) for n in range(1000, 1010)])) == [*range(1000, 1010)]
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 2
 
 
-def test_more_than_the_bound_is_answered_empty_and_counted(tmp_path: Path) -> None:
-    """F16."""
-    with rig(tmp_path, seconds=0, bulk_deadline=60, max_pending=1000) as deployment:
+def test_twenty_thousand_tasks_at_once_are_taken_up_to_the_bound_in_little_memory(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    """F16: what exceeds the bound is answered empty, and counted."""
+    with rig(tmp_path, seconds=0, bulk_deadline=20) as deployment:
         web = deployment.web()
-        entries = web.predict(tasks(20_000))
-        deployment.settle(60)
+        web.predict(tasks(1))
+        highest = before = resident_bytes(web.part.pid)
+        asked: Asked = pool.submit(web.predict, tasks(20_000))
+        while not asked.done():
+            highest = max(highest, resident_bytes(web.part.pid))
+            time.sleep(0.05)
+        assert len(asked.result()) == 20_000
+        deployment.settle(120)
         counters = deployment.ledger.counters()
-        assert len(entries) == 20_000
         assert counters["accepted"] + counters["refused"] == 20_000
-        assert counters["accepted"] >= 1000
-        assert counters["accepted"] == sum(map(bool, entries)) == counters["done"]
+        assert counters["accepted"] == counters["done"] >= Settings.load().max_pending
+        assert (highest - before) / 2**20 < 150
+
+
+def test_an_annotator_waits_for_one_model_call_at_most_and_costs_the_bulk_little(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    """F17: twenty questions during a bulk of a thousand, and none during another.
+
+    Their own model calls aside, the bulk takes hardly longer.
+    """
+    seconds, questions = 0.4, 20
+    with rig(tmp_path, seconds=seconds, bulk_deadline=90) as deployment:
+        web = deployment.web()
+
+        def bulk(first: int) -> float:
+            begun = time.monotonic()
+            entries = web.predict([task(n) for n in range(first, first + TASKS)])
+            assert number_of_each(entries) == list(range(first, first + TASKS))
+            return time.monotonic() - begun
+
+        alone = bulk(0)
+        running = pool.submit(bulk, 2000)
+        until(lambda: deployment.calls()[2000], 20)
+        waits = []
+        for number in range(4000, 4000 + questions):
+            begun = time.monotonic()
+            entries = web.predict([task(number)], label_config=PROMPTED, params=typed())
+            waits.append(time.monotonic() - begun)
+            assert number_of_each(entries) == [number]
+        assert not running.done(), "the bulk was over too soon to prove anything"
+        print(
+            f"annotator p95 {sorted(waits)[18]:.2f} s; bulk {alone:.1f} s, {running.result():.1f} s"
+        )
+        assert sorted(waits)[18] <= seconds + 0.5
+        assert running.result() - questions * seconds / 2 <= 1.1 * alone, "two workers share these"
+
+
+def test_five_rolling_restarts_of_all_workers_lose_and_double_nothing(
+    deployment: Rig, web: Web, pool: ThreadPoolExecutor
+) -> None:
+    """F20."""
+    asked: Asked = pool.submit(web.predict, tasks())
+    until(lambda: deployment.calls(), 20)
+    for _ in range(5):
+        for old in list(deployment.workers):
+            old.terminate()
+            deployment.worker()
+            assert old.wait(20) == 0
+    assert number_of_each(asked.result(90)) == list(range(TASKS))
+    assert set(deployment.calls().values()) == {1}
 
 
 def test_a_terminated_web_server_answers_what_is_in_flight_and_exits_0(
@@ -142,6 +218,8 @@ def test_a_terminated_web_server_answers_what_is_in_flight_and_exits_0(
     """F19."""
     asked = [pool.submit(web.predict, [task(n), task(n + 10)]) for n in range(4)]
     until(lambda: len(deployment.calls()) > 0, 10)
+    below = family(web.part.pid)
     web.part.terminate()
     assert [number_of_each(one.result(30)) for one in asked] == [[n, n + 10] for n in range(4)]
     assert web.part.wait(30) == 0
+    assert psutil.wait_procs(below, 10)[1] == []

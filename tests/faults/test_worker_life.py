@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane
 from grounding.pipeline import Task
 from grounding.settings import Settings
+from tests.faults.processes import resident_bytes
 from tests.faults.rig import CONFIG, Rig, rig, task, until
 from tests.faults.scripted import GROWTH, Deed, number_of
 
@@ -117,7 +117,7 @@ def test_sigterm_finishes_what_is_in_hand_takes_no_more_and_exits_0(one: Rig) ->
     worker.terminate()
     time.sleep(0.3)
     late = one.enter(10, 11)
-    assert worker.wait(SECONDS * 2 + 5) == 0
+    assert worker.wait(SECONDS + 1) == 0
     assert answered(one, first) == [0, 1, 2, 3]
     assert one.ledger.unfinished(late) == late
     assert not any(one.ledger.leased().values())
@@ -196,11 +196,3 @@ def test_a_memory_limit_that_the_model_exceeds_is_refused(tmp_path: Path) -> Non
         worker = deployment.worker(max_worker_rss=1000)
         until(lambda: worker.statuses, 20)
         assert worker.statuses[0] == 3
-
-
-def resident_bytes(pid: int) -> int:
-    """Return a process's memory; 0 while there is none."""
-    try:
-        return psutil.Process(pid).memory_info().rss
-    except psutil.NoSuchProcess:
-        return 0
