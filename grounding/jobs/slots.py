@@ -136,6 +136,13 @@ class Slot(SimpleWorker):
         queue.push_job_id(job.id, pipeline=pipe, at_front=True)
         pipe.execute()
 
+    def subscribe(self) -> None:
+        """Take no commands over a channel, as RQ's workers do.
+
+        Whoever may publish could stop a slot, and each outage of Redis was seen to leave behind
+        threads that listen.
+        """
+
     def _install_signal_handlers(self) -> None:
         """Leave signals to the process: a thread cannot have them."""
 

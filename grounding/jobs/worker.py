@@ -10,9 +10,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import NoReturn
 
@@ -39,6 +40,7 @@ EXIT_FORCED = 1
 EXIT_NO_MODEL = 3
 EXIT_DEVICE = 4
 REDIS_RETRY_SECONDS = 0.3
+SIGNAL_SECONDS = 0.5
 AWAY_SECONDS = 3.0
 """How long a slot rests after the server would have none of its questions."""
 
@@ -94,7 +96,7 @@ class Worker:
             self._delivery.start()
         self._slots.start()
         self._presence.tell(phase="ready", done=1.0, detail=self._settings.model_name)
-        self._signals.get()
+        self._await_signal()
         self._slots.stop()
         self._slots.join()
         self._reconciler.stop()
@@ -103,6 +105,13 @@ class Worker:
         self._leases.stop()
         self._presence.stop()
         self._tools.engine.close()
+
+    def _await_signal(self) -> None:
+        """Wait to be told to stop. In short waits: one that has just begun misses a signal."""
+        while True:
+            with suppress(Empty):
+                self._signals.get(timeout=SIGNAL_SECONDS)
+                return
 
     def _check_room(self) -> None:
         """Refuse a limit that the loaded model exceeds: each task would end the process."""

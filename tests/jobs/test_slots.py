@@ -101,6 +101,12 @@ def test_an_idle_slot_stays_one_rq_worker(redis: Redis, heard: list[str]) -> Non
     assert heard == []
 
 
+def test_a_slot_hears_no_commands(redis: Redis, heard: list[str]) -> None:
+    """RQ's workers obey whoever publishes to their channel, and need a thread more for it."""
+    until(lambda: redis.scard("rq:workers") == 3)
+    assert redis.pubsub_channels() == []
+
+
 def test_a_slot_told_to_stop_before_it_began_takes_nothing(
     valkey: ValkeyServer, redis: Redis
 ) -> None:
