@@ -16,7 +16,7 @@
     │   ├── AnswerError         the model's words hold no answer
     │   └── WorkerDied          each process that ran the task ended with it
     ├── EngineError             the model cannot be asked at present
-    │   ├── EngineAway          nobody's question can be asked: this one is not to blame
+    │   ├── EngineAway          nobody's question is answered: this one may wait
     │   ├── OutOfMemory         the device has no room for this picture or batch
     │   └── DeviceBroken        the device answers no more until the process is started anew
     ├── QueueError              Redis or the queue cannot be used at present
@@ -176,10 +176,19 @@ class EngineError(GroundingError):
 
 
 class EngineAway(EngineError):
-    """Nobody's question can be asked at present: this one is not to blame, and may wait."""
+    """Nobody's question is answered at present, so that this one may wait.
+
+    A `suspect` may have brought that about: the server failed at it before it failed altogether.
+    """
 
     code = "server_away"
     hint = "Check OPENAI_BASE_URL, and that the server is up and reachable from the worker"
+
+    def __init__(
+        self, cause: str, *, code: str | None = None, hint: str | None = None, suspect: bool = False
+    ) -> None:
+        super().__init__(cause, code=code, hint=hint)
+        self.suspect = suspect
 
 
 class OutOfMemory(EngineError):

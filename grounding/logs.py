@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, TimeoutError
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 UNPRINTABLE = {
@@ -23,7 +23,7 @@ class OneLine(logging.Formatter):
 
 def in_one_line(record: logging.LogRecord) -> bool:
     """Say an outage of Redis in one line instead of a traceback for each slot; a logging filter."""
-    if record.exc_info and isinstance(exc := record.exc_info[1], RedisError):
+    if record.exc_info and isinstance(exc := record.exc_info[1], ConnectionError | TimeoutError):
         record.msg, record.args = "%s: %s", (record.getMessage(), exc)
         record.exc_info = None
     return True

@@ -16,7 +16,7 @@ from typing import Any
 
 from grounding.ask import Ask, Detection
 from grounding.engines.base import Engine, Question, Reply
-from grounding.errors import AnswerError, DataError
+from grounding.errors import AnswerError, DataError, EngineAway
 from grounding.geometry import Frame
 from grounding.images.album import Album
 from grounding.images.fetch import Fetches
@@ -181,8 +181,15 @@ def _put(texts: Sequence[str], picture: Prepared, tools: Tools) -> list[Answer]:
         return []
     # All at once, so that the engine can answer them in one batch.
     with ThreadPoolExecutor(max_workers=min(len(questions), MAX_AT_ONCE)) as pool:
-        replies = list(pool.map(tools.engine.ask, questions))
-    return [_read(reply, frame) for reply in replies]
+        asked = [pool.submit(tools.engine.ask, question) for question in questions]
+    if errors := [error for one in asked if (error := one.exception())]:
+        raise min(errors, key=_innocence)
+    return [_read(one.result(), frame) for one in asked]
+
+
+def _innocence(error: BaseException) -> int:
+    """Rank what went wrong: of a task's questions, the one most to blame speaks for it."""
+    return (1 if error.suspect else 2) if isinstance(error, EngineAway) else 0
 
 
 def _read(reply: Reply, frame: Frame) -> Answer:

@@ -34,8 +34,8 @@ class Request:
 
     `extra_params` are the project's, as they are kept; the backend fills them in, since they come
     with `/setup` only. With `stored` Label Studio keeps the answers, as it does with all but an
-    annotator's; what it does not get in time is then owed to it. `begun` is when it came, in
-    seconds of the monotonic clock.
+    annotator's; what it does not get in time is then owed to it. `begun` is when it began
+    to come, in seconds of the monotonic clock.
     """
 
     tasks: Sequence[Any]

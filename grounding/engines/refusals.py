@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grounding.errors import EngineAway, EngineError, TaskError
+from grounding.errors import EngineError, TaskError
 
-KEY, MODEL, BUSY = (401, 403), (404,), (408, 409, 425)
-TO_ALL = (429, 503)
-"""What a server says to all when it has too much to do or is not up yet."""
-ACCOUNT = (402,)
+KEY, MODEL, ACCOUNT = (401, 403), (404,), (402,)
+AGAIN = (408, 409, 425)
+BUSY = (429, 503)
+"""What a server says to all when it has too much to do, or is not up yet."""
 ACCOUNT_CODES = ("Arrearage", "insufficient_quota")
 """Unpaid bills, which DashScope reports with status 400 and OpenAI with 429."""
 
+SEE_LOG = "See the server's log"
 SHOWN = 200
 """Characters of the server's own words that are shown: it may repeat the whole question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a try failed, though not through the question; `lasting` without a person's help.
+    """Why a try failed; `lasting` until a person helps, `common` to whatever is asked.
 
     `retry_after` is how many seconds the server asks to wait.
     """
@@ -28,6 +29,7 @@ class Trouble:
     error: EngineError
     retry_after: float | None = None
     lasting: bool = False
+    common: bool = False
 
 
 def of_status(
@@ -48,13 +50,12 @@ def of_status(
     code, words = _said(body, secret)
     said = f"the server answered {status}{': ' if words else ''}{words}"
     if cure := _lasting_cure(status, code, model):
-        return Trouble(EngineAway(said, code="server_refused", hint=cure), lasting=True)
-    if status in TO_ALL:
-        hint = "Lower MAX_IN_FLIGHT if it stays so" if status == 429 else "See the server's log"
-        return Trouble(EngineAway(said, code="server_busy", hint=hint), retry_after)
-    if status in BUSY or status >= 500:
-        hint = "See the server's log"
-        return Trouble(EngineError(said, code="server_busy", hint=hint), retry_after)
+        refused = EngineError(said, code="server_refused", hint=cure)
+        return Trouble(refused, lasting=True, common=True)
+    if status in (*AGAIN, *BUSY) or status >= 500:
+        hint = "Lower MAX_IN_FLIGHT if it stays so" if status == 429 else SEE_LOG
+        busy = EngineError(said, code="server_busy", hint=hint)
+        return Trouble(busy, retry_after, common=status in BUSY)
     if task_alone:
         raise TaskError(said, code="question_refused", hint=_cure(status))
     hint = f"{_cure(status)}; check SERVER and its settings"
@@ -75,7 +76,7 @@ def _lasting_cure(status: int, code: str, model: str) -> str:
 def _cure(status: int) -> str:
     if status == 413:
         return "Lower MAX_PIXELS, or raise the server's limit of a request's size"
-    return "See the server's log"
+    return SEE_LOG
 
 
 def _said(body: object, secret: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from grounding.engines.gate import Gate
 from grounding.engines.leash import Leash
 from grounding.engines.patience import Patience, retry_after
 from grounding.engines.pictures import DataUris, Encoding
-from grounding.engines.refusals import Trouble, of_status
+from grounding.engines.refusals import SEE_LOG, Trouble, of_status
 from grounding.engines.replies import read_reply
 from grounding.engines.servers import Manner
 from grounding.errors import EngineAway, EngineError
@@ -85,7 +85,7 @@ class RemoteEngine:
         self._gate = Gate(terms.in_flight)
         self._patience = {False: terms.patience, True: terms.urgent_patience}
         self._closed = Event()
-        self._answered = False
+        self._answered: float | None = None
         self._troubled = False
         self._on_trouble = on_trouble or (lambda _: None)
         self._said = -SAY_SECONDS
@@ -107,12 +107,12 @@ class RemoteEngine:
 
         Raises `ImageError` where the pixels do not have a model frame's size, `TaskError` where
         the server refuses this question alone, `EngineError` where it could not be asked within
-        the patience of `Terms`, or at once where it never answered and refuses us altogether:
-        `EngineAway` where that holds for any question.
+        the patience of `Terms`, or at once where it never answered and refuses us altogether.
+        `EngineAway` where nobody was answered lately, which may not be the question's fault.
         """
         body = self._encoded(question)
         patience = Patience(self._patience[question.urgent], self._closed)
-        fault: EngineError | None = None
+        begun, suspect = time.monotonic(), False
         while True:
             with self._gate.enter(urgent=question.urgent):
                 outcome = self._try(body)
@@ -120,11 +120,11 @@ class RemoteEngine:
                 self._recovered()
                 return outcome
             self._tell(outcome.error)
-            if not isinstance(outcome.error, EngineAway):
-                fault = outcome.error  # the question may have brought about all that follows
-            hopeless = outcome.lasting and not self._answered
-            if hopeless or not patience.pause(outcome.retry_after):
-                raise fault or outcome.error
+            suspect = suspect or not outcome.common  # what follows may be its doing
+            if outcome.lasting and self._answered is None:
+                raise outcome.error
+            if not patience.pause(outcome.retry_after):
+                raise self._verdict(outcome.error, suspect, begun)
 
     def close(self) -> None:
         """End the engine; what waits for another try fails with `EngineError`."""
@@ -159,7 +159,7 @@ class RemoteEngine:
             )
             return read_reply(answer.content, native=self.manner.native)
         except openai.APIConnectionError as exc:
-            return Trouble(_broken(exc))
+            return _broken(exc)
         except openai.APIStatusError as exc:
             return of_status(
                 exc.status_code,
@@ -167,13 +167,23 @@ class RemoteEngine:
                 model=self.manner.model,
                 secret=self._key,
                 retry_after=retry_after(exc.response.headers),
-                task_alone=self._answered,
+                task_alone=self._answered is not None,
             )
         except EngineError as exc:
             return Trouble(exc)
 
+    def _verdict(self, error: EngineError, suspect: bool, begun: float) -> EngineError:
+        """Return what it means that a question's patience is over: did others fare better?
+
+        It is not enough that they did at first, since the server may have gone down then.
+        """
+        middle = (begun + time.monotonic()) / 2
+        if self._answered is not None and self._answered > middle:
+            return error
+        return EngineAway(error.cause, code=error.code, hint=error.hint, suspect=suspect)
+
     def _recovered(self) -> None:
-        self._answered = True
+        self._answered = time.monotonic()
         if self._troubled:
             self._troubled = False
             self._on_trouble("")
@@ -193,12 +203,12 @@ def plain_words(text: str) -> str:
     return text
 
 
-def _broken(exc: openai.APIConnectionError) -> EngineError:
+def _broken(exc: openai.APIConnectionError) -> Trouble:
     """Return what a connection that failed means: a question that was sent may be to blame."""
     cause = exc.__cause__ or exc
     what = f"{type(cause).__name__}: {cause}"[:120]
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
-        return EngineAway(f"the server is not to be reached ({what})")
+        return Trouble(EngineAway(f"the server is not to be reached ({what})"), common=True)
     if isinstance(exc, openai.APITimeoutError):
-        return EngineError("the server took too long", hint="Raise SERVER_TIMEOUT")
-    return EngineError(f"the server gave no answer ({what})", hint="See the server's log")
+        return Trouble(EngineError("the server took too long", hint="Raise SERVER_TIMEOUT"))
+    return Trouble(EngineError(f"the server gave no answer ({what})", hint=SEE_LOG))

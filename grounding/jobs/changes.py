@@ -198,6 +198,20 @@ return 1
 """
 )
 
+# The same of a worker that found nobody to answer. One that people ask for as well has no right of
+# way then: they would wait behind it. Counts how often the job may have been to blame.
+POSTPONE = (
+    FINISHING
+    + """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[2])
+redis.call('HDEL', KEYS[1], 'solo')
+redis.call('SREM', KEYS[3], ARGV[2])
+redis.call('HSET', KEYS[1], 'state', 'pending', 'lane', 'bulk')
+return redis.call('HINCRBY', KEYS[1], 'suspected', ARGV[3])
+"""
+)
+
 # Only a death of a job that ran alone counts against it: beside others, any could be to blame.
 # A reconciler killed after this script leaves a pending job, which the next one queues; killed
 # before it buries one at its last death, it lets that run alone once more.

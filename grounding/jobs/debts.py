@@ -36,6 +36,8 @@ HOLD_MS = 90_000
 """How long a push closes a debt: no push takes longer."""
 PUSHED_MS = 30_000
 """How long a debt stays closed after its push: Label Studio may have asked just before."""
+LOST_MS = 10_000
+"""How long a push whose answer was lost may still be on its way into Label Studio's database."""
 LONGEST_MS = 600_000
 """More than a debt is ever made to wait."""
 ASKED_MS = 2_000
@@ -112,6 +114,7 @@ PAY = (
     + NOW
     + """
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return 0 end
+redis.call('HDEL', KEYS[1], 'lost')
 redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
 redis.call('HINCRBY', KEYS[4], ARGV[2], 1)
 if ARGV[3] ~= '' and redis.call('EXISTS', KEYS[1]) == 1 then
@@ -132,14 +135,15 @@ return 1
 """
 )
 
-# As above, but that it may be stored. Behind what else is due: it may be what the push failed at.
+# As above, but that it may be stored, and what the push failed at: so it stays closed, and comes
+# behind what else is due.
 DOUBT = (
     FINISHING
     + NOW
     + """
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('ZADD', KEYS[2], now(), ARGV[1])
-redis.call('HINCRBY', KEYS[1], 'lost', 1)
+redis.call('ZADD', KEYS[2], now() + ARGV[3], ARGV[1])
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'lost', 1) end
 return 1
 """
 )
@@ -234,8 +238,8 @@ class Debts:
         self._each(self._put_back, calls)
 
     def doubt(self, debts: Iterable[Debt]) -> None:
-        """Note that nobody knows what became of a push of `debts`: due after all others, closed."""
-        calls: list[Call] = [(_keys(debt), [debt.key, debt.mark]) for debt in debts]
+        """Note that nobody knows what became of a push of `debts`; they are due in a while."""
+        calls: list[Call] = [(_keys(debt), [debt.key, debt.mark, LOST_MS]) for debt in debts]
         self._each(self._doubt, calls)
 
     def projects(self) -> list[str]:

@@ -102,7 +102,11 @@ class Delivery:
 
     def _is_there(self, debt: Debt) -> bool:
         self._keep_lock()
-        there = self._importer.has(debt.task, str(debt.prediction["model_version"]))
+        try:
+            there = self._importer.has(debt.task, str(debt.prediction["model_version"]))
+        except AnswerLost:
+            self._debts.doubt([debt])
+            raise
         if there:
             self._debts.pay([debt.key], debt.project, Paid.FOUND)
         return there
@@ -111,27 +115,40 @@ class Delivery:
         """Push `debts`, in ever smaller batches where Label Studio refuses one whole."""
         self._keep_lock()
         held = self._debts.hold(debts)
-        give_up = self._debts.put_back
         try:
             taken = self._send(held)
-            if taken == len(held):
-                self._pay(held, Paid.PUSHED)
-            elif len(held) == 1:
-                self._refused(held[0])
-            elif taken == 0:
-                middle = len(held) // 2
-                self._push(held[:middle])
-                self._push(held[middle:])
-            else:  # it dropped some and does not say which
-                give_up = self._debts.doubt
-                for debt in held:
-                    if not self._is_there(debt):
-                        self._push([debt])
         except AnswerLost:
             self._debts.doubt(held)
             raise
         except LabelStudioError:
-            give_up(held)
+            self._debts.put_back(held)
+            raise
+        if taken == len(held):
+            self._pay(held, Paid.PUSHED)
+        elif len(held) == 1:
+            self._refused(held[0])
+        elif taken == 0:
+            self._push_halves(held)
+        else:
+            self._push_missing(held)
+
+    def _push_halves(self, refused: Sequence[Debt]) -> None:
+        middle = len(refused) // 2
+        try:
+            self._push(refused[:middle])
+        except LabelStudioError:
+            self._debts.put_back(refused[middle:])
+            raise
+        self._push(refused[middle:])
+
+    def _push_missing(self, held: Sequence[Debt]) -> None:
+        """Push those of which Label Studio has dropped some without saying which, one by one."""
+        try:
+            for debt in held:
+                if not self._is_there(debt):
+                    self._push([debt])
+        except LabelStudioError:
+            self._debts.doubt(held)
             raise
 
     def _send(self, debts: Sequence[Debt]) -> int:

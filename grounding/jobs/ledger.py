@@ -161,6 +161,7 @@ class Ledger:
         self._settle = redis.register_script(changes.SETTLE)
         self._start_alone = redis.register_script(changes.START_ALONE)
         self._release = redis.register_script(changes.RELEASE)
+        self._postpone = redis.register_script(changes.POSTPONE)
         self._lapse = redis.register_script(changes.LAPSE)
 
     def accept(self, jobs: Sequence[Job], *, wait: float | None = None) -> list[State]:
@@ -284,6 +285,11 @@ class Ledger:
         """Give back at once the jobs that `owner` holds, as a stopping process does."""
         for key in keys:
             self._release(keys=[job_key(key), lease_key(key), LEASED], args=[owner, key])
+
+    def postpone(self, key: str, owner: str, *, suspect: bool) -> int:
+        """Give a job back to the bulk; return how often it was `suspect` of what befell it."""
+        keys = [job_key(key), lease_key(key), LEASED]
+        return int(self._postpone(keys=keys, args=[owner, key, int(suspect)]))
 
     def lapse(self, key: str) -> int:
         """Put a leased job whose lease ran out back to pending; return its deaths so far."""

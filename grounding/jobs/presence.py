@@ -75,9 +75,9 @@ class Presence:
 
     def tell(self, **changes: object) -> None:
         """Change the report (its fields by name), publish it, and log it now and then."""
-        with self._telling:
+        with self._telling:  # slots tell what they hear of a server, several at once
             before, self._report = self._report, replace(self._report, **changes)  # type: ignore[arg-type]
-        self._publish()
+            self._publish()
         now = time.monotonic()
         if self._report.phase != before.phase or now - self._logged >= LOG_SECONDS:
             self._logged = now

@@ -94,7 +94,7 @@ class Reconciler:
             mine = [key for key in keys if lanes.get(key) is lane]
             if mine:
                 log.warning("put back %d stranded %s jobs", len(mine), lane)
-                self._lanes.put(lane, mine, first=True)  # they were accepted before the others
+                self._lanes.put(lane, mine, first=True)  # they have waited once
 
     def _loop(self) -> None:
         while not self._stopped.wait(PERIOD_SECONDS):

@@ -11,7 +11,7 @@ from typing import Any
 
 from redis import Redis
 
-from grounding.errors import AnswerLost, LabelStudioError
+from grounding.errors import LabelStudioError
 from grounding.jobs.ledger import PREFIX
 
 TROUBLES = PREFIX + "troubles"
@@ -19,8 +19,6 @@ DELIVERER = PREFIX + "deliverer"
 DELIVERER_SECONDS = 120
 """How long a process that can deliver is believed to be there: longer than a push."""
 FIRST_SECONDS = 1.0
-DOUBT_SECONDS = 10.0
-"""First wait where a push may still be on its way into Label Studio's database."""
 LONGEST_SECONDS = 15.0
 NOBODY = (
     "nobody delivers. Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, or retrieve predictions again"
@@ -40,8 +38,7 @@ class Troubles:
     def note(self, project: str, error: LabelStudioError) -> None:
         """Keep why a project's delivery failed; each failure in a row doubles the wait."""
         failures = int(self._get(project).get("failures", 0)) + 1
-        first = DOUBT_SECONDS if isinstance(error, AnswerLost) else FIRST_SECONDS
-        seconds = min(LONGEST_SECONDS, first * 2 ** min(failures - 1, 10))
+        seconds = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(failures - 1, 10))
         told = {"reason": str(error), "failures": failures, "until": time.time() + seconds}
         self._redis.hset(TROUBLES, project, json.dumps(told))
 

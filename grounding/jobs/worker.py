@@ -23,8 +23,9 @@ from grounding.errors import DeviceBroken, EngineAway, GroundingError, SettingEr
 from grounding.jobs.blobs import whole
 from grounding.jobs.connection import connect
 from grounding.jobs.delivery import Delivery
+from grounding.jobs.lanes import Lanes
 from grounding.jobs.leases import Company, Leases
-from grounding.jobs.ledger import DROPPED, NOTED, Claim, Lane, Ledger, Terms
+from grounding.jobs.ledger import DROPPED, MAX_DEATHS, NOTED, Claim, Lane, Ledger, Terms
 from grounding.jobs.meters import Metered, MeteredFetcher
 from grounding.jobs.presence import Presence
 from grounding.jobs.reconciler import Reconciler
@@ -55,6 +56,7 @@ class Worker:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._ledger = Ledger(self._redis, Terms.of(settings))
         self._leases = Leases(self._ledger, self.name)
+        self._lanes = Lanes(self._redis)
         self._company = Company()
         self._presence = Presence(self._redis, self.name, settings.model_name)
         self._reconciler = Reconciler(self._redis, self._ledger)
@@ -107,7 +109,11 @@ class Worker:
         self._tools.engine.close()
 
     def _await_signal(self) -> None:
-        """Wait to be told to stop. In short waits: one that has just begun misses a signal."""
+        """Wait to be told to stop; in short waits, since one that is about to begin has no ears.
+
+        Python runs a signal's handler between its own steps: a signal that comes just before the
+        thread falls asleep is heard when it wakes.
+        """
         while True:
             with suppress(Empty):
                 self._signals.get(timeout=SIGNAL_SECONDS)
@@ -141,7 +147,7 @@ class Worker:
         self._recycle_if_grown()
 
     def _answer(self, claim: Claim) -> None:
-        """Answer one job, or write why not. Raises `EngineAway` where nobody waits and it may."""
+        """Answer one job, or write why not. Raises `EngineAway` where it may be asked later."""
         task = Task(**claim.payload)
         try:
             task = Task(**whole(claim.payload, claim.blob))
@@ -165,12 +171,18 @@ class Worker:
             self._bury(claim.key, fault)
 
     def _postpone(self, key: str, error: EngineAway) -> None:
-        """Give a job back that the server, and not its own question, has kept from an answer."""
-        log.warning("a task waits in the queue: %s (%s)", error, error.code)
+        """Put a job back into the queue for which the model's server is away.
+
+        One that may have brought it down is dead when that has happened too often.
+        """
+        log.warning("a task waits for the server: %s (%s)", error, error.code)
         try:
-            self._ledger.release([key], self.name)
-        except RedisError as exc:  # then its lease lapses
-            log.warning("a lease was not freed: %s", exc)
+            if self._ledger.postpone(key, self.name, suspect=error.suspect) >= MAX_DEATHS:
+                self._ledger.bury(key, error)
+            else:
+                self._lanes.put(Lane.BULK, [key], first=True)
+        except RedisError as exc:  # then its lease lapses, or the reconciler finds it
+            log.warning("a job was not put back: %s", exc)
         time.sleep(AWAY_SECONDS)
 
     def _check_version(self, task: Task) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 import time
@@ -16,7 +17,18 @@ from grounding.engines.refusals import SHOWN, of_status
 from grounding.engines.remote import RemoteEngine
 from grounding.errors import EngineAway, EngineError, GroundingError, TaskError
 from tests.engines.remotes import connect, question
-from tests.openai_server import KEY, Behaviour, Fault, Server, drip, half, raw, reset, status
+from tests.openai_server import (
+    KEY,
+    Behaviour,
+    Fault,
+    Handler,
+    Server,
+    drip,
+    half,
+    raw,
+    reset,
+    status,
+)
 
 SEED, WORDS = 50_000_000, 12
 PASSING: dict[str, Fault] = {
@@ -121,30 +133,60 @@ def test_a_wait_beyond_the_patience_ends_at_once(server: Server, behaviour: Beha
 LOADING = PASSING["503"]
 
 
+@pytest.fixture
+def hasty(server: Server) -> Iterator[RemoteEngine]:
+    engine = connect(server, server_patience=2)
+    yield engine
+    engine.close()
+
+
 @pytest.mark.parametrize(
-    ("faults", "blameless"),
+    ("faults", "suspect"),
     [
-        ([LOADING], True),
-        ([status(429, "slow down")], True),
-        ([REFUSED["a wrong key"][0]], True),
-        ([status(500)], False),
-        ([half], False),
-        ([reset, LOADING], False),
+        ([LOADING], False),
+        ([status(429, "slow down")], False),
+        ([REFUSED["a wrong key"][0]], False),
+        ([status(500)], True),
+        ([half], True),
+        ([reset, LOADING], True),
     ],
     ids=["loading", "busy", "a wrong key", "an error", "half an answer", "down since it was asked"],
 )
-def test_a_question_is_blameless_only_where_any_other_would_have_failed(
-    faults: list[Fault], blameless: bool, server: Server, behaviour: Behaviour
+def test_where_nobody_is_answered_a_question_may_wait_but_is_suspect_if_it_came_first(
+    faults: list[Fault], suspect: bool, hasty: RemoteEngine, behaviour: Behaviour
 ) -> None:
     """The server may have gone down over this very question."""
-    engine = connect(server, server_patience=2)
-    ask(engine)
+    ask(hasty)
     behaviour.faults = iter([*faults, *[faults[-1]] * 100])
-    with pytest.raises(EngineError) as caught:
-        ask(engine)
-    assert isinstance(caught.value, EngineAway) is blameless
+    with pytest.raises(EngineAway) as caught:
+        ask(hasty)
+    assert caught.value.suspect is suspect
     assert len(behaviour.seen) > 2
-    engine.close()
+
+
+def test_a_question_that_fails_while_others_are_answered_may_not_wait(
+    hasty: RemoteEngine, behaviour: Behaviour
+) -> None:
+    def choosy(handler: Handler) -> None:
+        unlucky = handler.body["max_tokens"] == WORDS + 1
+        LOADING(handler) if unlucky else handler.answer()
+
+    over = threading.Event()
+
+    def others() -> None:
+        while not over.wait(0.1):
+            ask(hasty)
+
+    behaviour.faults = itertools.repeat(choosy)
+    asking = threading.Thread(target=others)
+    asking.start()
+    try:
+        with pytest.raises(EngineError) as caught:
+            hasty.ask(question(SEED, hasty, most=WORDS + 1))
+    finally:
+        over.set()
+        asking.join()
+    assert not isinstance(caught.value, EngineAway)
 
 
 def test_a_server_that_stays_away_is_an_engine_error(shapes: LocalEngine) -> None:

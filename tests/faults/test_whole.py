@@ -217,7 +217,7 @@ def test_a_terminated_web_server_answers_what_is_in_flight_and_exits_0(
 ) -> None:
     """F19."""
     asked = [pool.submit(web.predict, [task(n), task(n + 10)]) for n in range(4)]
-    until(lambda: len(deployment.calls()) > 0, 10)
+    until(lambda: deployment.ledger.counters().get("accepted") == 8, 10)
     below = family(web.part.pid)
     web.part.terminate()
     assert [number_of_each(one.result(30)) for one in asked] == [[n, n + 10] for n in range(4)]

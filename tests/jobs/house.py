@@ -64,6 +64,12 @@ class House:
                     self.redis.hset(name, field, 1)
         self.redis.delete(TROUBLES)
 
+    def pass_time(self, ms: int) -> None:
+        """Let so much time pass for what is to fall due, and for what waits after a trouble."""
+        for key in self.redis.zrangebyscore(OWED + PROJECT, "-inf", "(+inf"):
+            self.redis.zincrby(OWED + PROJECT, -ms, key)
+        self.redis.delete(TROUBLES)
+
     def outcomes(self) -> dict[str, int]:
         counted = self.ledger.counters().items()
         return {k.removeprefix(DELIVERIES): n for k, n in counted if k.startswith(DELIVERIES)}
