@@ -27,7 +27,7 @@ from grounding.jobs.connection import connect, queue_errors, queue_url
 from grounding.jobs.debts import Debts, Paid
 from grounding.jobs.delivery import Delivery
 from grounding.jobs.lanes import Lanes
-from grounding.jobs.ledger import Job, Ledger, Outcome, State, Terms
+from grounding.jobs.ledger import Job, Lane, Ledger, Outcome, State, Terms
 from grounding.jobs.newest import Asker, Newest
 from grounding.jobs.presence import any_ready, readiness, reports
 from grounding.jobs.projects import Projects
@@ -52,6 +52,7 @@ FEW = 4
 FEW_POLL_SECONDS = 0.01
 MANY_POLL_SECONDS = 0.2
 MAX_DOUBTS = 10_000
+LATER = "Ask again in a while"
 REFUSALS = {
     State.FULL: "the project has MAX_PENDING unfinished ones, or the queue's memory is used up",
     State.NO_ROOM: "the pictures in unfinished tasks have MAX_BLOB_BYTES",
@@ -112,7 +113,8 @@ class Backend:
         self._queue: Queue | None = None
         self._opening = Lock()
         self._doubts: set[tuple[str, str]] = set()
-        self._waiters = BoundedSemaphore(max(1, settings.threads - RESERVED_THREADS))
+        places = max(1, (settings.threads - RESERVED_THREADS) // 2)  # bulk keeps nobody out
+        self._waiters = {lane: BoundedSemaphore(places) for lane in Lane}
 
     def setup(self, label_config: str, project: str, extra_params: object = None) -> str:
         """Return the model version for a project, and keep its `extra_params` for its tasks.
@@ -242,7 +244,7 @@ class Backend:
         """
         try:
             self.queue.debts.pay(answer.debts, answer.project, Paid.ANSWERED)
-        except RedisError as exc:  # delivery will look for them in Label Studio
+        except (QueueError, RedisError) as exc:  # delivery will look for them in Label Studio
             log.warning("%d debts stay in doubt: %s", len(answer.debts), exc)
 
     @property
@@ -295,8 +297,9 @@ class Backend:
 
     def _outcomes(self, jobs: Sequence[Job], request: Request) -> dict[str, Outcome]:
         deadline = self._deadline(request.kind)
-        accepted = self._enter(jobs, deadline + DUE_SECONDS if request.owed else None)
-        with self._patience(deadline) as seconds:
+        due = deadline + DUE_SECONDS if request.owed else None
+        accepted = self._enter(jobs, due, urgent=request.kind is Kind.INTERACTIVE)
+        with self._patience(request.kind, deadline) as seconds:
             # Reading and entering twenty thousand tasks takes of the caller's time too.
             self._wait(accepted, request.begun + seconds)
         if not request.owed:
@@ -305,14 +308,20 @@ class Backend:
         to = request.kind.name
         return self.queue.debts.answer(accepted, request.project, asked=asked, to=to)
 
-    def _enter(self, jobs: Sequence[Job], due: float | None) -> list[str]:
+    def _enter(self, jobs: Sequence[Job], due: float | None, *, urgent: bool) -> list[str]:
+        """Enter and queue `jobs`; return the keys of those accepted.
+
+        The others are counted and logged; where a person waits (`urgent`), `QueueError` tells.
+        """
         ledger, lanes = self.queue.ledger, self.queue.lanes
         accepted: list[str] = []
         refused: Counter[State] = Counter()
         for start in range(0, len(jobs), ACCEPT_BATCH):
             batch = jobs[start : start + ACCEPT_BATCH]
             entered = ledger.accept(batch, wait=due)
-            states = dict(zip((job.key for job in batch), entered, strict=True))
+            states: dict[str, State] = {}
+            for job, state in zip(batch, entered, strict=True):
+                states.setdefault(job.key, state)  # the second of two equal tasks is known already
             fresh = [key for key, state in states.items() if state in (State.NEW, State.RAISED)]
             if fresh:
                 lanes.put(batch[0].lane, fresh)
@@ -320,19 +329,22 @@ class Backend:
             accepted += [key for key, state in states.items() if state not in REFUSALS]
         for state, count in refused.items():
             log.warning("%d of %d tasks not accepted: %s", count, len(jobs), REFUSALS[state])
+            if urgent:
+                raise QueueError(f"no room: {REFUSALS[state]}", code="queue_full", hint=LATER)
         return accepted
 
     @contextmanager
-    def _patience(self, deadline: float) -> Iterator[float]:
+    def _patience(self, kind: Kind, deadline: float) -> Iterator[float]:
         """Yield how long this request may wait: not at all where too many wait already."""
-        if not self._waiters.acquire(blocking=False):
+        waiters = self._waiters[kind.lane]
+        if not waiters.acquire(blocking=False):
             log.warning("too many requests wait: answering what is ready")
             yield 0.0
             return
         try:
             yield deadline
         finally:
-            self._waiters.release()
+            waiters.release()
 
     def _deadline(self, kind: Kind) -> float:
         if kind is Kind.PAGE and not any_ready(self.queue.redis):

@@ -231,10 +231,19 @@ class LabelStudioAway(LabelStudioError):
 
 
 class AnswerLost(LabelStudioError):
-    """It failed, or its answer did not come: it may have done what was asked nevertheless."""
+    """It failed, or its answer did not come: it may have done what was asked nevertheless.
+
+    Unless it has `ended`, as Label Studio's own answer tells, it may still be at it.
+    """
 
     code = "answer_lost"
     hint = "See Label Studio's log"
+
+    def __init__(
+        self, cause: str, *, code: str | None = None, hint: str | None = None, ended: bool = False
+    ) -> None:
+        super().__init__(cause, code=code, hint=hint)
+        self.ended = ended
 
 
 class TokenRefused(LabelStudioError):

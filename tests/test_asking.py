@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from grounding.jobs.ledger import Ledger
+from grounding.jobs.ledger import Job, Lane, Ledger
 from grounding.jobs.presence import Presence
 from tests.faults.rig import until
 from tests.serving import CONFIG, PROMPT, STATUS, TALKING, Start, predict, request, said, typed
@@ -107,6 +107,18 @@ def test_what_is_late_says_why(
         Presence(redis, "w", "m").tell(phase=phase, done=0.4)
     (told,) = said(ask(start(), 3))
     assert told.startswith(word)
+
+
+def test_what_the_queue_has_no_room_for_says_so(
+    env: pytest.MonkeyPatch, start: Start, redis: Redis
+) -> None:
+    env.setenv("MAX_PENDING", "1")
+    env.setenv("INTERACTIVE_DEADLINE", "0.2")
+    client = start()
+    for number in range(2):
+        Ledger(redis).accept([Job(f"other{number}", Lane.INTERACTIVE, "1.1795316671", {})])
+    (told,) = said(ask(client, 3))
+    assert told.startswith("no room: the project has MAX_PENDING unfinished")
 
 
 @pytest.mark.parametrize("results", [[], [{"type": "choices", "from_name": "ch", "value": {}}]])

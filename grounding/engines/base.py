@@ -95,6 +95,10 @@ class Engine(Protocol):
         """
         ...
 
+    def drain(self) -> None:
+        """Wait for no better times from now on: what cannot be asked at once fails."""
+        ...
+
     def close(self) -> None:
         """End the engine; what still waits fails with `EngineError`."""
         ...

@@ -127,6 +127,9 @@ class LocalEngine:
         """
         return self._batcher.ask(self._prepare(question), urgent=question.urgent)
 
+    def drain(self) -> None:
+        """Do nothing: the model is here, and every question in hand is answered soon."""
+
     def close(self) -> None:
         """End the answer in hand at its next token; all who wait get `EngineError`."""
         self._stop.set()

@@ -84,6 +84,7 @@ class RemoteEngine:
         self._uris = DataUris(encoding or Encoding())
         self._gate = Gate(terms.in_flight)
         self._patience = {False: terms.patience, True: terms.urgent_patience}
+        self._draining = Event()
         self._closed = Event()
         self._answered: float | None = None
         self._troubled = False
@@ -111,7 +112,7 @@ class RemoteEngine:
         `EngineAway` where nobody was answered lately, which may not be the question's fault.
         """
         body = self._encoded(question)
-        patience = Patience(self._patience[question.urgent], self._closed)
+        patience = Patience(self._patience[question.urgent], self._draining)
         begun, suspect = time.monotonic(), False
         while True:
             with self._gate.enter(urgent=question.urgent):
@@ -126,8 +127,13 @@ class RemoteEngine:
             if not patience.pause(outcome.retry_after):
                 raise self._verdict(outcome.error, suspect, begun)
 
+    def drain(self) -> None:
+        """Try nothing again from now on: what waits for another try fails with `EngineAway`."""
+        self._draining.set()
+
     def close(self) -> None:
-        """End the engine; what waits for another try fails with `EngineError`."""
+        """End the engine; what waits for another try fails with `EngineAway`."""
+        self.drain()
         self._closed.set()
         self._client.close()
 
@@ -178,6 +184,8 @@ class RemoteEngine:
         It is not enough that they did at first, since the server may have gone down then.
         """
         middle = (begun + time.monotonic()) / 2
+        if self._draining.is_set():  # it may have had no second chance
+            return EngineAway(error.cause, code=error.code, hint=error.hint)
         if self._answered is not None and self._answered > middle:
             return error
         return EngineAway(error.cause, code=error.code, hint=error.hint, suspect=suspect)

@@ -10,6 +10,11 @@ local function now()
 end
 """
 
+HOLD_MS = 90_000
+"""How long a push closes a debt: no push takes longer."""
+ANSWERED_MS = 180_000
+"""When an answered debt falls due after all: Label Studio was seen to save ten a second."""
+
 FORGET = """
 local function forget(job, key, pending, projects, counters, waited, blob, bytes, totals)
   local project = redis.call('HGET', job, 'project')
@@ -31,7 +36,8 @@ FINISHING = "#!lua flags=allow-oom\n"
 
 # A web process killed after this script leaves a pending job, which the reconciler queues, and
 # its debt, which delivery pays; one killed after raising a job leaves it to its place in the bulk.
-# What is being pushed, or was a moment ago, is not owed again.
+# What is being pushed, or was a moment ago, is not owed again, and what was answered a moment ago
+# only once Label Studio must have saved it. A project's bulk leaves room for people.
 ACCEPT = (
     NOW
     + """
@@ -42,14 +48,18 @@ local function wait()
 end
 local function owe(state)
   if ARGV[12] == '' or state == 'dead' then return end
-  if now() < tonumber(redis.call('HGET', KEYS[1], 'closed') or '0') then return end
-  local due = now() + ARGV[12]
+  local closed = tonumber(redis.call('HGET', KEYS[1], 'closed') or '0')
+  if now() < closed and closed <= now() + ARGV[13] then return end
+  local age = now() - (redis.call('HGET', KEYS[1], 'answered') or '-inf')
+  local saving = 0 <= age and age < tonumber(ARGV[14]) and ARGV[14] - age or 0
+  local due = now() + math.max(ARGV[12], saving)
   redis.call('HSET', KEYS[1], 'due', due)
   redis.call('ZADD', KEYS[9], state == 'done' and due or '+inf', ARGV[6])
 end
 local state = redis.call('HGET', KEYS[1], 'state')
 if state then
   owe(state)
+  if state == 'done' then redis.call('EXPIRE', KEYS[1], ARGV[10]) end
   if state == 'pending' or state == 'leased' then wait() end
   local front = ARGV[2] == 'interactive' and redis.call('HGET', KEYS[1], 'lane') == 'bulk'
   if front and state == 'pending' then
@@ -58,7 +68,8 @@ if state then
   end
   return state
 end
-if tonumber(redis.call('HGET', KEYS[3], ARGV[3]) or '0') >= tonumber(ARGV[5]) then
+local bound = ARGV[2] == 'bulk' and ARGV[5] or 2 * ARGV[5]
+if tonumber(redis.call('HGET', KEYS[3], ARGV[3]) or '0') >= tonumber(bound) then
   redis.call('HINCRBY', KEYS[4], 'refused', 1)
   redis.call('HINCRBY', KEYS[5], 'refused', 1)
   return 'full'
@@ -170,7 +181,11 @@ if redis.call('ZSCORE', owed, ARGV[4]) then
   local due = tonumber(redis.call('HGET', KEYS[1], 'due') or '0')
   redis.call('ZADD', owed, math.max(due, now()), ARGV[4])
 end
-redis.call('ZREMRANGEBYSCORE', owed, '-inf', now() - ARGV[3] * 1000)
+local forgotten = redis.call('ZREMRANGEBYSCORE', owed, '-inf', now() - ARGV[3] * 1000)
+if forgotten > 0 then
+  redis.call('HINCRBY', KEYS[5], ARGV[8], forgotten)
+  redis.call('HINCRBY', ARGV[6] .. project, ARGV[8], forgotten)
+end
 return 1
 """
 )

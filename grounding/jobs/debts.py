@@ -21,10 +21,11 @@ from typing import Any
 from redis import Redis
 from redis.commands.core import Script
 
-from grounding.jobs.changes import FINISHING, NOW
+from grounding.jobs.changes import ANSWERED_MS, FINISHING, HOLD_MS, NOW
 from grounding.jobs.ledger import (
     COUNTERS,
     DELIVERIES,
+    FORGOTTEN,
     OWED,
     PROJECTS,
     TOTALS,
@@ -32,21 +33,16 @@ from grounding.jobs.ledger import (
     job_key,
 )
 
-HOLD_MS = 90_000
-"""How long a push closes a debt: no push takes longer."""
 PUSHED_MS = 30_000
 """How long a debt stays closed after its push: Label Studio may have asked just before."""
 LOST_MS = 10_000
-"""How long a push whose answer was lost may still be on its way into Label Studio's database."""
+"""When a debt falls due again whose push has failed at Label Studio."""
 LONGEST_MS = 600_000
 """More than a debt is ever made to wait."""
-ASKED_MS = 2_000
-"""How long before we hear of it Label Studio may have chosen the tasks of a request."""
-ANSWERED_MS = 180_000
-"""When an answered debt falls due after all: Label Studio was seen to save ten a second."""
 
 # A web process killed after this script may or may not have answered: a debt in doubt. A page
-# that was opened during a bulk run has its task's answer, and the run's own would be a second.
+# that was opened during a bulk run has its task's answer, and the run's own would be a second; so
+# would the page's be while Label Studio saves a run's, which others see only once all are saved.
 ANSWER = (
     FINISHING
     + NOW
@@ -54,12 +50,10 @@ ANSWER = (
 local outcome = redis.call('HGET', KEYS[1], 'outcome')
 if not outcome then return false end
 local closed = tonumber(redis.call('HGET', KEYS[1], 'closed') or '0')
-if now() - ARGV[2] < closed and closed <= now() + ARGV[6] then return false end
+if now() - ARGV[2] < closed and closed <= now() + ARGV[5] then return false end
 local answered = redis.call('HMGET', KEYS[1], 'answered', 'answered_to')
-local since = now() - ARGV[2] - ARGV[5]
-if answered[1] and since < tonumber(answered[1]) and answered[2] ~= ARGV[4] then
-  return false
-end
+local age = now() - (answered[1] or '-inf')
+if 0 <= age and age < tonumber(ARGV[3]) and answered[2] ~= ARGV[4] then return false end
 redis.call('HSET', KEYS[1], 'answered', now(), 'answered_to', ARGV[4])
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
   redis.call('ZADD', KEYS[2], now() + ARGV[3], ARGV[1])
@@ -102,6 +96,7 @@ HOLD = (
     + NOW
     + """
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return false end
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 redis.call('HSET', KEYS[1], 'closed', now() + ARGV[3])
 redis.call('ZADD', KEYS[2], now() + ARGV[3], ARGV[1])
 return redis.call('ZSCORE', KEYS[2], ARGV[1])
@@ -164,8 +159,6 @@ class Paid(StrEnum):
     """It was in doubt, and Label Studio has it."""
     REFUSED = "refused"
     """Label Studio will not have it: its task is gone, above all."""
-    FORGOTTEN = "forgotten"
-    """Redis kept it for `result_ttl`, and no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +197,11 @@ class Debts:
         """Return what came of those of `keys` that may be answered now, their debts marked.
 
         `asked` is how many seconds ago Label Studio asked, `to` the kind of its request. What
-        was pushed since, or shortly before, or answered since to a request of another kind, is
+        was pushed since, or shortly before, or answered of late to a request of another kind, is
         left out: Label Studio has it or is about to. Equal requests get equal answers.
         """
         wanted = list(dict.fromkeys(keys))
-        args: list[str | int] = [int(asked * 1000), ANSWERED_MS, to, ASKED_MS, HOLD_MS]
+        args: list[str | int] = [int(asked * 1000), ANSWERED_MS, to, HOLD_MS]
         calls: list[Call] = [([job_key(key), OWED + project], [key, *args]) for key in wanted]
         found = zip(wanted, self._each(self._answer, calls), strict=True)
         return {key: Outcome(**json.loads(raw)) for key, raw in found if raw is not None}
@@ -222,7 +215,7 @@ class Debts:
 
     def due(self, project: str, limit: int) -> list[Debt]:
         """Return the debts of `project` that are due, the oldest first, at most `limit`."""
-        args: list[str | int] = [limit, job_key(""), DELIVERIES + Paid.FORGOTTEN, LONGEST_MS]
+        args: list[str | int] = [limit, job_key(""), FORGOTTEN, LONGEST_MS]
         rows: Any = self._due(keys=[OWED + project, COUNTERS, TOTALS + project], args=args)
         return [_debt(project, *row) for row in rows]
 
@@ -237,9 +230,13 @@ class Debts:
         calls: list[Call] = [(_keys(debt), [debt.key, debt.mark, debt.due]) for debt in debts]
         self._each(self._put_back, calls)
 
-    def doubt(self, debts: Iterable[Debt]) -> None:
-        """Note that nobody knows what became of a push of `debts`; they are due in a while."""
-        calls: list[Call] = [(_keys(debt), [debt.key, debt.mark, LOST_MS]) for debt in debts]
+    def doubt(self, debts: Iterable[Debt], *, ended: bool) -> None:
+        """Note that nobody knows what became of a push of `debts`; they are due in a while.
+
+        In a longer one unless the push has `ended`: what is looked for must be stored by then.
+        """
+        wait = LOST_MS if ended else HOLD_MS
+        calls: list[Call] = [(_keys(debt), [debt.key, debt.mark, wait]) for debt in debts]
         self._each(self._doubt, calls)
 
     def projects(self) -> list[str]:

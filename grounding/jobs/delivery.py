@@ -18,6 +18,7 @@ from redis.exceptions import LockError, RedisError
 from grounding.errors import AnswerLost, ImportRefused, LabelStudioError
 from grounding.jobs.debts import Debt, Debts, Paid
 from grounding.jobs.ledger import PREFIX
+from grounding.jobs.reconciler import shorten
 from grounding.jobs.troubles import Troubles
 from grounding.labelstudio.api import Api
 from grounding.labelstudio.importing import Importer
@@ -49,6 +50,7 @@ class Delivery:
     """Pushes what is due, every second, in a daemon thread until `stop`."""
 
     def __init__(self, redis: Redis, importer: Importer) -> None:
+        self._redis = redis
         self._importer = importer
         self._debts = Debts(redis)
         self._troubles = Troubles(redis)
@@ -104,8 +106,8 @@ class Delivery:
         self._keep_lock()
         try:
             there = self._importer.has(debt.task, str(debt.prediction["model_version"]))
-        except AnswerLost:
-            self._debts.doubt([debt])
+        except AnswerLost as exc:
+            self._debts.doubt([debt], ended=exc.ended)
             raise
         if there:
             self._debts.pay([debt.key], debt.project, Paid.FOUND)
@@ -117,8 +119,8 @@ class Delivery:
         held = self._debts.hold(debts)
         try:
             taken = self._send(held)
-        except AnswerLost:
-            self._debts.doubt(held)
+        except AnswerLost as exc:
+            self._debts.doubt(held, ended=exc.ended)
             raise
         except LabelStudioError:
             self._debts.put_back(held)
@@ -148,7 +150,7 @@ class Delivery:
                 if not self._is_there(debt):
                     self._push([debt])
         except LabelStudioError:
-            self._debts.doubt(held)
+            self._debts.doubt(held, ended=True)
             raise
 
     def _send(self, debts: Sequence[Debt]) -> int:
@@ -187,6 +189,7 @@ class Delivery:
 
     def _round(self) -> int:
         if not self._lock.acquire():
+            shorten(self._redis, LOCK, int(LOCK_SECONDS * 1000))
             return 0
         try:
             return self.deliver()

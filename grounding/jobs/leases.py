@@ -76,14 +76,15 @@ class Company:
         self._solo = False
 
     @contextmanager
-    def enter(self, *, alone: bool) -> Iterator[None]:
-        """Run the block beside others, or with `alone` once no other runs; in order of arrival.
+    def enter(self, *, alone: bool, urgent: bool = False) -> Iterator[None]:
+        """Run the block beside others, or with `alone` once no other runs.
 
-        Without an order, a job that must run alone would wait for ever on a busy process.
+        In order of arrival, without which a job that must run alone would wait for ever on a busy
+        process; but what a person waits for goes first.
         """
         turn = object()
         with self._changed:
-            self._queue.append(turn)
+            self._queue.insert(0 if urgent else len(self._queue), turn)
             self._changed.wait_for(lambda: self._queue[0] is turn and self._room(alone))
             self._queue.popleft()
             self._running += 1

@@ -41,12 +41,17 @@ OWED = PREFIX + "owed:"
 """Before a project: its debts, each with the time in milliseconds from which it may be pushed."""
 DELIVERIES = "delivery:"
 """Before the counters of what became of debts."""
+FORGOTTEN = DELIVERIES + "forgotten"
+"""Counts the debts that Redis kept for `result_ttl`, and no longer."""
 WAITED = PREFIX + "waited"
 """Until when someone waits for each interactive job, in milliseconds of Redis's own clock."""
 BLOB_BYTES = PREFIX + "blob_bytes"
 
 ROOM = 0.8
 """Part of Redis's memory that new jobs may fill; the rest is for finishing what is there."""
+
+TOLD_SECONDS = 10
+"""How long a failed question of a person is kept: the request that waits looks far more often."""
 
 MAX_DEATHS = 3
 """Processes that a job may take down, running alone, before it is dead itself."""
@@ -172,8 +177,9 @@ class Ledger:
 
         A job that is known already, in whatever state, is not entered again; one that a person
         waits for is raised to the front lane. `FULL` means that the project has `max_pending`
-        unfinished jobs or that Redis's memory is nearly used up, `NO_ROOM` that all blobs together
-        would exceed `max_blob_bytes`: this one was not accepted.
+        unfinished jobs, or twice as many for one of the front lane, or that Redis's memory is
+        nearly used up, `NO_ROOM` that all blobs together would exceed `max_blob_bytes`: this one
+        was not accepted.
         """
         terms = self.terms
         limit = 0 if self.is_short_of_memory(jobs) else terms.max_pending
@@ -190,6 +196,8 @@ class Ledger:
             args += [
                 int(job.patience * 1000),
                 int(wait * 1000) if wait is not None and owed else "",
+                changes.HOLD_MS,
+                changes.ANSWERED_MS,
             ]
             self._accept(keys=keys, args=args, client=pipe)
         return [State(answer.decode()) for answer in pipe.execute()]
@@ -273,13 +281,18 @@ class Ledger:
 
     def finish(self, key: str, prediction: Mapping[str, Any], verdict: str) -> bool:
         """Write a job's prediction; False where an earlier result stands."""
-        return self._settled(key, State.DONE, {"prediction": prediction}, verdict)
+        outcome = {"prediction": prediction}
+        return self._settled(key, State.DONE, outcome, verdict, self.terms.result_ttl)
 
-    def bury(self, key: str, error: GroundingError) -> bool:
-        """Write that a job has failed for good and why; False where an earlier result stands."""
-        return self._settled(
-            key, State.DEAD, {"code": error.code, "reason": str(error)}, error.code
-        )
+    def bury(self, key: str, error: GroundingError, *, waited: bool = False) -> bool:
+        """Write that a job has failed for good and why; False where an earlier result stands.
+
+        Kept for `dead_ttl`, or where a person `waited` until that one has been told: people who
+        ask again want another try.
+        """
+        outcome = {"code": error.code, "reason": str(error)}
+        kept = TOLD_SECONDS if waited else self.terms.dead_ttl
+        return self._settled(key, State.DEAD, outcome, error.code, kept)
 
     def release(self, keys: Iterable[str], owner: str) -> None:
         """Give back at once the jobs that `owner` holds, as a stopping process does."""
@@ -345,10 +358,11 @@ class Ledger:
         rows, unfinished = pipe.execute()
         return {name.decode(): int(n) for name, n in rows.items()}, unfinished
 
-    def _settled(self, key: str, state: State, outcome: Mapping[str, Any], verdict: str) -> bool:
-        kept: int = self.terms.result_ttl if state is State.DONE else self.terms.dead_ttl
+    def _settled(
+        self, key: str, state: State, outcome: Mapping[str, Any], verdict: str, kept: int
+    ) -> bool:
         text = json.dumps(outcome, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         keys = [job_key(key), lease_key(key), PENDING, PROJECTS, COUNTERS, LEASED, FAILED]
         keys += [blob_key(key), BLOB_BYTES, WAITED]
-        args: list[str | int] = [state.value, text, kept, key, verdict, TOTALS, OWED]
+        args: list[str | int] = [state.value, text, kept, key, verdict, TOTALS, OWED, FORGOTTEN]
         return bool(self._settle(keys=keys, args=args))

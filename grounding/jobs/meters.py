@@ -47,6 +47,10 @@ class Metered:
         finally:
             _count(self._ledger, _timed(MODEL, begun))
 
+    def drain(self) -> None:
+        """Drain the engine."""
+        self._engine.drain()
+
     def close(self) -> None:
         """Close the engine."""
         self._engine.close()

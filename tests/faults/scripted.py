@@ -78,6 +78,9 @@ class ScriptedEngine:
         red, green, blue = question.pixels.getpixel((0, 0))  # type: ignore[misc]
         return self._batcher.ask((Deed(red), green * 256 + blue), urgent=question.urgent)
 
+    def drain(self) -> None:
+        """Do nothing, as the local engine does."""
+
     def close(self) -> None:
         """End the model's thread."""
         self._batcher.close()

@@ -17,14 +17,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from grounding.jobs.debts import Debts, Paid
+from grounding.jobs.debts import LOST_MS, Debts, Paid
 from grounding.jobs.delivery import Delivery
 from grounding.jobs.troubles import TROUBLES
 from tests.faults.label_studio import Mood
 from tests.jobs.house import PROJECT, House, prediction
 
 BULK, PAGE = "BULK", "PAGE"
-MOODS = st.sampled_from([Mood.WELL, Mood.SAVES_AND_HANGS_UP, Mood.SAVES_AND_FAILS, Mood.FAILS])
+MOODS = st.sampled_from([*Mood][:5])
+"""Those that come and go by themselves."""
+MOMENTS = 3
+"""So many times `LOST_MS` Label Studio may need to save what it was given."""
 
 
 class Killed(BaseException):
@@ -56,11 +59,13 @@ class Deaths(RuleBasedStateMachine):
         self.house = house
         house.redis.flushdb()
         house.studio.stored.clear()
+        house.studio.late.clear()
         house.studio.mood = Mood.WELL
         self.tasks: list[int] = []
         self.asked: set[int] = set()
         self.finished: set[int] = set()
         self.waiting: dict[str, tuple[float, list[int]]] = {}
+        self.moments = 0
 
     @precondition(lambda self: BULK not in self.waiting)
     @rule()
@@ -90,19 +95,21 @@ class Deaths(RuleBasedStateMachine):
             self.finished.add(task)
 
     @precondition(lambda self: self.waiting and self.finished)
-    @rule(late=st.booleans(), fate=st.sampled_from(["paid", "saved", "lost", "killed"]))
+    @rule(late=st.booleans(), fate=st.sampled_from(["paid", "saved", "saving", "lost", "killed"]))
     def answer(self, late: bool, fate: str) -> None:
-        """Saved and paid; saved only; marked, but the caller is gone; or never come to that."""
+        """Saved and paid; saved only; paid and saved later; marked, and lost; or not even that."""
         kind = sorted(self.waiting)[-1 if late else 0]
         begun, tasks = self.waiting.pop(kind)
         if fate == "killed":
             return
         asked = time.monotonic() - begun
         keys = self.house.answered([str(task) for task in tasks], asked=asked, to=kind)
-        if fate in ("paid", "saved"):
+        self.house.studio.mood = Mood.SAVES_LATE if fate == "saving" else Mood.WELL
+        if fate in ("paid", "saved", "saving"):
             for key in keys:
                 self.house.studio.save(int(key), prediction(int(key)))
-        if fate == "paid":
+        self.house.studio.mood = Mood.WELL
+        if fate in ("paid", "saving"):
             self.house.debts.pay(keys, PROJECT, Paid.ANSWERED)
 
     @precondition(lambda self: self.finished)
@@ -115,10 +122,19 @@ class Deaths(RuleBasedStateMachine):
             self.house.delivery.deliver()
         self.house.studio.mood = Mood.WELL
 
+    @precondition(lambda self: self.moments < MOMENTS)
+    @rule()
+    def a_moment_passes(self) -> None:
+        """What Label Studio is saving may still be invisible."""
+        self.moments += 1
+        self.house.pass_time(LOST_MS)
+
     @precondition(lambda self: not self.waiting)
     @rule()
     def time_passes(self) -> None:
-        """More than a request may wait."""
+        """More than a request may wait, and than Label Studio may need to save."""
+        self.moments = 0
+        self.house.studio.commit()
         self.house.later()
 
     @invariant()
@@ -128,6 +144,7 @@ class Deaths(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """In the end nobody dies, and what was asked is there."""
+        self.house.studio.commit()
         for task in self.asked:
             self.house.ledger.finish(str(task), prediction(task), "found")
         for _ in range(3):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import pytest
 from redis import Redis
 
 from grounding.errors import ImageMissing
+from grounding.jobs.changes import ANSWERED_MS, HOLD_MS
 from grounding.jobs.debts import LOST_MS, PUSHED_MS, Debts, Paid
-from grounding.jobs.delivery import Delivery
+from grounding.jobs.delivery import LOCK, LOCK_SECONDS, Delivery
 from grounding.jobs.ledger import OWED, Job, Lane, job_key
 from grounding.jobs.reports import metrics, one, overview
 from grounding.labelstudio.api import Api
@@ -140,6 +142,86 @@ def test_predictions_that_label_studio_fails_at_are_soon_alone_and_keep_no_other
         house.pass_time(LOST_MS)
     assert set(house.studio.counts().values()) == {1}
     assert house.outcomes() == {"pushed": 200}
+
+
+def test_a_push_that_may_still_be_on_its_way_is_not_repeated(house: House) -> None:
+    """A proxy gave up waiting for Label Studio, which did not give up saving."""
+    house.owe(1, 2)
+    house.studio.mood = Mood.SAVES_LATE
+    house.delivery.deliver()
+    house.studio.mood = Mood.WELL
+    for _ in range(3):
+        house.pass_time(LOST_MS)
+        assert house.delivery.deliver() == 0
+    house.studio.commit()
+    house.pass_time(HOLD_MS)
+    house.delivery.deliver()
+    assert house.studio.counts() == {1: 1, 2: 1}
+
+
+def test_a_task_whose_predictions_cannot_be_listed_keeps_no_other_waiting(house: House) -> None:
+    house.owe(*range(5))
+    house.studio.mood = Mood.FAILS
+    house.delivery.deliver()
+    house.studio.mood, house.studio.unlisted = Mood.WELL, {0}
+    for _ in range(10):
+        house.pass_time(LOST_MS)
+        house.delivery.deliver()
+    assert house.studio.counts() == {n: 1 for n in range(1, 5)}
+    house.studio.unlisted = set()
+    house.pass_time(LOST_MS)
+    house.delivery.deliver()
+    assert house.studio.counts() == {n: 1 for n in range(5)}
+
+
+def test_a_stale_lock_holds_no_delivery_up(house: House) -> None:
+    """F12, F24: its holder is gone, or Redis's clock was set back."""
+    house.redis.set(LOCK, "a process that died", px=899_000)
+    house.owe(1)
+    house.delivery.start()
+    limit = time.monotonic() + LOCK_SECONDS + 5
+    while not house.studio.counts() and time.monotonic() < limit:
+        time.sleep(0.1)
+    house.delivery.stop()
+    assert house.studio.counts() == {1: 1}
+
+
+def test_what_redis_forgot_since_it_was_seen_stays_forgotten(house: House) -> None:
+    (key,) = house.owe(1)
+    due = house.debts.due(PROJECT, 10)
+    house.redis.delete(job_key(key))
+    assert house.debts.hold(due) == []
+    assert not house.redis.exists(job_key(key))
+
+
+@pytest.mark.parametrize(("to", "answered"), [("BULK", True), ("PAGE", False)])
+def test_what_label_studio_may_still_be_saving_is_not_answered_to_another_request(
+    house: House, to: str, answered: bool
+) -> None:
+    """It saves a run's answer as a whole, and a page that is opened meanwhile sees nothing of it.
+
+    The page's question is owed all the same, until it was looked for.
+    """
+    keys = house.owe(1)
+    house.debts.pay(house.answered(keys), PROJECT, Paid.ANSWERED)
+    house.accept(1)
+    assert bool(house.answered(keys, to=to)) is answered
+    house.pass_time(ANSWERED_MS // 2)
+    assert house.delivery.deliver() == 0
+    house.later()
+    house.delivery.deliver()
+    assert house.studio.counts() == {1: 1}
+
+
+def test_a_hold_from_before_redis_clock_was_set_back_closes_nothing_to_be_owed(
+    house: House,
+) -> None:
+    (key,) = house.owe(1)
+    house.delivery.deliver()
+    house.studio.forget(1)
+    house.redis.hset(job_key(key), "closed", int(time.time() * 1000) + 3_600_000)
+    house.accept(1)
+    assert house.project()["owed"] == 1
 
 
 def test_a_process_that_dies_between_push_and_paying_leaves_no_double(

@@ -281,6 +281,46 @@ def test_a_question_that_another_asked_as_well_outlives_one_askers_next(ledger: 
     assert ledger.cancel(["a"]) == 1
 
 
+def test_a_project_s_bulk_leaves_room_for_people(ledger: Ledger) -> None:
+    bound = ledger.terms.max_pending
+    ledger.accept([job(str(n)) for n in range(bound)])
+    assert ledger.accept([job("more")]) == [State.FULL]
+    asked = [question(f"asked{n}", 60) for n in range(bound + 1)]
+    assert ledger.accept(asked) == [State.NEW] * bound + [State.FULL]
+
+
+def test_a_question_that_failed_may_soon_be_asked_again(redis: Redis, ledger: Ledger) -> None:
+    ledger.accept([question("a", 60), job("b")])
+    for key in ("a", "b"):
+        claim = ledger.claim(key, "me")
+        assert claim is not None
+        assert claim.waited is (key == "a")
+        ledger.bury(key, ImageMissing("gone"), waited=claim.waited)
+    assert 0 < redis.ttl(job_key("a")) <= 10 < redis.ttl(job_key("b"))
+
+
+def test_a_result_that_is_asked_for_is_kept_anew(redis: Redis, ledger: Ledger) -> None:
+    ledger.accept([job()])
+    ledger.finish("a", PREDICTION, "nothing")
+    redis.expire(job_key("a"), 1)
+    assert ledger.accept([job()]) == [State.DONE]
+    assert redis.ttl(job_key("a")) > 1
+
+
+def test_a_postponed_job_waits_in_the_bulk_and_its_suspicions_are_counted(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.accept([job(lane=Lane.INTERACTIVE)])
+    counted = []
+    for suspect in (True, False, True):
+        assert ledger.claim("a", "me") is not None
+        counted.append(ledger.postpone("a", "me", suspect=suspect))
+    assert counted == [1, 1, 2]
+    assert ledger.lanes(["a"]) == {"a": Lane.BULK}
+    assert ledger.leased() == {}
+    assert ledger.postpone("a", "another", suspect=True) == 0
+
+
 # Redis's memory
 
 

@@ -238,6 +238,29 @@ def test_a_job_that_must_run_alone_has_nobody_beside_it() -> None:
     assert sorted(map(len, seen)) == [1, 1, 1, 1]
 
 
+def test_a_person_waits_for_one_job_that_runs_alone_and_not_for_all() -> None:
+    company, order = Company(), []
+    begun = threading.Event()
+
+    def run(name: str, *, alone: bool, urgent: bool) -> None:
+        with company.enter(alone=alone, urgent=urgent):
+            order.append(name)
+            begun.set()
+            time.sleep(0.1)
+
+    jobs = [
+        threading.Thread(target=run, args=(name,), kwargs={"alone": True, "urgent": False})
+        for name in "abc"
+    ]
+    for thread in jobs:
+        thread.start()
+    begun.wait(5)
+    run("person", alone=False, urgent=True)
+    for thread in jobs:
+        thread.join(5)
+    assert order.index("person") == 1
+
+
 def test_a_job_that_must_run_alone_gets_its_turn_on_a_busy_process() -> None:
     company = Company()
     over = threading.Event()
