@@ -33,7 +33,8 @@ ERRORS_HEAD = """\
 # Errors
 
 What each code means, as it stands in `/jobs`, in `/metrics` and in the log. *Retried* tells whether
-the same thing may work later without anyone doing anything.
+the same thing may work later without anyone doing anything. One code is no error: `nobody_waits`
+counts annotators' questions that no worker had begun by their deadline.
 
 | code | what happened | retried | cure |
 |---|---|---|---|
