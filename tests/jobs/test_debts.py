@@ -66,6 +66,7 @@ class Deaths(RuleBasedStateMachine):
         self.finished: set[int] = set()
         self.waiting: dict[str, tuple[float, list[int]]] = {}
         self.moments = 0
+        self.saving: dict[str, set[int]] = {BULK: set(), PAGE: set()}
 
     @precondition(lambda self: BULK not in self.waiting)
     @rule()
@@ -80,8 +81,8 @@ class Deaths(RuleBasedStateMachine):
         self._ask(PAGE, self.tasks[-last:][:1], wait=0)
 
     def _ask(self, kind: str, tasks: Iterable[int], wait: float) -> None:
-        """Ask for what has no prediction; equal requests at once are not meant."""
-        lacking = sorted(set(tasks) - set(self.house.studio.counts()))
+        """Ask for what has no prediction; equal requests before it is saved are not meant."""
+        lacking = sorted(set(tasks) - set(self.house.studio.counts()) - self.saving[kind])
         if lacking:
             self.waiting[kind] = (time.monotonic(), lacking)
             self.house.accept(*lacking, wait=wait)
@@ -104,7 +105,9 @@ class Deaths(RuleBasedStateMachine):
             return
         asked = time.monotonic() - begun
         keys = self.house.answered([str(task) for task in tasks], asked=asked, to=kind)
-        self.house.studio.mood = Mood.SAVES_LATE if fate == "saving" else Mood.WELL
+        if fate == "saving":
+            self.house.studio.mood = Mood.SAVES_LATE
+            self.saving[kind].update(map(int, keys))
         if fate in ("paid", "saved", "saving"):
             for key in keys:
                 self.house.studio.save(int(key), prediction(int(key)))
@@ -135,6 +138,7 @@ class Deaths(RuleBasedStateMachine):
         """More than a request may wait, and than Label Studio may need to save."""
         self.moments = 0
         self.house.studio.commit()
+        self.saving = {BULK: set(), PAGE: set()}
         self.house.later()
 
     @invariant()
