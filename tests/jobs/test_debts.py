@@ -73,7 +73,7 @@ class Deaths(RuleBasedStateMachine):
     def retrieve(self) -> None:
         """Two tasks were imported, and someone clicks."""
         self.tasks += [len(self.tasks), len(self.tasks) + 1]
-        self._ask(BULK, self.tasks, wait=1000)
+        self._ask(BULK, self.tasks, wait=90)
 
     @precondition(lambda self: PAGE not in self.waiting and self.tasks)
     @rule(last=st.integers(1, 3))
