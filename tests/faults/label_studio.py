@@ -60,6 +60,8 @@ class Studio:
     imports: list[int] = field(default_factory=list)
     """The size of each import that came."""
     looks: int = 0
+    failures: int = 0
+    """How many calls it left without a useful answer."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, project: int, numbers: Iterable[int]) -> None:
@@ -142,6 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, said = self.studio.take(int(number), json.loads(body))
             time.sleep(self.studio.stall)
             if mood is Mood.SAVES_AND_HANGS_UP:
+                self.studio.failures += 1
                 self.close_connection = True
             elif mood in (Mood.SAVES_AND_FAILS, Mood.SAVES_LATE):
                 self._say(504, "<html>gateway timeout</html>")
@@ -157,6 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers["Authorization"] != f"Token {TOKEN}":
             self._say(401, {"status_code": 401, "detail": "Invalid token."})
         elif self.studio.mood is Mood.FAILS:
+            self.studio.failures += 1
             self._say(503, "<html>unavailable</html>")
         elif self.studio.mood is Mood.FORBIDS:
             self._say(403, {"status_code": 403, "detail": "You do not have permission."})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ class Process:
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         self._command = command
         self._env = env
+        # The keeper may be about to start it again just as it is told to end.
+        self._lock = threading.Lock()
         self.meant = False
         self.starts = 0
         self.statuses: list[int] = []
@@ -38,19 +41,23 @@ class Process:
 
     def tend(self) -> None:
         """Start it again if it has ended and that was not meant."""
-        status = self.process.poll()
-        if status is not None and not self.meant:
-            self.statuses.append(status)
-            self.start()
+        with self._lock:
+            status = self.process.poll()
+            if status is not None and not self.meant:
+                self.statuses.append(status)
+                self.start()
 
     def kill(self) -> None:
-        """Kill its whole group."""
-        if self.process.poll() is None:
-            os.killpg(self.pid, signal.SIGKILL)
+        """Kill its whole group, and see it dead."""
+        process = self.process
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
 
     def terminate(self) -> None:
         """Ask it to end, for good."""
-        self.meant = True
+        with self._lock:
+            self.meant = True
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float) -> int:

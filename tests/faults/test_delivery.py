@@ -6,21 +6,18 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from grounding.jobs.ledger import DELIVERIES, OWED
-from tests.faults.label_studio import TOKEN, Mood, Studio, label_studio
-from tests.faults.rig import Rig, Web, kill_workers, rig, task, until
+from tests.faults.delivering import OWED_HERE, PROJECT, deployed, end_holds, paid, retrieve
+from tests.faults.label_studio import Mood, Studio, label_studio
+from tests.faults.rig import Rig, Web, kill_workers, task, until
 
 QUICK = 200
 WHOLE = 1000
-PROJECT = 1
-OWED_HERE = f"{OWED}{PROJECT}.1"
 
 
 @pytest.fixture
@@ -35,25 +32,10 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def deployed(folder: Path, studio: Studio, **settings: Any) -> AbstractContextManager[Rig]:
-    """Return a deployment that can deliver to `studio`."""
-    way = {"label_studio_url": studio.url, "label_studio_api_key": TOKEN}
-    return rig(folder, **way | settings)
-
-
 def click(studio: Studio, web: Web, count: int) -> int:
     """Retrieve predictions of what has none, as Label Studio does; return how many came at once."""
-    studio.add(PROJECT, range(count))
     have = studio.counts()
-    tasks = [task(n) for n in range(count) if n not in have]
-    entries = web.predict(tasks)
-    studio.save_answers(tasks, entries)
-    return sum(map(bool, entries))
-
-
-def paid(deployment: Rig) -> dict[str, int]:
-    counted = deployment.ledger.counters().items()
-    return {k.removeprefix(DELIVERIES): n for k, n in counted if k.startswith(DELIVERIES)}
+    return retrieve(studio, web, [task(n) for n in range(count) if n not in have])
 
 
 def wait_for_all(deployment: Rig, studio: Studio, count: int, seconds: float) -> None:
@@ -66,12 +48,6 @@ def wait_for_all(deployment: Rig, studio: Studio, count: int, seconds: float) ->
 def spent(folder: Path) -> Path:
     """Return the file that is there once a process was made to die."""
     return folder / "calls.crashed"
-
-
-def end_holds(deployment: Rig) -> None:
-    """Let the time pass that a debt is held for a process that may be dead."""
-    for key in deployment.redis.zrangebyscore(OWED_HERE, "-inf", "(+inf"):
-        deployment.redis.zadd(OWED_HERE, {key: int(time.time() * 1000)}, xx=True)
 
 
 def test_one_click_over_the_deadline_ends_with_one_prediction_each(
@@ -106,16 +82,17 @@ def test_what_a_killed_web_server_had_accepted_is_delivered(
 def test_a_thousand_tasks_clicked_once_through_every_death_end_as_a_thousand(
     tmp_path: Path, studio: Studio, pool: ThreadPoolExecutor
 ) -> None:
-    """F1, F13 and F15 at once."""
-    with deployed(tmp_path, studio, bulk_deadline=4) as deployment:
+    """F1 and F13 at once: ten workers die, and the web server in the middle of its answer."""
+    with deployed(tmp_path, studio, seconds=0.1, bulk_deadline=90) as deployment:
         web = deployment.web()
         asked = pool.submit(click, studio, web, WHOLE)
-        kill_workers(deployment, 5, random.Random(2), asked.done)
-        with suppress(httpx.TransportError):
-            asked.result(30)
+        assert kill_workers(deployment, 5, random.Random(2)) == 5
+        assert deployment.pending(), "so nothing can have been answered yet"
         web.part.kill()
-        kill_workers(deployment, 5, random.Random(3), lambda: not deployment.ledger.pending())
-        until(lambda: not deployment.ledger.pending(), 60)
+        assert isinstance(asked.exception(20), httpx.TransportError)
+        assert not studio.counts()
+        assert kill_workers(deployment, 5, random.Random(3)) == 5
+        until(lambda: not deployment.pending(), 60)
         until(lambda: end_holds(deployment) or not deployment.redis.zcard(OWED_HERE), 60)
         wait_for_all(deployment, studio, WHOLE, 5)
         assert deployment.ledger.counters()["done"] == WHOLE

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
 import pytest
 
+from tests.faults.delivering import OWED_HERE, deployed, end_holds, paid, retrieve
 from tests.faults.image_host import ImageHost, image_host
+from tests.faults.label_studio import Mood, Studio, label_studio
 from tests.faults.processes import family, resident_bytes
-from tests.faults.rig import Rig, Web, number_of_each, rig, task, until
-from tests.faults.scripted import Deed
+from tests.faults.rig import Rig, Web, task, until
+from tests.faults.scripted import Deed, number_of
 from tests.faults.watch import HEALTH_P99_SECONDS
 
 pytestmark = pytest.mark.soak
@@ -30,43 +34,73 @@ pytestmark = pytest.mark.soak
 MINUTES = float(os.environ.get("SOAK_MINUTES", "20"))
 ROUND = 50
 RATE = 0.01
-TTL = 60
-"""Seconds for which results are kept here, so that Redis's keys can return to where they began."""
+TTL = 240
+"""Seconds for which results are kept here: longer than any debt is in doubt, and short enough that
+Redis's keys can return to where they began."""
 RQ_SECONDS = 240
 """Seconds in which RQ forgets workers that were killed, and what they had in hand."""
+DEADLINE = 4
+"""Seconds that a click waits: too few where a task hangs, so that some predictions are pushed."""
 MIB = 2**20
 DEEDS = (Deed.FAIL, Deed.BABBLE, Deed.HANG, Deed.DIE, Deed.OVERFLOW, Deed.BREAK)
 
 
 @dataclass(slots=True)
 class Soak:
-    """One long run: what was asked and answered, and what the parts took meanwhile."""
+    """One long run: what was asked of the model, and what the parts took meanwhile."""
 
     deployment: Rig
     web: Web
     host: ImageHost
+    studio: Studio
     chance: Random
-    numbers: int = 0
-    answered: int = 0
-    failed: int = 0
+    deeds: list[Deed] = field(default_factory=list)
+    """By number, what each task makes the model do."""
+    unanswered: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     memory: list[tuple[float, float]] = field(default_factory=list)
 
     def round(self) -> None:
-        """Ask for some tasks while something may happen; then see that each has its answer."""
-        deeds = {n: self._deed() for n in range(self.numbers, self.numbers + ROUND)}
-        self.numbers += ROUND
-        tasks = [self._task(n, deed) for n, deed in deeds.items()]
-        for happening in (self._kill_a_worker, self._kill_redis, self._kill_the_web):
-            if self.chance.random() < RATE * 10:
-                self.faults[happening.__name__] += 1
-                happening(tasks)
-        entries = self._retrieved(tasks)
-        for (number, deed), found in zip(deeds.items(), entries, strict=True):
-            assert found in ((None,) if deed not in (Deed.ANSWER, Deed.STOP_SHORT) else (number,))
-            self.answered += found is not None
-            self.failed += found is None
+        """Click once, with new tasks, while something may happen; wait until each is finished."""
+        first = len(self.deeds)
+        self.deeds += [self._deed() for _ in range(ROUND)]
+        tasks = [self._task(n, self.deeds[n]) for n in range(first, len(self.deeds))]
+        with ThreadPoolExecutor(1) as pool:
+            clicked = pool.submit(retrieve, self.studio, self.web, tasks)
+            # What was not accepted would be lost by right: nobody clicks again.
+            until(lambda: clicked.done() or self._accepted() == len(self.deeds), 20)
+            happened = [self._befall(what) for what in self._happenings()]
+            self._end(clicked, happened)
+        until(lambda: not self.deployment.pending(), 240)
         self._sample()
+
+    def settle(self) -> None:
+        """Wait until nothing is pending or owed any more."""
+        self.deployment.settle(30)
+        self.deployment.workers_ready(2)
+        end_holds(self.deployment)
+        until(lambda: not self.deployment.redis.zcard(OWED_HERE), 60)
+
+    @property
+    def line(self) -> str:
+        """What was asked, what has come of it, and what has happened meanwhile."""
+        return (
+            f"{len(self.deeds)} tasks: {len(self.studio.stored)} predictions stored, "
+            f"{paid(self.deployment)}; {self.unanswered} clicks unanswered; "
+            f"{self.studio.failures} calls failed by Label Studio; {dict(self.faults)}"
+        )
+
+    def check(self) -> None:
+        """Assert that Label Studio has one prediction of each task that has an answer, its own."""
+        stored: dict[int, list[int]] = {}
+        for number, prediction in self.studio.stored:
+            stored.setdefault(number, []).append(number_of(prediction))
+        wrong = {
+            number: (deed.name, stored.get(number))
+            for number, deed in enumerate(self.deeds)
+            if stored.get(number) != (None if deed in DEEDS else [number])
+        }
+        assert not wrong, wrong
 
     def _deed(self) -> Deed:
         if self.chance.random() >= RATE * len(DEEDS):
@@ -75,46 +109,72 @@ class Soak:
         self.faults[deed.name] += 1
         return deed
 
-    def _task(self, number: int, deed: Deed) -> dict[str, object]:
+    def _task(self, number: int, deed: Deed) -> dict[str, Any]:
         from_host = deed is Deed.ANSWER and number % 5 == 0 and not self.host.failures(number) > 2
         image = f"{self.host.origin}/{number}" if from_host else task(number, deed)["data"]["image"]
         return {"id": number, "data": {"image": image}}
 
-    def _retrieved(self, tasks: list[dict[str, object]]) -> list[int | None]:
-        """Ask until nothing is pending, as someone does who clicks again; each at least once."""
-        until(lambda: self._asked(tasks), 120)
-        until(lambda: not self._pending(), 240)
-        return number_of_each(self.web.predict(tasks))
+    def _accepted(self) -> int:
+        return self.deployment.ledger.counters().get("accepted", 0)
 
-    def _asked(self, tasks: list[dict[str, object]]) -> bool:
+    def _happenings(self) -> Iterator[Callable[[], None]]:
+        for happening in (
+            self._kill_a_worker,
+            self._end_a_worker,
+            self._kill_the_web,
+            self._kill_redis,
+            self._stop_redis,
+            self._fail_label_studio,
+        ):
+            if self.chance.random() < RATE * 10:
+                yield happening
+
+    def _befall(self, happening: Callable[[], None]) -> str:
+        time.sleep(self.chance.uniform(0, 0.3))
+        happening()
+        self.faults[happening.__name__] += 1
+        return happening.__name__
+
+    def _end(self, clicked: Future[int], happened: list[str]) -> None:
+        """Wait for the answer, which may stay out only where something has happened."""
         try:
-            return self.web.post(tasks).status_code == 200
-        except httpx.TransportError:
-            return False
+            clicked.result(100)
+        except httpx.HTTPError:
+            if not happened:
+                raise
+            self.unanswered += 1
 
-    def _pending(self) -> int:
-        return self.deployment.ledger.books()[1]
+    def _kill_a_worker(self) -> None:
+        self.chance.choice(self.deployment.workers).kill()
 
-    def _kill_a_worker(self, tasks: list[dict[str, object]]) -> None:
-        self._during(tasks, lambda: self.chance.choice(self.deployment.workers).kill())
+    def _end_a_worker(self) -> None:
+        old = self.chance.choice(self.deployment.workers)
+        old.terminate()
+        self.deployment.worker()
+        old.wait(60)
 
-    def _kill_the_web(self, tasks: list[dict[str, object]]) -> None:
-        self._during(tasks, self.web.part.kill)
+    def _kill_the_web(self) -> None:
+        self.web.part.kill()
         until(self.web.is_up, 60)
 
-    def _kill_redis(self, tasks: list[dict[str, object]]) -> None:
-        def outage() -> None:
-            self.deployment.stop_redis()
-            time.sleep(1)
-            self.deployment.start_redis()
+    def _kill_redis(self) -> None:
+        self.deployment.stop_redis()
+        time.sleep(1)
+        self.deployment.start_redis()
 
-        self._during(tasks, outage)
+    def _stop_redis(self) -> None:
+        redis = self.deployment.redis_pid
+        os.kill(redis, signal.SIGSTOP)
+        time.sleep(2)
+        os.kill(redis, signal.SIGCONT)
 
-    def _during(self, tasks: list[dict[str, object]], fault: Callable[[], None]) -> None:
-        """Do it while the tasks are on their way: nobody waits for this request's answer."""
-        with suppress(httpx.TransportError):
-            self.web.post(tasks, timeout=0.3)
-        fault()
+    def _fail_label_studio(self) -> None:
+        """Let it fail for a second; from its first call on, if this round comes to pushes."""
+        before = self.studio.failures
+        self.studio.mood = self.chance.choice((Mood.FAILS, Mood.SAVES_AND_HANGS_UP))
+        until(lambda: self.studio.failures > before or not self.deployment.pending(), 240)
+        time.sleep(1)
+        self.studio.mood = Mood.WELL
 
     def _sample(self) -> None:
         parts = [self.web.part.pid, *(part.pid for part in self.deployment.workers)]
@@ -168,32 +228,29 @@ def test_a_long_run_with_every_fault_loses_nothing_and_grows_nowhere(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     kept = {"result_ttl": TTL, "dead_ttl": TTL, "forget": TTL}
-    terms = kept | {"job_timeout": 2, "bulk_deadline": 60}
+    terms = kept | {"job_timeout": 2, "bulk_deadline": DEADLINE}
     with (
         image_host(rate=10 * RATE) as host,
-        rig(tmp_path, seconds=0.02, allowed_origins=host.origin, **terms) as deployment,
+        label_studio() as studio,
+        deployed(tmp_path, studio, seconds=0.02, allowed_origins=host.origin, **terms) as rigged,
     ):
-        web = deployment.web()
-        soak = Soak(deployment, web, host, Random(31))
-        baseline, opened = deployment.redis.dbsize(), files(web.part.pid)
+        soak = Soak(rigged, rigged.web(), host, studio, Random(31))
+        baseline, opened = rigged.redis.dbsize(), files(soak.web.part.pid)
         end = time.monotonic() + 60 * MINUTES
         while time.monotonic() < end:
             soak.round()
-        deployment.settle(30)
-        deployment.workers_ready(2)
-        left_open = files(web.part.pid)
-        forgotten = forgets(deployment, baseline + 10)
-        keys = deployment.redis.dbsize()
-        growth = slope(soak.memory)
-        (watch,) = deployment.watches
+        soak.settle()
+        left_open, growth = files(soak.web.part.pid), slope(soak.memory)
+        p99 = rigged.watches[0].p99  # before the idle minutes that follow
+        forgotten = forgets(rigged, baseline + 10)
         say(
             request.config,
-            f"{soak.numbers} tasks: {soak.answered} answered, {soak.failed} failed as they must; "
-            f"{dict(soak.faults)}; memory {growth:+.2f} MiB a minute; keys {baseline} → {keys}; "
-            f"files {opened} → {left_open}; /health p99 {1000 * watch.p99:.0f} ms",
+            f"{soak.line}; memory {growth:+.2f} MiB a minute; "
+            f"keys {baseline} → {rigged.redis.dbsize()}; files {opened} → {left_open}; "
+            f"/health p99 {1000 * p99:.0f} ms",
         )
-        assert soak.answered + soak.failed == soak.numbers
-        assert forgotten, held(deployment)
-        assert left_open <= opened + 5
-        assert watch.p99 <= HEALTH_P99_SECONDS
+        soak.check()
+        assert forgotten, held(rigged)
+        assert 0 < left_open <= opened + 5
+        assert p99 <= HEALTH_P99_SECONDS
         assert growth < 1 or MINUTES < 10, "a short run tells of warming up, not of growth"

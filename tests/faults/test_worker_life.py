@@ -11,6 +11,7 @@ import pytest
 
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane
+from grounding.jobs.reconciler import GRACE_SECONDS
 from grounding.pipeline import Task
 from grounding.settings import Settings
 from tests.faults.processes import resident_bytes
@@ -137,6 +138,26 @@ def test_a_second_sigterm_frees_the_leases_at_once(one: Rig) -> None:
     claim = one.ledger.claim("job1", "another")
     assert claim is not None
     assert not claim.alone, "nobody died"
+
+
+@pytest.mark.faults
+def test_after_a_second_sigterm_another_worker_begins_the_job_within_two_seconds(
+    tmp_path: Path,
+) -> None:
+    """F18."""
+    with rig(tmp_path, seconds=3) as two:
+        two.enter(1)
+        until(lambda: in_hand(two), 10)
+        holder = int((tmp_path / "calls").read_text().split()[0])
+        (worker,) = [part for part in two.workers if part.pid == holder]
+        time.sleep(GRACE_SECONDS)  # a younger job is taken to be on its way into the queue
+        worker.terminate()
+        time.sleep(0.2)
+        worker.process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        until(lambda: two.calls()[1] == 2, 10)
+        assert time.monotonic() - begun < 2
+        two.settle(10)
 
 
 def test_a_worker_can_be_stopped_while_redis_is_away(one: Rig) -> None:
