@@ -54,7 +54,7 @@ MANY_POLL_SECONDS = 0.2
 MAX_DOUBTS = 10_000
 LATER = "Ask again in a while"
 REFUSALS = {
-    State.FULL: "the project has MAX_PENDING unfinished ones, or the queue's memory is used up",
+    State.FULL: "the project has too many unfinished tasks, or the queue's memory is used up",
     State.NO_ROOM: "the pictures in unfinished tasks have MAX_BLOB_BYTES",
 }
 RESERVED_THREADS = 4

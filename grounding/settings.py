@@ -183,7 +183,7 @@ class Settings(BaseSettings):
     max_pending: int = Field(
         10_000,
         ge=1,
-        description="Unfinished jobs of one project's bulk; what exceeds them is answered empty",
+        description="Unfinished jobs of one project, beyond which its bulk is answered empty",
     )
     max_blob_bytes: int = Field(
         256 * 2**20,
@@ -195,6 +195,7 @@ class Settings(BaseSettings):
         ge=0,
         description="Memory at which a worker finishes what it holds and starts anew; 0: none",
     )
+    # Longer than what was answered stays in doubt, which is 180 s.
     result_ttl: int = Field(86_400, ge=200, description="How long a finished answer is kept")
     dead_ttl: int = Field(600, ge=1, description="How long a failed task is not asked again")
     lease_ttl: int = Field(6, ge=1, le=300, description="How long a silent worker keeps its jobs")

@@ -118,7 +118,7 @@ def test_what_the_queue_has_no_room_for_says_so(
     for number in range(2):
         Ledger(redis).accept([Job(f"other{number}", Lane.INTERACTIVE, "1.1795316671", {})])
     (told,) = said(ask(client, 3))
-    assert told.startswith("no room: the project has MAX_PENDING unfinished")
+    assert told.startswith("no room: the project has too many unfinished tasks")
 
 
 @pytest.mark.parametrize("results", [[], [{"type": "choices", "from_name": "ch", "value": {}}]])

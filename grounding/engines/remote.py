@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event
 
@@ -108,12 +109,13 @@ class RemoteEngine:
 
         Raises `ImageError` where the pixels do not have a model frame's size, `TaskError` where
         the server refuses this question alone, `EngineError` where it could not be asked within
-        the patience of `Terms`, or at once where it never answered and refuses us altogether.
-        `EngineAway` where nobody was answered lately, which may not be the question's fault.
+        the patience of `Terms`, or at once where a person waits and it never answered but
+        refuses us altogether. `EngineAway` where that may not be the question's fault.
         """
         body = self._encoded(question)
         patience = Patience(self._patience[question.urgent], self._draining)
-        begun, suspect = time.monotonic(), False
+        met: list[Trouble] = []
+        begun = time.monotonic()
         while True:
             with self._gate.enter(urgent=question.urgent):
                 outcome = self._try(body)
@@ -121,11 +123,11 @@ class RemoteEngine:
                 self._recovered()
                 return outcome
             self._tell(outcome.error)
-            suspect = suspect or not outcome.common  # what follows may be its doing
-            if outcome.lasting and self._answered is None:
+            met.append(outcome)
+            if question.urgent and outcome.lasting and self._answered is None:
                 raise outcome.error
             if not patience.pause(outcome.retry_after):
-                raise self._verdict(outcome.error, suspect, begun)
+                raise self._verdict(met, begun)
 
     def drain(self) -> None:
         """Try nothing again from now on: what waits for another try fails with `EngineAway`."""
@@ -178,16 +180,20 @@ class RemoteEngine:
         except EngineError as exc:
             return Trouble(exc)
 
-    def _verdict(self, error: EngineError, suspect: bool, begun: float) -> EngineError:
-        """Return what it means that a question's patience is over: did others fare better?
+    def _verdict(self, met: Sequence[Trouble], begun: float) -> EngineError:
+        """Return what it means that a question's patience is over, by what it met.
 
-        It is not enough that they did at first, since the server may have gone down then.
+        It has failed where others are answered: not only at first, since the server may have gone
+        down then. It may wait where it met only what all would have met, or nobody is answered;
+        a suspect, then, is what the server was well before.
         """
-        middle = (begun + time.monotonic()) / 2
-        if self._draining.is_set():  # it may have had no second chance
-            return EngineAway(error.cause, code=error.code, hint=error.hint)
-        if self._answered is not None and self._answered > middle:
+        error, answered = met[-1].error, self._answered or -math.inf
+        own = [not trouble.common for trouble in met]
+        others = answered > (begun + time.monotonic()) / 2
+        if others and any(own) and not self._draining.is_set():
             return error
+        downed = any(own) and (answered > begun or not own[-1])
+        suspect = (others or downed) and not self._draining.is_set()
         return EngineAway(error.cause, code=error.code, hint=error.hint, suspect=suspect)
 
     def _recovered(self) -> None:
@@ -216,7 +222,8 @@ def _broken(exc: openai.APIConnectionError) -> Trouble:
     cause = exc.__cause__ or exc
     what = f"{type(cause).__name__}: {cause}"[:120]
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
-        return Trouble(EngineAway(f"the server is not to be reached ({what})"), common=True)
+        away = f"the server is not to be reached ({what})"
+        return Trouble(EngineError(away, code=EngineAway.code, hint=EngineAway.hint), common=True)
     if isinstance(exc, openai.APITimeoutError):
         return Trouble(EngineError("the server took too long", hint="Raise SERVER_TIMEOUT"))
     return Trouble(EngineError(f"the server gave no answer ({what})", hint=SEE_LOG))

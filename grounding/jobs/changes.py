@@ -36,8 +36,8 @@ FINISHING = "#!lua flags=allow-oom\n"
 
 # A web process killed after this script leaves a pending job, which the reconciler queues, and
 # its debt, which delivery pays; one killed after raising a job leaves it to its place in the bulk.
-# What is being pushed, or was a moment ago, is not owed again, and what was answered a moment ago
-# only once Label Studio must have saved it. A project's bulk leaves room for people.
+# What is being pushed, or was a moment ago, is not owed again; what was answered a moment ago falls
+# due only when Label Studio must have saved it. A project's bulk leaves room for people.
 ACCEPT = (
     NOW
     + """
@@ -167,8 +167,10 @@ redis.call('HINCRBY', KEYS[4], project, -1)
 redis.call('HINCRBY', ARGV[6] .. project, ARGV[1], 1)
 if ARGV[1] == 'dead' then
   redis.call('HINCRBY', ARGV[6] .. project, 'dead:' .. ARGV[5], 1)
-  redis.call('LPUSH', KEYS[7], ARGV[4])
-  redis.call('LTRIM', KEYS[7], 0, 99)
+  if ARGV[9] == '1' then
+    redis.call('LPUSH', KEYS[7], ARGV[4])
+    redis.call('LTRIM', KEYS[7], 0, 99)
+  end
 end
 redis.call('HINCRBY', KEYS[5], ARGV[1], 1)
 redis.call('HINCRBY', KEYS[5], ARGV[1] .. ':' .. ARGV[5], 1)
@@ -200,29 +202,24 @@ return 1
 """
 )
 
-# A worker killed between its releases leaves leases that lapse; a lapsed one is not given twice.
-RELEASE = (
-    FINISHING
-    + """
+GIVE_BACK = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[2])
 redis.call('HDEL', KEYS[1], 'solo')
 redis.call('SREM', KEYS[3], ARGV[2])
 redis.call('HSET', KEYS[1], 'state', 'pending')
-return 1
 """
-)
 
-# The same of a worker that found nobody to answer. One that people ask for as well has no right of
-# way then: they would wait behind it. Counts how often the job may have been to blame.
+# A worker killed between its releases leaves leases that lapse; a lapsed one is not given twice.
+RELEASE = FINISHING + GIVE_BACK + "return 1\n"
+
+# The same, of a worker that found nobody to answer. The job goes to the bulk, lest people wait
+# behind it, and counts how often it may have been to blame.
 POSTPONE = (
     FINISHING
+    + GIVE_BACK
     + """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[2])
-redis.call('HDEL', KEYS[1], 'solo')
-redis.call('SREM', KEYS[3], ARGV[2])
-redis.call('HSET', KEYS[1], 'state', 'pending', 'lane', 'bulk')
+redis.call('HSET', KEYS[1], 'lane', 'bulk')
 return redis.call('HINCRBY', KEYS[1], 'suspected', ARGV[3])
 """
 )

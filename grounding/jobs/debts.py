@@ -138,7 +138,10 @@ DOUBT = (
     + """
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('ZADD', KEYS[2], now() + ARGV[3], ARGV[1])
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'lost', 1) end
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'closed', now() + ARGV[3])
+  redis.call('HINCRBY', KEYS[1], 'lost', 1)
+end
 return 1
 """
 )
@@ -166,7 +169,7 @@ class Debt:
     """A finished job that Label Studio lacks, or with `doubted` may lack, as it was seen.
 
     `mark` is its state in Redis: who changes the debt meanwhile changes the mark. `lost` counts
-    the pushes of it that nobody knows the end of.
+    the pushes of it, and the looks for it, that nobody knows the end of.
     """
 
     key: str

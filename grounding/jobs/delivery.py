@@ -18,7 +18,7 @@ from redis.exceptions import LockError, RedisError
 from grounding.errors import AnswerLost, ImportRefused, LabelStudioError
 from grounding.jobs.debts import Debt, Debts, Paid
 from grounding.jobs.ledger import PREFIX
-from grounding.jobs.reconciler import shorten
+from grounding.jobs.locks import shorten
 from grounding.jobs.troubles import Troubles
 from grounding.labelstudio.api import Api
 from grounding.labelstudio.importing import Importer
@@ -106,8 +106,8 @@ class Delivery:
         self._keep_lock()
         try:
             there = self._importer.has(debt.task, str(debt.prediction["model_version"]))
-        except AnswerLost as exc:
-            self._debts.doubt([debt], ended=exc.ended)
+        except AnswerLost:
+            self._debts.doubt([debt], ended=True)
             raise
         if there:
             self._debts.pay([debt.key], debt.project, Paid.FOUND)

@@ -7,12 +7,17 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 
 from redis.exceptions import RedisError
 
 from grounding.jobs.ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+PASSES = 8
+"""How many that people wait for a waiting job lets pass: as many as have slots at once."""
 
 
 class Leases:
@@ -62,6 +67,12 @@ class Leases:
                 log.exception("the leases were not renewed; it tries again")
 
 
+@dataclass(slots=True, eq=False)
+class _Turn:
+    urgent: bool
+    passed: int = 0
+
+
 class Company:
     """Lets jobs run side by side, and a job whose last holder died run with none beside it.
 
@@ -71,7 +82,7 @@ class Company:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._queue: deque[object] = deque()
+        self._queue: deque[_Turn] = deque()
         self._running = 0
         self._solo = False
 
@@ -80,11 +91,11 @@ class Company:
         """Run the block beside others, or with `alone` once no other runs.
 
         In order of arrival, without which a job that must run alone would wait for ever on a busy
-        process; but what a person waits for goes first.
+        process; but what a person waits for goes before others, each of which lets few pass.
         """
-        turn = object()
+        turn = _Turn(urgent)
         with self._changed:
-            self._queue.insert(0 if urgent else len(self._queue), turn)
+            self._queue.insert(self._place(urgent), turn)
             self._changed.wait_for(lambda: self._queue[0] is turn and self._room(alone))
             self._queue.popleft()
             self._running += 1
@@ -97,6 +108,16 @@ class Company:
                 self._running -= 1
                 self._solo = False
                 self._changed.notify_all()
+
+    def _place(self, urgent: bool) -> int:
+        """Return where in the queue to stand; who is passed by takes note."""
+        patient = [not turn.urgent and turn.passed < PASSES for turn in self._queue]
+        if not urgent or True not in patient:
+            return len(self._queue)
+        place = patient.index(True)
+        for turn in islice(self._queue, place, None):
+            turn.passed += 1
+        return place
 
     def _room(self, alone: bool) -> bool:
         return not self._solo and not (alone and self._running)

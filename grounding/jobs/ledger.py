@@ -4,8 +4,9 @@ A job is one task of one request, and its key is a digest of all that its answer
 same job asked twice is one record. Its life:
 
     accept ──► pending ──claim──► leased ──finish──► done   kept for `result_ttl`
-                │ ▲                 │  └────bury───► dead   kept for `dead_ttl`, with its reason
-                │ └──lapse/release──┘
+                │ ▲                 │  └────bury───► dead   kept for `dead_ttl`, with its reason,
+                │ └lapse/release/   ┘                        or 10 s where a person was told it
+                │   postpone
                 └──cancel──► dead, and forgotten: an annotator's question that nobody waits for
 
 Every change of state is one script of `changes`, which Redis runs whole or not at all. RQ only
@@ -176,10 +177,10 @@ class Ledger:
         project: answered within so many seconds, or delivered after them.
 
         A job that is known already, in whatever state, is not entered again; one that a person
-        waits for is raised to the front lane. `FULL` means that the project has `max_pending`
-        unfinished jobs, or twice as many for one of the front lane, or that Redis's memory is
-        nearly used up, `NO_ROOM` that all blobs together would exceed `max_blob_bytes`: this one
-        was not accepted.
+        waits for is raised to the front lane. Two states mean that this one was not accepted.
+        `FULL`: the project has `max_pending` unfinished jobs (for the front lane twice as many),
+        or Redis's memory is nearly used up. `NO_ROOM`: all blobs together would exceed
+        `max_blob_bytes`.
         """
         terms = self.terms
         limit = 0 if self.is_short_of_memory(jobs) else terms.max_pending
@@ -292,7 +293,7 @@ class Ledger:
         """
         outcome = {"code": error.code, "reason": str(error)}
         kept = TOLD_SECONDS if waited else self.terms.dead_ttl
-        return self._settled(key, State.DEAD, outcome, error.code, kept)
+        return self._settled(key, State.DEAD, outcome, error.code, kept, listed=not waited)
 
     def release(self, keys: Iterable[str], owner: str) -> None:
         """Give back at once the jobs that `owner` holds, as a stopping process does."""
@@ -359,10 +360,18 @@ class Ledger:
         return {name.decode(): int(n) for name, n in rows.items()}, unfinished
 
     def _settled(
-        self, key: str, state: State, outcome: Mapping[str, Any], verdict: str, kept: int
+        self,
+        key: str,
+        state: State,
+        outcome: Mapping[str, Any],
+        verdict: str,
+        kept: int,
+        *,
+        listed: bool = False,
     ) -> bool:
         text = json.dumps(outcome, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         keys = [job_key(key), lease_key(key), PENDING, PROJECTS, COUNTERS, LEASED, FAILED]
         keys += [blob_key(key), BLOB_BYTES, WAITED]
         args: list[str | int] = [state.value, text, kept, key, verdict, TOTALS, OWED, FORGOTTEN]
+        args.append(int(listed))
         return bool(self._settle(keys=keys, args=args))

@@ -98,7 +98,8 @@ class Presence:
     def _loop(self) -> None:
         while not self._stopped.wait(PERIOD_SECONDS):
             try:
-                self._publish()
+                with self._telling:
+                    self._publish()
             except Exception:  # without a next round a living worker would be taken for gone
                 log.exception("the report was not published; it tries again")
 

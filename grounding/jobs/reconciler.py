@@ -11,7 +11,6 @@ import logging
 import os
 import threading
 import time
-from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -19,6 +18,7 @@ from redis.exceptions import RedisError
 from grounding.errors import WorkerDied
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import MAX_DEATHS, PREFIX, Lane, Ledger
+from grounding.jobs.locks import shorten
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +27,6 @@ PERIOD_SECONDS = 1.0
 PERIOD_MS = 1000
 GRACE_SECONDS = 2.0
 """How long after its acceptance a job may still be on its way into the queue."""
-
-
-def shorten(redis: Redis, lock: str, term_ms: int) -> None:
-    """Let a lock run no longer than one is set for: Redis's clock has been set back since."""
-    left: Any = redis.pttl(lock)
-    if left > term_ms:
-        redis.pexpire(lock, term_ms)
 
 
 class Reconciler:

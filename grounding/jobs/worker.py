@@ -110,10 +110,10 @@ class Worker:
         self._tools.engine.close()
 
     def _await_signal(self) -> None:
-        """Wait to be told to stop; in short waits, since one that is about to begin has no ears.
+        """Wait to be told to stop.
 
-        Python runs a signal's handler between its own steps: a signal that comes just before the
-        thread falls asleep is heard when it wakes.
+        In short waits, since Python runs a signal's handler between its own steps: one that comes
+        just before the thread falls asleep is handled when it wakes.
         """
         while True:
             with suppress(Empty):
@@ -163,7 +163,7 @@ class Worker:
         except DeviceBroken as exc:
             _end_broken(exc)
         except GroundingError as exc:
-            if isinstance(exc, EngineAway) and not claim.waited:
+            if isinstance(exc, EngineAway) and (self._asked_to_stop or not claim.waited):
                 raise
             log.warning("task %s: %s (%s)", number, exc, exc.code)
             self._bury(claim, exc)
@@ -179,6 +179,9 @@ class Worker:
         """
         log.warning("a task waits for the server: %s (%s)", error, error.code)
         try:
+            if self._asked_to_stop:
+                self._ledger.release([key], self.name)
+                return
             if self._ledger.postpone(key, self.name, suspect=error.suspect) >= MAX_DEATHS:
                 self._ledger.bury(key, error)
             else:

@@ -146,13 +146,13 @@ def hasty(server: Server) -> Iterator[RemoteEngine]:
         ([LOADING], False),
         ([status(429, "slow down")], False),
         ([REFUSED["a wrong key"][0]], False),
-        ([status(500)], True),
-        ([half], True),
+        ([status(502, "<html>bad gateway</html>")], False),
+        ([half], False),
         ([reset, LOADING], True),
     ],
-    ids=["loading", "busy", "a wrong key", "an error", "half an answer", "down since it was asked"],
+    ids=["loading", "busy", "a wrong key", "a proxy", "half an answer", "down since it was asked"],
 )
-def test_where_nobody_is_answered_a_question_may_wait_but_is_suspect_if_it_came_first(
+def test_where_nobody_is_answered_a_question_may_wait_but_is_suspect_if_it_went_down_then(
     faults: list[Fault], suspect: bool, hasty: RemoteEngine, behaviour: Behaviour
 ) -> None:
     """The server may have gone down over this very question."""
@@ -164,12 +164,15 @@ def test_where_nobody_is_answered_a_question_may_wait_but_is_suspect_if_it_came_
     assert len(behaviour.seen) > 2
 
 
-def test_a_question_that_fails_while_others_are_answered_may_not_wait(
-    hasty: RemoteEngine, behaviour: Behaviour
+@pytest.mark.parametrize(("fault", "waits"), [(status(500), False), (LOADING, True)])
+def test_a_question_that_fails_while_others_are_answered_waits_only_if_the_fault_was_not_its_own(
+    hasty: RemoteEngine, behaviour: Behaviour, fault: Fault, waits: bool
 ) -> None:
+    """It is suspect all the same: not even a busy server keeps one out for ever."""
+
     def choosy(handler: Handler) -> None:
         unlucky = handler.body["max_tokens"] == WORDS + 1
-        LOADING(handler) if unlucky else handler.answer()
+        fault(handler) if unlucky else handler.answer()
 
     over = threading.Event()
 
@@ -186,7 +189,8 @@ def test_a_question_that_fails_while_others_are_answered_may_not_wait(
     finally:
         over.set()
         asking.join()
-    assert not isinstance(caught.value, EngineAway)
+    assert isinstance(caught.value, EngineAway) is waits
+    assert getattr(caught.value, "suspect", True)
 
 
 def test_a_server_that_stays_away_is_an_engine_error(shapes: LocalEngine) -> None:
@@ -208,8 +212,9 @@ def test_a_server_that_never_answered_and_refuses_ends_it_at_once_with_the_cure(
 ) -> None:
     fault, cure = REFUSED[refusal]
     behaviour.faults = iter([fault])
+    asked = replace(question(SEED, remote, most=WORDS), urgent=True)
     with pytest.raises(EngineError, match=cure):
-        ask(remote)
+        remote.ask(asked)
     assert len(behaviour.seen) == 1
 
 

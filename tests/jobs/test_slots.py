@@ -261,13 +261,14 @@ def test_a_person_waits_for_one_job_that_runs_alone_and_not_for_all() -> None:
     assert order.index("person") == 1
 
 
-def test_a_job_that_must_run_alone_gets_its_turn_on_a_busy_process() -> None:
+@pytest.mark.parametrize("urgent", [False, True])
+def test_a_job_that_must_run_alone_gets_its_turn_on_a_busy_process(urgent: bool) -> None:
     company = Company()
     over = threading.Event()
 
     def busy() -> None:
         while not over.is_set():
-            with company.enter(alone=False):
+            with company.enter(alone=False, urgent=urgent):
                 time.sleep(0.01)
 
     others = [threading.Thread(target=busy) for _ in range(4)]
