@@ -1,6 +1,7 @@
 """F31: every fault at one in a hundred, for SOAK_MINUTES (20): nothing lost, nothing grows.
 
-`make soak` runs it and prints what it saw.
+Each round is one click in Label Studio, which has each prediction once in the end. `make soak` runs
+it and prints what it saw.
 """
 
 from __future__ import annotations
