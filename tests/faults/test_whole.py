@@ -203,20 +203,21 @@ def test_an_annotator_waits_for_one_model_call_at_most_and_costs_the_bulk_little
 
 
 def test_five_rolling_restarts_of_all_workers_lose_and_double_nothing(
-    deployment: Rig, web: Web, pool: ThreadPoolExecutor
+    tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     """F20."""
-    asked: Asked = pool.submit(web.predict, tasks())
-    until(lambda: deployment.calls(), 20)
-    for _ in range(5):
-        deployment.workers_ready(2)  # one that is just starting cannot yet end in good order
-        for old in deployment.workers:
-            assert deployment.pending()
-            old.terminate()
-            deployment.worker()
-            assert old.wait(20) == 0
-    assert number_of_each(asked.result(90)) == list(range(TASKS))
-    assert set(deployment.calls().values()) == {1}
+    with rig(tmp_path, seconds=0.3, bulk_deadline=90) as deployment:
+        asked: Asked = pool.submit(deployment.web().predict, tasks())
+        until(lambda: deployment.calls(), 20)
+        for _ in range(5):
+            deployment.workers_ready(2)  # one that is just starting cannot yet end in good order
+            for old in deployment.workers:
+                assert deployment.pending()
+                old.terminate()
+                deployment.worker()
+                assert old.wait(20) == 0
+        assert number_of_each(asked.result(90)) == list(range(TASKS))
+        assert set(deployment.calls().values()) == {1}
 
 
 def test_a_terminated_web_server_answers_what_is_in_flight_takes_no_more_and_exits_0(
