@@ -109,6 +109,11 @@ class Claim:
     waited: bool = False
     blob: bytes | None = None
 
+    @property
+    def urgent(self) -> bool:
+        """Whether it goes before the bulk."""
+        return self.lane is Lane.INTERACTIVE
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

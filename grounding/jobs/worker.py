@@ -139,8 +139,8 @@ class Worker:
         if claim is None:
             return  # finished, or in another's hands: a key may be queued twice
         try:
-            urgent = claim.lane is Lane.INTERACTIVE
-            with self._leases.hold(key), self._company.enter(alone=claim.alone, urgent=urgent):
+            turn = self._company.enter(alone=claim.alone, urgent=claim.urgent)
+            with self._leases.hold(key), turn:
                 # It may have waited for long, and lost its lease to a Redis that was away.
                 if not claim.alone or self._ledger.start_alone(key, self.name):
                     self._answer(claim)
@@ -154,8 +154,7 @@ class Worker:
         try:
             task = Task(**whole(claim.payload, claim.blob))
             self._check_version(task)
-            urgent = claim.lane is Lane.INTERACTIVE
-            grounded = ground(task, replace(self._tools, urgent=urgent))
+            grounded = ground(task, replace(self._tools, urgent=claim.urgent))
             self._report(task, grounded)
             self._write(
                 lambda: self._ledger.finish(claim.key, grounded.prediction, grounded.verdict)

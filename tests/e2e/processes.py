@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.faults.processes import family
+
 POLL_S = 0.5
 STOP_S = 20
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
@@ -71,24 +73,16 @@ def serving(
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End the process and all its descendants: politely first, by force after `STOP_S`."""
-    family = _family(process.pid)
+    members = family(process.pid)
     # The parent alone is asked, so that it may end its children in its own order.
     process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=STOP_S)
+    _, alive = psutil.wait_procs(members, timeout=STOP_S)
     for straggler in alive:
         straggler.kill()
     # Orphans of a parent that died before we looked are still in its process group.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _answers_ok(url: str) -> bool:
