@@ -15,6 +15,21 @@ HOLD_MS = 90_000
 ANSWERED_MS = 180_000
 """When an answered debt falls due after all: Label Studio was seen to save ten a second."""
 
+DEBT = f"""
+local function is_closed(job, at)
+  local closed = tonumber(redis.call('HGET', job, 'closed') or '0')
+  return at < closed and closed <= now() + {HOLD_MS}
+end
+local function saving(job)
+  local age = now() - (redis.call('HGET', job, 'answered') or '-inf')
+  return 0 <= age and age < {ANSWERED_MS} and {ANSWERED_MS} - age or 0
+end
+"""
+"""Whether a push closes a debt, and how long Label Studio may still be saving its answer.
+
+Times beyond what either is given for are from before Redis's clock was set back.
+"""
+
 FORGET = """
 local function forget(job, key, pending, projects, counters, waited, blob, bytes, totals)
   local project = redis.call('HGET', job, 'project')
@@ -40,6 +55,7 @@ FINISHING = "#!lua flags=allow-oom\n"
 # due only when Label Studio must have saved it. A project's bulk leaves room for people.
 ACCEPT = (
     NOW
+    + DEBT
     + """
 local function wait()
   if ARGV[11] == '0' then return end
@@ -48,11 +64,8 @@ local function wait()
 end
 local function owe(state)
   if ARGV[12] == '' or state == 'dead' then return end
-  local closed = tonumber(redis.call('HGET', KEYS[1], 'closed') or '0')
-  if now() < closed and closed <= now() + ARGV[13] then return end
-  local age = now() - (redis.call('HGET', KEYS[1], 'answered') or '-inf')
-  local saving = 0 <= age and age < tonumber(ARGV[14]) and ARGV[14] - age or 0
-  local due = now() + math.max(ARGV[12], saving)
+  if is_closed(KEYS[1], now()) then return end
+  local due = now() + math.max(ARGV[12], saving(KEYS[1]))
   redis.call('HSET', KEYS[1], 'due', due)
   redis.call('ZADD', KEYS[9], state == 'done' and due or '+inf', ARGV[6])
 end

@@ -21,7 +21,7 @@ from typing import Any
 from redis import Redis
 from redis.commands.core import Script
 
-from grounding.jobs.changes import ANSWERED_MS, FINISHING, HOLD_MS, NOW
+from grounding.jobs.changes import ANSWERED_MS, DEBT, FINISHING, HOLD_MS, NOW
 from grounding.jobs.ledger import (
     COUNTERS,
     DELIVERIES,
@@ -46,14 +46,14 @@ LONGEST_MS = 600_000
 ANSWER = (
     FINISHING
     + NOW
+    + DEBT
     + """
 local outcome = redis.call('HGET', KEYS[1], 'outcome')
 if not outcome then return false end
-local closed = tonumber(redis.call('HGET', KEYS[1], 'closed') or '0')
-if now() - ARGV[2] < closed and closed <= now() + ARGV[5] then return false end
-local answered = redis.call('HMGET', KEYS[1], 'answered', 'answered_to')
-local age = now() - (answered[1] or '-inf')
-if 0 <= age and age < tonumber(ARGV[3]) and answered[2] ~= ARGV[4] then return false end
+if is_closed(KEYS[1], now() - ARGV[2]) then return false end
+if saving(KEYS[1]) > 0 and redis.call('HGET', KEYS[1], 'answered_to') ~= ARGV[4] then
+  return false
+end
 redis.call('HSET', KEYS[1], 'answered', now(), 'answered_to', ARGV[4])
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
   redis.call('ZADD', KEYS[2], now() + ARGV[3], ARGV[1])
@@ -204,7 +204,7 @@ class Debts:
         left out: Label Studio has it or is about to. Equal requests get equal answers.
         """
         wanted = list(dict.fromkeys(keys))
-        args: list[str | int] = [int(asked * 1000), ANSWERED_MS, to, HOLD_MS]
+        args: list[str | int] = [int(asked * 1000), ANSWERED_MS, to]
         calls: list[Call] = [([job_key(key), OWED + project], [key, *args]) for key in wanted]
         found = zip(wanted, self._each(self._answer, calls), strict=True)
         return {key: Outcome(**json.loads(raw)) for key, raw in found if raw is not None}

@@ -202,8 +202,6 @@ class Ledger:
             args += [
                 int(job.patience * 1000),
                 int(wait * 1000) if wait is not None and owed else "",
-                changes.HOLD_MS,
-                changes.ANSWERED_MS,
             ]
             self._accept(keys=keys, args=args, client=pipe)
         return [State(answer.decode()) for answer in pipe.execute()]
