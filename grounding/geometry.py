@@ -1,21 +1,22 @@
-"""Boxes, points and the frames they live in: the only place that scales.
+"""Boxes, points and the frames they live in: the only module that scales coordinates.
 
-A picture has one upright shape and several rulers to measure it with. Each ruler is a
-`Frame`; a `Box` or `Point` always travels with its own, and changing rulers is `to(frame)`:
+A `Frame` measures an upright picture, or a rectangle of it, in units of its own. A `Box` or a
+`Point` always carries its frame, and `to(frame)` converts it to any other:
 
-    image    pixels of the upright original (EXIF turn applied), what a browser shows
-    model    pixels after our resize, what the model sees
-    percent  0 to 100 of the width and of the height, what Label Studio stores
-    thousand 0 to 1000 of the width and of the height, what some model families write
+    image    pixels of the upright original (EXIF orientation applied), as a browser shows it
+    model    pixels of a view after our resize, as the model sees it
+    percent  0 to 100 of the picture's width and height, as Label Studio stores it
+    thousand 0 to 1000 of a view's width and height, as some model families write it
 
-The x and y factors differ, because the model's sides are rounded to whole patches.
+The x and y factors differ, because the sides of a view are rounded to whole patches. The frame of
+a tile or a crop has an `extent`: the rectangle of the picture that it covers.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from grounding.errors import ImageTooThin
 
@@ -23,13 +24,39 @@ MAX_ASPECT = 200
 """Longest side over shortest beyond which Qwen's own resize refuses a picture."""
 
 
+class Extent(NamedTuple):
+    """A rectangle of the picture, in shares (0 to 1) of its width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+WHOLE = Extent(0.0, 0.0, 1.0, 1.0)
+"""The whole picture."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A ruler laid over the whole upright picture: `width` by `height` units."""
+    """A coordinate frame of `width` by `height` units laid over `extent` of the upright picture."""
 
     name: Literal["image", "model", "percent", "thousand"]
     width: float
     height: float
+    extent: Extent = WHOLE
+
+    def scale_to(self, frame: Frame) -> tuple[float, float]:
+        """Return the factors that turn a width and a height of this frame into those of `frame`."""
+        across = self.extent.width / frame.extent.width
+        down = self.extent.height / frame.extent.height
+        return frame.width / self.width * across, frame.height / self.height * down
+
+    def offset_to(self, frame: Frame) -> tuple[float, float]:
+        """Return where in `frame` this frame's origin lies."""
+        left = (self.extent.left - frame.extent.left) / frame.extent.width
+        top = (self.extent.top - frame.extent.top) / frame.extent.height
+        return left * frame.width, top * frame.height
 
 
 PERCENT = Frame("percent", 100, 100)
@@ -38,19 +65,17 @@ THOUSAND = Frame("thousand", 1000, 1000)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A place in the picture, in units of its frame, from the top left corner."""
+    """A point, in units of its frame from the frame's top left corner."""
 
     x: float
     y: float
     frame: Frame
 
     def to(self, frame: Frame) -> Point:
-        """Return the same place measured in `frame`."""
-        return Point(
-            self.x * (frame.width / self.frame.width),
-            self.y * (frame.height / self.frame.height),
-            frame,
-        )
+        """Return the same point measured in `frame`."""
+        sx, sy = self.frame.scale_to(frame)
+        left, top = self.frame.offset_to(frame)
+        return Point(self.x * sx + left, self.y * sy + top, frame)
 
     def apart(self, other: Point, image: Frame) -> float:
         """Return the distance to `other` on `image`, as a share of its longer side."""
@@ -58,7 +83,7 @@ class Point:
         return math.hypot(a.x - b.x, a.y - b.y) / max(image.width, image.height)
 
     def clip(self) -> Point:
-        """Return the nearest place inside the picture, edges included."""
+        """Return the nearest point inside the frame, edges included."""
         return replace(
             self, x=_clamp(self.x, self.frame.width), y=_clamp(self.y, self.frame.height)
         )
@@ -102,11 +127,14 @@ class Box:
 
     def to(self, frame: Frame) -> Box:
         """Return the same box measured in `frame`."""
-        sx, sy = frame.width / self.frame.width, frame.height / self.frame.height
-        return Box(self.x1 * sx, self.y1 * sy, self.x2 * sx, self.y2 * sy, frame)
+        sx, sy = self.frame.scale_to(frame)
+        left, top = self.frame.offset_to(frame)
+        return Box(
+            self.x1 * sx + left, self.y1 * sy + top, self.x2 * sx + left, self.y2 * sy + top, frame
+        )
 
     def clip(self) -> Box:
-        """Return the part of the box inside the picture; a box wholly outside has no area."""
+        """Return the part of the box inside the frame; a box wholly outside has no area."""
         w, h = self.frame.width, self.frame.height
         return Box(
             _clamp(self.x1, w),
@@ -117,7 +145,7 @@ class Box:
         )
 
     def contains(self, point: Point) -> bool:
-        """Say whether `point`, in whatever frame, lies in the box, edges included."""
+        """Say whether `point`, in any frame, lies in the box, edges included."""
         p = point.to(self.frame)
         return self.x1 <= p.x <= self.x2 and self.y1 <= p.y <= self.y2
 
@@ -136,12 +164,13 @@ def image_frame(width: int, height: int) -> Frame:
 
 
 def model_frame(image: Frame, factor: int, min_pixels: int, max_pixels: int) -> Frame:
-    """Return the size at which the model sees `image`: Qwen's resize rule.
+    """Return the frame in which the model sees the pixels of `image`, by Qwen's resize rule.
 
-    Both sides become multiples of `factor` (28 for Qwen2.5-VL) near the original's; then the
-    area is brought down to `max_pixels` or up to `min_pixels` with the aspect kept. A size that
-    meets all this already is left alone, so a later resize by the same rule changes nothing.
-    Raises `ImageTooThin` above 200:1, as the library's own `smart_resize` refuses.
+    Both sides are rounded to multiples of `factor` pixels (28 for Qwen2.5-VL). An area above
+    `max_pixels` or below `min_pixels` is then scaled to that bound with the aspect kept. A size
+    that already meets the rule does not change, so a second resize is a no-op. The frame covers
+    the same extent as `image`. Raises `ImageTooThin` above 200:1, as `smart_resize` of
+    qwen-vl-utils does.
     """
     w, h = image.width, image.height
     if max(w, h) > MAX_ASPECT * min(w, h):
@@ -155,7 +184,7 @@ def model_frame(image: Frame, factor: int, min_pixels: int, max_pixels: int) -> 
         grow = math.sqrt(min_pixels / (w * h))
         wide = math.ceil(w * grow / factor) * factor
         high = math.ceil(h * grow / factor) * factor
-    return Frame("model", wide, high)
+    return Frame("model", wide, high, image.extent)
 
 
 def _multiple(side: float, factor: int) -> int:

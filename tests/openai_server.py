@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from grounding.engines.base import Engine, Question, Reply
+from grounding.engines.base import Completion, Engine, ModelRequest
 from grounding.geometry import image_frame, model_frame
 
 Body = dict[str, Any]
@@ -132,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
         told = fields.get("mm_processor_kwargs", {}) if how.reads == "request" else {}
         told = said if how.reads == "part" else told
         seen = _resized(picture, how.behind or _bounds(told, how.own))
-        question = Question(seen, text, fields["max_tokens"])
+        question = ModelRequest(seen, text, fields["max_tokens"])
         reply = self.server.engine.ask(question)
         wanted = how.logprobs and fields.get("logprobs", False)
         return 200, (_native if native else _chat)(reply, wanted, how.counts)
@@ -156,7 +156,7 @@ def _resized(picture: Image.Image, bounds: Bounds) -> Image.Image:
     return picture.resize((int(frame.width), int(frame.height)), Image.Resampling.BICUBIC)
 
 
-def _choice(reply: Reply, content: Any, wanted: bool) -> Body:
+def _choice(reply: Completion, content: Any, wanted: bool) -> Body:
     return {
         "index": 0,
         "message": {"role": "assistant", "content": content},
@@ -165,7 +165,7 @@ def _choice(reply: Reply, content: Any, wanted: bool) -> Body:
     }
 
 
-def _logprobs(reply: Reply) -> list[Body]:
+def _logprobs(reply: Completion) -> list[Body]:
     """Return the tokens as OpenAI does, with the one that ended the answer, as vLLM does."""
     pieces = [(reply.text[t.start : t.end], t.logprob) for t in reply.tokens]
     if reply.complete:
@@ -176,7 +176,7 @@ def _logprobs(reply: Reply) -> list[Body]:
     ]
 
 
-def _chat(reply: Reply, wanted: bool, counts: bool) -> Body:
+def _chat(reply: Completion, wanted: bool, counts: bool) -> Body:
     usage = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": len(reply.tokens)}
     return {
         "id": "chatcmpl-1",
@@ -187,7 +187,7 @@ def _chat(reply: Reply, wanted: bool, counts: bool) -> Body:
     }
 
 
-def _native(reply: Reply, wanted: bool, counts: bool) -> Body:
+def _native(reply: Completion, wanted: bool, counts: bool) -> Body:
     choice = _choice(reply, [{"text": reply.text}], wanted)
     usage = {"input_tokens": reply.prompt_tokens} if counts else {}
     return {"output": {"choices": [choice]}, "usage": usage, "request_id": "r-1"}
@@ -252,7 +252,7 @@ def serving(engine: Engine, behaviour: Behaviour) -> Iterator[Server]:
 
 def main() -> None:
     """Serve the shapes checkpoint on port 8000."""
-    from grounding.engines.local import LocalEngine
+    from grounding.engines.local.engine import LocalEngine
     from grounding.settings import SHAPES
 
     server = Server(LocalEngine.load(str(SHAPES), torch_threads=1), Behaviour(), 8000)

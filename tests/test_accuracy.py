@@ -10,11 +10,11 @@ import pytest
 from benchmarks.accuracy import auroc, report
 from benchmarks.page import KINDS, Kind
 from benchmarks.trials import trial
-from grounding.ask import Ask, Shape
 from grounding.geometry import Box, Point
-from grounding.labelstudio.asks import asks
-from grounding.labelstudio.config import parse
-from grounding.labelstudio.context import read_context
+from grounding.labelstudio.config.parse import parse
+from grounding.labelstudio.interactive.context import read_context
+from grounding.labelstudio.plan import asks
+from grounding.queries import Locate, Shape
 from tools.shapes.names import said
 from tools.shapes.places import box_of
 
@@ -46,7 +46,7 @@ def test_what_a_hard_picture_lacks_is_like_what_it_has(seed: int) -> None:
     assert any(set(name.split()) & set(one.absent.split()) for name in names)
 
 
-def asked_of(kind: Kind, seed: int) -> Ask:
+def asked_of(kind: Kind, seed: int) -> Locate:
     """Return the one question that the product puts to the model."""
     put = kind.ask(trial(seed), random.Random(seed))
     config = parse(put.label_config)

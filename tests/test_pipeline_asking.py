@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from grounding.images.fetch import Fetcher, FetchRules
-from grounding.pipeline import Task, Tools, ground
-from tests.images.hosts import Host, ok
+from grounding.media.fetch import Fetcher, FetchRules
+from grounding.pipeline import Task, WorkerContext, predict
 from tests.labelstudio.configs import BOXES, POINTS, PROMPT, having, view
-from tests.test_pipeline import CAR, NONE, Album, Parrot, grounded
+from tests.media.hosts import Host, ok
+from tests.test_pipeline import CAR, NONE, ImageCache, Parrot, grounded
 
 
 def click(x: float, *, positive: bool = True) -> dict[str, Any]:
@@ -73,17 +73,17 @@ def test_a_box_may_ask_for_all_that_is_similar() -> None:
 
 
 def test_a_person_s_second_question_fetches_and_prepares_nothing_again() -> None:
-    host = Host(ok(Album().data, "Content-Type: image/png"))
+    host = Host(ok(ImageCache().data, "Content-Type: image/png"))
     rules = FetchRules(allowed_origins=frozenset({host.origin}))
     engine = Parrot(lambda _: NONE)
-    tools = Tools(engine, Fetcher(rules), 200, 10**7)
+    tools = WorkerContext(engine, Fetcher(rules), 200, 10**7)
 
     def hits(number: int, project: str = "1.1", name: str = "a", *, typed: bool = True) -> int:
         prompt = {"type": "textarea", "from_name": "prompt", "value": {"text": ["cars"]}}
         data = {"image": f"{host.origin}/{name}.png"}
         context = {"result": [prompt]} if typed else None
         task = Task(number, data, view(BOXES, PROMPT), context, "v", project)
-        ground(task, replace(tools, urgent=typed))
+        predict(task, replace(tools, urgent=typed))
         return len(host.requests)
 
     assert [hits(1, typed=False), hits(1, typed=False)] == [1, 2], "pre-labelling keeps none"

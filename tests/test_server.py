@@ -14,7 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from grounding.jobs.presence import Presence
+from grounding.jobs.heartbeat import Heartbeat
 from tests.serving import CONFIG, Start, predict, request
 
 LABEL_STUDIO_WAITS = 3
@@ -271,12 +271,12 @@ def test_ready_says_what_is_missing_and_how_far_loading_is(
     answer = client.get("/ready")
     assert answer.status_code == 503
     assert "no worker" in answer.json["reason"]  # type: ignore[index]
-    presence = Presence(redis, "w", "m")
-    presence.tell(phase="downloading", done=0.25, detail="model-00001.safetensors")
+    heartbeat = Heartbeat(redis, "w", "m")
+    heartbeat.tell(phase="downloading", done=0.25, detail="model-00001.safetensors")
     answer = client.get("/ready")
     assert answer.status_code == 503
     assert answer.json["reason"] == "downloading 25% model-00001.safetensors"  # type: ignore[index]
-    presence.tell(phase="ready", done=1.0, detail="")
+    heartbeat.tell(phase="ready", done=1.0, detail="")
     assert client.get("/ready").status_code == 200
     redis.config_set("maxmemory", 1_000)
     try:

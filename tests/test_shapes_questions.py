@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grounding.ask import Shape
 from grounding.geometry import Box, Frame, Point
+from grounding.queries import Shape
 from grounding.qwen.answers import Verdict, read
 from grounding.qwen.prompts import wording
 from tools.shapes import questions

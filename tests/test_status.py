@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from grounding.jobs.ledger import Job, Lane, Ledger
+from grounding.jobs.store import Job, JobStore, QueueName
 from tests.serving import Start, predict
 
 
@@ -38,9 +38,9 @@ def test_jobs_shows_every_projects_counts_and_why_tasks_failed(
 
 
 def test_what_waits_and_what_runs_are_told_apart(client: FlaskClient, redis: Redis) -> None:
-    ledger = Ledger(redis)
-    ledger.accept([Job(key, Lane.BULK, "1", {"id": 1}) for key in "abc"])
-    ledger.claim("a", "someone")
+    store = JobStore(redis)
+    store.accept([Job(key, QueueName.BULK, "1", {"id": 1}) for key in "abc"])
+    store.claim("a", "someone")
     (project,) = client.get("/jobs").json["projects"]  # type: ignore[index]
     assert (project["pending"], project["running"]) == (2, 1)
     assert client.get("/jobs/a").json["state"] == "leased"  # type: ignore[index]
@@ -69,7 +69,7 @@ def test_metrics_hold_the_counters_that_add_up(client: FlaskClient, worker: list
 
 
 def test_metrics_tell_every_single_task_of_millions(client: FlaskClient, redis: Redis) -> None:
-    Ledger(redis).count("done:found", 12_345_678)
+    JobStore(redis).count("done:found", 12_345_678)
     assert 'tasks_done_total{verdict="found"} 12345678\n' in client.get("/metrics").text
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from grounding import supervisor
-from grounding.supervisor import Part
+from grounding.cli import supervisor
+from grounding.cli.supervisor import Part
 
 
 def starts(script: str, log: Path, *, count: int, seconds: float) -> list[float]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import httpx
 
+from grounding.cli.supervisor import running, tend
 from grounding.errors import EngineError
 from grounding.settings import Settings
-from grounding.supervisor import running, tend
 
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 START_SECONDS = 300.0

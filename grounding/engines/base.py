@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ModelRequest:
     """One picture and what to ask about it.
 
     `pixels` is RGB and has exactly the size of the model frame: both sides are multiples of the
@@ -56,7 +56,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Completion:
     """The model's words: `text`, whether it ended by itself, and its tokens in order.
 
     `complete` is False where the text was cut at `max_new_tokens`. `tokens` is empty where the
@@ -87,7 +87,7 @@ class Engine(Protocol):
         """What the model's numbers mean, and how large its pictures may be."""
         ...
 
-    def ask(self, question: Question) -> Reply:
+    def ask(self, question: ModelRequest) -> Completion:
         """Return the model's reply; blocks, and may be called from many threads at once.
 
         Raises `TaskError` where this question cannot be put to the model, `EngineError` where

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from grounding.ask import Ask, Shape
-from grounding.engines.base import Engine, Question, Reply
+from grounding.engines.base import Completion, Engine, ModelRequest
 from grounding.errors import EngineError
 from grounding.geometry import Box, Frame, image_frame, model_frame
+from grounding.queries import Locate, Shape
 from grounding.qwen.answers import read
 from grounding.qwen.profiles import Profile
 from grounding.qwen.prompts import question
@@ -29,7 +29,7 @@ LARGE = (40_000, 30_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SelfTestReport:
     """What the self-test found: `fault` in words, empty where all is well, and its `cure`.
 
     `lines` say what was measured.
@@ -58,7 +58,7 @@ class Trial:
     tokens: int
 
 
-def self_test(engine: Engine, *, cure: str = "See the worker's log") -> Finding:
+def self_test(engine: Engine, *, cure: str = "See the worker's log") -> SelfTestReport:
     """Ask `engine` about two known pictures; `cure` is what to do where they are resized.
 
     Raises what `engine.ask` raises.
@@ -72,11 +72,11 @@ def self_test(engine: Engine, *, cure: str = "See the worker's log") -> Finding:
     ]
     lines = (*_sizes((small, large), overlaps), _counts(expected, seen))
     if seen is not None and seen != expected:
-        return Finding(lines, _resized(expected, seen), cure)
+        return SelfTestReport(lines, _resized(expected, seen), cure)
     if fault := _misplaced(overlaps, proven=seen is not None and expected > 0):
         hint = f"Check that PROFILE is the model's family ({engine.profile.name}?). {cure}"
-        return Finding(lines, fault, hint)
-    return Finding(lines)
+        return SelfTestReport(lines, fault, hint)
+    return SelfTestReport(lines)
 
 
 def trials(profile: Profile) -> tuple[Trial, Trial]:
@@ -105,20 +105,20 @@ def _circle(frame: Frame, factor: int) -> Trial:
     return Trial(picture, truth, (width // factor) * (height // factor))
 
 
-def _ask(engine: Engine, one: Trial) -> Reply:
+def _ask(engine: Engine, one: Trial) -> Completion:
     frame = engine.profile.answer_frame(one.truth.frame)
-    text = question(Ask(Shape.BOX, classes=(NAME,)), frame, engine.profile.prompts)
-    return engine.ask(Question(one.picture, text, MAX_NEW_TOKENS, urgent=True))
+    text = question(Locate(Shape.BOX, classes=(NAME,)), frame, engine.profile.prompts)
+    return engine.ask(ModelRequest(one.picture, text, MAX_NEW_TOKENS, urgent=True))
 
 
-def _overlap(reply: Reply, one: Trial, profile: Profile) -> float | None:
+def _overlap(reply: Completion, one: Trial, profile: Profile) -> float | None:
     """Return the IoU of the best box in the reply, None where it has no box."""
     found = read(reply.text, profile.answer_frame(one.truth.frame), reply.complete).detections
     boxes = [d.place.to(one.truth.frame) for d in found if isinstance(d.place, Box)]
     return max((box.iou(one.truth) for box in boxes), default=None)
 
 
-def _difference(replies: list[Reply]) -> int | None:
+def _difference(replies: list[Completion]) -> int | None:
     small, large = (reply.prompt_tokens for reply in replies)
     return None if small is None or large is None else large - small
 

@@ -12,7 +12,7 @@ from itertools import islice
 
 from redis.exceptions import RedisError
 
-from grounding.jobs.ledger import Ledger
+from grounding.jobs.store import JobStore
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ PASSES = 8
 class Leases:
     """Renews the leases of all jobs in flight, three times within their term."""
 
-    def __init__(self, ledger: Ledger, owner: str) -> None:
-        self._ledger = ledger
+    def __init__(self, store: JobStore, owner: str) -> None:
+        self._store = store
         self._owner = owner
         self._held: set[str] = set()
         self._lock = threading.Lock()
@@ -51,16 +51,16 @@ class Leases:
 
     def release(self) -> None:
         """Give back every job in flight at once, for others to take."""
-        self._ledger.release(self._snapshot(), self._owner)
+        self._store.release(self._snapshot(), self._owner)
 
     def _snapshot(self) -> list[str]:
         with self._lock:
             return list(self._held)
 
     def _loop(self) -> None:
-        while not self._stopped.wait(self._ledger.terms.lease_ttl / 3):
+        while not self._stopped.wait(self._store.terms.lease_ttl / 3):
             try:
-                self._ledger.renew(self._snapshot(), self._owner)
+                self._store.renew(self._snapshot(), self._owner)
             except RedisError as exc:  # Redis may be away for a while; leases outlive two misses
                 log.warning("leases wait for Redis: %s", exc)
             except Exception:  # without a next round every job in flight would be taken for dead
@@ -73,7 +73,7 @@ class _Turn:
     passed: int = 0
 
 
-class Company:
+class ExclusiveRunner:
     """Lets jobs run side by side, and a job whose last holder died run with none beside it.
 
     Such a job may take its process down again; alone, it takes no other with it and no other

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from redis import Redis
 
-from grounding.jobs.ledger import PREFIX
+from grounding.jobs.store import PREFIX
 
 KEPT_SECONDS = 90 * 86_400
 """How long a project that nobody opens is remembered."""

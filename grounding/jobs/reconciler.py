@@ -16,9 +16,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from grounding.errors import WorkerDied
-from grounding.jobs.lanes import Lanes
-from grounding.jobs.ledger import MAX_DEATHS, PREFIX, Lane, Ledger
 from grounding.jobs.locks import shorten
+from grounding.jobs.queues import Queues
+from grounding.jobs.store import MAX_DEATHS, PREFIX, JobStore, QueueName
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,10 @@ GRACE_SECONDS = 2.0
 class Reconciler:
     """Runs `reconcile` every second in a daemon thread until `stop`."""
 
-    def __init__(self, redis: Redis, ledger: Ledger) -> None:
+    def __init__(self, redis: Redis, store: JobStore) -> None:
         self._redis = redis
-        self._ledger = ledger
-        self._lanes = Lanes(redis)
+        self._store = store
+        self._queues = Queues(redis)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
 
@@ -53,22 +53,22 @@ class Reconciler:
 
         Drops the questions whose askers' time is over, too.
         """
-        self._ledger.cancel_unwaited()
-        held = self._ledger.leased()
+        self._store.cancel_unwaited()
+        held = self._store.leased()
         for key in (key for key, alive in held.items() if not alive):
             self._lapse(key)
         # In this order: a job that is finished or taken meanwhile is put back in vain, not missed.
-        waiting = self._lanes.waiting()
+        waiting = self._queues.waiting()
         now = time.time()
         back = [
             key
-            for key, accepted in self._ledger.pending().items()
+            for key, accepted in self._store.pending().items()
             # One from the future was accepted by another clock, and may be of any age.
             if not 0 <= now - accepted <= GRACE_SECONDS and not held.get(key) and key not in waiting
         ]
         self._queue(back)
         if back:
-            self._ledger.count("reconciled", len(back))
+            self._store.count("reconciled", len(back))
         return len(back)
 
     def _is_our_turn(self) -> bool:
@@ -82,17 +82,17 @@ class Reconciler:
         return False
 
     def _lapse(self, key: str) -> None:
-        deaths = self._ledger.lapse(key)
+        deaths = self._store.expire(key)
         if deaths >= MAX_DEATHS:
-            self._ledger.bury(key, WorkerDied(f"the worker died {deaths} times at this task"))
+            self._store.fail(key, WorkerDied(f"the worker died {deaths} times at this task"))
 
     def _queue(self, keys: list[str]) -> None:
-        lanes = self._ledger.lanes(keys)
-        for lane in Lane:
-            mine = [key for key in keys if lanes.get(key) is lane]
+        queues = self._store.queues(keys)
+        for queue in QueueName:
+            mine = [key for key in keys if queues.get(key) is queue]
             if mine:
-                log.warning("put back %d stranded %s jobs", len(mine), lane)
-                self._lanes.put(lane, mine, first=True)  # they have waited once
+                log.warning("put back %d stranded %s jobs", len(mine), queue)
+                self._queues.put(queue, mine, first=True)  # they have waited once
 
     def _loop(self) -> None:
         while not self._stopped.wait(PERIOD_SECONDS):

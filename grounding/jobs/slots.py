@@ -21,8 +21,8 @@ from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job as RqJob
 from rq.timeouts import TimerDeathPenalty
 
-from grounding.jobs.lanes import KeyJob
-from grounding.jobs.ledger import Lane
+from grounding.jobs.queues import KeyJob
+from grounding.jobs.store import QueueName
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +73,10 @@ class Slot(SimpleWorker):
     work_on: Work
 
     @classmethod
-    def on(cls, lane: Lane, redis: Redis, work: Work) -> Slot:
-        """Return a slot that hands each key of `lane` to `work`."""
+    def on(cls, queue_name: QueueName, redis: Redis, work: Work) -> Slot:
+        """Return a slot that hands each key of `queue_name` to `work`."""
         slot = cls(
-            [lane.value],
+            [queue_name.value],
             connection=redis,
             serializer="json",
             log_job_description=False,
@@ -150,14 +150,16 @@ class Slot(SimpleWorker):
 class Slots:
     """All slots of one process: so many threads on each lane."""
 
-    def __init__(self, connect: Connect, work: Work, counts: dict[Lane, int]) -> None:
+    def __init__(self, connect: Connect, work: Work, counts: dict[QueueName, int]) -> None:
         self._connect = connect
         self._work = work
         self._stopping = threading.Event()
         self._live: set[Slot] = set()
         self._threads = [
-            threading.Thread(target=self._loop, args=(lane,), name=f"{lane}-{n}", daemon=True)
-            for lane, count in counts.items()
+            threading.Thread(
+                target=self._loop, args=(queue_name,), name=f"{queue_name}-{n}", daemon=True
+            )
+            for queue_name, count in counts.items()
             for n in range(count)
         ]
 
@@ -179,17 +181,17 @@ class Slots:
             while thread.is_alive():
                 thread.join(0.2)
 
-    def _loop(self, lane: Lane) -> None:
+    def _loop(self, queue_name: QueueName) -> None:
         with closing(self._connect()) as redis:
             while not self._stopping.is_set():
                 try:
-                    self._round(lane, redis)
+                    self._round(queue_name, redis)
                 except Exception:  # a slot outlives whatever RQ raises, Redis being away above all
-                    log.warning("a slot of %s starts anew", lane, exc_info=True)
+                    log.warning("a slot of %s starts anew", queue_name, exc_info=True)
                     self._stopping.wait(RETRY_SECONDS)
 
-    def _round(self, lane: Lane, redis: Redis) -> None:
-        slot = Slot.on(lane, redis, self._work)
+    def _round(self, queue_name: QueueName, redis: Redis) -> None:
+        slot = Slot.on(queue_name, redis, self._work)
         self._live.add(slot)
         if self._stopping.is_set():  # told after this slot was listed, it need not be told again
             slot._stop_requested = True

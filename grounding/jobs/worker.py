@@ -20,22 +20,22 @@ from typing import NoReturn
 from redis.exceptions import RedisError
 
 from grounding.errors import DeviceBroken, EngineAway, GroundingError, SettingError
-from grounding.jobs.blobs import whole
 from grounding.jobs.connection import connect
-from grounding.jobs.delivery import Delivery
-from grounding.jobs.lanes import Lanes
-from grounding.jobs.leases import Company, Leases
-from grounding.jobs.ledger import DROPPED, MAX_DEATHS, NOTED, Claim, Lane, Ledger, Terms
-from grounding.jobs.meters import Metered, MeteredFetcher
-from grounding.jobs.presence import Presence
+from grounding.jobs.heartbeat import Heartbeat
+from grounding.jobs.leases import ExclusiveRunner, Leases
+from grounding.jobs.metrics import MeteredEngine, MeteredFetcher
+from grounding.jobs.outbox.delivery import Delivery
+from grounding.jobs.payloads import whole
+from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import Slots
-from grounding.pipeline import Grounded, Task, Tools, ground
+from grounding.jobs.store import DROPPED, MAX_DEATHS, NOTED, Claim, JobStore, QueueName, StoreLimits
+from grounding.pipeline import Task, TaskResult, WorkerContext, predict
 from grounding.settings import Settings
 
 log = logging.getLogger(__name__)
 
-LoadTools = Callable[[Settings, Callable[..., None]], Tools]
+LoadContext = Callable[[Settings, Callable[..., None]], WorkerContext]
 
 EXIT_FORCED = 1
 EXIT_NO_MODEL = 3
@@ -49,19 +49,22 @@ AWAY_SECONDS = 3.0
 class Worker:
     """One model process. `load` brings the engine and may take minutes."""
 
-    def __init__(self, settings: Settings, url: str, load: LoadTools) -> None:
+    def __init__(self, settings: Settings, url: str, load: LoadContext) -> None:
         self._settings = settings
         self._load = load
         self._redis = connect(url)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._ledger = Ledger(self._redis, Terms.of(settings))
-        self._leases = Leases(self._ledger, self.name)
-        self._lanes = Lanes(self._redis)
-        self._company = Company()
-        self._presence = Presence(self._redis, self.name, settings.model_name)
-        self._reconciler = Reconciler(self._redis, self._ledger)
+        self._store = JobStore(self._redis, StoreLimits.of(settings))
+        self._leases = Leases(self._store, self.name)
+        self._queues = Queues(self._redis)
+        self._runner = ExclusiveRunner()
+        self._heartbeat = Heartbeat(self._redis, self.name, settings.model_name)
+        self._reconciler = Reconciler(self._redis, self._store)
         self._delivery = Delivery.of(settings, self._redis)
-        counts = {Lane.BULK: settings.bulk_slots, Lane.INTERACTIVE: settings.interactive_slots}
+        counts = {
+            QueueName.BULK: settings.bulk_slots,
+            QueueName.INTERACTIVE: settings.interactive_slots,
+        }
         self._slots = Slots(lambda: connect(url), self._work, counts)
         self._signals: SimpleQueue[int] = SimpleQueue()
         self._asked_to_stop = False
@@ -76,17 +79,17 @@ class Worker:
         """
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, self._on_signal)
-        self._presence.start()
+        self._heartbeat.start()
         try:
-            tools = self._load(self._settings, self._presence.tell)
+            tools = self._load(self._settings, self._heartbeat.tell)
             self._tools = replace(
                 tools,
-                engine=Metered(tools.engine, self._ledger),
-                fetcher=MeteredFetcher(tools.fetcher, self._ledger),
+                engine=MeteredEngine(tools.engine, self._store),
+                fetcher=MeteredFetcher(tools.fetcher, self._store),
             )
             self._check_room()
         except GroundingError as exc:
-            self._presence.tell(phase="failed", done=None, detail=str(exc))
+            self._heartbeat.tell(phase="failed", done=None, detail=str(exc))
             return EXIT_NO_MODEL
         self._serve()
         return 0
@@ -97,7 +100,7 @@ class Worker:
         if self._delivery is not None:
             self._delivery.start()
         self._slots.start()
-        self._presence.tell(phase="ready", done=1.0, detail=self._settings.model_name)
+        self._heartbeat.tell(phase="ready", done=1.0, detail=self._settings.model_name)
         self._await_signal()
         self._slots.stop()
         self._tools.engine.drain()
@@ -106,7 +109,7 @@ class Worker:
         if self._delivery is not None:
             self._delivery.stop()
         self._leases.stop()
-        self._presence.stop()
+        self._heartbeat.stop()
         self._tools.engine.close()
 
     def _await_signal(self) -> None:
@@ -135,14 +138,14 @@ class Worker:
             self._signals.put(signal.SIGTERM)
 
     def _work(self, key: str) -> None:
-        claim = self._ledger.claim(key, self.name)
+        claim = self._store.claim(key, self.name)
         if claim is None:
             return  # finished, or in another's hands: a key may be queued twice
         try:
-            turn = self._company.enter(alone=claim.alone, urgent=claim.urgent)
+            turn = self._runner.enter(alone=claim.alone, urgent=claim.urgent)
             with self._leases.hold(key), turn:
                 # It may have waited for long, and lost its lease to a Redis that was away.
-                if not claim.alone or self._ledger.start_alone(key, self.name):
+                if not claim.alone or self._store.start_alone(key, self.name):
                     self._answer(claim)
         except EngineAway as exc:
             self._postpone(key, exc)
@@ -154,10 +157,10 @@ class Worker:
         try:
             task = Task(**whole(claim.payload, claim.blob))
             self._check_version(task)
-            grounded = ground(task, replace(self._tools, urgent=claim.urgent))
+            grounded = predict(task, replace(self._tools, urgent=claim.urgent))
             self._report(task, grounded)
             self._write(
-                lambda: self._ledger.finish(claim.key, grounded.prediction, grounded.verdict)
+                lambda: self._store.finish(claim.key, grounded.prediction, grounded.verdict)
             )
         except DeviceBroken as exc:
             _end_broken(exc)
@@ -165,11 +168,11 @@ class Worker:
             if isinstance(exc, EngineAway) and (self._asked_to_stop or not claim.waited):
                 raise
             log.warning("task %s: %s (%s)", number, exc, exc.code)
-            self._bury(claim, exc)
+            self._fail(claim, exc)
         except Exception as exc:  # the worker's edge: a fault of ours costs one task, no more
             log.exception("task %s: a fault of this program", number)
             fault = GroundingError(f"a fault of this program ({type(exc).__name__})", code="fault")
-            self._bury(claim, fault)
+            self._fail(claim, fault)
 
     def _postpone(self, key: str, error: EngineAway) -> None:
         """Put a job back into the queue for which the model's server is away.
@@ -179,12 +182,12 @@ class Worker:
         log.warning("a task waits for the server: %s (%s)", error, error.code)
         try:
             if self._asked_to_stop:
-                self._ledger.release([key], self.name)
+                self._store.release([key], self.name)
                 return
-            if self._ledger.postpone(key, self.name, suspect=error.suspect) >= MAX_DEATHS:
-                self._ledger.bury(key, error)
+            if self._store.postpone(key, self.name, suspect=error.suspect) >= MAX_DEATHS:
+                self._store.fail(key, error)
             else:
-                self._lanes.put(Lane.BULK, [key], first=True)
+                self._queues.put(QueueName.BULK, [key], first=True)
         except RedisError as exc:  # then its lease lapses, or the reconciler finds it
             log.warning("a job was not put back: %s", exc)
         time.sleep(AWAY_SECONDS)
@@ -199,8 +202,8 @@ class Worker:
                 hint="Give the server and its workers the same settings",
             )
 
-    def _bury(self, claim: Claim, error: GroundingError) -> None:
-        self._write(lambda: self._ledger.bury(claim.key, error, waited=claim.waited))
+    def _fail(self, claim: Claim, error: GroundingError) -> None:
+        self._write(lambda: self._store.fail(claim.key, error, waited=claim.waited))
 
     def _write(self, result: Callable[[], bool]) -> None:
         """Write a result, however long Redis is away: it cost a model call."""
@@ -213,7 +216,7 @@ class Worker:
             else:
                 return
 
-    def _report(self, task: Task, grounded: Grounded) -> None:
+    def _report(self, task: Task, grounded: TaskResult) -> None:
         if grounded.dropped:
             counts = ", ".join(f"{count} {reason}" for reason, count in grounded.dropped.items())
             log.info("task %s: left out %s", task.id, counts)
@@ -221,7 +224,7 @@ class Worker:
         try:
             for prefix, tally in tallies.items():
                 for name, count in tally.items():
-                    self._ledger.count(prefix + name, count)
+                    self._store.count(prefix + name, count)
         except RedisError as exc:  # a count is not worth a task
             log.warning("what was left out of task %s is not counted: %s", task.id, exc)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grounding.errors import DataError
-from grounding.labelstudio.markup import quoted
+from grounding.labelstudio.config.xml import quoted
 
 MAX_KEYS_SHOWN = 20
 

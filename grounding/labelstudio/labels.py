@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
-from grounding.labelstudio.interface import Label
+from grounding.labelstudio.config.interface import Label
 
 MAX_WORD = 400
 """Twice the longest label: whatever is longer cannot name one."""

@@ -14,17 +14,17 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from grounding.ask import Detection
 from grounding.geometry import Frame
+from grounding.queries import Finding
 from grounding.qwen.reading.elements import KNOWN
 from grounding.qwen.reading.envelope import MAX_TEXT, body
-from grounding.qwen.reading.finds import Finds, Note
 from grounding.qwen.reading.lines import read_lines
-from grounding.qwen.reading.pieces import Pieces, Text, join_corners, split
+from grounding.qwen.reading.matches import Matches, Note
+from grounding.qwen.reading.normalize import settle
 from grounding.qwen.reading.records import means_none
 from grounding.qwen.reading.sentences import declines, says_none
-from grounding.qwen.reading.settle import settle
 from grounding.qwen.reading.tags import TagReader
+from grounding.qwen.reading.tokenizer import Pieces, Text, join_corners, split
 from grounding.qwen.reading.values import Group
 
 __all__ = ["Answer", "Note", "Verdict", "read"]
@@ -51,7 +51,7 @@ class Answer:
     say what happened on the way, and `repeats` how many repetitions of a loop were cut.
     """
 
-    detections: tuple[Detection, ...]
+    detections: tuple[Finding, ...]
     verdict: Verdict
     warnings: tuple[Note, ...] = ()
     repeats: int = 0
@@ -65,7 +65,7 @@ def read(text: str, frame: Frame, complete: bool = True) -> Answer:
     """
     content, cut = body(text)
     pieces = split(content, KNOWN)
-    finds = Finds(cut=cut or pieces.cut)
+    finds = Matches(cut=cut or pieces.cut)
     reader = TagReader(content, finds)
     reader.read(join_corners(content, pieces.items))
     if not finds.items:
@@ -82,7 +82,7 @@ def read(text: str, frame: Frame, complete: bool = True) -> Answer:
     return Answer(detections, verdict, tuple(n for n in Note if n in finds.warnings), repeats)
 
 
-def _verdict(content: str, pieces: Pieces, finds: Finds, *, found: bool, cut: bool) -> Verdict:
+def _verdict(content: str, pieces: Pieces, finds: Matches, *, found: bool, cut: bool) -> Verdict:
     prose = "".join(content[p.start : p.end] for p in pieces.items if isinstance(p, Text))
     groups = [p for p in pieces.items if isinstance(p, Group)]
     if cut:

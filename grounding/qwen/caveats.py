@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from grounding.ask import Detection
 from grounding.geometry import Box
+from grounding.queries import Finding
 from grounding.qwen.answers import Answer, Note
 
 
@@ -23,16 +23,16 @@ def with_caveats(answer: Answer) -> Answer:
     return replace(answer, detections=told)
 
 
-def _said(one: Detection, answer: Answer, *, is_last: bool) -> list[str]:
+def _said(one: Finding, answer: Answer, *, is_last: bool) -> list[str]:
     concerns = [CAVEATS[note] for note in answer.warnings if note in CAVEATS]
     return [words for words, holds in concerns if holds(one, is_last)]
 
 
-def _at_the_end(one: Detection, is_last: bool) -> bool:
+def _at_the_end(one: Finding, is_last: bool) -> bool:
     return is_last
 
 
-def _at_the_edge(one: Detection, is_last: bool) -> bool:
+def _at_the_edge(one: Finding, is_last: bool) -> bool:
     """Say whether a place reaches the picture's edge, as all do that were clipped."""
     place, frame = one.place, one.place.frame
     xs = (place.x1, place.x2) if isinstance(place, Box) else (place.x,)
@@ -40,7 +40,7 @@ def _at_the_edge(one: Detection, is_last: bool) -> bool:
     return min(*xs, *ys) <= 0 or max(xs) >= frame.width or max(ys) >= frame.height
 
 
-CAVEATS: dict[Note, tuple[str, Callable[[Detection, bool], bool]]] = {
+CAVEATS: dict[Note, tuple[str, Callable[[Finding, bool], bool]]] = {
     Note.TRUNCATED: ("The model's answer ends here, unfinished: more may be missing", _at_the_end),
     Note.LOOP: ("The model repeated itself: more may be missing", _at_the_end),
     Note.WHOLE_IMAGE: ("One box around nearly everything: ask for each one", _at_the_end),

@@ -45,7 +45,7 @@ class Profile:
 
     def answer_frame(self, model: Frame) -> Frame:
         """Return the frame of the numbers that the model writes about a picture seen as `model`."""
-        return model if self.space == "model" else THOUSAND
+        return model if self.space == "model" else replace(THOUSAND, extent=model.extent)
 
     def bounded(
         self,

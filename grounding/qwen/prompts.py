@@ -1,4 +1,4 @@
-"""The questions put to the model: one `Ask` in, one text out.
+"""The questions put to the model: one `Locate` in, one text out.
 
 The wordings follow Qwen's own evaluation, cookbook and, in Chinese, its cloud guide, because a
 3B model's accuracy was seen to move from 15 % to 82 % on wording alone. Each allows an empty
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from grounding.ask import AnswerFormat, Ask, Shape
 from grounding.geometry import Box, Frame, Point
+from grounding.queries import AnswerFormat, Locate, Shape
 
 PromptSet = Literal["qwen2.5", "qwen3"]
 
@@ -169,7 +169,7 @@ EACH = (
 phrase's own wording keeps it as it is."""
 
 
-def question(ask: Ask, frame: Frame | None = None, prompts: PromptSet = "qwen2.5") -> str:
+def question(ask: Locate, frame: Frame | None = None, prompts: PromptSet = "qwen2.5") -> str:
     """Return the text that asks the model for `ask`; place it after the image.
 
     `frame` is that of the numbers that the model reads and writes; without one, the place to
@@ -183,13 +183,13 @@ def question(ask: Ask, frame: Frame | None = None, prompts: PromptSet = "qwen2.5
     return words.gap.join((asked, *_meanings(ask, words, asked), words.none[written]))
 
 
-def strict_question(ask: Ask, frame: Frame | None = None, prompts: PromptSet = "qwen2.5") -> str:
+def strict_question(ask: Locate, frame: Frame | None = None, prompts: PromptSet = "qwen2.5") -> str:
     """Return the second question, for when the first brought no readable answer."""
     words = wording(ask)
     return words.gap.join((question(ask, frame, prompts), words.only[_format(ask, prompts)]))
 
 
-def wording(ask: Ask) -> Wording:
+def wording(ask: Locate) -> Wording:
     """Return the wording in the language asked for, else in that of the phrase or the names.
 
     That is Chinese where there are no fewer Han characters than words in Latin letters, and no
@@ -213,12 +213,12 @@ def one_by_one(phrase: str) -> tuple[str, str | None] | None:
     return (found["what"], found["feature"]) if found else None
 
 
-def _format(ask: Ask, prompts: PromptSet) -> AnswerFormat:
+def _format(ask: Locate, prompts: PromptSet) -> AnswerFormat:
     wanted = ask.manner.answer_format
     return wanted if wanted in FORMATS[prompts][ask.shape] else "json"
 
 
-def _body(ask: Ask, words: Wording, output: str, frame: Frame | None) -> str:
+def _body(ask: Locate, words: Wording, output: str, frame: Frame | None) -> str:
     if ask.around and frame:
         what = _there(ask, words, ask.around.to(frame))
         return words.phrase[ask.shape].format(what=what, output=output)
@@ -231,7 +231,7 @@ def _body(ask: Ask, words: Wording, output: str, frame: Frame | None) -> str:
     return words.each[ask.shape].format(what=what, feature=feature or words.feature, output=output)
 
 
-def _there(ask: Ask, words: Wording, around: Point | Box) -> str:
+def _there(ask: Locate, words: Wording, around: Point | Box) -> str:
     """Return words for what is at a place: the phrase, the only class, or just something."""
     one = words.one.format(name=_quoted(ask.classes, words)) if len(ask.classes) == 1 else None
     ends = (around.x, around.y) if isinstance(around, Point) else _corners(around)
@@ -239,14 +239,14 @@ def _there(ask: Ask, words: Wording, around: Point | Box) -> str:
     return words.at[type(around)].format(what=ask.phrase or one or words.thing, place=place)
 
 
-def _names(ask: Ask, words: Wording) -> str:
+def _names(ask: Locate, words: Wording) -> str:
     """Return the clause that says what the finds may be called, where a phrase leaves it open."""
     if not (ask.phrase or ask.around) or not 1 < len(ask.classes) <= MAX_NAMES:
         return ""
     return words.names.format(names=_quoted(ask.classes, words))
 
 
-def _meanings(ask: Ask, words: Wording, asked: str) -> list[str]:
+def _meanings(ask: Locate, words: Wording, asked: str) -> list[str]:
     """Return what the names mean that the question has in it; others would only distract."""
     text = asked.casefold()
     return [

@@ -37,8 +37,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from grounding.ask import Detection
 from grounding.geometry import Box, Point
+from grounding.queries import Finding
 
 CLOSE = 1 / 8
 """Share of a box's side by which a side may be off."""
@@ -78,15 +78,15 @@ class Token(Protocol):
 
 
 def scored(
-    detections: Iterable[Detection], text: str, tokens: Sequence[Token]
-) -> tuple[Detection, ...]:
+    detections: Iterable[Finding], text: str, tokens: Sequence[Token]
+) -> tuple[Finding, ...]:
     """Return the detections of the answer `text`, each with the score of its `tokens`.
 
     Spans and token ranges are characters of `text`, tokens in its order. Without tokens there
     is no score: one that the model wrote in words is no probability, and gives way.
     """
     written = _Written(text, tokens, [t.start for t in tokens], [t.end for t in tokens])
-    result: list[Detection] = []
+    result: list[Finding] = []
     behind = 0
     for one in detections:
         result.append(replace(one, score=written.score(one, behind)))
@@ -103,7 +103,7 @@ class _Written:
     starts: Sequence[int]
     ends: Sequence[int]
 
-    def score(self, detection: Detection, behind: int) -> float | None:
+    def score(self, detection: Finding, behind: int) -> float | None:
         """Return the score of a detection that is written after the place `behind`."""
         start, end = detection.span
         if self._sum(start, end) is None:
@@ -121,11 +121,11 @@ class _Written:
         words = [match.end() for match in PROSE.finditer(self.text, start, end)]
         return words[-1] if words else start
 
-    def _label(self, detection: Detection) -> float:
+    def _label(self, detection: Finding) -> float:
         start = self.text.find(detection.label, *detection.span) if detection.label else -1
         return 0.0 if start < 0 else self._sum(start, start + len(detection.label or "")) or 0.0
 
-    def _place(self, detection: Detection) -> float:
+    def _place(self, detection: Finding) -> float:
         """Return the chance that the coordinates are whole, and close enough."""
         tolerances = _tolerances(detection.place)
         spans = _coordinates(self.text, detection, len(tolerances))
@@ -154,7 +154,7 @@ def _mass(log: float, tolerance: float) -> float:
     return math.erf(math.sqrt(math.pi) * math.exp(min(0.0, log)) * max(tolerance, ONE_UNIT))
 
 
-def _coordinates(text: str, detection: Detection, count: int) -> Sequence[Span]:
+def _coordinates(text: str, detection: Finding, count: int) -> Sequence[Span]:
     """Return where the coordinates stand: the numbers with its values, else the first ones.
 
     A place that was clipped, or written as width and height, has other values than its text.

@@ -87,7 +87,7 @@ def test_one_click_over_the_deadline_ends_with_exactly_one_prediction_each(
     at_once = len(studio.predictions(number))
     studio.wait_for_predictions(number, TASKS, DELIVERED_WITHIN_S)
     whole = time.monotonic() - begun
-    until(lambda: not owed(web), 60)
+    until(lambda: not undelivered(web), 60)
     saved = studio.predictions(number)
     figures["one click on 300 tasks, a worker killed"] = [
         ("saved when Label Studio said so", f"{at_once}"),
@@ -134,13 +134,13 @@ def test_a_task_deleted_before_its_delivery_costs_no_other(
     for part in workers:
         part.process.send_signal(signal.SIGCONT)
     studio.wait_for_predictions(number, FEW - 1, DELIVERED_WITHIN_S)
-    until(lambda: not owed(web), 60)
+    until(lambda: not undelivered(web), 60)
     left = [task for task in tasks if task != tasks[5]]
     saved = Counter(found.task for found in studio.predictions(number))
     assert saved == dict.fromkeys(left, 1)
 
 
-def owed(web: Web) -> int:
+def undelivered(web: Web) -> int:
     return sum(int(shown["owed"]) for shown in web.get("/jobs").json()["projects"])
 
 

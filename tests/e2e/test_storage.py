@@ -12,9 +12,9 @@ import pytest
 
 from grounding.demo.local import free_port
 from grounding.errors import DataError, ImageMissing, UrlRefused
-from grounding.images.disk import Folder
-from grounding.images.fetch import Fetcher, FetchRules
-from grounding.labelstudio.client import LabelStudioClient
+from grounding.labelstudio.client.files import LabelStudioClient
+from grounding.media.fetch import Fetcher, FetchRules
+from grounding.media.local_files import Folder
 
 from .client import Client, Task
 from .hosting import backend

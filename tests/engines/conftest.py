@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from grounding.engines.local import LocalEngine
+from grounding.engines.local.engine import LocalEngine
 from grounding.settings import SHAPES
 from tests.engines.checkpoints import save_checkpoint
 from tests.engines.checkpoints import tokenizer as tiny_tokenizer

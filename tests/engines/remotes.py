@@ -6,11 +6,11 @@ from typing import Any
 
 from PIL import Image
 
-from grounding.ask import Ask, Shape
-from grounding.assemble import load_engine
-from grounding.engines.base import Engine, Question
-from grounding.engines.remote import RemoteEngine
+from grounding.engines.base import Engine, ModelRequest
+from grounding.engines.remote.engine import RemoteEngine
+from grounding.factory import load_engine
 from grounding.geometry import Frame
+from grounding.queries import Locate, Shape
 from grounding.qwen.prompts import question as wording
 from grounding.settings import Settings
 from tests.openai_server import KEY, MODEL, Server
@@ -43,15 +43,15 @@ def connect(server: Server, /, **changes: Any) -> RemoteEngine:
     return engine
 
 
-def question(seed: int, engine: Engine, *, urgent: bool = False, most: int = 128) -> Question:
+def question(seed: int, engine: Engine, *, urgent: bool = False, most: int = 128) -> ModelRequest:
     """Return a question about the scene of `seed`, whose first thing is asked for."""
     drawn: Scene = scene(seed)
     size = (140, 112) if seed % 2 else (112, 112)
     picture = drawn.draw().convert("RGB").resize(size, Image.Resampling.BICUBIC)
-    return Question(picture, asking(drawn.things[0].name, engine, size), most, urgent)
+    return ModelRequest(picture, asking(drawn.things[0].name, engine, size), most, urgent)
 
 
 def asking(name: str, engine: Engine, size: tuple[int, int]) -> str:
     """Return our own words for finding boxes of `name`."""
     frame = engine.profile.answer_frame(Frame("model", *size))
-    return wording(Ask(Shape.BOX, classes=(name,)), frame, engine.profile.prompts)
+    return wording(Locate(Shape.BOX, classes=(name,)), frame, engine.profile.prompts)

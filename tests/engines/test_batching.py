@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from grounding.engines import batching
-from grounding.engines.batching import Batcher
+from grounding.engines.local import batching
+from grounding.engines.local.batching import Batcher
 from grounding.errors import DeviceBroken, EngineError, OutOfMemory
 
 
@@ -38,11 +38,11 @@ class Model:
         return [2 * q for q in questions]
 
 
-Ask = Callable[[int], "Future[int]"]
+Locate = Callable[[int], "Future[int]"]
 
 
 @contextmanager
-def asking(model: Model, max_batch: int = 8) -> Iterator[tuple[Ask, Batcher[int, int]]]:
+def asking(model: Model, max_batch: int = 8) -> Iterator[tuple[Locate, Batcher[int, int]]]:
     """Ask a batcher from as many threads as there are questions."""
     batcher = Batcher(model.answer, max_batch=max_batch)
     with ThreadPoolExecutor(64) as pool:
@@ -61,7 +61,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def held(
-    model: Model, batcher: Batcher[int, int], ask: Ask, numbers: Iterable[int]
+    model: Model, batcher: Batcher[int, int], ask: Locate, numbers: Iterable[int]
 ) -> list[Future[int]]:
     """Ask all but the first of `numbers` while the model is busy with that, then let it go on."""
     model.free.clear()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from grounding.engines.chat import Chat
+from grounding.engines.local.chat import Chat
 from grounding.errors import SettingError
 from tests.engines.checkpoints import SPECIAL, tokenizer
 

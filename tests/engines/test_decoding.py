@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from grounding.engines.decoding import Budgets, Ends, Recorder, greedy
+from grounding.engines.local.decoding import Budgets, Ends, Recorder, greedy
 from grounding.errors import SettingError
 
 ENDS = Ends(frozenset({7, 9}), pad=9)

@@ -7,18 +7,20 @@ import time
 
 import pytest
 
-from grounding.engines.gate import Gate
+from grounding.engines.remote.semaphore import PrioritySemaphore
 
 
 class Visitor:
     """Somebody who goes through a gate and stays until let out."""
 
-    def __init__(self, gate: Gate, name: str, order: list[str], *, urgent: bool = False) -> None:
+    def __init__(
+        self, gate: PrioritySemaphore, name: str, order: list[str], *, urgent: bool = False
+    ) -> None:
         self._out = threading.Event()
         self._thread = threading.Thread(target=self._visit, args=(gate, name, order, urgent))
         self._thread.start()
 
-    def _visit(self, gate: Gate, name: str, order: list[str], urgent: bool) -> None:
+    def _visit(self, gate: PrioritySemaphore, name: str, order: list[str], urgent: bool) -> None:
         with gate.enter(urgent=urgent):
             order.append(name)
             self._out.wait(30)
@@ -28,7 +30,7 @@ class Visitor:
         self._thread.join()
 
 
-def come(gate: Gate, name: str, order: list[str], *, urgent: bool = False) -> Visitor:
+def come(gate: PrioritySemaphore, name: str, order: list[str], *, urgent: bool = False) -> Visitor:
     """Return a visitor who has either entered or queued."""
     before = len(order) + len(gate._queue)
     visitor = Visitor(gate, name, order, urgent=urgent)
@@ -39,7 +41,7 @@ def come(gate: Gate, name: str, order: list[str], *, urgent: bool = False) -> Vi
 
 
 def test_the_urgent_go_past_the_others_and_each_kind_keeps_its_order() -> None:
-    gate, order = Gate(1), list[str]()
+    gate, order = PrioritySemaphore(1), list[str]()
     names = [("first", False), ("bulk-1", False), ("bulk-2", False), ("a", True), ("b", True)]
     visitors = {name: come(gate, name, order, urgent=urgent) for name, urgent in names}
     for turn in range(len(names)):
@@ -51,7 +53,7 @@ def test_the_urgent_go_past_the_others_and_each_kind_keeps_its_order() -> None:
 
 
 def test_no_more_enter_than_there_is_room_for() -> None:
-    gate, order = Gate(2), list[str]()
+    gate, order = PrioritySemaphore(2), list[str]()
     visitors = [come(gate, str(n), order) for n in range(4)]
     assert order == ["0", "1"]
     for visitor in visitors:
@@ -60,7 +62,7 @@ def test_no_more_enter_than_there_is_room_for() -> None:
 
 
 def test_a_failure_inside_gives_its_place_back() -> None:
-    gate = Gate(1)
+    gate = PrioritySemaphore(1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), gate.enter(urgent=False):
             raise ZeroDivisionError

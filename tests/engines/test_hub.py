@@ -14,8 +14,8 @@ import huggingface_hub.constants
 import pytest
 
 from grounding.engines.base import Progress
-from grounding.engines.hub import fetch
-from grounding.engines.local import LocalEngine
+from grounding.engines.local.engine import LocalEngine
+from grounding.engines.local.hub import fetch
 from grounding.errors import EngineError, GroundingError, SettingError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from grounding.engines.base import Progress, Question
-from grounding.engines.loading import Checkpoint, load_checkpoint
-from grounding.engines.local import LocalEngine
+from grounding.engines.base import ModelRequest, Progress
+from grounding.engines.local.engine import LocalEngine
+from grounding.engines.local.loading import Checkpoint, load_checkpoint
 from grounding.errors import EngineError, GroundingError, OutOfMemory, SettingError
 
 
@@ -186,6 +186,6 @@ def test_an_unknown_kind_runs_as_the_profile_that_is_named(copy: Path) -> None:
     try:
         assert engine.profile.name == "qwen2.5-vl"
         pixels = Image.new("RGB", (112, 112))
-        assert engine.ask(Question(pixels, "a cat", 3)).tokens
+        assert engine.ask(ModelRequest(pixels, "a cat", 3)).tokens
     finally:
         engine.close()

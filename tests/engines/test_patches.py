@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
-from grounding.engines.patches import PatchRule
+from grounding.engines.local.patches import PatchRule
 from grounding.errors import SettingError
 
 CONFIG = {

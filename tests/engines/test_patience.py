@@ -7,7 +7,7 @@ from threading import Event, Timer
 
 import pytest
 
-from grounding.engines.patience import Patience, retry_after
+from grounding.engines.remote.retry import Retry, retry_after
 
 NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
 
@@ -32,13 +32,13 @@ def test_what_a_response_asks_to_wait(headers: dict[str, str], seconds: float | 
 
 def test_a_pause_is_at_least_what_the_server_asks() -> None:
     begun = time.monotonic()
-    assert Patience(60, Event()).pause(0.8)
+    assert Retry(60, Event()).pause(0.8)
     assert time.monotonic() - begun >= 0.8
 
 
 def test_a_pause_beyond_the_end_is_not_begun() -> None:
     begun = time.monotonic()
-    assert not Patience(60, Event()).pause(61)
+    assert not Retry(60, Event()).pause(61)
     assert time.monotonic() - begun < 30
 
 
@@ -46,7 +46,7 @@ def test_pauses_grow_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     stopped = Event()
     monkeypatch.setattr(stopped, "wait", lambda seconds: waited.append(seconds))
-    patience = Patience(1e6, stopped)
+    patience = Retry(1e6, stopped)
     for _ in range(12):
         patience.pause(None)
     ceilings = [min(0.5 * 2**n, 30.0) for n in range(12)]
@@ -56,4 +56,4 @@ def test_pauses_grow_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_closing_ends_a_pause() -> None:
     stopped = Event()
     Timer(0.1, stopped.set).start()
-    assert not Patience(60, stopped).pause(20)
+    assert not Retry(60, stopped).pause(20)

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image, ImageChops
 
-from grounding.engines.pictures import DataUris, Encoding
-from grounding.images.prepare import PixelBounds, prepare
+from grounding.engines.remote.data_uris import DataUris, Encoding
+from grounding.media.images import upright
+from grounding.media.views import PixelBounds, whole
 
 
 def noise(size: tuple[int, int] = (112, 84)) -> Image.Image:
@@ -39,7 +40,7 @@ def test_jpeg_keeps_the_size_and_nearly_the_pixels() -> None:
 def test_no_metadata_of_the_original_travels(kind: str) -> None:
     file = io.BytesIO()
     noise().save(file, "JPEG", comment=b"secret", exif=b"Exif\0\0secret", icc_profile=b"secret")
-    pixels = prepare(file.getvalue(), PixelBounds(28, 784, 78_400)).pixels
+    pixels = whole(upright(file.getvalue()), PixelBounds(28, 784, 78_400)).pixels
     data = base64.b64decode(Encoding(kind).data_uri(pixels).partition(b",")[2])  # type: ignore[arg-type]
     assert b"secret" in file.getvalue()
     assert b"secret" not in data

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from grounding.engines.base import Question
-from grounding.engines.local import LocalEngine
-from grounding.engines.remote import RemoteEngine, plain_words
+from grounding.engines.base import ModelRequest
+from grounding.engines.local.engine import LocalEngine
+from grounding.engines.remote.engine import RemoteEngine, plain_words
 from grounding.errors import EngineError, ImageError
 from tests.engines.remotes import connect, question
 from tests.openai_server import Behaviour, Server
@@ -91,7 +91,7 @@ def test_jpeg_keeps_the_size_that_the_model_is_to_see(server: Server, behaviour:
 
 def test_pixels_that_are_not_prepared_are_refused(remote: RemoteEngine) -> None:
     with pytest.raises(ImageError) as caught:
-        remote.ask(Question(Image.new("RGB", (100, 112)), "where?", 8))
+        remote.ask(ModelRequest(Image.new("RGB", (100, 112)), "where?", 8))
     assert caught.value.code == "image_not_prepared"
 
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from grounding.engines.base import Reply
-from grounding.engines.local import LocalEngine
-from grounding.engines.refusals import SHOWN, of_status
-from grounding.engines.remote import RemoteEngine
+from grounding.engines.base import Completion
+from grounding.engines.local.engine import LocalEngine
+from grounding.engines.remote.engine import RemoteEngine
+from grounding.engines.remote.failures import SHOWN, of_status
 from grounding.errors import EngineAway, EngineError, GroundingError, TaskError
 from tests.engines.remotes import connect, question
 from tests.openai_server import (
@@ -58,7 +58,7 @@ REFUSED: dict[str, tuple[Fault, str]] = {
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grounding.engines.patience.FIRST_SECONDS", 0.1)
+    monkeypatch.setattr("grounding.engines.remote.retry.FIRST_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def remote(server: Server) -> Iterator[RemoteEngine]:
     engine.close()
 
 
-def ask(engine: RemoteEngine, seed: int = SEED) -> Reply:
+def ask(engine: RemoteEngine, seed: int = SEED) -> Completion:
     return engine.ask(question(seed, engine, most=WORDS))
 
 

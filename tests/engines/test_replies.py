@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.engines.base import Token
-from grounding.engines.replies import read_reply
+from grounding.engines.remote.completions import read_reply
 from grounding.errors import EngineError
 
 

@@ -7,12 +7,12 @@ import logging
 import pytest
 from click.testing import CliRunner
 
-from grounding.assemble import load_tools
-from grounding.cli import cli
-from grounding.engines.local import LocalEngine
-from grounding.engines.selftest import Finding, self_test, trials
-from grounding.engines.servers import SERVERS
+from grounding.cli.main import cli
+from grounding.engines.local.engine import LocalEngine
+from grounding.engines.remote.servers import SERVERS
+from grounding.engines.selftest import SelfTestReport, self_test, trials
 from grounding.errors import EngineError
+from grounding.factory import load_context
 from grounding.qwen.profiles import PROFILES
 from tests.engines.remotes import connect, settings
 from tests.openai_server import Behaviour, Server
@@ -24,7 +24,7 @@ LARGER = (30 * 784, 49 * 784)
 RESIZED = "resizes our pictures"
 
 
-def find(server: Server, /, **changes: object) -> Finding:
+def find(server: Server, /, **changes: object) -> SelfTestReport:
     engine = connect(server, **changes)
     try:
         return self_test(engine, cure="mend it")
@@ -86,7 +86,7 @@ def test_a_worker_refuses_it_and_says_which_setting_mends_it(
 ) -> None:
     behaviour.behind = SMALLER
     with pytest.raises(EngineError) as caught:
-        load_tools(settings(server), lambda **_: None)
+        load_context(settings(server), lambda **_: None)
     assert caught.value.code == "self_test_failed"
     assert "--mm-processor-kwargs" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -98,7 +98,7 @@ def test_a_setting_lets_it_serve_all_the_same(
 ) -> None:
     server.behaviour.behind = SMALLER
     with caplog.at_level(logging.WARNING):
-        tools = load_tools(settings(server, self_test=policy), lambda **_: None)
+        tools = load_context(settings(server, self_test=policy), lambda **_: None)
     assert len(server.behaviour.seen) == asked
     assert ("resizes our pictures" in caplog.text) is warned
     tools.engine.close()

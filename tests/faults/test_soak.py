@@ -116,7 +116,7 @@ class Soak:
         return {"id": number, "data": {"image": image}}
 
     def _accepted(self) -> int:
-        return self.deployment.ledger.counters().get("accepted", 0)
+        return self.deployment.store.counters().get("accepted", 0)
 
     def _happenings(self) -> Iterator[Callable[[], None]]:
         for happening in (

@@ -77,7 +77,7 @@ def test_twenty_kills_lose_none_of_a_thousand_tasks_and_double_none(
     assert kill_workers(deployment, 20, random.Random(1)) == 20
     assert asked.result(280) == list(range(TASKS))
     assert time.monotonic() - begun < 60
-    assert deployment.ledger.counters()["done"] == TASKS
+    assert deployment.store.counters()["done"] == TASKS
 
 
 def test_a_task_is_taken_up_within_ten_seconds_under_the_default_lease(
@@ -87,7 +87,7 @@ def test_a_task_is_taken_up_within_ten_seconds_under_the_default_lease(
     with rig(tmp_path, lease_ttl=Settings.load().lease_ttl, seconds=0.5) as deployment:
         web = deployment.web()
         asked: Asked = pool.submit(web.predict, tasks(2))
-        until(lambda: len(deployment.ledger.leased()) == 2, 10)
+        until(lambda: len(deployment.store.leased()) == 2, 10)
         begun = time.monotonic()
         for part in deployment.workers:
             part.kill()
@@ -129,7 +129,7 @@ def test_a_stopped_redis_is_a_503_and_doubles_nothing_when_it_goes_on(
     assert took < 2
     assert number_of_each(asked.result(100)) == list(range(400))
     until(lambda: not deployment.pending(), 20)
-    assert deployment.ledger.counters()["done"] in (400, 401), "the refused one may have got in"
+    assert deployment.store.counters()["done"] in (400, 401), "the refused one may have got in"
 
 
 def test_a_wiped_redis_leaves_a_service_that_answers(
@@ -160,7 +160,7 @@ def test_twenty_thousand_tasks_at_once_are_taken_up_to_the_bound_in_little_memor
             time.sleep(0.1)
         entries = asked.result()
         deployment.settle(120)
-        counters = deployment.ledger.counters()
+        counters = deployment.store.counters()
         assert len(entries) == 20_000
         assert 0 < sum(map(bool, entries)) <= counters["accepted"]
         assert counters["accepted"] + counters["refused"] == 20_001
@@ -227,7 +227,7 @@ def test_a_terminated_web_server_answers_what_is_in_flight_takes_no_more_and_exi
     with rig(tmp_path, seconds=2) as deployment:
         web = deployment.web()
         asked = [pool.submit(web.predict, [task(n), task(n + 10)]) for n in range(4)]
-        until(lambda: deployment.ledger.counters().get("accepted") == 8, 10)
+        until(lambda: deployment.store.counters().get("accepted") == 8, 10)
         below = family(web.part.pid)
         web.part.terminate()
         time.sleep(0.3)
@@ -237,4 +237,4 @@ def test_a_terminated_web_server_answers_what_is_in_flight_takes_no_more_and_exi
         assert isinstance(late.exception(5), httpx.TransportError)
         assert web.part.wait(30) == 0
         assert psutil.wait_procs(below, 10)[1] == []
-        assert deployment.ledger.counters()["accepted"] == 8
+        assert deployment.store.counters()["accepted"] == 8

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from grounding.jobs.lanes import Lanes
-from grounding.jobs.ledger import Job, Lane
+from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import GRACE_SECONDS
+from grounding.jobs.store import Job, QueueName
 from grounding.pipeline import Task
 from grounding.settings import Settings
 from tests.faults.processes import resident_bytes
@@ -43,7 +43,7 @@ def in_hand(one: Rig) -> bool:
 
 
 def answered(one: Rig, keys: list[str]) -> list[int]:
-    outcomes = one.ledger.outcomes(keys)
+    outcomes = one.store.outcomes(keys)
     return [number_of(dict(outcomes[key].prediction or {})) for key in keys]
 
 
@@ -74,7 +74,7 @@ def test_a_broken_device_ends_the_process_and_only_the_task_that_breaks_it(one: 
     (bad,) = one.enter(1, deed=Deed.BREAK)
     good = one.enter(2, 3)
     one.settle(60)
-    assert one.ledger.outcomes([bad])[bad].code == "worker_died"
+    assert one.store.outcomes([bad])[bad].code == "worker_died"
     assert answered(one, good) == [2, 3]
     assert worker.starts == 1 + one.calls()[1]
     assert one.calls()[1] in (3, 4), "three deaths alone, and one that may have been another's"
@@ -86,7 +86,7 @@ def test_a_broken_device_ends_the_process_and_harms_no_later_task(one: Rig) -> N
     until(lambda: worker.starts == 2, 10)
     assert worker.statuses == [4]
     good = one.enter(2, 3)
-    until(lambda: not one.ledger.unfinished(good), 30)
+    until(lambda: not one.store.unfinished(good), 30)
     assert answered(one, good) == [2, 3]
 
 
@@ -94,7 +94,7 @@ def test_out_of_memory_fails_only_the_task_that_does_not_fit(lasting: Rig) -> No
     (giant,) = lasting.enter(1, deed=Deed.OVERFLOW)
     good = lasting.enter(*range(2, 8))
     lasting.settle(30)
-    assert lasting.ledger.outcomes([giant])[giant].code == "out_of_memory"
+    assert lasting.store.outcomes([giant])[giant].code == "out_of_memory"
     assert answered(lasting, good) == list(range(2, 8))
     assert lasting.parts[0].starts == 1
 
@@ -104,7 +104,7 @@ def test_a_fault_of_the_model_and_babble_are_told_apart(lasting: Rig) -> None:
     lasting.settle(20)
     (babbled,) = lasting.enter(12, deed=Deed.BABBLE)
     lasting.settle(20)
-    outcomes = lasting.ledger.outcomes([failed, babbled])
+    outcomes = lasting.store.outcomes([failed, babbled])
     codes = {key: outcome.code for key, outcome in outcomes.items()}
     assert codes[failed] == "model_unavailable"
     assert codes[babbled].startswith("output_")
@@ -114,14 +114,14 @@ def test_sigterm_finishes_what_is_in_hand_takes_no_more_and_exits_0(one: Rig) ->
     """F18."""
     (worker,) = one.parts
     first = one.enter(*range(4))
-    until(lambda: in_hand(one) and len(one.ledger.leased()) == 4, 10)
+    until(lambda: in_hand(one) and len(one.store.leased()) == 4, 10)
     worker.terminate()
     time.sleep(0.3)
     late = one.enter(10, 11)
     assert worker.wait(SECONDS + 1) == 0
     assert answered(one, first) == [0, 1, 2, 3]
-    assert one.ledger.unfinished(late) == late
-    assert not any(one.ledger.leased().values())
+    assert one.store.unfinished(late) == late
+    assert not any(one.store.leased().values())
     assert list(one.redis.scan_iter("g:worker:*")) == []
 
 
@@ -134,8 +134,8 @@ def test_a_second_sigterm_frees_the_leases_at_once(one: Rig) -> None:
     time.sleep(0.2)
     worker.process.send_signal(signal.SIGTERM)
     assert worker.wait(3) == 1
-    assert one.ledger.leased() == {}
-    claim = one.ledger.claim("job1", "another")
+    assert one.store.leased() == {}
+    claim = one.store.claim("job1", "another")
     assert claim is not None
     assert not claim.alone, "nobody died"
 
@@ -184,9 +184,9 @@ def test_what_is_left_out_of_an_answer_is_counted(lasting: Rig) -> None:
     points = CONFIG.replace("RectangleLabels", "KeyPointLabels")
     version = Settings.load().model_version(points)
     asked = Task(7, task(7, Deed.ANSWER)["data"], points, None, version)
-    lasting.ledger.accept([Job("points", Lane.BULK, "1", asked.payload())])
-    Lanes(lasting.redis).put(Lane.BULK, ["points"])
-    until(lambda: lasting.ledger.counters().get("dropped:wrong_shape") == 1, 15)
+    lasting.store.accept([Job("points", QueueName.BULK, "1", asked.payload())])
+    Queues(lasting.redis).put(QueueName.BULK, ["points"])
+    until(lambda: lasting.store.counters().get("dropped:wrong_shape") == 1, 15)
 
 
 @pytest.mark.faults
@@ -201,7 +201,7 @@ def test_a_worker_whose_memory_grows_ends_in_good_order_and_another_follows(
         measured.workers_ready(1)
         keys = measured.enter(*range(20), deed=Deed.GROW)
         highest = 0
-        while measured.ledger.unfinished(keys):
+        while measured.store.unfinished(keys):
             highest = max(highest, resident_bytes(worker.pid))
             time.sleep(0.01)
         assert answered(measured, keys) == list(range(20))

@@ -11,23 +11,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from grounding.assemble import fetcher
+from grounding.factory import fetcher
 from grounding.jobs.connection import queue_url
 from grounding.jobs.slots import Slot
 from grounding.jobs.worker import Worker
 from grounding.logs import set_up_logging
-from grounding.pipeline import Tools
+from grounding.pipeline import WorkerContext
 from grounding.settings import Settings
 from tests.faults.clock import set_by
 from tests.faults.crash import arm
 from tests.faults.scripted import ScriptedEngine
 
 
-def scripted(settings: Settings, tell: Callable[..., None]) -> Tools:
+def scripted(settings: Settings, tell: Callable[..., None]) -> WorkerContext:
     """Return the worker's tools around the scripted model."""
     calls, seconds = sys.argv[1], float(sys.argv[2])
     engine = ScriptedEngine(calls, seconds=seconds, job_timeout=settings.job_timeout)
-    return Tools(
+    return WorkerContext(
         engine,
         fetcher(settings),
         settings.max_new_tokens,

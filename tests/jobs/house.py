@@ -8,13 +8,13 @@ from typing import Any
 
 from redis import Redis
 
-from grounding.jobs.debts import Debts
-from grounding.jobs.delivery import Delivery
-from grounding.jobs.ledger import DELIVERIES, OWED, Job, Lane, Ledger, job_key
-from grounding.jobs.reports import overview
-from grounding.jobs.troubles import TROUBLES
-from grounding.labelstudio.api import Api
-from grounding.labelstudio.importing import Importer
+from grounding.jobs.outbox.backoff import TROUBLES
+from grounding.jobs.outbox.delivery import Delivery
+from grounding.jobs.outbox.outbox import Outbox
+from grounding.jobs.overview import overview
+from grounding.jobs.store import DELIVERIES, OWED, Job, JobStore, QueueName, job_key
+from grounding.labelstudio.client.api import Api
+from grounding.labelstudio.client.importing import Importer
 from tests.faults.label_studio import CONTROL, TOKEN, Studio
 
 PROJECT = "7.1795316671"
@@ -33,8 +33,8 @@ class House:
     def __init__(self, redis: Redis, studio: Studio, token: str = TOKEN) -> None:
         self.redis = redis
         self.studio = studio
-        self.ledger = Ledger(redis)
-        self.debts = Debts(redis)
+        self.store = JobStore(redis)
+        self.entries = Outbox(redis)
         self.delivery = Delivery(redis, Importer(Api(studio.url, token)))
         studio.add(NUMBER, range(1000))
 
@@ -42,17 +42,17 @@ class House:
         """Accept a job a task and finish it, when its request has ended; return the keys."""
         keys = self.accept(*numbers)
         for key, number in zip(keys, numbers, strict=True):
-            self.ledger.finish(key, prediction(number) | changes, "found")
+            self.store.finish(key, prediction(number) | changes, "found")
         return keys
 
     def accept(self, *numbers: int, wait: float | None = 0) -> list[str]:
-        jobs = [Job(str(n), Lane.BULK, PROJECT, {"id": n}) for n in numbers]
-        self.ledger.accept(jobs, wait=wait)
+        jobs = [Job(str(n), QueueName.BULK, PROJECT, {"id": n}) for n in numbers]
+        self.store.accept(jobs, wait=wait)
         return [job.key for job in jobs]
 
     def answered(self, keys: Sequence[str], *, asked: float = 0, to: str = "BULK") -> list[str]:
         """Ask as Label Studio does, and return the keys that are answered."""
-        return list(self.debts.answer(keys, PROJECT, asked=asked, to=to))
+        return list(self.entries.answer(keys, PROJECT, asked=asked, to=to))
 
     def later(self) -> None:
         """Let all holds and waits run out, and what was pushed grow old."""
@@ -71,9 +71,9 @@ class House:
         self.redis.delete(TROUBLES)
 
     def outcomes(self) -> dict[str, int]:
-        counted = self.ledger.counters().items()
+        counted = self.store.counters().items()
         return {k.removeprefix(DELIVERIES): n for k, n in counted if k.startswith(DELIVERIES)}
 
     def project(self) -> dict[str, Any]:
-        (shown,) = overview(self.ledger)["projects"]
+        (shown,) = overview(self.store)["projects"]
         return dict(shown)

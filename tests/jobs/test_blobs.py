@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.errors import DataError
-from grounding.jobs.blobs import INLINE_CHARACTERS, parted, whole
+from grounding.jobs.payloads import INLINE_CHARACTERS, parted, whole
 
 texts = st.text(st.characters(codec="utf-8"))
 

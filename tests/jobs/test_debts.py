@@ -17,9 +17,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from grounding.jobs.debts import LOST_MS, Debts, Paid
-from grounding.jobs.delivery import Delivery
-from grounding.jobs.troubles import TROUBLES
+from grounding.jobs.outbox.backoff import TROUBLES
+from grounding.jobs.outbox.delivery import Delivery
+from grounding.jobs.outbox.outbox import LOST_MS, DeliveryResult, Outbox
 from tests.faults.label_studio import Mood
 from tests.jobs.house import PROJECT, House, prediction
 
@@ -94,7 +94,7 @@ class Deaths(RuleBasedStateMachine):
     @rule(left=st.integers(0, 1))
     def finish(self, left: int) -> None:
         for task in sorted(self.asked - self.finished)[left:]:
-            self.house.ledger.finish(str(task), prediction(task), "found")
+            self.house.store.finish(str(task), prediction(task), "found")
             self.finished.add(task)
 
     @precondition(lambda self: self.waiting and self.finished)
@@ -115,10 +115,10 @@ class Deaths(RuleBasedStateMachine):
                 self.house.studio.save(int(key), prediction(int(key)))
         self.house.studio.mood = Mood.WELL
         if fate in ("paid", "saving"):
-            self.house.debts.pay(keys, PROJECT, Paid.ANSWERED)
+            self.house.entries.mark_delivered(keys, PROJECT, DeliveryResult.ANSWERED)
 
     @precondition(lambda self: self.finished)
-    @rule(mood=MOODS, last=st.sampled_from([None, (Debts, "hold"), (Delivery, "_send")]))
+    @rule(mood=MOODS, last=st.sampled_from([None, (Outbox, "hold"), (Delivery, "_send")]))
     def deliver(self, mood: Mood, last: tuple[type, str] | None) -> None:
         """A round, perhaps the last of its process, ending behind a step."""
         self.house.studio.mood = mood
@@ -152,7 +152,7 @@ class Deaths(RuleBasedStateMachine):
         """In the end nobody dies, and what was asked is there."""
         self.house.studio.commit()
         for task in self.asked:
-            self.house.ledger.finish(str(task), prediction(task), "found")
+            self.house.store.finish(str(task), prediction(task), "found")
         for _ in range(3):
             self.house.later()
             self.house.delivery.deliver()

@@ -10,13 +10,13 @@ import pytest
 from redis import Redis
 
 from grounding.errors import ImageMissing
-from grounding.jobs.changes import ANSWERED_MS, HOLD_MS
-from grounding.jobs.debts import LOST_MS, PUSHED_MS, Debts, Paid
-from grounding.jobs.delivery import LOCK, LOCK_SECONDS, Delivery
-from grounding.jobs.ledger import OWED, Job, Lane, job_key
-from grounding.jobs.reports import metrics, one, overview
-from grounding.labelstudio.api import Api
-from grounding.labelstudio.importing import Importer
+from grounding.jobs.outbox.delivery import LOCK, LOCK_SECONDS, Delivery
+from grounding.jobs.outbox.outbox import LOST_MS, PUSHED_MS, DeliveryResult, Outbox
+from grounding.jobs.overview import metrics, one, overview
+from grounding.jobs.scripts import ANSWERED_MS, HOLD_MS
+from grounding.jobs.store import OWED, Job, QueueName, job_key
+from grounding.labelstudio.client.api import Api
+from grounding.labelstudio.client.importing import Importer
 from tests.faults.label_studio import TOKEN, Mood
 from tests.jobs.house import NUMBER, PROJECT, House, prediction
 
@@ -40,7 +40,7 @@ def test_nothing_found_is_pushed_too(house: House) -> None:
 
 def test_what_a_request_may_still_answer_is_not_pushed(house: House) -> None:
     (key,) = house.accept(1, wait=30)
-    house.ledger.finish(key, prediction(1), "found")
+    house.store.finish(key, prediction(1), "found")
     house.accept(2, wait=0)
     assert house.delivery.deliver() == 0
     assert house.answered([key]) == [key]
@@ -48,7 +48,7 @@ def test_what_a_request_may_still_answer_is_not_pushed(house: House) -> None:
 
 def test_what_was_answered_is_not_pushed(house: House) -> None:
     keys = house.owe(1, 2)
-    house.debts.pay(house.answered(keys), PROJECT, Paid.ANSWERED)
+    house.entries.mark_delivered(house.answered(keys), PROJECT, DeliveryResult.ANSWERED)
     house.later()
     assert house.delivery.deliver() == 0
     assert house.outcomes() == {"answered": 2}
@@ -60,15 +60,15 @@ def test_what_was_answered_is_not_pushed(house: House) -> None:
 def test_what_cannot_be_stored_is_not_owed(
     house: House, project: str, task: int | None, wait: float | None
 ) -> None:
-    house.ledger.accept([Job("a", Lane.INTERACTIVE, project, {"id": task})], wait=wait)
-    house.ledger.finish("a", prediction(1), "found")
+    house.store.accept([Job("a", QueueName.INTERACTIVE, project, {"id": task})], wait=wait)
+    house.store.finish("a", prediction(1), "found")
     assert house.delivery.deliver() == 0
     assert house.redis.keys(OWED + "*") == []
 
 
 def test_the_dead_owe_nothing(house: House) -> None:
     (key,) = house.accept(1)
-    house.ledger.bury(key, ImageMissing("gone"))
+    house.store.fail(key, ImageMissing("gone"))
     assert house.redis.zcard(OWED + PROJECT) == 0
     house.accept(1)
     assert house.redis.zcard(OWED + PROJECT) == 0
@@ -76,10 +76,10 @@ def test_the_dead_owe_nothing(house: House) -> None:
 
 def test_a_death_forgives_no_debt_of_the_projects_other_jobs(house: House) -> None:
     (old,) = house.owe(1)
-    kept = house.ledger.terms.dead_ttl * 1000
+    kept = house.store.terms.failed_ttl * 1000
     house.redis.zincrby(OWED + PROJECT, -2 * kept, old)
     (dead,) = house.accept(2)
-    house.ledger.bury(dead, ImageMissing("gone"))
+    house.store.fail(dead, ImageMissing("gone"))
     assert house.redis.zscore(OWED + PROJECT, old) is not None
 
 
@@ -188,9 +188,9 @@ def test_a_stale_lock_holds_no_delivery_up(house: House) -> None:
 
 def test_what_redis_forgot_since_it_was_seen_stays_forgotten(house: House) -> None:
     (key,) = house.owe(1)
-    due = house.debts.due(PROJECT, 10)
+    due = house.entries.due(PROJECT, 10)
     house.redis.delete(job_key(key))
-    assert house.debts.hold(due) == []
+    assert house.entries.hold(due) == []
     assert not house.redis.exists(job_key(key))
 
 
@@ -203,7 +203,7 @@ def test_what_label_studio_may_still_be_saving_is_not_answered_to_another_reques
     The page's question is owed all the same, until it was looked for.
     """
     keys = house.owe(1)
-    house.debts.pay(house.answered(keys), PROJECT, Paid.ANSWERED)
+    house.entries.mark_delivered(house.answered(keys), PROJECT, DeliveryResult.ANSWERED)
     house.accept(1)
     assert bool(house.answered(keys, to=to)) is answered
     house.pass_time(ANSWERED_MS // 2)
@@ -229,7 +229,7 @@ def test_a_process_that_dies_between_push_and_paying_leaves_no_double(
 ) -> None:
     keys = house.owe(1, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(Debts, "pay", lambda *_: sys.exit())
+        patch.setattr(Outbox, "mark_delivered", lambda *_: sys.exit())
         with pytest.raises(SystemExit):
             house.delivery.deliver()
     assert house.delivery.deliver() == 0, "held for the one that may still push"
@@ -300,13 +300,13 @@ def test_what_was_answered_since_it_was_seen_is_not_pushed(
 ) -> None:
     keys = house.owe(1, 2)
 
-    def asked_meanwhile(debts: Debts, project: str, limit: int) -> list[Any]:
-        seen = plain(debts, project, limit)
+    def asked_meanwhile(entries: Outbox, project: str, limit: int) -> list[Any]:
+        seen = plain(entries, project, limit)
         assert house.answered(keys[:1]) == keys[:1]
         return seen
 
-    plain = Debts.due
-    monkeypatch.setattr(Debts, "due", asked_meanwhile)
+    plain = Outbox.due
+    monkeypatch.setattr(Outbox, "due", asked_meanwhile)
     house.delivery.deliver()
     assert house.studio.counts() == {2: 1}
 
@@ -319,7 +319,9 @@ def test_equal_questions_at_once_get_equal_answers(house: House) -> None:
 
 def test_a_page_opened_during_a_bulk_run_is_answered_and_the_run_is_not(house: House) -> None:
     keys = house.owe(1, 2)
-    house.debts.pay(house.answered(keys[:1], asked=0.5, to="PAGE"), PROJECT, Paid.ANSWERED)
+    house.entries.mark_delivered(
+        house.answered(keys[:1], asked=0.5, to="PAGE"), PROJECT, DeliveryResult.ANSWERED
+    )
     assert house.answered(keys, asked=20, to="BULK") == keys[1:]
     house.later()
     assert house.answered(keys, asked=0, to="BULK") == keys, "asked afterwards, it lacks both"
@@ -370,20 +372,20 @@ def test_an_absent_label_studio_is_tried_less_and_less_often(house: House) -> No
 
 
 def test_one_projects_trouble_is_not_anothers(house: House) -> None:
-    house.ledger.accept([Job("x", Lane.BULK, "99.1", {"id": 5})], wait=0)
-    house.ledger.finish("x", prediction(5), "found")
+    house.store.accept([Job("x", QueueName.BULK, "99.1", {"id": 5})], wait=0)
+    house.store.finish("x", prediction(5), "found")
     house.owe(1)
     house.delivery.deliver()
     assert house.studio.counts() == {1: 1}
 
 
 def test_a_fault_in_one_projects_debts_costs_no_other_project(house: House) -> None:
-    house.ledger.accept([Job("odd", Lane.BULK, "6", {"id": "no number"})], wait=0)
-    house.ledger.finish("odd", prediction(1), "found")
+    house.store.accept([Job("odd", QueueName.BULK, "6", {"id": "no number"})], wait=0)
+    house.store.finish("odd", prediction(1), "found")
     house.owe(1)
     house.delivery.deliver()
     assert house.studio.counts() == {1: 1}
-    odd, _ = sorted(overview(house.ledger)["projects"], key=lambda one: str(one["project"]))
+    odd, _ = sorted(overview(house.store)["projects"], key=lambda one: str(one["project"]))
     assert (odd["owed"], odd["owed_reason"][:23]) == (1, "a fault of this program")
 
 
@@ -399,13 +401,13 @@ def test_without_a_way_to_deliver_jobs_tells_what_is_owed_and_why(house: House) 
     (key,) = house.owe(1)
     assert house.project()["owed"] == 1
     assert "Set LABEL_STUDIO_URL" in house.project()["owed_reason"]
-    job = one(house.ledger, key)
+    job = one(house.store, key)
     assert job is not None
     assert job["owed"]
-    assert "tasks_owed 1\n" in metrics(house.ledger)
+    assert "tasks_owed 1\n" in metrics(house.store)
     house.delivery.deliver()
     assert house.project()["owed"] == 0
-    assert 'deliveries_total{outcome="pushed"} 1\n' in metrics(house.ledger)
+    assert 'deliveries_total{outcome="pushed"} 1\n' in metrics(house.store)
     assert house.project()["deliveries"] == {"pushed": 1}
 
 
@@ -413,7 +415,7 @@ def test_two_deliveries_at_once_push_each_debt_once(house: House, redis: Redis) 
     """The lock may lapse during a long push."""
     house.owe(*range(50))
     other = House(redis, house.studio)
-    seen = other.debts.due(PROJECT, 100)
+    seen = other.entries.due(PROJECT, 100)
     house.delivery.deliver()
     other.delivery._push(seen)
     assert set(house.studio.counts().values()) == {1}

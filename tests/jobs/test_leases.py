@@ -9,16 +9,16 @@ import pytest
 from redis import Redis
 
 from grounding.jobs.leases import Leases
-from grounding.jobs.ledger import Job, Lane, Ledger, Terms
+from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits
 
 
 def test_a_fault_of_one_renewal_loses_no_lease(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger = Ledger(redis, Terms(lease_ttl=1))
-    ledger.accept([Job("a", Lane.BULK, "1", {"id": 1})])
-    ledger.claim("a", "me")
-    renew, rounds = ledger.renew, []
+    store = JobStore(redis, StoreLimits(lease_ttl=1))
+    store.accept([Job("a", QueueName.BULK, "1", {"id": 1})])
+    store.claim("a", "me")
+    renew, rounds = store.renew, []
 
     def faulty(keys: Iterable[str], owner: str) -> None:
         rounds.append(owner)
@@ -26,11 +26,11 @@ def test_a_fault_of_one_renewal_loses_no_lease(
             raise ZeroDivisionError
         renew(keys, owner)
 
-    monkeypatch.setattr(ledger, "renew", faulty)
-    leases = Leases(ledger, "me")
+    monkeypatch.setattr(store, "renew", faulty)
+    leases = Leases(store, "me")
     with leases.hold("a"):
         leases.start()
         time.sleep(1.5)
-        assert ledger.leased() == {"a": True}
+        assert store.leased() == {"a": True}
     leases.stop()
     assert len(rounds) > 1

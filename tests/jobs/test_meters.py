@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 from redis import Redis
 
-from grounding.engines.base import Question, Reply
+from grounding.engines.base import Completion, ModelRequest
 from grounding.errors import ImageMissing, OutOfMemory
 from grounding.jobs.connection import connect
-from grounding.jobs.ledger import Ledger
-from grounding.jobs.meters import Metered, MeteredFetcher
-from grounding.jobs.reports import metrics
+from grounding.jobs.metrics import MeteredEngine, MeteredFetcher
+from grounding.jobs.overview import metrics
+from grounding.jobs.store import JobStore
 from grounding.qwen.profiles import PROFILES
 
-QUESTION = Question(Image.new("RGB", (28, 28)), "x", 1)
+QUESTION = ModelRequest(Image.new("RGB", (28, 28)), "x", 1)
 
 
 class Slow:
@@ -26,11 +26,11 @@ class Slow:
         self._seconds = seconds
         self._full = full
 
-    def ask(self, question: Question) -> Reply:
+    def ask(self, question: ModelRequest) -> Completion:
         time.sleep(self._seconds)
         if self._full:
             raise OutOfMemory("no room")
-        return Reply("[]", complete=True)
+        return Completion("[]", complete=True)
 
     def close(self) -> None: ...
 
@@ -45,17 +45,17 @@ class Host:
         return b"bytes"
 
 
-def values(ledger: Ledger) -> dict[str, float]:
-    lines = [line for line in metrics(ledger).splitlines() if not line.startswith("#")]
+def values(store: JobStore) -> dict[str, float]:
+    lines = [line for line in metrics(store).splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
 def test_answers_and_failures_are_counted_in_cumulative_buckets(redis: Redis) -> None:
-    ledger = Ledger(redis)
-    Metered(Slow(0), ledger).ask(QUESTION)
+    store = JobStore(redis)
+    MeteredEngine(Slow(0), store).ask(QUESTION)
     with pytest.raises(OutOfMemory):
-        Metered(Slow(0.3, full=True), ledger).ask(QUESTION)
-    seen = values(ledger)
+        MeteredEngine(Slow(0.3, full=True), store).ask(QUESTION)
+    seen = values(store)
     assert seen['model_seconds_bucket{le="0.25"}'] == 1
     assert seen['model_seconds_bucket{le="60"}'] == seen['model_seconds_bucket{le="+Inf"}'] == 2
     assert seen["model_seconds_count"] == 2
@@ -64,14 +64,14 @@ def test_answers_and_failures_are_counted_in_cumulative_buckets(redis: Redis) ->
 
 
 def test_fetches_are_counted_by_what_came_of_them(redis: Redis) -> None:
-    ledger = Ledger(redis)
-    assert MeteredFetcher(Host(), ledger).fetch("http://a/b") == b"bytes"
-    assert MeteredFetcher(Host(), ledger).fetch("http://a/b") == b"bytes"
+    store = JobStore(redis)
+    assert MeteredFetcher(Host(), store).fetch("http://a/b") == b"bytes"
+    assert MeteredFetcher(Host(), store).fetch("http://a/b") == b"bytes"
     with pytest.raises(ImageMissing):
-        MeteredFetcher(Host(ImageMissing("gone")), ledger).fetch("http://a/c")
+        MeteredFetcher(Host(ImageMissing("gone")), store).fetch("http://a/c")
     with pytest.raises(ZeroDivisionError):
-        MeteredFetcher(Host(ZeroDivisionError()), ledger).fetch("http://a/c")
-    seen = values(ledger)
+        MeteredFetcher(Host(ZeroDivisionError()), store).fetch("http://a/c")
+    seen = values(store)
     assert seen['fetch_seconds_count{outcome="ok"}'] == 2
     assert seen['fetch_seconds_bucket{outcome="image_not_found",le="60"}'] == 1
     assert seen['fetch_seconds_count{outcome="fault"}'] == 1
@@ -79,6 +79,6 @@ def test_fetches_are_counted_by_what_came_of_them(redis: Redis) -> None:
 
 
 def test_an_answer_does_not_depend_on_its_being_counted() -> None:
-    ledger = Ledger(connect("redis://127.0.0.1:1"))
-    assert Metered(Slow(0), ledger).ask(QUESTION).complete
-    assert MeteredFetcher(Host(), ledger).fetch("http://a/b") == b"bytes"
+    store = JobStore(connect("redis://127.0.0.1:1"))
+    assert MeteredEngine(Slow(0), store).ask(QUESTION).complete
+    assert MeteredFetcher(Host(), store).fetch("http://a/b") == b"bytes"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from redis import Redis
 
-from grounding.jobs.presence import NAMES, WORKERS, Presence, reports
+from grounding.jobs.heartbeat import NAMES, WORKERS, Heartbeat, reports
 
 
 def test_reports_are_read_without_looking_at_every_key(redis: Redis) -> None:
     for name in ("b", "a"):
-        Presence(redis, name, "shapes").tell(phase="ready")
+        Heartbeat(redis, name, "shapes").tell(phase="ready")
     redis.config_resetstat()
     assert [report.worker for report in reports(redis)] == ["a", "b"]
     assert not {"cmdstat_scan", "cmdstat_keys"} & redis.info("commandstats").keys()
 
 
 def test_a_silent_worker_is_gone_and_one_that_speaks_again_is_back(redis: Redis) -> None:
-    silent = Presence(redis, "silent", "shapes")
+    silent = Heartbeat(redis, "silent", "shapes")
     silent.tell(phase="ready")
     redis.delete(WORKERS + "silent")
     assert reports(redis) == []

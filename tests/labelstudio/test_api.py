@@ -16,10 +16,10 @@ from grounding.errors import (
     LabelStudioError,
     TokenRefused,
 )
-from grounding.labelstudio.api import Api
-from grounding.labelstudio.importing import Importer
-from tests.images.hosts import Reply, answer, host, ok
+from grounding.labelstudio.client.api import Api
+from grounding.labelstudio.client.importing import Importer
 from tests.labelstudio.tokens import LEGACY, PERSONAL, access, authorization
+from tests.media.hosts import Completion, answer, host, ok
 
 ITEM = {"task": 1, "result": [], "model_version": "v"}
 
@@ -34,7 +34,7 @@ def said(status: int) -> bytes:
     return page(status, json.dumps({"status_code": status, "detail": "…"}))
 
 
-def heard(reply: bytes) -> Reply:
+def heard(reply: bytes) -> Completion:
     """Return `reply`, said once the body has come: hanging up on it would be a reset."""
 
     def say(connection: socket.socket) -> None:

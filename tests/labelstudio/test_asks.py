@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.ask import Ask, Manner, Meaning, Shape
 from grounding.errors import DataError
 from grounding.geometry import PERCENT, Box, Point
-from grounding.labelstudio.asks import Said, asks
-from grounding.labelstudio.config import parse
-from grounding.labelstudio.wish import Wish
+from grounding.labelstudio.config.parse import parse
+from grounding.labelstudio.interactive.intent import Intent
+from grounding.labelstudio.plan import PromptDefaults, asks
+from grounding.queries import Locate, Meaning, PromptStyle, Shape
 from tests.labelstudio.configs import (
     BOXES,
     CAR_DOG,
@@ -31,7 +31,7 @@ from tests.labelstudio.configs import (
 
 BOX = control(BOXES)
 HERE = Point(50, 50, PERCENT)
-LABEL_ASKS = [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]
+LABEL_ASKS = [Locate(Shape.BOX, ("Car",)), Locate(Shape.BOX, ("Dog",))]
 TEMPLATE = having(BOXES, 'model_prompt="toys"')
 PLACES = having(BOXES, 'model_prompt="every {labels} in {city}, {a.b}"')
 WITH_DATA = {"image": "u", "city": "Rome", "a": {"b": "at night"}}
@@ -39,7 +39,7 @@ WITH_DATA = {"image": "u", "city": "Rome", "a": {"b": "at night"}}
 
 def phrases(parts: str, data: dict[str, Any], stored: str = "") -> list[str | None]:
     """Return the phrases asked for, or None for each ask without one."""
-    said = Said(data, stored)
+    said = PromptDefaults(data, stored)
     return [ask.phrase for _, some in asks(config(parts), None, said) for ask in some]
 
 
@@ -52,66 +52,73 @@ def refused(parts: str, data: dict[str, Any]) -> DataError:
 @pytest.mark.parametrize(
     ("parts", "asked"),
     [
-        (BOXES, [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
-        (POINTS, [Ask(Shape.POINT, ("Nose",))]),
-        (RECTANGLE + LABELS, [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
-        (KEY_POINT + LABELS, [Ask(Shape.POINT, ("Car",)), Ask(Shape.POINT, ("Dog",))]),
-        (having(BOXES, 'model_labels_per_question="2"'), [Ask(Shape.BOX, ("Car", "Dog"))]),
-        (having(BOXES, 'model_labels_per_question="0"'), [Ask(Shape.BOX, ("Car", "Dog"))]),
-        (having(BOXES, 'model_prompt="toys"'), [Ask(Shape.BOX, ("Car", "Dog"), "toys")]),
+        (BOXES, [Locate(Shape.BOX, ("Car",)), Locate(Shape.BOX, ("Dog",))]),
+        (POINTS, [Locate(Shape.POINT, ("Nose",))]),
+        (RECTANGLE + LABELS, [Locate(Shape.BOX, ("Car",)), Locate(Shape.BOX, ("Dog",))]),
+        (KEY_POINT + LABELS, [Locate(Shape.POINT, ("Car",)), Locate(Shape.POINT, ("Dog",))]),
+        (having(BOXES, 'model_labels_per_question="2"'), [Locate(Shape.BOX, ("Car", "Dog"))]),
+        (having(BOXES, 'model_labels_per_question="0"'), [Locate(Shape.BOX, ("Car", "Dog"))]),
+        (having(BOXES, 'model_prompt="toys"'), [Locate(Shape.BOX, ("Car", "Dog"), "toys")]),
         (
             having(POINTS, 'model_language="en" model_answer_format="xml"'),
-            [Ask(Shape.POINT, ("Nose",), manner=Manner("en", "xml"))],
+            [Locate(Shape.POINT, ("Nose",), manner=PromptStyle("en", "xml"))],
         ),
         (
             having(BOXES, 'model_prompt="toys" model_prompt_mode="raw"'),
-            [Ask(Shape.BOX, ("Car", "Dog"), "toys", manner=Manner(raw=True))],
+            [Locate(Shape.BOX, ("Car", "Dog"), "toys", manner=PromptStyle(raw=True))],
         ),
         (
             BOXES.replace(CAR_DOG, '<Label value=" Auto " predicted_values="car,van"/>'),
-            [Ask(Shape.BOX, ("car", "van"))],
+            [Locate(Shape.BOX, ("car", "van"))],
         ),
-        (BOXES.replace(CAR_DOG, '<Label value=" Auto "/>'), [Ask(Shape.BOX, ("Auto",))]),
+        (BOXES.replace(CAR_DOG, '<Label value=" Auto "/>'), [Locate(Shape.BOX, ("Auto",))]),
         (RECTANGLE + PROMPT, []),
     ],
 )
-def test_without_a_wish_each_label_is_a_question_of_its_own(parts: str, asked: list[Ask]) -> None:
+def test_without_a_wish_each_label_is_a_question_of_its_own(
+    parts: str, asked: list[Locate]
+) -> None:
     assert asked_of(control(parts)) == asked
 
 
 @pytest.mark.parametrize(
     ("wish", "asked"),
     [
-        (Wish("red things", controls=(BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), "red things")]),
-        (Wish("the red cars", controls=(BOX,)), [Ask(Shape.BOX, ("Car",), "the red cars")]),
-        (Wish(controls=(BOX,)), [Ask(Shape.BOX, ("Car",)), Ask(Shape.BOX, ("Dog",))]),
-        (Wish(None, HERE, "Car", "kp", (BOX,)), [Ask(Shape.BOX, ("Car",), around=HERE)]),
-        (Wish(None, HERE, "d", "kp", (BOX,)), [Ask(Shape.BOX, ("Dog",), around=HERE)]),
-        (Wish(None, HERE, "Nose", "kp", (BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
-        (Wish(None, HERE, None, "kp", (BOX,)), [Ask(Shape.BOX, ("Car", "Dog"), around=HERE)]),
-        (Wish("cars", HERE, controls=(BOX,)), [Ask(Shape.BOX, ("Car",), "cars", HERE)]),
-        (Wish("cars", controls=(control(POINTS),)), []),
-        (Wish(), []),
+        (Intent("red things", controls=(BOX,)), [Locate(Shape.BOX, ("Car", "Dog"), "red things")]),
+        (Intent("the red cars", controls=(BOX,)), [Locate(Shape.BOX, ("Car",), "the red cars")]),
+        (Intent(controls=(BOX,)), [Locate(Shape.BOX, ("Car",)), Locate(Shape.BOX, ("Dog",))]),
+        (Intent(None, HERE, "Car", "kp", (BOX,)), [Locate(Shape.BOX, ("Car",), around=HERE)]),
+        (Intent(None, HERE, "d", "kp", (BOX,)), [Locate(Shape.BOX, ("Dog",), around=HERE)]),
+        (
+            Intent(None, HERE, "Nose", "kp", (BOX,)),
+            [Locate(Shape.BOX, ("Car", "Dog"), around=HERE)],
+        ),
+        (Intent(None, HERE, None, "kp", (BOX,)), [Locate(Shape.BOX, ("Car", "Dog"), around=HERE)]),
+        (Intent("cars", HERE, controls=(BOX,)), [Locate(Shape.BOX, ("Car",), "cars", HERE)]),
+        (Intent("cars", controls=(control(POINTS),)), []),
+        (Intent(), []),
     ],
 )
-def test_a_wish_is_asked_of_the_controls_that_it_is_for(wish: Wish, asked: list[Ask]) -> None:
+def test_a_wish_is_asked_of_the_controls_that_it_is_for(wish: Intent, asked: list[Locate]) -> None:
     assert asked_of(BOX, wish) == asked
 
 
 def test_an_emptied_prompt_asks_for_what_the_control_itself_says() -> None:
     on = control(having(BOXES, 'model_prompt="toys"'))
-    assert asked_of(on, Wish(controls=(on,))) == asked_of(on)
-    assert asked_of(on, Wish("cars", controls=(on,))) == [Ask(Shape.BOX, ("Car",), "cars")]
-    assert asked_of(on, Wish(None, HERE, "Car", "kp", (on,))) == [
-        Ask(Shape.BOX, ("Car",), None, HERE)
+    assert asked_of(on, Intent(controls=(on,))) == asked_of(on)
+    assert asked_of(on, Intent("cars", controls=(on,))) == [Locate(Shape.BOX, ("Car",), "cars")]
+    assert asked_of(on, Intent(None, HERE, "Car", "kp", (on,))) == [
+        Locate(Shape.BOX, ("Car",), None, HERE)
     ]
 
 
 def test_a_shape_without_labels_is_asked_for_a_phrase_or_a_place() -> None:
     bare = control(RECTANGLE, PROMPT)
-    assert asked_of(bare, Wish("cats", controls=(bare,))) == [Ask(Shape.BOX, (), "cats")]
-    assert asked_of(bare, Wish(None, HERE, controls=(bare,))) == [Ask(Shape.BOX, (), None, HERE)]
-    assert asked_of(bare, Wish(controls=(bare,))) == []
+    assert asked_of(bare, Intent("cats", controls=(bare,))) == [Locate(Shape.BOX, (), "cats")]
+    assert asked_of(bare, Intent(None, HERE, controls=(bare,))) == [
+        Locate(Shape.BOX, (), None, HERE)
+    ]
+    assert asked_of(bare, Intent(controls=(bare,))) == []
 
 
 @pytest.mark.parametrize(
@@ -168,10 +175,10 @@ def test_a_field_that_the_config_names_must_hold_a_text() -> None:
 
 def test_a_phrase_of_the_task_or_project_is_for_the_controls_whose_labels_it_names() -> None:
     both = config(BOXES + POINTS)
-    for said in (Said({"prompt": "the red cars"}), Said(prompt="the red cars")):
+    for said in (PromptDefaults({"prompt": "the red cars"}), PromptDefaults(prompt="the red cars")):
         ((on, (ask,)),) = asks(both, None, said)
-        assert (on.from_name, ask) == ("box", Ask(Shape.BOX, ("Car",), "the red cars"))
-    to_all = asks(both, None, Said(prompt="anything red"))
+        assert (on.from_name, ask) == ("box", Locate(Shape.BOX, ("Car",), "the red cars"))
+    to_all = asks(both, None, PromptDefaults(prompt="anything red"))
     assert [on.from_name for on, _ in to_all] == ["box", "kp"]
 
 
@@ -185,37 +192,37 @@ def test_a_phrase_of_the_task_or_project_is_for_the_controls_whose_labels_it_nam
 def test_a_verb_chooses_the_control_in_pre_labelling_too(
     prompt: str, name: str, shape: Shape, thing: str
 ) -> None:
-    for said in (Said({"prompt": prompt}), Said(prompt=prompt)):
+    for said in (PromptDefaults({"prompt": prompt}), PromptDefaults(prompt=prompt)):
         ((on, (ask,)),) = asks(config(BOXES + POINTS), None, said)
         assert (on.from_name, ask.shape, ask.phrase) == (name, shape, thing)
 
 
 def test_a_verb_chooses_among_the_controls_that_the_prompt_is_given_to() -> None:
     toys = having(POINTS, 'model_prompt="toys"')
-    found = asks(config(BOXES + toys), None, Said(prompt="point to the wheels"))
+    found = asks(config(BOXES + toys), None, PromptDefaults(prompt="point to the wheels"))
     assert [ask.phrase for _, some in found for ask in some] == ["the wheels", "toys"]
 
 
 def test_a_verb_names_no_label() -> None:
     on = control(BOXES.replace(CAR_DOG, CAR_DOG + '<Label value="Box"/>'))
-    said = Said(prompt="box the cars")
-    for asked in (asked_of(on, Wish("box the cars", controls=(on,))), asked_of(on, None, said)):
-        assert asked == [Ask(Shape.BOX, ("Car",), "the cars")]
+    said = PromptDefaults(prompt="box the cars")
+    for asked in (asked_of(on, Intent("box the cars", controls=(on,))), asked_of(on, None, said)):
+        assert asked == [Locate(Shape.BOX, ("Car",), "the cars")]
 
 
 def test_like_the_one_in_a_box_is_put_in_our_words_though_prompts_go_raw() -> None:
     similar = 'model_smart_box="similar" model_prompt_mode="raw"'
     on = control(having(BOXES, similar))
     drawn = Box(10, 10, 30, 30, PERCENT)
-    (ask,) = asked_of(on, Wish(None, drawn, None, "box", (on,)))
+    (ask,) = asked_of(on, Intent(None, drawn, None, "box", (on,)))
     assert (ask.around, ask.manner.raw) == (drawn, False)
 
 
 def test_a_prompt_s_places_are_filled_from_the_labels_and_the_task_s_data() -> None:
-    asked = asks(config(PLACES), None, Said(WITH_DATA))
+    asked = asks(config(PLACES), None, PromptDefaults(WITH_DATA))
     assert asked[0][1] == [
-        Ask(Shape.BOX, ("Car",), "every Car in Rome, at night"),
-        Ask(Shape.BOX, ("Dog",), "every Dog in Rome, at night"),
+        Locate(Shape.BOX, ("Car",), "every Car in Rome, at night"),
+        Locate(Shape.BOX, ("Dog",), "every Dog in Rome, at night"),
     ]
     together = having(PLACES, 'model_labels_per_question="0"')
     assert phrases(together, WITH_DATA) == ["every Car, Dog in Rome, at night"]
@@ -274,7 +281,7 @@ def test_labels_share_a_question_as_the_control_says_or_else_the_deployment(
     own: str, usual: int, sizes: list[int]
 ) -> None:
     on = control(having(BOXES, f'model_labels_per_question="{own}"'))
-    asked = asked_of(on, None, Said(labels_per_question=usual))
+    asked = asked_of(on, None, PromptDefaults(labels_per_question=usual))
     assert [len(ask.classes) for ask in asked] == sizes
 
 
@@ -298,5 +305,5 @@ def test_each_control_is_asked_for_on_its_own_image() -> None:
 def test_a_project_s_extra_params_are_the_defaults_of_its_controls() -> None:
     params = '{"prompt": "toys in {city}", "labels_per_question": 0}'
     own = having(POINTS, 'model_prompt="noses"')
-    found = asks(parse(view(BOXES, own), params), None, Said(WITH_DATA))
+    found = asks(parse(view(BOXES, own), params), None, PromptDefaults(WITH_DATA))
     assert [ask.phrase for _, some in found for ask in some] == ["toys in Rome", "noses"]

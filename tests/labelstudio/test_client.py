@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.errors import DataError, ImageMissing, SettingError, UrlRefused
-from grounding.images.fetch import Fetcher, FetchRules
-from grounding.labelstudio.client import LabelStudioClient
-from tests.images.hosts import BODY, answer, host, moved
+from grounding.labelstudio.client.files import LabelStudioClient
+from grounding.media.fetch import Fetcher, FetchRules
 from tests.labelstudio.tokens import FILE, LEGACY, authorization, fetch
+from tests.media.hosts import BODY, answer, host, moved
 
 LOCAL = "/data/local-files/?d=a%20b/1.jpg"
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 import pytest
 
 from grounding.errors import ConfigError
-from grounding.labelstudio.config import parse
-from grounding.labelstudio.interface import Label
+from grounding.labelstudio.config.interface import Label
+from grounding.labelstudio.config.parse import parse
 from tests.labelstudio.configs import (
     BOXES,
     CAR_DOG,

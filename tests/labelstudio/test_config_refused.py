@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.errors import ConfigError
-from grounding.labelstudio.config import parse
+from grounding.labelstudio.config.parse import parse
 from tests.labelstudio.configs import (
     BOXES,
     CAR_DOG,

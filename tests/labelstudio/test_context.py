@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from grounding.errors import RequestError
 from grounding.geometry import PERCENT, Box, Point
-from grounding.labelstudio.context import essence, read_context
-from grounding.labelstudio.interface import Control
-from grounding.labelstudio.wish import Wish
+from grounding.labelstudio.config.interface import Control
+from grounding.labelstudio.interactive.context import essence, read_context
+from grounding.labelstudio.interactive.intent import Intent
 from tests.labelstudio.configs import (
     BOXES,
     CAR_DOG,
@@ -71,13 +71,13 @@ def those(*names: str) -> tuple[Control, ...]:
     return tuple(control for control in ALL.controls if control.from_name in names)
 
 
-def answering(wish: Wish | None) -> list[str]:
+def answering(wish: Intent | None) -> list[str]:
     """Return the names of the controls that answer."""
     assert wish is not None
     return [control.from_name for control in wish.controls]
 
 
-def read(*results: object) -> Wish | None:
+def read(*results: object) -> Intent | None:
     return read_context({"result": list(results)}, ALL)
 
 
@@ -98,7 +98,7 @@ def test_no_context_is_no_wish() -> None:
     ],
 )
 def test_what_is_no_wish_for_us_is_answered_by_no_control(results: list[object]) -> None:
-    assert read(*results) == Wish()
+    assert read(*results) == Intent()
 
 
 @pytest.mark.parametrize(
@@ -114,18 +114,18 @@ def test_what_is_no_wish_for_us_is_answered_by_no_control(results: list[object])
     ],
 )
 def test_the_last_text_of_the_prompt_area_is_the_phrase(results: list[object], phrase: str) -> None:
-    assert read(*results) == Wish(phrase, from_name="prompt", controls=those("box", "kp"))
+    assert read(*results) == Intent(phrase, from_name="prompt", controls=those("box", "kp"))
 
 
 @pytest.mark.parametrize("value", [{"text": []}, {"text": ["  "]}, {"text": None}, {}])
 def test_an_emptied_prompt_wishes_for_the_labels(value: dict[str, object]) -> None:
-    expected = Wish(None, from_name="prompt", controls=those("box", "kp"))
+    expected = Intent(None, from_name="prompt", controls=those("box", "kp"))
     assert read({**text(), "value": value}) == expected
 
 
 def test_a_phrase_that_names_a_label_is_for_the_controls_that_have_it() -> None:
     wish = read(text("the left dog"))
-    assert wish == Wish("the left dog", from_name="prompt", controls=those("box"))
+    assert wish == Intent("the left dog", from_name="prompt", controls=those("box"))
 
 
 def test_a_phrase_is_for_the_controls_on_the_prompt_s_own_image() -> None:
@@ -133,12 +133,12 @@ def test_a_phrase_is_for_the_controls_on_the_prompt_s_own_image() -> None:
     boxes = f'<RectangleLabels name="bb" toName="b">{CAR_DOG}</RectangleLabels>'
     two = config(BOXES, PROMPT, other, boxes)
     wish = read_context({"result": [text("cats"), text("mice", name="prompt_b")]}, two)
-    assert wish == Wish("mice", from_name="prompt_b", controls=two.controls[1:])
+    assert wish == Intent("mice", from_name="prompt_b", controls=two.controls[1:])
 
 
 def test_a_smart_box_is_the_last_one_and_wished_of_its_own_control() -> None:
     wish = read(drawn_box(10, score=0.7), drawn_box(30))
-    assert wish == Wish(None, Box(30, 30, 44, 49, PERCENT), "Car", "box", those("box"))
+    assert wish == Intent(None, Box(30, 30, 44, 49, PERCENT), "Car", "box", those("box"))
 
 
 @pytest.mark.parametrize(

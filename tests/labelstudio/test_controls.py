@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.ask import Ask, Detection, Shape
 from grounding.geometry import PERCENT, Box, Frame, Point, image_frame
+from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.controls import CONTROLS, Regions, regions
-from grounding.labelstudio.interface import Control
-from grounding.labelstudio.wish import Wish
+from grounding.labelstudio.interactive.intent import Intent
+from grounding.queries import Finding, Locate, Shape
 from tests.labelstudio.configs import (
     BOXES,
     CAR_DOG,
@@ -41,7 +41,7 @@ def box(x1: float = 40, y1: float = 30, x2: float = 80, y2: float = 150) -> Box:
 
 
 def found(
-    on: Control, *detections: Detection, ask: Ask | None = None, image: Frame = IMAGE
+    on: Control, *detections: Finding, ask: Locate | None = None, image: Frame = IMAGE
 ) -> Regions:
     """Return what becomes of detections that answer `ask`, or the control's first."""
     asked = ask or asked_of(on)[0]
@@ -62,7 +62,7 @@ def test_a_control_is_registered_under_its_own_tag(tag: str) -> None:
 
 
 def test_a_box_is_drawn_as_the_page_needs_it() -> None:
-    (region,) = found(control(BOXES), Detection(box(), "car", score=0.75)).result
+    (region,) = found(control(BOXES), Finding(box(), "car", score=0.75)).result
     assert len(region.pop("id")) >= 10
     assert region == {
         "from_name": "box",
@@ -84,14 +84,14 @@ def test_a_box_is_drawn_as_the_page_needs_it() -> None:
 
 
 def test_a_point_is_drawn_with_the_width_without_which_the_page_spoils_other_points() -> None:
-    (region,) = found(control(POINTS), Detection(Point(100, 30, MODEL), "nose")).result
+    (region,) = found(control(POINTS), Finding(Point(100, 30, MODEL), "nose")).result
     assert region["type"] == "keypointlabels"
     assert region["value"] == {"x": 25.0, "y": 10.0, "width": 0.75, "keypointlabels": ["Nose"]}
 
 
 def test_a_point_s_width_can_be_set() -> None:
     wide = control(having(POINTS, 'model_point_width="2"'))
-    (region,) = found(wide, Detection(Point(100, 30, MODEL))).result
+    (region,) = found(wide, Finding(Point(100, 30, MODEL))).result
     assert region["value"]["width"] == 2
 
 
@@ -103,7 +103,7 @@ def test_a_shape_and_its_label_are_two_results_of_one_region(
     part: str, kind: str, place: Box | Point
 ) -> None:
     on = control(part, LABELS)
-    shape, label = found(on, Detection(place, "dog", score=0.5), ask=asked_of(on)[1]).result
+    shape, label = found(on, Finding(place, "dog", score=0.5), ask=asked_of(on)[1]).result
     assert shape["type"] == kind
     assert (label["type"], label["from_name"]) == ("labels", "label")
     assert label["value"] == {**shape["value"], "labels": ["d"]}
@@ -113,52 +113,52 @@ def test_a_shape_and_its_label_are_two_results_of_one_region(
 
 def test_a_shape_without_labels_is_drawn_alone() -> None:
     bare = control(RECTANGLE, PROMPT)
-    (region,) = found(bare, Detection(box(), "cat"), ask=Ask(Shape.BOX, (), "cats")).result
+    (region,) = found(bare, Finding(box(), "cat"), ask=Locate(Shape.BOX, (), "cats")).result
     assert (region["type"], "labels" in region["value"]) == ("rectangle", False)
 
 
 def test_text_that_came_with_a_place_is_a_note_without_what_cannot_be_seen() -> None:
     text = "A\u202e\x00\x1b[2J\ud800\nB" + "x" * 2000
-    (region,) = found(control(BOXES), Detection(box(), "car", text=text)).result
+    (region,) = found(control(BOXES), Finding(box(), "car", text=text)).result
     (note,) = region["meta"]["text"]
     assert note.startswith("A[2J Bxx")
     assert len(note) == 1000
 
 
 def test_warnings_stand_beside_the_region_behind_its_text() -> None:
-    detection = Detection(box(), "car", text="AB 12", warnings=("Look twice", "And again"))
+    detection = Finding(box(), "car", text="AB 12", warnings=("Look twice", "And again"))
     (region,) = found(control(BOXES), detection).result
     assert region["meta"] == {"text": ["AB 12", "Look twice", "And again"]}
 
 
 def test_nothing_unknown_is_invented() -> None:
-    (region,) = found(control(BOXES), Detection(box())).result
+    (region,) = found(control(BOXES), Finding(box())).result
     assert {"score", "meta"} & region.keys() == set()
 
 
 @pytest.mark.parametrize(
     ("detection", "reason"),
     [
-        (Detection(Point(10, 10, MODEL), "car"), "wrong_shape"),
-        (Detection(box(), "zebra"), "unknown_label"),
-        (Detection(box(), "red car"), "unknown_label"),
-        (Detection(box(x2=math.nan), "car"), "not_finite"),
-        (Detection(box(x2=math.inf), "car"), "not_finite"),
-        (Detection(box(), "car", score=math.nan), "not_finite"),
-        (Detection(box(x1=40, x2=40), "car"), "too_small"),
-        (Detection(box(x1=-30, x2=-10), "car"), "too_small"),
-        (Detection(box(x1=500, x2=600), "car"), "too_small"),
-        (Detection(box(x1=40, x2=40.4), "car"), "too_small"),
+        (Finding(Point(10, 10, MODEL), "car"), "wrong_shape"),
+        (Finding(box(), "zebra"), "unknown_label"),
+        (Finding(box(), "red car"), "unknown_label"),
+        (Finding(box(x2=math.nan), "car"), "not_finite"),
+        (Finding(box(x2=math.inf), "car"), "not_finite"),
+        (Finding(box(), "car", score=math.nan), "not_finite"),
+        (Finding(box(x1=40, x2=40), "car"), "too_small"),
+        (Finding(box(x1=-30, x2=-10), "car"), "too_small"),
+        (Finding(box(x1=500, x2=600), "car"), "too_small"),
+        (Finding(box(x1=40, x2=40.4), "car"), "too_small"),
     ],
 )
-def test_what_cannot_be_a_region_is_dropped_and_counted(detection: Detection, reason: str) -> None:
-    drawn = found(control(BOXES), detection, Detection(box(), "car"))
+def test_what_cannot_be_a_region_is_dropped_and_counted(detection: Finding, reason: str) -> None:
+    drawn = found(control(BOXES), detection, Finding(box(), "car"))
     assert len(drawn.result) == 1
     assert drawn.dropped == Counter({reason: 1})
 
 
 def test_a_box_is_no_key_point() -> None:
-    drawn = found(control(POINTS), Detection(box(), "nose"))
+    drawn = found(control(POINTS), Finding(box(), "nose"))
     assert (drawn.result, drawn.dropped) == ([], {"wrong_shape": 1})
 
 
@@ -166,7 +166,7 @@ def test_a_score_below_the_control_s_threshold_is_dropped_and_an_unknown_one_kep
     on = control(having(BOXES, 'model_score_threshold="0.5"'))
     places = [box(x1=n) for n in (10, 20, 30)]
     scores = (0.49, 0.5, None)
-    drawn = found(on, *(Detection(p, "car", score=s) for p, s in zip(places, scores, strict=True)))
+    drawn = found(on, *(Finding(p, "car", score=s) for p, s in zip(places, scores, strict=True)))
     assert [region.get("score") for region in drawn.result] == [0.5, None]
     assert drawn.dropped == {"low_score": 1}
 
@@ -174,7 +174,7 @@ def test_a_score_below_the_control_s_threshold_is_dropped_and_an_unknown_one_kep
 def test_a_box_that_differs_by_rounding_is_drawn_once_and_with_another_label_again() -> None:
     near = box(x2=80.1)
     drawn = found(
-        control(BOXES), Detection(box(), "car"), Detection(near, "cars"), Detection(near, "dog")
+        control(BOXES), Finding(box(), "car"), Finding(near, "cars"), Finding(near, "dog")
     )
     assert labels_of(drawn) == ["Car", "d"]
     assert drawn.dropped == {"duplicate": 1}
@@ -183,36 +183,36 @@ def test_a_box_that_differs_by_rounding_is_drawn_once_and_with_another_label_aga
 @pytest.mark.parametrize(
     ("ask", "word", "label"),
     [
-        (Ask(Shape.BOX, ("Car",)), None, "Car"),
-        (Ask(Shape.BOX, ("Car",)), " ", "Car"),
-        (Ask(Shape.BOX, ("Car",)), "dog", "d"),
-        (Ask(Shape.BOX, ("Car",)), "vehicle", None),
-        (Ask(Shape.BOX, ("Car", "Dog")), None, None),
-        (Ask(Shape.BOX, ("Car", "Dog")), "dogs", "d"),
-        (Ask(Shape.BOX, ("Car",), "the red car"), "vehicle", "Car"),
-        (Ask(Shape.BOX, ("Car",), "the red car"), None, "Car"),
-        (Ask(Shape.BOX, ("Car", "Dog"), "red things"), "car", "Car"),
-        (Ask(Shape.BOX, ("Car", "Dog"), "red things"), "red thing", None),
-        (Ask(Shape.BOX, ("Dog",), around=HERE), "animal", "d"),
-        (Ask(Shape.BOX, ("Car", "Dog"), around=HERE), "animal", None),
+        (Locate(Shape.BOX, ("Car",)), None, "Car"),
+        (Locate(Shape.BOX, ("Car",)), " ", "Car"),
+        (Locate(Shape.BOX, ("Car",)), "dog", "d"),
+        (Locate(Shape.BOX, ("Car",)), "vehicle", None),
+        (Locate(Shape.BOX, ("Car", "Dog")), None, None),
+        (Locate(Shape.BOX, ("Car", "Dog")), "dogs", "d"),
+        (Locate(Shape.BOX, ("Car",), "the red car"), "vehicle", "Car"),
+        (Locate(Shape.BOX, ("Car",), "the red car"), None, "Car"),
+        (Locate(Shape.BOX, ("Car", "Dog"), "red things"), "car", "Car"),
+        (Locate(Shape.BOX, ("Car", "Dog"), "red things"), "red thing", None),
+        (Locate(Shape.BOX, ("Dog",), around=HERE), "animal", "d"),
+        (Locate(Shape.BOX, ("Car", "Dog"), around=HERE), "animal", None),
     ],
 )
 def test_a_region_s_label_is_the_one_asked_for_or_the_one_the_model_names(
-    ask: Ask, word: str | None, label: str | None
+    ask: Locate, word: str | None, label: str | None
 ) -> None:
-    drawn = found(control(BOXES), Detection(box(), word), ask=ask)
+    drawn = found(control(BOXES), Finding(box(), word), ask=ask)
     assert labels_of(drawn) == ([label] if label else [])
 
 
 def test_a_phrase_s_finds_all_take_the_only_label_of_a_control() -> None:
     on = control(POINTS)
-    (ask,) = asked_of(on, Wish("the left eye", controls=(on,)))
-    assert labels_of(found(on, Detection(Point(9, 9, MODEL), "left eye"), ask=ask)) == ["Nose"]
+    (ask,) = asked_of(on, Intent("the left eye", controls=(on,)))
+    assert labels_of(found(on, Finding(Point(9, 9, MODEL), "left eye"), ask=ask)) == ["Nose"]
 
 
 def test_a_label_with_several_words_to_ask_for_takes_what_any_of_them_finds() -> None:
     on = control(BOXES.replace(CAR_DOG, '<Label value="Auto" predicted_values="car,van"/>'))
-    drawn = found(on, Detection(box(), "vans"), Detection(box(x1=0)))
+    drawn = found(on, Finding(box(), "vans"), Finding(box(x1=0)))
     assert labels_of(drawn) == ["Auto", "Auto"]
 
 
@@ -230,7 +230,7 @@ def test_of_too_many_the_highest_scores_are_kept_in_order_and_the_first_without(
     scores: list[float | None], kept: list[float | None]
 ) -> None:
     on = control(having(POINTS, 'model_max_regions="2"'))
-    points = [Detection(Point(9, y, MODEL), score=score) for y, score in enumerate(scores)]
+    points = [Finding(Point(9, y, MODEL), score=score) for y, score in enumerate(scores)]
     drawn = found(on, *points)
     assert [region.get("score") for region in drawn.result] == kept
     assert drawn.dropped.total() == len(scores) - len(kept)
@@ -238,7 +238,7 @@ def test_of_too_many_the_highest_scores_are_kept_in_order_and_the_first_without(
 
 def test_a_model_that_repeats_itself_draws_a_limited_number() -> None:
     on = control(POINTS)
-    drawn = found(on, *(Detection(Point(x / 10, 5, MODEL)) for x in range(1003)))
+    drawn = found(on, *(Finding(Point(x / 10, 5, MODEL)) for x in range(1003)))
     assert len(drawn.result) == 1000
     assert drawn.dropped == {"too_many": 3}
 
@@ -253,7 +253,7 @@ def test_a_box_never_sticks_out_of_the_image(
 ) -> None:
     model = Frame("model", *size)
     place = Box.spanning(corners[:2], corners[2:], model)
-    drawn = found(control(BOXES), Detection(place, "car"))
+    drawn = found(control(BOXES), Finding(place, "car"))
     for value in (region["value"] for region in drawn.result):
         assert 0 <= value["x"] <= value["x"] + value["width"] <= 100
         assert 0 <= value["y"] <= value["y"] + value["height"] <= 100
@@ -265,7 +265,7 @@ def test_a_box_never_sticks_out_of_the_image(
 def test_a_point_never_lies_outside_of_the_image(
     size: tuple[int, int], at: tuple[float, float]
 ) -> None:
-    drawn = found(control(POINTS), Detection(Point(*at, Frame("model", *size))))
+    drawn = found(control(POINTS), Finding(Point(*at, Frame("model", *size))))
     (value,) = (region["value"] for region in drawn.result)
     assert 0 <= value["x"] <= 100
     assert 0 <= value["y"] <= 100
@@ -284,7 +284,7 @@ def test_a_region_leads_back_to_the_box_that_the_model_saw(
     model = Frame("model", *size)
     x1, y1, x2, y2 = corners
     place = Box.spanning((x1 * size[0], y1 * size[1]), (x2 * size[0], y2 * size[1]), model)
-    drawn = found(control(BOXES), Detection(place, "car"), image=image_frame(*image))
+    drawn = found(control(BOXES), Finding(place, "car"), image=image_frame(*image))
     for region in drawn.result:
         value = region["value"]
         x, y = value["x"], value["y"]
@@ -295,7 +295,7 @@ def test_a_region_leads_back_to_the_box_that_the_model_saw(
 
 DETECTIONS = st.lists(
     st.builds(
-        Detection,
+        Finding,
         st.builds(box, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
         | st.builds(Point, st.floats(), st.floats(), st.just(MODEL)),
         st.none() | st.sampled_from(["car", "Dogs", "zebra", "d", ""]) | st.text(max_size=5),
@@ -309,10 +309,10 @@ DETECTIONS = st.lists(
 @pytest.mark.parametrize("parts", [BOXES, POINTS, RECTANGLE + LABELS, KEY_POINT + LABELS])
 @given(detections=DETECTIONS, asked=st.sampled_from([None, "things", "a car and a dog"]))
 def test_whatever_the_model_says_only_the_config_s_labels_come_out_and_all_is_counted(
-    parts: str, detections: list[Detection], asked: str | None
+    parts: str, detections: list[Finding], asked: str | None
 ) -> None:
     (on,) = config(parts).controls
-    wish = Wish(asked, controls=(on,)) if asked else None
+    wish = Intent(asked, controls=(on,)) if asked else None
     drawn = found(on, *detections, ask=asked_of(on, wish)[0])
     assert set(labels_of(drawn)) <= {label.emitted for label in on.labels}
     assert {r["from_name"] for r in drawn.result} <= {on.from_name, on.labels_from}
@@ -324,7 +324,7 @@ def test_whatever_the_model_says_only_the_config_s_labels_come_out_and_all_is_co
 
 def test_ids_are_never_taken_twice() -> None:
     on = control(POINTS)
-    points = [Detection(Point(x / 10, y, MODEL)) for x in range(100) for y in range(10)]
+    points = [Finding(Point(x / 10, y, MODEL)) for x in range(100) for y in range(10)]
     ids = {region["id"] for region in found(on, *points).result}
     assert len(ids) == 1000
     assert min(map(len, ids)) >= 10

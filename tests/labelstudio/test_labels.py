@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.labelstudio.interface import Label
+from grounding.labelstudio.config.interface import Label
 from grounding.labelstudio.labels import match, named
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from grounding.labelstudio.limits import Limits, limited, read_limits
+from grounding.labelstudio.interactive.limits import Limits, limited, read_limits
 
 
 def number(name: str, value: object) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.errors import ConfigError
-from grounding.labelstudio.config import parse
-from grounding.labelstudio.params import read_params
+from grounding.labelstudio.config.extra_params import read_params
+from grounding.labelstudio.config.parse import parse
 from tests.labelstudio.configs import BOXES, KEY_POINT, POINTS, fits_a_status_line, having, view
 
 ASKED = {"prompt": "toys", "model_score_threshold": 0.4, "Model_Skip": False, "max_regions": 3.0}

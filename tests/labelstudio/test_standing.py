@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.labelstudio.standing import Page, read_page, renamed, unrepeated
+from grounding.labelstudio.interactive.existing import Page, read_page, renamed, unrepeated
 from tests.labelstudio.configs import BOXES, LABELS, POINTS, RECTANGLE, config
 
 CONFIG = config(BOXES, POINTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grounding.labelstudio.status import status
+from grounding.labelstudio.interactive.status import status
 from tests.labelstudio.configs import BOXES, PROMPT, STATUS, config
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from grounding.errors import ImageUnreadable, UrlRefused
-from grounding.images.fetch import Fetcher, FetchRules
-from grounding.labelstudio.client import LabelStudioClient
-from tests.images.hosts import BODY, Names, host, moved, ok
+from grounding.labelstudio.client.files import LabelStudioClient
+from grounding.media.fetch import Fetcher, FetchRules
 from tests.labelstudio.tokens import FILE, LEGACY, authorization, fetch
+from tests.media.hosts import BODY, Names, host, moved, ok
 
 # What the token opens
 

@@ -6,9 +6,9 @@ import base64
 import json
 import re
 
-from grounding.images.fetch import Fetcher, FetchRules
-from grounding.labelstudio.client import LabelStudioClient
-from tests.images.hosts import Host, ok
+from grounding.labelstudio.client.files import LabelStudioClient
+from grounding.media.fetch import Fetcher, FetchRules
+from tests.media.hosts import Host, ok
 
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
 FILE = "/data/upload/1/cat.jpg"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grounding.ask import Detection
 from grounding.geometry import Box, Frame, Point
+from grounding.queries import Finding
 from grounding.qwen.answers import Answer, Note, Verdict, read
 
 DATA = Path(__file__).parents[1] / "data"
@@ -34,7 +34,7 @@ CORPUS = rows("model_outputs.jsonl")
 VARIANTS = rows("variants.jsonl")
 
 
-def numbers(detection: Detection) -> tuple[float, ...]:
+def numbers(detection: Finding) -> tuple[float, ...]:
     place = detection.place
     if isinstance(place, Box):
         return place.x1, place.y1, place.x2, place.y2

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.ask import Ask, Detection, Manner, Meaning, Shape
 from grounding.geometry import PERCENT, THOUSAND, Box, Frame, Point
+from grounding.queries import Finding, Locate, Meaning, PromptStyle, Shape
 from grounding.qwen.answers import Verdict, read
 from grounding.qwen.profiles import PROFILES
 from grounding.qwen.prompts import (
@@ -21,7 +21,7 @@ from grounding.qwen.prompts import (
 )
 
 BOX, POINT = Shape.BOX, Shape.POINT
-PLAIN, XML = Manner(answer_format="plain"), Manner(answer_format="xml")
+PLAIN, XML = PromptStyle(answer_format="plain"), PromptStyle(answer_format="xml")
 SEEN = Frame("model", 1000, 500)
 CLICK = Point(50, 50, PERCENT)
 ROUGH = Box(10, 20, 50, 60, PERCENT)
@@ -31,32 +31,32 @@ MEANT = (Meaning(("Car", "auto"), "passenger cars, no vans."), Meaning(("Dog",),
 # with it only.
 PINNED = [
     (
-        Ask(BOX, ("red circle",)),
+        Locate(BOX, ("red circle",)),
         "Locate every instance that belongs to the following categories: 'red circle'. "
         "Report bbox coordinates in JSON format. If there is none, output [].",
     ),
     (
-        Ask(BOX, ("cat", "dog")),
+        Locate(BOX, ("cat", "dog")),
         "Locate every instance that belongs to the following categories: 'cat', 'dog'. "
         "Report bbox coordinates in JSON format. If there is none, output [].",
     ),
     (
-        Ask(POINT, ("red circle",)),
+        Locate(POINT, ("red circle",)),
         "Point to every instance that belongs to the following categories: 'red circle'. "
         "Report point_2d coordinates in JSON format. If there is none, output [].",
     ),
     (
-        Ask(BOX, phrase="the red circle"),
+        Locate(BOX, phrase="the red circle"),
         "Locate the red circle in this image and output the bbox coordinates in JSON format. "
         "If there is none, output [].",
     ),
     (
-        Ask(BOX, ("red circle",), "every red circle"),
+        Locate(BOX, ("red circle",), "every red circle"),
         "Locate every red circle in this image and output the bbox coordinates in JSON format. "
         "If there is none, output [].",
     ),
     (
-        Ask(POINT, phrase="The red circle."),
+        Locate(POINT, phrase="The red circle."),
         "Point to The red circle. in this image and output the point_2d coordinates "
         "in JSON format. If there is none, output [].",
     ),
@@ -64,110 +64,110 @@ PINNED = [
 
 QUESTIONS = [
     (
-        Ask(BOX, ("cat",), manner=PLAIN),
+        Locate(BOX, ("cat",), manner=PLAIN),
         "Locate every instance that belongs to the following categories: 'cat'. Report bbox "
         "coordinates in plain text format, one line for each: x1,y1,x2,y2 name. "
         "If there is none, output None.",
     ),
     (
-        Ask(POINT, phrase="the cat", manner=XML),
+        Locate(POINT, phrase="the cat", manner=XML),
         "Point to the cat in this image and output the coordinates in XML format "
         "<points x y>object</points>. If there is none, output None.",
     ),
     (
-        Ask(BOX, ("Car", "men's"), "red things"),
+        Locate(BOX, ("Car", "men's"), "red things"),
         "Locate red things in this image and output the bbox coordinates in JSON format. Label "
         "each with one of these names, exactly as written: 'Car', \"men's\". "
         "If there is none, output [].",
     ),
     (
-        Ask(BOX, phrase="each car and its colour"),
+        Locate(BOX, phrase="each car and its colour"),
         "Locate each car in this image and describe its colour, and output the bbox coordinates "
         "in JSON format. If there is none, output [].",
     ),
     (
-        Ask(POINT, phrase="Each car"),
+        Locate(POINT, phrase="Each car"),
         "Point to each car in this image and describe its feature, and output the point_2d "
         "coordinates in JSON format. If there is none, output [].",
     ),
     (
-        Ask(BOX, ("Car",), around=CLICK),
+        Locate(BOX, ("Car",), around=CLICK),
         "Locate the 'Car' at the point [500, 250] in this image and output the bbox coordinates "
         "in JSON format. If there is none, output [].",
     ),
     (
-        Ask(BOX, ("Car", "Dog"), around=ROUGH),
+        Locate(BOX, ("Car", "Dog"), around=ROUGH),
         "Locate the object in the box [100, 100, 500, 300] in this image and output the bbox "
         "coordinates in JSON format. Label each with one of these names, exactly as written: "
         "'Car', 'Dog'. If there is none, output [].",
     ),
     (
-        Ask(POINT, ("Car",), "the wheel", ROUGH),
+        Locate(POINT, ("Car",), "the wheel", ROUGH),
         "Point to the wheel in the box [100, 100, 500, 300] in this image and output the "
         "point_2d coordinates in JSON format. If there is none, output [].",
     ),
     (
-        Ask(BOX, ("猫", "狗")),
+        Locate(BOX, ("猫", "狗")),
         "检测图中所有'猫'、'狗'，以JSON格式输出其bbox的坐标，名称与引号中的文字完全一致。"
         "如果没有，输出[]。",
     ),
     (
-        Ask(POINT, ("猫",)),
+        Locate(POINT, ("猫",)),
         "以点的形式定位图中所有'猫'，以JSON格式输出其point坐标，名称与引号中的文字完全一致。"
         "如果没有，输出[]。",
     ),
     (
-        Ask(BOX, phrase="红色的猫", manner=PLAIN),
+        Locate(BOX, phrase="红色的猫", manner=PLAIN),
         "定位图中红色的猫，以纯文本格式输出其bbox的坐标，每个一行：x1,y1,x2,y2 名称。"
         "如果没有，输出：无。",
     ),
     (
-        Ask(POINT, ("猫", "狗"), "动物", manner=XML),
+        Locate(POINT, ("猫", "狗"), "动物", manner=XML),
         "以点的形式定位图中动物，以XML格式输出其point坐标：<points x y>名称</points>。"
         "名称只能是以下之一，与引号中的文字完全一致：'猫'、'狗'。如果没有，输出：无。",
     ),
     (
-        Ask(BOX, phrase="图中每一个蛋糕并描述其各自的颜色"),
+        Locate(BOX, phrase="图中每一个蛋糕并描述其各自的颜色"),
         "定位图中每一个蛋糕并描述其各自的颜色，以JSON格式输出其bbox的坐标。如果没有，输出[]。",
     ),
     (
-        Ask(POINT, phrase="每辆车"),
+        Locate(POINT, phrase="每辆车"),
         "以点的形式定位图中每一个车并描述各自的特征，以JSON格式输出其point坐标。如果没有，输出[]。",
     ),
     (
-        Ask(BOX, ("猫",), around=CLICK),
+        Locate(BOX, ("猫",), around=CLICK),
         "定位图中位于点[500, 250]处的'猫'，以JSON格式输出其bbox的坐标。如果没有，输出[]。",
     ),
     (
-        Ask(BOX, ("猫", "狗"), around=ROUGH),
+        Locate(BOX, ("猫", "狗"), around=ROUGH),
         "定位图中位于框[100, 100, 500, 300]内的物体，以JSON格式输出其bbox的坐标。"
         "名称只能是以下之一，与引号中的文字完全一致：'猫'、'狗'。如果没有，输出[]。",
     ),
     (
-        Ask(BOX, ("Car", "auto"), meanings=MEANT),
+        Locate(BOX, ("Car", "auto"), meanings=MEANT),
         "Locate every instance that belongs to the following categories: 'Car', 'auto'. Report "
         "bbox coordinates in JSON format. 'Car', 'auto' means: passenger cars, no vans. "
         "If there is none, output [].",
     ),
     (
-        Ask(BOX, ("Car", "Dog"), "red things", meanings=MEANT),
+        Locate(BOX, ("Car", "Dog"), "red things", meanings=MEANT),
         "Locate red things in this image and output the bbox coordinates in JSON format. Label "
         "each with one of these names, exactly as written: 'Car', 'Dog'. "
         "'Car', 'auto' means: passenger cars, no vans. 'Dog' means: any dog. "
         "If there is none, output [].",
     ),
     (
-        Ask(BOX, ("Dog",), "every dog", meanings=MEANT[1:]),
+        Locate(BOX, ("Dog",), "every dog", meanings=MEANT[1:]),
         "Locate every dog in this image and output the bbox coordinates in JSON format. "
         "'Dog' means: any dog. If there is none, output [].",
     ),
     (
-        Ask(BOX, ("Car",), "red things", meanings=MEANT[:1]),
+        Locate(BOX, ("Car",), "red things", meanings=MEANT[:1]),
         "Locate red things in this image and output the bbox coordinates in JSON format. "
         "If there is none, output [].",
     ),
     (
-        Ask(BOX, ("猫",), meanings=(Meaning(("猫",), "家猫，不含幼猫。"),)),
+        Locate(BOX, ("猫",), meanings=(Meaning(("猫",), "家猫，不含幼猫。"),)),
         "检测图中所有'猫'，以JSON格式输出其bbox的坐标，名称与引号中的文字完全一致。"
         "'猫'的含义：家猫，不含幼猫。如果没有，输出[]。",
     ),
@@ -175,33 +175,35 @@ QUESTIONS = [
 
 
 @pytest.mark.parametrize(("ask", "text"), PINNED + QUESTIONS)
-def test_an_ask_is_worded_so(ask: Ask, text: str) -> None:
+def test_an_ask_is_worded_so(ask: Locate, text: str) -> None:
     assert question(ask, SEEN) == text
 
 
 @pytest.mark.parametrize(
     ("ask", "clause"),
     [
-        (Ask(BOX, ("cat",)), " Output the JSON list only, without any other word."),
+        (Locate(BOX, ("cat",)), " Output the JSON list only, without any other word."),
         (
-            Ask(BOX, ("cat",), manner=PLAIN),
+            Locate(BOX, ("cat",), manner=PLAIN),
             " Output these lines only, without any other word.",
         ),
-        (Ask(POINT, ("cat",), manner=XML), " Output the XML only, without any other word."),
-        (Ask(BOX, ("猫",)), "只输出JSON列表，不要输出其他文字。"),
-        (Ask(BOX, ("猫",), manner=PLAIN), "只输出这些行，不要输出其他文字。"),
-        (Ask(POINT, ("猫",), manner=XML), "只输出XML，不要输出其他文字。"),
+        (Locate(POINT, ("cat",), manner=XML), " Output the XML only, without any other word."),
+        (Locate(BOX, ("猫",)), "只输出JSON列表，不要输出其他文字。"),
+        (Locate(BOX, ("猫",), manner=PLAIN), "只输出这些行，不要输出其他文字。"),
+        (Locate(POINT, ("猫",), manner=XML), "只输出XML，不要输出其他文字。"),
     ],
 )
-def test_the_second_question_is_the_first_and_a_stricter_clause(ask: Ask, clause: str) -> None:
+def test_the_second_question_is_the_first_and_a_stricter_clause(ask: Locate, clause: str) -> None:
     assert strict_question(ask, SEEN) == question(ask, SEEN) + clause
 
 
 def test_a_raw_phrase_is_the_whole_question_and_the_second_one_still_differs() -> None:
-    ask = Ask(BOX, ("Car",), "Give me {every} car\n as JSON", CLICK, Manner(raw=True))
+    ask = Locate(BOX, ("Car",), "Give me {every} car\n as JSON", CLICK, PromptStyle(raw=True))
     assert question(ask, SEEN) == ask.phrase
     assert strict_question(ask, SEEN).startswith(f"{ask.phrase} Output the JSON")
-    assert question(Ask(BOX, ("Car",), manner=Manner(raw=True))) == question(Ask(BOX, ("Car",)))
+    assert question(Locate(BOX, ("Car",), manner=PromptStyle(raw=True))) == question(
+        Locate(BOX, ("Car",))
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,14 +221,14 @@ def test_what_a_family_does_not_write_is_asked_for_as_json(
     profile: str, shape: Shape, wanted: str, same_as: str
 ) -> None:
     prompts = PROFILES[profile].prompts
-    ask = Ask(shape, ("cat",), manner=Manner(answer_format=wanted))  # type: ignore[arg-type]
-    other = Ask(shape, ("cat",), manner=Manner(answer_format=same_as))  # type: ignore[arg-type]
+    ask = Locate(shape, ("cat",), manner=PromptStyle(answer_format=wanted))  # type: ignore[arg-type]
+    other = Locate(shape, ("cat",), manner=PromptStyle(answer_format=same_as))  # type: ignore[arg-type]
     assert question(ask, SEEN, prompts) == question(other)
 
 
 def test_a_place_is_said_in_the_numbers_that_the_model_writes() -> None:
-    assert "[250, 500]" in question(Ask(BOX, ("a",), around=Point(25, 50, PERCENT)), THOUSAND)
-    assert question(Ask(BOX, ("a",), around=CLICK)) == question(Ask(BOX, ("a",)))
+    assert "[250, 500]" in question(Locate(BOX, ("a",), around=Point(25, 50, PERCENT)), THOUSAND)
+    assert question(Locate(BOX, ("a",), around=CLICK)) == question(Locate(BOX, ("a",)))
 
 
 @pytest.mark.parametrize(
@@ -247,12 +249,12 @@ def test_a_place_is_said_in_the_numbers_that_the_model_writes() -> None:
 def test_the_language_is_that_of_the_phrase_or_the_names(
     phrase: str, classes: tuple[str, ...], words: Wording
 ) -> None:
-    assert wording(Ask(BOX, classes, phrase or None)) is words
+    assert wording(Locate(BOX, classes, phrase or None)) is words
 
 
 def test_a_control_s_language_wins() -> None:
-    assert wording(Ask(BOX, ("cat",), manner=Manner("zh"))) is CHINESE
-    assert wording(Ask(BOX, ("猫",), manner=Manner("en"))) is ENGLISH
+    assert wording(Locate(BOX, ("cat",), manner=PromptStyle("zh"))) is CHINESE
+    assert wording(Locate(BOX, ("猫",), manner=PromptStyle("en"))) is ENGLISH
 
 
 @pytest.mark.parametrize(
@@ -302,7 +304,7 @@ def test_the_answer_that_a_question_names_for_none_is_read_as_none(
 )
 def test_what_the_formats_ask_for_is_read(text: str, place: Box | Point) -> None:
     (found,) = read(text, SEEN).detections
-    assert isinstance(found, Detection)
+    assert isinstance(found, Finding)
     assert (found.place, found.label) == (place, "Fire truck")
 
 
@@ -311,7 +313,7 @@ def test_what_the_formats_ask_for_is_read(text: str, place: Box | Point) -> None
     shape=st.sampled_from(Shape),
     classes=st.lists(st.text(min_size=1, max_size=9), max_size=3).map(tuple),
     manner=st.builds(
-        Manner,
+        PromptStyle,
         st.sampled_from(["auto", "en", "zh"]),
         st.sampled_from(["json", "plain", "xml"]),
         st.booleans(),
@@ -322,10 +324,10 @@ def test_any_phrase_and_any_name_stands_in_the_question_as_it_was_typed(
     phrase: str,
     shape: Shape,
     classes: tuple[str, ...],
-    manner: Manner,
+    manner: PromptStyle,
     around: Point | Box | None,
 ) -> None:
-    ask = Ask(shape, classes, phrase, around, manner)
+    ask = Locate(shape, classes, phrase, around, manner)
     text = question(ask, SEEN)
     if one_by_one(phrase) is None:
         assert phrase in text

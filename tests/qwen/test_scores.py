@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.ask import Detection
 from grounding.geometry import Box, Frame, Point
+from grounding.queries import Finding
 from grounding.qwen.answers import read
 from grounding.qwen.scores import scored
 
@@ -134,12 +134,12 @@ PLACES = st.builds(
 @given(
     logs=st.lists(LOGS, min_size=1, max_size=200),
     found=st.lists(
-        st.builds(Detection, PLACES, st.none() | st.text(max_size=3), span=SPANS), max_size=5
+        st.builds(Finding, PLACES, st.none() | st.text(max_size=3), span=SPANS), max_size=5
     ),
     text=st.just(TWO) | st.text(max_size=140),
 )
 def test_a_score_is_a_probability_whatever_the_tokens_and_spans(
-    logs: list[float], found: list[Detection], text: str
+    logs: list[float], found: list[Finding], text: str
 ) -> None:
     pieces = [Written(i, i + 1, log) for i, log in enumerate(logs)]
     for one in scored(found, text, pieces):

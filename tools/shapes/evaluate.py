@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
-from grounding.ask import Ask, Manner, Shape
 from grounding.geometry import Box, Frame, Point, image_frame
+from grounding.queries import Locate, PromptStyle, Shape
 from grounding.qwen.prompts import question, strict_question
 from tools.shapes import tokens
 from tools.shapes.batches import patches, seen_at
@@ -145,7 +145,7 @@ def answers(
 def _words(probe: Probe) -> str:
     ask = probe.case.ask
     if not (ask.classes or ask.phrase):
-        ask = replace(ask, manner=Manner(language=probe.case.tongue))
+        ask = replace(ask, manner=PromptStyle(language=probe.case.tongue))
     return (strict_question if probe.strict else question)(ask, _frame(probe))
 
 
@@ -181,7 +181,7 @@ def _list(tongue: Tongue) -> Callable[[Scene, random.Random], Case]:
     def make(drawn: Scene, rng: random.Random) -> Case:
         names = mixed(drawn, rng.randint(2, 6), rng)
         things = tuple(thing for name in names if (thing := drawn.named(name)))
-        return Case(Ask(Shape.BOX, tuple(said(n, tongue) for n in names)), tongue, names, things)
+        return Case(Locate(Shape.BOX, tuple(said(n, tongue) for n in names)), tongue, names, things)
 
     return make
 
@@ -190,7 +190,7 @@ def _each(tongue: Tongue) -> Callable[[Scene, random.Random], Case]:
     def make(drawn: Scene, rng: random.Random) -> Case:
         thing = rng.choice(drawn.things)
         phrase = rng.choice(EACH[tongue]).format(x=said(thing.name, tongue))
-        return Case(Ask(Shape.BOX, phrase=phrase), tongue, (thing.name,), (thing,))
+        return Case(Locate(Shape.BOX, phrase=phrase), tongue, (thing.name,), (thing,))
 
     return make
 
@@ -205,7 +205,7 @@ def _click(names: int) -> Callable[[Scene, random.Random], Case]:
         thing = rng.choice(drawn.things)
         others = [name for name in mixed(drawn, 5, rng) if name != thing.name]
         named = rng.sample([thing.name, *others[: names - 1]], names) if names else []
-        ask = Ask(Shape.BOX, tuple(named), around=inner_point(thing, drawn, rng))
+        ask = Locate(Shape.BOX, tuple(named), around=inner_point(thing, drawn, rng))
         return Case(ask, "en", tuple(named), (thing,))
 
     return make
@@ -214,7 +214,7 @@ def _click(names: int) -> Callable[[Scene, random.Random], Case]:
 def _rough(drawn: Scene, rng: random.Random) -> Case:
     thing = rng.choice(drawn.things)
     names = (thing.name,) if rng.random() < 0.5 else ()
-    ask = Ask(Shape.BOX, names, around=jittered(thing, drawn, ROUGH, rng))
+    ask = Locate(Shape.BOX, names, around=jittered(thing, drawn, ROUGH, rng))
     return Case(ask, "en", names, (thing,))
 
 
@@ -239,10 +239,10 @@ MAKERS: dict[str, Callable[[Scene, random.Random], Case]] = {
 """Each kind of question: what its figure is called ends with how it is counted."""
 
 
-def _ask(shape: Shape, name: str, rng: random.Random) -> Ask:
+def _ask(shape: Shape, name: str, rng: random.Random) -> Locate:
     if rng.random() < 0.5:
-        return Ask(shape, classes=(name,))
-    return Ask(shape, phrase=rng.choice((name, f"the {name}")) if name.isascii() else name)
+        return Locate(shape, classes=(name,))
+    return Locate(shape, phrase=rng.choice((name, f"the {name}")) if name.isascii() else name)
 
 
 def _value(probe: Probe, found: Found | None) -> float:

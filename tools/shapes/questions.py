@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from grounding.ask import Ask, Language, Manner, Shape
 from grounding.geometry import Box, Frame, Point, image_frame
+from grounding.queries import Language, Locate, PromptStyle, Shape
 from grounding.qwen.prompts import NONE_CLAUSE, question, strict_question
 from tools.shapes.names import Tongue, said
 from tools.shapes.places import box_of, ground_point, inner_point, jittered
@@ -74,7 +74,7 @@ class Case:
     order; `prompt` is the question's text, and `tongue` the language of its names.
     """
 
-    ask: Ask
+    ask: Locate
     tongue: Tongue
     names: tuple[str, ...]
     things: tuple[Thing, ...]
@@ -104,12 +104,12 @@ def single(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
     shape, name = _shape(rng), _one(scene, rng)
     things = _named(scene, (name,))
     if tongue == "en" and rng.random() < OTHER_WORDS_SHARE:
-        return Case(Ask(shape), tongue, (name,), things, _other_words(shape, name, rng))
+        return Case(Locate(shape), tongue, (name,), things, _other_words(shape, name, rng))
     word = said(name, tongue)
     if rng.random() < 0.5:
-        return Case(Ask(shape, (word,)), tongue, (name,), things)
+        return Case(Locate(shape, (word,)), tongue, (name,), things)
     return Case(
-        Ask(shape, phrase=rng.choice(PHRASES[tongue]).format(x=word)), tongue, (name,), things
+        Locate(shape, phrase=rng.choice(PHRASES[tongue]).format(x=word)), tongue, (name,), things
     )
 
 
@@ -119,18 +119,18 @@ def several(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
         names = mixed(scene, 2, rng)
         words = tuple(said(name, tongue) for name in names)
         phrase = rng.choice(BOTH[tongue]).format(x=words[0], y=words[1])
-        return Case(Ask(_shape(rng), words, phrase), tongue, names, _named(scene, names))
+        return Case(Locate(_shape(rng), words, phrase), tongue, names, _named(scene, names))
     count = len(NAMES) if rng.random() < ALL_NAMES_SHARE else rng.choice((2, 2, 3, 3, 4, 4, 5, 6))
     names = mixed(scene, count, rng)
     words = tuple(said(name, tongue) for name in names)
-    return Case(Ask(_shape(rng), words), tongue, names, _named(scene, names))
+    return Case(Locate(_shape(rng), words), tongue, names, _named(scene, names))
 
 
 def each(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
     """Return a question that asks for each thing of one name, one by one."""
     name = _one(scene, rng)
     phrase = rng.choice(EACH[tongue]).format(x=said(name, tongue))
-    return Case(Ask(_shape(rng), phrase=phrase), tongue, (name,), _named(scene, (name,)))
+    return Case(Locate(_shape(rng), phrase=phrase), tongue, (name,), _named(scene, (name,)))
 
 
 def wide(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
@@ -144,7 +144,7 @@ def wide(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
     words = tuple(said(name, tongue) for name in names)
     fitting = (t for t in scene.things if word in t.name.split() and t.name in (names or NAMES))
     things = tuple(sorted(fitting, key=_left))
-    return Case(Ask(_shape(rng), words, phrase), tongue, names, things)
+    return Case(Locate(_shape(rng), words, phrase), tongue, names, things)
 
 
 def click(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
@@ -153,7 +153,7 @@ def click(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
     spot = ground_point(scene, rng) if rng.random() < GROUND_SHARE else None
     things = () if spot else (thing,)
     shape = Shape.BOX if rng.random() < 0.85 else Shape.POINT
-    ask = Ask(shape, around=spot or inner_point(thing, scene, rng))
+    ask = Locate(shape, around=spot or inner_point(thing, scene, rng))
     return _labelled(Case(ask, tongue, (), things), thing, scene, rng)
 
 
@@ -161,7 +161,9 @@ def rough(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
     """Return a question for the tight box of what a rough box surrounds."""
     thing = rng.choice(scene.things)
     around = jittered(thing, scene, rng.uniform(*ROUGHNESS), rng)
-    return _labelled(Case(Ask(Shape.BOX, around=around), tongue, (), (thing,)), thing, scene, rng)
+    return _labelled(
+        Case(Locate(Shape.BOX, around=around), tongue, (), (thing,)), thing, scene, rng
+    )
 
 
 QUESTIONS: tuple[tuple[Maker, float], ...] = (
@@ -225,7 +227,7 @@ def _worded(case: Case, frame: Frame, rng: random.Random) -> str:
     language: Language = "auto" if ask.classes or ask.phrase else case.tongue
     if language == "auto" and rng.random() < FOREIGN_SHARE:
         language = rng.choice(("en", "zh"))
-    ask = replace(ask, manner=Manner(language=language))
+    ask = replace(ask, manner=PromptStyle(language=language))
     return (strict_question if rng.random() < STRICT_SHARE else question)(ask, frame)
 
 

@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from grounding.ask import Ask, Detection
 from grounding.geometry import Box, Frame, Point
+from grounding.labelstudio.config.interface import MAX_REGIONS, Control
 from grounding.labelstudio.controls.base import Candidate, ControlTag, Drop, Region
 from grounding.labelstudio.controls.key_point import KEY_POINT
 from grounding.labelstudio.controls.key_point_labels import KEY_POINT_LABELS
 from grounding.labelstudio.controls.rectangle import RECTANGLE
 from grounding.labelstudio.controls.rectangle_labels import RECTANGLE_LABELS
-from grounding.labelstudio.interface import MAX_REGIONS, Control
+from grounding.queries import Finding, Locate
 
 __all__ = ["CONTROLS", "ControlTag", "Drop", "Regions", "regions"]
 
@@ -31,7 +31,9 @@ class Regions:
     dropped: Counter[str] = field(default_factory=Counter)
 
 
-def regions(control: Control, detections: Iterable[tuple[Detection, Ask]], image: Frame) -> Regions:
+def regions(
+    control: Control, detections: Iterable[tuple[Finding, Locate]], image: Frame
+) -> Regions:
     """Return the results of a control for what was found, each with the ask it answers.
 
     `image` is the frame of the upright original. Places are in percent of it and inside it; each
@@ -55,14 +57,14 @@ def regions(control: Control, detections: Iterable[tuple[Detection, Ask]], image
     return drawn
 
 
-def _nearest(found: Iterable[tuple[Detection, Ask]]) -> list[tuple[Detection, Ask]]:
+def _nearest(found: Iterable[tuple[Finding, Locate]]) -> list[tuple[Finding, Locate]]:
     """Return what was found but for what is not at the place that was asked about, if some is."""
     every = list(found)
     here = [pair for pair in every if _is_here(*pair)]
     return here or every
 
 
-def _is_here(detection: Detection, ask: Ask) -> bool:
+def _is_here(detection: Finding, ask: Locate) -> bool:
     """Say whether a click is in the box, or the box's middle in the drawn box."""
     place, around = detection.place, ask.around
     if ask.phrase or around is None or not isinstance(place, Box):

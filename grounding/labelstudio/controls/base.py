@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from grounding.ask import Ask, Detection, Shape
 from grounding.geometry import PERCENT, Box, Frame, Point
-from grounding.labelstudio.interface import Control, Label
+from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.text import clean
+from grounding.queries import Finding, Locate, Shape
 
 Region = dict[str, Any]
 """One entry of a prediction's `result`, as Label Studio's JSON has it."""
@@ -71,14 +71,14 @@ class Candidate:
     """A detection on its way to becoming a region: `place` is in percent, inside the image."""
 
     control: Control
-    detection: Detection
+    detection: Finding
     place: Box | Point
     label: Label | None
     image: Frame
     excluded: tuple[Point, ...] = ()
 
     @classmethod
-    def of(cls, control: Control, detection: Detection, ask: Ask, image: Frame) -> Candidate:
+    def of(cls, control: Control, detection: Finding, ask: Locate, image: Frame) -> Candidate:
         """Return what `detection`, an answer to `ask`, would be on this control."""
         place = detection.place.to(PERCENT).clip()
         label = _label(control, detection, ask)
@@ -134,7 +134,7 @@ def asked_labels(control: Control, classes: Iterable[str]) -> tuple[Label, ...]:
     return tuple(label for label in control.labels if wanted.intersection(label.words))
 
 
-def _label(control: Control, detection: Detection, ask: Ask) -> Label | None:
+def _label(control: Control, detection: Finding, ask: Locate) -> Label | None:
     """Return the label that a detection takes: never one that the control lacks.
 
     Where only one label was asked for, it takes all that came without a word of its own. It
@@ -156,7 +156,7 @@ def _names(key: str, label: Label | None) -> dict[str, list[str]]:
     return {} if label is None else {key: [label.emitted]}
 
 
-def _meta(detection: Detection) -> dict[str, list[str]]:
+def _meta(detection: Finding) -> dict[str, list[str]]:
     """Return what the page shows beside a region: what came with it, and what to look at twice."""
     notes = (clean(detection.text or "")[:MAX_NOTE_CHARS], *detection.warnings)
     text = [note for note in notes if note]

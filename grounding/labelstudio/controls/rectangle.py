@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grounding.ask import Shape
 from grounding.labelstudio.controls.base import ControlTag, labels_beside
+from grounding.queries import Shape
 
 RECTANGLE = ControlTag("Rectangle", Shape.BOX, labels_beside, labels_beside=True)

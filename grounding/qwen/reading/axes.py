@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import product
 
-from grounding.qwen.reading.finds import Finds, Note
+from grounding.qwen.reading.matches import Matches, Note
 from grounding.qwen.reading.values import Group, Value, lone_number
 from grounding.qwen.reading.vocabulary import folded
 
@@ -61,7 +61,7 @@ _SHAPES: list[tuple[tuple[str, ...], int, Callable[[Numbers], Numbers]]] = [
 ]
 
 
-def place_on_axes(axes: dict[str, Value], out: Finds) -> Numbers | None:
+def place_on_axes(axes: dict[str, Value], out: Matches) -> Numbers | None:
     """Return the corners of the box, or the point, that `axes` (folded name to value) give."""
     for names, count, convert in _SHAPES:
         if all(name in axes for name in names):

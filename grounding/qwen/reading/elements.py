@@ -7,8 +7,8 @@ import re
 from enum import IntEnum, auto
 
 from grounding.qwen.reading.axes import place_on_axes
-from grounding.qwen.reading.finds import Finds, Place, hull
-from grounding.qwen.reading.pieces import Tag
+from grounding.qwen.reading.matches import Matches, Place, hull
+from grounding.qwen.reading.tokenizer import Tag
 from grounding.qwen.reading.values import (
     NUMBER,
     String,
@@ -74,7 +74,7 @@ def _value(match: re.Match[str]) -> str:
     return next(match[name] for name in "abcd" if match[name] is not None)
 
 
-def points_of(tag: Tag, attributes: Attributes, out: Finds) -> list[Place]:
+def points_of(tag: Tag, attributes: Attributes, out: Matches) -> list[Place]:
     """Return the points in x1="" y1="" x2="" y2="", or in the bare numbers of <points 394 105>."""
     if _BARE_NUMBERS.fullmatch(tag.attributes):
         numbers = numbers_in(tag.attributes)
@@ -101,7 +101,7 @@ def _coordinate(text: str) -> float:
     return float("nan") if value is None else value
 
 
-def box_of(attributes: Attributes, out: Finds) -> tuple[float, ...] | None:
+def box_of(attributes: Attributes, out: Matches) -> tuple[float, ...] | None:
     """Return the place in data-bbox="..." and the like, or in x1="" to y2=""."""
     for name, value in attributes.items():
         if PLACE.fullmatch(folded(name.removeprefix("data-"))):

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from grounding.qwen.reading.fields import Name
-from grounding.qwen.reading.finds import Finds, Note
+from grounding.qwen.reading.matches import Matches, Note
 from grounding.qwen.reading.naming import is_empty_word, name_after, name_before, without_bullet
-from grounding.qwen.reading.pieces import Corners, Piece, Text
 from grounding.qwen.reading.records import read_group
+from grounding.qwen.reading.tokenizer import Corners, Piece, Text
 from grounding.qwen.reading.values import NUMBER, PLACE_SIZES, Group, numbers_in
 
 _COMMA = r"(?:\s*+[,，]\s*+|[ \t]++)"
@@ -48,12 +48,12 @@ class _Line:
     last: bool = False
 
 
-def read_lines(text: str, pieces: list[Piece], out: Finds, *, complete: bool) -> None:
+def read_lines(text: str, pieces: list[Piece], out: Matches, *, complete: bool) -> None:
     """Add the boxes and points of plain lines to `out`; of prose only where no line has any.
 
     Where the text is not `complete`, what its last line holds may go on, and is left out.
     """
-    made, prose = Finds(), Finds()
+    made, prose = Matches(), Matches()
     for line in _lines(text, pieces):
         if made.full:
             break
@@ -98,7 +98,7 @@ def _may_go_on(place: Group | Corners) -> bool:
 # Lines with brackets
 
 
-def _read_places(text: str, line: _Line, made: Finds, prose: Finds) -> None:
+def _read_places(text: str, line: _Line, made: Matches, prose: Matches) -> None:
     gaps = _gaps(text, line)
     lead = without_bullet(gaps[0]).strip(" \t*_`|#")
     named_before = bool(lead) and not is_empty_word(lead.strip(" :：="))
@@ -149,7 +149,7 @@ def _gaps(text: str, line: _Line) -> list[str]:
     return [text[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _add(place: Group | Corners, name: str | None, out: Finds, span: Span) -> None:
+def _add(place: Group | Corners, name: str | None, out: Matches, span: Span) -> None:
     if isinstance(place, Corners) or len(place.numbers) in PLACE_SIZES:
         out.add(place.numbers, span, label=name)
     elif len(place.numbers) != 1:
@@ -161,7 +161,7 @@ def _add(place: Group | Corners, name: str | None, out: Finds, span: Span) -> No
 # Lines without brackets
 
 
-def _read_bare(text: str, line: _Line, out: Finds) -> None:
+def _read_bare(text: str, line: _Line, out: Matches) -> None:
     content = text[line.start : line.end]
     if not any(c.isdigit() for c in content):
         return

@@ -20,8 +20,8 @@ from grounding.qwen.reading.fields import (
     scores_in,
     spoken,
 )
-from grounding.qwen.reading.finds import Finds, Note, Place, hull
-from grounding.qwen.reading.notation import Parser
+from grounding.qwen.reading.lenient_json import Parser
+from grounding.qwen.reading.matches import Matches, Note, Place, hull
 from grounding.qwen.reading.sentences import says_none
 from grounding.qwen.reading.values import PLACE_SIZES, Group, Number, String, Value, number_lists
 from grounding.qwen.reading.vocabulary import Role, meaning
@@ -33,7 +33,7 @@ UNRANKED = 1_000
 """Beyond the rank of any label key."""
 
 
-def read_group(group: Group, out: Finds, name: Name | None = None) -> None:
+def read_group(group: Group, out: Matches, name: Name | None = None) -> None:
     """Add every place in `group` to `out`; `name` labels those without a label of their own."""
     waiting: Children = [(group, name)]
     while waiting and not out.full:
@@ -45,7 +45,7 @@ def read_group(group: Group, out: Finds, name: Name | None = None) -> None:
         waiting += reversed(children)
 
 
-def _read_list(group: Group, name: Name | None, out: Finds) -> Children:
+def _read_list(group: Group, name: Name | None, out: Matches) -> Children:
     if group.numbers:
         _add_if_closed(group, group.numbers, name, out)
         return []
@@ -56,7 +56,7 @@ def _read_list(group: Group, name: Name | None, out: Finds) -> Children:
     return [(value, name) for _, value in group.entries if isinstance(value, Group)]
 
 
-def _add_if_closed(group: Group, numbers: Numbers, name: Name | None, out: Finds) -> None:
+def _add_if_closed(group: Group, numbers: Numbers, name: Name | None, out: Matches) -> None:
     if group.closed:
         out.add(numbers, (group.start, group.end), label=name.text if name else None)
 
@@ -81,7 +81,7 @@ class _Record:
 
     group: Group
     name: Name | None
-    out: Finds
+    out: Matches
     fields: list[Field] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     children: Children = field(default_factory=list)
@@ -150,7 +150,7 @@ class _Record:
         """Read JSON that was written as a string; all its finds stand where the string stands."""
         text = value.text.lstrip()
         if text.startswith(("{", "[")):
-            inner = Finds()
+            inner = Matches()
             read_group(Parser(text, 0).parse(), inner)
             self.out.take(inner, (value.start, value.end))
 

@@ -31,11 +31,11 @@ from grounding.qwen.reading.elements import (
     use_of,
 )
 from grounding.qwen.reading.fields import Name
-from grounding.qwen.reading.finds import Finds, Note, Place, hull
+from grounding.qwen.reading.matches import Matches, Note, Place, hull
 from grounding.qwen.reading.naming import LONGEST_NAME, name_before
-from grounding.qwen.reading.pieces import ENDINGS, Corners, Fence, Piece, Tag, Text
 from grounding.qwen.reading.records import places_in, read_group
 from grounding.qwen.reading.sentences import says_none
+from grounding.qwen.reading.tokenizer import ENDINGS, Corners, Fence, Piece, Tag, Text
 from grounding.qwen.reading.values import Group, number_lists
 
 _SEPARATORS = re.compile(r"[\s,，;；、.。:：]*+(?:and\b|和|与)?[\s,，]*+", re.IGNORECASE)
@@ -60,7 +60,7 @@ class TagReader:
     hold.
     """
 
-    def __init__(self, text: str, out: Finds) -> None:
+    def __init__(self, text: str, out: Matches) -> None:
         self.text = text
         self.out = out
         self.unread: list[Piece] = []

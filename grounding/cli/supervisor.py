@@ -1,0 +1,149 @@
+"""Runs the parts of one machine together: the embedded queue, a worker and the web server."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from grounding.errors import SettingError
+from grounding.jobs.embedded import socket_path, sole_user
+from grounding.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).parent.parent.parent
+PR_SET_PDEATHSIG = 1
+BACK_OFF_SECONDS = 5.0
+"""Shortest time between two starts of one part."""
+MAX_BACK_OFF_SECONDS = 60.0
+"""The same for a part that says each time, within a minute, that it cannot run."""
+PATIENCE_SECONDS = 100.0
+"""How long parts may take to finish what is in hand: a little over the longest deadline."""
+
+
+class Part:
+    """One child process, started again whenever it ends."""
+
+    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self._name = name
+        self._command = command
+        self._env = env
+        self._pause = BACK_OFF_SECONDS
+        self._started = -math.inf
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, while one runs."""
+        return self._process.pid if self._process else None
+
+    def tend(self) -> None:
+        """Start the process if it is not running and its waiting time is over."""
+        if self._process is not None and self._process.poll() is not None:
+            log.warning("%s ended with status %d", self._name, self._process.returncode)
+            self._pause = self._next_pause(self._process.returncode)
+            self._process = None
+        if self._process is None and time.monotonic() >= self._started + self._pause:
+            # A session of its own: Ctrl-C in the terminal is for us, who end the parts in order.
+            self._process = subprocess.Popen(  # noqa: S603
+                self._command,
+                env=self._env,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+            self._started = time.monotonic()
+
+    def _next_pause(self, status: int) -> float:
+        """Return twice the last pause for a part that cannot run, such as a worker without model.
+
+        One that was killed, or ended after it had run, is wanted again soon.
+        """
+        cannot_run = status > 0 and time.monotonic() < self._started + MAX_BACK_OFF_SECONDS
+        return min(2 * self._pause, MAX_BACK_OFF_SECONDS) if cannot_run else BACK_OFF_SECONDS
+
+    def stop(self) -> None:
+        """Ask the process to finish what is in hand and end."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def join(self, seconds: float) -> None:
+        """Wait for the end, at most so long; then end it."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[list[Part]]:
+    """Run the queue (unless REDIS_URL names one), a worker and the web server around the block."""
+    _check_port(settings)
+    with ExitStack() as stack:
+        env = os.environ | settings.environment()
+        parts = [Part(name, command(name), env) for name in ("worker", "server")]
+        if settings.redis_url is None:
+            stack.enter_context(sole_user(settings.data_dir))
+            env["REDIS_URL"] = f"unix://{socket_path(settings.data_dir)}"
+            parts.insert(0, Part("queue", command("queue"), env))
+        # The queue is ended last: the others write to it what they have in hand.
+        stack.callback(_end, parts[:-2])
+        stack.callback(_end, parts[-2:])
+        for part in parts:
+            part.tend()
+        yield parts
+
+
+def tend(parts: Sequence[Part], stopping: threading.Event) -> None:
+    """Keep every part running until `stopping` is set."""
+    while not stopping.wait(0.5):
+        for part in parts:
+            part.tend()
+
+
+def _end(parts: Sequence[Part]) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    for part in parts:
+        part.stop()
+    for part in parts:
+        part.join(max(0.0, until - time.monotonic()))
+
+
+def command(name: str) -> list[str]:
+    """Return the command that runs one part: "queue", "worker" or "server"."""
+    if name == "server":
+        config = ["--config", str(ROOT / "gunicorn.conf.py"), "--chdir", str(ROOT)]
+        return [sys.executable, "-m", "gunicorn", *config, "_wsgi:app"]
+    return [sys.executable, "-m", "grounding", name]
+
+
+def _check_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as exc:
+            raise SettingError(
+                f"cannot listen on {settings.address}: {exc.strerror}",
+                hint="Choose another PORT, or end what listens there",
+            ) from exc
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this process when its parent dies, even by SIGKILL; Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,218 @@
+"""A checkpoint in memory: its model, tokenizer, patches and profile, checked before it is loaded.
+
+What is wrong with a folder is found out in milliseconds and said in one line, with the cure;
+loading a 7B model takes a minute.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLForConditionalGeneration,
+    Qwen3VLForConditionalGeneration,
+)
+from transformers.utils import logging
+
+from grounding.engines.base import Progress
+from grounding.engines.local.hub import OnProgress, fetch
+from grounding.engines.local.patches import PatchRule
+from grounding.errors import EngineError, OutOfMemory, SettingError
+from grounding.qwen.profiles import MODEL_TYPES, Profile, profile_for
+
+MODEL_CLASSES: Mapping[str, type[PreTrainedModel]] = {
+    "qwen2_vl": Qwen2VLForConditionalGeneration,
+    "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
+    "qwen3_vl": Qwen3VLForConditionalGeneration,
+}
+"""`model_type` of config.json → the class that runs it."""
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that answers need: the model on its device, and how to talk to it."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    patches: PatchRule
+    profile: Profile
+
+    @property
+    def image_id(self) -> int:
+        """The id of the token that stands for a piece of the picture."""
+        return int(self.model.config.image_token_id)
+
+    @property
+    def context(self) -> int:
+        """The most tokens that a question and its answer may have together."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+
+def load_checkpoint(
+    model: str,
+    *,
+    device: str | None,
+    revision: str | None,
+    profile: str | None,
+    pixels: tuple[int | None, int | None],
+    report: OnProgress,
+) -> Checkpoint:
+    """Return the checkpoint of a hub id or folder, on `device`.
+
+    `pixels` are the least and most pixels of the model frame that the settings ask for.
+    bfloat16 on a GPU (float16 overflows in this family and answers "!!!!"), float32 on a CPU.
+    Raises `SettingError` where the checkpoint or device is none that we run, `EngineError` where
+    it cannot be had or is damaged, `OutOfMemory` where the device has no room.
+    """
+    place = _device(device)
+    # The config alone first: an architecture that we do not run is not worth 16 GB of download.
+    config = _json(fetch(model, ("config.json",), revision=revision) / "config.json")
+    family = profile_for(config, name=profile)
+    kind = _kind(config, family)
+    folder = fetch(model, revision=revision, report=report)
+    _check_weights(folder)
+    patches = PatchRule.of_checkpoint(folder)
+    if patches.factor != family.factor:
+        raise SettingError(
+            f"the checkpoint's image tokens cover {patches.factor} pixels, "
+            f"those of {family.name} {family.factor}",
+            hint="Name the profile that fits the checkpoint",
+        )
+    report(Progress("loading", detail=model))
+    with _loading_errors(model), _no_bars():
+        tokenizer = _tokenizer(folder)
+        weights = _weights(folder, MODEL_CLASSES[kind], place)
+    low, high = pixels
+    bounded = family.bounded(patches.bounds, min_pixels=low, max_pixels=high)
+    return Checkpoint(weights, tokenizer, patches, bounded)
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as exc:
+        raise SettingError(
+            f"there is no device {name!r}", hint="Set DEVICE to cuda or cpu"
+        ) from exc
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingError(
+            "this machine or this build of torch has no CUDA device",
+            hint="Set DEVICE=cpu, or install a CUDA build of torch",
+        )
+    return device
+
+
+def _kind(config: Config, family: Profile) -> str:
+    """Return the architecture to load: the checkpoint's own, else that of the named family."""
+    own = config.get("model_type")
+    if own in MODEL_CLASSES:
+        return str(own)
+    return next(kind for kind, name in MODEL_TYPES.items() if name == family.name)
+
+
+def _check_weights(folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    names = set(_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    if missing := sorted(name for name in names if not (folder / name).is_file()):
+        raise SettingError(
+            f"{folder} lacks {', '.join(missing)}",
+            hint="Copy the whole checkpoint; weights must be in safetensors format",
+        )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as exc:
+        raise SettingError(
+            f"{path.parent} is no checkpoint: it has no {path.name}",
+            hint="Set MODEL to the folder that save_pretrained wrote",
+        ) from exc
+    except (OSError, ValueError) as exc:
+        raise SettingError(f"{path} cannot be read as JSON", hint="Copy it again") from exc
+    return content
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    legacy = folder / "chat_template.json"
+    if not tokenizer.chat_template and legacy.is_file():
+        tokenizer.chat_template = _json(legacy)["chat_template"]
+    return tokenizer
+
+
+def _weights(folder: Path, kind: type[PreTrainedModel], device: torch.device) -> PreTrainedModel:
+    model, info = kind.from_pretrained(
+        folder,
+        dtype=torch.float32 if device.type == "cpu" else torch.bfloat16,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    # The library fills a gap with random numbers and goes on: the answers would be noise.
+    if gaps := sorted(info["missing_keys"]):
+        raise EngineError(
+            f"{folder} lacks {len(gaps)} weights, {gaps[0]} among them",
+            code="checkpoint_damaged",
+            hint="Copy or download the checkpoint again",
+        )
+    loaded: PreTrainedModel = model.to(device).eval()
+    if device.type == "cpu":
+        _detach(loaded)
+    return loaded
+
+
+def _detach(model: PreTrainedModel) -> None:
+    """Move weights that are still a map of the checkpoint's file into memory of their own.
+
+    Else a checkpoint saved over the old one would change the running model's answers, or, while
+    the file is short, end the process with a bus error.
+    """
+    for weights in model.parameters():
+        weights.data = weights.data.clone()
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep the library from drawing its bar into the log: who wants progress is told of it."""
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _loading_errors(model: str) -> Iterator[None]:
+    """Translate what torch and transformers raise while they read a checkpoint."""
+    try:
+        yield
+    except torch.OutOfMemoryError as exc:
+        raise OutOfMemory(
+            f"the device has no room for {model}", hint="Use a smaller checkpoint or a larger GPU"
+        ) from exc
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as exc:
+        reason = next(iter(str(exc).splitlines()), "")
+        raise EngineError(
+            f"{model} cannot be loaded: {type(exc).__name__}: {reason}",
+            code="checkpoint_damaged",
+            hint="Copy or download the checkpoint again",
+        ) from exc

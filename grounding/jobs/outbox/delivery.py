@@ -1,0 +1,200 @@
+"""Delivery: pushes to Label Studio what became ready too late for its request. A thread a process.
+
+A lock in Redis lets one process at a time do it, out of regard for Label Studio; should it lapse
+during a long push, two push different debts. What `entries` says about doubt keeps every
+prediction single, whoever dies and whatever Label Studio does with a push.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+from redis import Redis
+from redis.exceptions import LockError, RedisError
+
+from grounding.errors import AnswerLost, ImportRefused, LabelStudioError
+from grounding.jobs.locks import shorten
+from grounding.jobs.outbox.backoff import DeliveryBackoff
+from grounding.jobs.outbox.outbox import DeliveryResult, Outbox, OutboxEntry
+from grounding.jobs.store import PREFIX
+from grounding.labelstudio.client.api import Api
+from grounding.labelstudio.client.importing import Importer
+from grounding.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOCK = PREFIX + "delivery"
+LOCK_SECONDS = 5.0
+PERIOD_SECONDS = 1.0
+STOP_SECONDS = 0.5
+BATCH = 100
+"""Predictions in one push: Label Studio looks at every task of the project in each."""
+
+SEE_LOG = "See the log of the web server and the workers"
+
+
+def next_batch(due: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
+    """Return those of `due` to push together: what is at the front, and what has fared alike.
+
+    Each push that was lost halves the company, so that a prediction at which Label Studio fails
+    whenever it comes is soon alone, and keeps no other from being stored.
+    """
+    alike = [entry for entry in due if entry.lost == due[0].lost]
+    return alike[: max(1, BATCH >> due[0].lost)] if due else []
+
+
+class Delivery:
+    """Pushes what is due, every second, in a daemon thread until `stop`."""
+
+    def __init__(self, redis: Redis, importer: Importer) -> None:
+        self._redis = redis
+        self._importer = importer
+        self._outbox = Outbox(redis)
+        self._backoff = DeliveryBackoff(redis)
+        self._lock = redis.lock(LOCK, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="delivery", daemon=True)
+
+    @classmethod
+    def of(cls, settings: Settings, redis: Redis) -> Delivery | None:
+        """Return the delivery of this process; None where the settings name no way to deliver."""
+        url, key = settings.label_studio_url, settings.label_studio_api_key
+        return cls(redis, Importer(Api(url, key.get_secret_value()))) if url and key else None
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End. A push that takes longer than a moment is left, and its debts in doubt."""
+        self._stopped.set()
+        self._thread.join(STOP_SECONDS)
+
+    def deliver(self) -> int:
+        """Push one batch of each project that has debts due; return how many were looked at."""
+        self._backoff.attend()
+        return sum(self._attempt(project) for project in self._outbox.projects())
+
+    def _attempt(self, project: str) -> int:
+        if self._stopped.is_set() or self._backoff.waits(project):
+            return 0
+        try:
+            batch = next_batch(self._outbox.due(project, BATCH))
+            self._push(self._lacking(batch))
+        except LabelStudioError as exc:
+            self._backoff.note(project, exc)
+            log.warning("project %s: delivery waits: %s (%s)", project, exc, exc.code)
+            return 0
+        except RedisError:
+            raise
+        except Exception:  # it must not keep the projects behind this one from their debts
+            self._backoff.note(project, LabelStudioError("a fault of this program", hint=SEE_LOG))
+            log.exception("project %s: delivery failed; it tries again", project)
+            return 0
+        if batch:
+            self._backoff.clear(project)
+        return len(batch)
+
+    def _lacking(self, entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
+        """Return the debts that Label Studio has not: those in doubt are looked for there."""
+        return [entry for entry in entries if not (entry.unconfirmed and self._is_there(entry))]
+
+    def _is_there(self, entry: OutboxEntry) -> bool:
+        self._keep_lock()
+        try:
+            there = self._importer.has(entry.task, str(entry.prediction["model_version"]))
+        except AnswerLost:
+            self._outbox.mark_unconfirmed([entry], ended=True)
+            raise
+        if there:
+            self._outbox.mark_delivered([entry.key], entry.project, DeliveryResult.FOUND)
+        return there
+
+    def _push(self, entries: Sequence[OutboxEntry]) -> None:
+        """Push `entries`, in ever smaller batches where Label Studio refuses one whole."""
+        self._keep_lock()
+        held = self._outbox.hold(entries)
+        try:
+            taken = self._send(held)
+        except AnswerLost as exc:
+            self._outbox.mark_unconfirmed(held, ended=exc.ended)
+            raise
+        except LabelStudioError:
+            self._outbox.put_back(held)
+            raise
+        if taken == len(held):
+            self._pay(held, DeliveryResult.PUSHED)
+        elif len(held) == 1:
+            self._refused(held[0])
+        elif taken == 0:
+            self._push_halves(held)
+        else:
+            self._push_missing(held)
+
+    def _push_halves(self, refused: Sequence[OutboxEntry]) -> None:
+        middle = len(refused) // 2
+        try:
+            self._push(refused[:middle])
+        except LabelStudioError:
+            self._outbox.put_back(refused[middle:])
+            raise
+        self._push(refused[middle:])
+
+    def _push_missing(self, held: Sequence[OutboxEntry]) -> None:
+        """Push those of which Label Studio has dropped some without saying which, one by one."""
+        try:
+            for entry in held:
+                if not self._is_there(entry):
+                    self._push([entry])
+        except LabelStudioError:
+            self._outbox.mark_unconfirmed(held, ended=True)
+            raise
+
+    def _send(self, entries: Sequence[OutboxEntry]) -> int:
+        if not entries:
+            return 0
+        number = int(entries[0].project.partition(".")[0])
+        try:
+            return self._importer.send(number, [{"task": d.task, **d.prediction} for d in entries])
+        except ImportRefused as exc:
+            log.info(
+                "project %s: of %d predictions: %s", entries[0].project, len(entries), exc.cause
+            )
+            return 0
+
+    def _refused(self, entry: OutboxEntry) -> None:
+        log.warning("project %s: Label Studio refuses task %d", entry.project, entry.task)
+        self._pay([entry], DeliveryResult.REFUSED)
+
+    def _pay(self, entries: Sequence[OutboxEntry], how: DeliveryResult) -> None:
+        for entry in entries[:1]:
+            self._outbox.mark_delivered([one.key for one in entries], entry.project, how)
+
+    def _keep_lock(self) -> None:
+        with suppress(LockError):
+            self._lock.reacquire()
+
+    def _loop(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                if not self._round():
+                    self._stopped.wait(PERIOD_SECONDS)
+            except RedisError as exc:  # Redis may be away for a while; the next round finds out
+                log.warning("delivery waits for Redis: %s", exc)
+                self._stopped.wait(PERIOD_SECONDS)
+            except Exception:  # whatever this round met, without a next one debts would stay
+                log.exception("delivery failed; it tries again")
+                self._stopped.wait(PERIOD_SECONDS)
+
+    def _round(self) -> int:
+        if not self._lock.acquire():
+            shorten(self._redis, LOCK, int(LOCK_SECONDS * 1000))
+            return 0
+        try:
+            return self.deliver()
+        finally:
+            with suppress(LockError):
+                self._lock.release()

@@ -1,0 +1,339 @@
+"""A project's labelling config: from XML to the controls that we serve.
+
+Served are `<RectangleLabels>`, `<KeyPointLabels>`, and `<Rectangle>` and `<KeyPoint>` with the
+`<Labels>` of the same image; `controls` knows the tags. Other tags are none of our business.
+A control that we cannot serve is refused by name, because a project that silently gets nothing
+is worse than one that says why; `model_skip="true"` leaves a control out on purpose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
+
+from grounding.errors import ConfigError
+from grounding.labelstudio.config.attributes import PREFIX, known, options
+from grounding.labelstudio.config.extra_params import read_params
+from grounding.labelstudio.config.interface import (
+    PROMPT_FIELD,
+    Control,
+    Label,
+    LabelConfig,
+    Options,
+    Remember,
+    TextArea,
+)
+from grounding.labelstudio.config.template import LABELS
+from grounding.labelstudio.config.xml import Element, quoted, read, too_large
+from grounding.labelstudio.controls import CONTROLS
+from grounding.labelstudio.labels import same_spelling
+from grounding.labelstudio.text import plain
+
+MAX_CONTROLS = 100
+MAX_LABELS = 1000
+MAX_LABEL_CHARS = 200
+MAX_DESCRIPTION_CHARS = 1000
+MAX_MEANING_CHARS = 300
+MAX_REMEMBERED = 32
+
+VARIABLE = re.compile(r"\$([^\s,/{}$]+)")
+"""`$image`, `$a.b` or `$a[0]`: one variable, and nothing around it."""
+
+MEANING = "model_description"
+"""The attribute of a `<Label>` that tells the model what the class means."""
+
+REMEMBER = "model_remember"
+"""The attribute of a `<TextArea>` that says what becomes of the prompt typed last."""
+
+ONE_IMAGE = 'Use value="$image" with one image per task'
+
+_REMEMBER = {str(word): word for word in Remember}
+_TAGS = {tag.lower(): kind for tag, kind in CONTROLS.items()}
+
+
+def parse(xml: object, extra_params: str = "") -> LabelConfig:
+    """Return what a labelling config asks of us; none of it is fetched or run.
+
+    `extra_params` are the project's own, as `read_params` takes them. A config without a control
+    of ours is no error and has no controls. Raises `ConfigError` where the config is no XML, too
+    large, or has a control of ours that cannot be served; its cause is one line of ASCII of at
+    most 120 characters, fit for an HTTP status line.
+    """
+    if not isinstance(xml, str):
+        raise ConfigError(f"the labelling config is no text but {type(xml).__name__}")
+    return _parse(xml, extra_params)
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _parse(xml: str, extra_params: str) -> LabelConfig:
+    """Return the parsed config: the same one for each task of a project, since none can change."""
+    document = _Document(list(read(xml).walk()), read_params(extra_params).values)
+    document.check()
+    areas = tuple(_text_areas(document.elements))
+    controls = tuple(islice(document.controls(LabelConfig(text_areas=areas)), MAX_CONTROLS + 1))
+    if len(controls) > MAX_CONTROLS:
+        raise too_large(f"the labelling config has more than {MAX_CONTROLS} controls")
+    return LabelConfig(controls, areas, tuple(dict.fromkeys(document.warnings(controls))))
+
+
+def text_areas(xml: str) -> tuple[TextArea, ...]:
+    """Return the text areas of a config, even of one that cannot be served; never raising."""
+    try:
+        return tuple(_text_areas(read(xml).walk()))
+    except ConfigError:
+        return ()
+
+
+class _Document:
+    """The elements of one config, in order, and how they refer to one another."""
+
+    def __init__(self, elements: Sequence[Element], params: Mapping[str, str]) -> None:
+        self.elements = elements
+        self.named = {name: e for e in elements if (name := e.get("name"))}
+        self.repeated = {id(e) for r in elements if r.kind == "repeater" for e in r.walk()}
+        variables = [(e, VARIABLE.fullmatch(e.get("value") or "")) for e in elements]
+        values = [(e, found[1]) for e, found in variables if found]
+        self.images = {key for e, key in values if e.kind == "image"}
+        # A column that people are shown as it is need not say what to look for.
+        self.shown = [e for e, key in values if key == PROMPT_FIELD and e.kind != "textarea"]
+        self.defaults = ({"model_prompt_field": "none"} if self.shown else {}) | dict(params)
+
+    def check(self) -> None:
+        """Raise `ConfigError` for what no config may have."""
+        labels = [e for e in self.elements if e.kind == "label"]
+        if len(labels) > MAX_LABELS:
+            raise too_large(f"{len(labels)} labels, at most {MAX_LABELS} are served")
+        for label in labels:
+            _check_length(label)
+        names = Counter(e.get("name") for e in self.elements)
+        twice = next((name for name, count in names.items() if name and count > 1), None)
+        if twice:
+            raise ConfigError(
+                f'two tags have name="{quoted(twice)}"',
+                code="name_not_unique",
+                hint="Give each tag a name of its own",
+            )
+
+    def served(self) -> Iterator[tuple[Element, Options]]:
+        """Yield the elements that are controls of ours and not left out on purpose."""
+        for element in self.elements:
+            if element.kind in _TAGS:
+                settled = options(element, _TAGS[element.kind].shape, self.defaults)
+                if settled:
+                    yield element, settled
+
+    def controls(self, config: LabelConfig) -> Iterator[Control]:
+        """Yield a control per tag of ours, and per `<Labels>` that goes with it."""
+        for element, settled in self.served():
+            kind = _TAGS[element.kind]
+            self._check_single(element)
+            control = Control(
+                tag=kind.tag,
+                from_name=_required(element, "name"),
+                to_name=_required(element, "toName"),
+                data_key=_data_key(self._image(element)),
+                labels=() if kind.labels_beside else _labels(element),
+                options=settled,
+            )
+            prompted = bool(settled.prompt or config.prompt_areas())
+            found = self._beside(element, control, prompted) if kind.labels_beside else [control]
+            self._check_prompt(element, found)
+            yield from found
+
+    def warnings(self, controls: Sequence[Control]) -> Iterator[str]:
+        """Yield what a config's author should know though it hinders nothing."""
+        for e in self.elements:
+            for attribute in e.attributes:
+                if attribute.startswith(PREFIX) and attribute not in _attributes(e):
+                    yield f"{e} has {quoted(attribute)}, which is not used here"
+            if e.kind == "label":
+                yield from _cut(e)
+        for e in self.shown:
+            yield (
+                f"{e} shows ${PROMPT_FIELD}, which is therefore not asked for; "
+                f'to ask for it, set model_prompt_field="{PROMPT_FIELD}"'
+            )
+        for control in controls:
+            for twins in same_spelling(control.labels):
+                names = ", ".join(quoted(label.value) for label in twins)
+                yield f"labels differ in spelling only, and need the exact string: {names}"
+
+    def _check_single(self, element: Element) -> None:
+        if id(element) in self.repeated:
+            raise _refused(
+                element,
+                "is in a <Repeater>: one image per task is served",
+                code="multi_image_unsupported",
+                hint=f'{ONE_IMAGE}, or set model_skip="true"',
+            )
+
+    def _check_prompt(self, element: Element, controls: Sequence[Control]) -> None:
+        """Raise `ConfigError` for a prompt that nothing, or an image's address, would fill."""
+        prompt, field = controls[0].options.prompt, controls[0].options.prompt_field
+        places = prompt.fields if prompt else ()
+        if LABELS in places and not controls[0].labels:
+            raise _refused(
+                element,
+                "has {labels} in model_prompt, and no labels",
+                code="attribute_invalid",
+                hint="Add <Labels> with the same toName, or remove {labels}",
+            )
+        if pictures := self.images.intersection(places):
+            raise _refused(
+                element,
+                f"has {{{quoted(min(pictures), 20)}}} in model_prompt: an image's address",
+                code="attribute_invalid",
+                hint="Name another field of the task's data in model_prompt",
+            )
+        if field in self.images:
+            raise _refused(
+                element,
+                f'has model_prompt_field="{quoted(field, 20)}": an image\'s address',
+                code="attribute_invalid",
+                hint="Name another field of the task's data in model_prompt_field",
+            )
+
+    def _beside(self, element: Element, control: Control, prompted: bool) -> list[Control]:
+        """Return the control once with each `<Labels>` of its image.
+
+        Without any, a prompt alone says what to find, and regions have no label.
+        """
+        target = control.to_name
+        beside = [e for e in self.elements if e.kind == "labels" and e.get("toName") == target]
+        if not beside and not prompted:
+            raise _refused(
+                element,
+                "has no <Labels> on its image",
+                code="no_labels",
+                hint="Add <Labels> with the same toName, or a <TextArea> to type a prompt into",
+            )
+        sources = [(_labels(e), _required(e, "name")) for e in beside]
+        return [replace(control, labels=x, labels_from=name) for x, name in sources] or [control]
+
+    def _image(self, element: Element) -> Element:
+        target = _required(element, "toName")
+        image = self.named.get(target)
+        if image is not None and image.kind == "image":
+            self._check_single(image)
+            return image
+        problem = f"a <{quoted(image.tag, 15)}>" if image else "which is nothing here"
+        raise _refused(
+            element,
+            f'has toName="{quoted(target, 20)}", {problem}',
+            code="control_not_on_image",
+            hint="Set toName to the name of an <Image>",
+        )
+
+
+def _data_key(image: Element) -> str:
+    """Return the key of the task's data that holds the image's address."""
+    if image.get("valueList"):
+        raise _refused(
+            image,
+            "has valueList: several images in one task are not served",
+            code="multi_image_unsupported",
+            hint=ONE_IMAGE,
+        )
+    value = image.get("value") or ""
+    variable = VARIABLE.fullmatch(value)
+    if not variable:
+        raise _refused(
+            image,
+            f'has value="{quoted(value, 30)}", not one variable',
+            code="value_not_variable",
+            hint='Write value="$image", with the key that the tasks have for the image',
+        )
+    return variable[1]
+
+
+def _refused(element: Element, problem: str, *, code: str, hint: str) -> ConfigError:
+    return ConfigError(f"{element} {problem}", code=code, hint=hint)
+
+
+def _required(element: Element, attribute: str) -> str:
+    value = element.get(attribute)
+    if value is None:
+        raise _refused(
+            element,
+            f"has no {attribute}",
+            code="control_not_on_image" if attribute == "toName" else "label_config_invalid",
+            hint=f"Add {attribute} to the tag",
+        )
+    return value
+
+
+def _labels(element: Element) -> tuple[Label, ...]:
+    """Return the labels inside a tag, however deep; those that are written twice, once."""
+    found = (_label(e) for e in element.walk() if e.kind == "label")
+    labels = {label.emitted: label for label in reversed([x for x in found if x])}
+    if not labels:
+        dynamic = (element.get("value") or "").startswith("$")
+        raise _refused(
+            element,
+            "takes its labels from the task's data" if dynamic else "has no <Label>",
+            code="no_labels",
+            hint='Add a <Label value="…"/> for each class',
+        )
+    return tuple(reversed(labels.values()))
+
+
+def _label(element: Element) -> Label | None:
+    """Return the label, or None where it has neither value nor alias: the page shows none."""
+    value, alias = element.get("value"), element.get("alias")
+    if not (value or alias):
+        return None
+    described = element.get("description") or element.get("hint")
+    return Label(
+        value=value or alias or "",
+        alias=alias,
+        predicted_values=tuple(_listed(element)),
+        description=described[:MAX_DESCRIPTION_CHARS] if described else None,
+        meaning=plain(element.get(MEANING) or "", MAX_MEANING_CHARS) or None,
+    )
+
+
+def _cut(label: Element) -> Iterator[str]:
+    """Yield what is said of a label's texts that are not read to their ends."""
+    limits = {name: MAX_DESCRIPTION_CHARS for name in ("description", "hint")}
+    for attribute, limit in (limits | {MEANING: MAX_MEANING_CHARS}).items():
+        if len(label.get(attribute) or "") > limit:
+            value = quoted(label.get("value") or "", 20)
+            yield f'<Label value="{value}"> has a long {attribute}; {limit} characters are read'
+
+
+def _check_length(label: Element) -> None:
+    names = {attribute: [label.get(attribute) or ""] for attribute in ("value", "alias")}
+    names["predicted_values"] = _listed(label)
+    for attribute, texts in names.items():
+        if max(map(len, texts), default=0) > MAX_LABEL_CHARS:
+            raise too_large(f"a label's {attribute} has more than {MAX_LABEL_CHARS} characters")
+
+
+def _listed(label: Element) -> list[str]:
+    words = (label.get("predicted_values") or "").split(",")
+    return [word.strip() for word in words if word.strip()]
+
+
+def _text_areas(elements: Iterable[Element]) -> Iterator[TextArea]:
+    for e in elements:
+        name, to_name = e.get("name"), e.get("toName")
+        if e.kind == "textarea" and name and to_name:
+            smart, per_region = _yes(e, "smart", True), _yes(e, "perRegion", False)
+            remember = _REMEMBER.get((e.get(REMEMBER) or "").lower(), Remember.OFFER)
+            yield TextArea(name, to_name, smart, per_region, remember)
+
+
+def _yes(element: Element, attribute: str, default: bool) -> bool:
+    return {"true": True, "false": False}.get((element.get(attribute) or "").lower(), default)
+
+
+def _attributes(element: Element) -> set[str]:
+    """Return the `model_…` attributes that are used on this tag."""
+    own = {"label": {MEANING}, "textarea": {REMEMBER}}
+    if element.kind in own:
+        return own[element.kind]
+    return set(known(_TAGS[element.kind].shape)) if element.kind in _TAGS else set()

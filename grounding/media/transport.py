@@ -1,0 +1,98 @@
+"""Connections that go only where they are told and end on time.
+
+Both halves of a safe connection are httpcore's network backend put on a leash: it dials IP
+addresses that were checked before, never a name, and each of its steps ends by one deadline.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+
+
+class Deadline:
+    """The end of one fetch, whatever its steps."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def cap(self, seconds: float | None) -> float:
+        """Return `seconds`, or what is left if that is less; raise when nothing is left."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("the whole fetch took too long")
+        return left if seconds is None else min(seconds, left)
+
+    def sleep(self, seconds: float) -> bool:
+        """Sleep, if there is time for that and for something after it, and say whether."""
+        if time.monotonic() + seconds >= self._end:
+            return False
+        time.sleep(seconds)
+        return True
+
+
+class PinnedBackend(httpcore.NetworkBackend):
+    """Connects to the checked addresses alone, whatever host httpcore names."""
+
+    def __init__(
+        self, network: httpcore.NetworkBackend, addresses: list[str], deadline: Deadline
+    ) -> None:
+        self.deadline = deadline
+        self._network = network
+        self._addresses = addresses
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect to the first checked address that answers; `host` is not looked up again."""
+        *others, last = self._addresses
+        for address in others:
+            try:
+                return self._connect(address, port, timeout)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return self._connect(last, port, timeout)
+
+    def _connect(self, address: str, port: int, timeout: float | None) -> httpcore.NetworkStream:
+        stream = self._network.connect_tcp(address, port, self.deadline.cap(timeout))
+        return TimedStream(stream, self.deadline)
+
+
+class TimedStream(httpcore.NetworkStream):
+    """A connection whose every step ends by the deadline: drops of one byte do not extend it."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._deadline.cap(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._deadline.cap(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        timeout = self._deadline.cap(timeout)
+        return TimedStream(
+            self._stream.start_tls(ssl_context, server_hostname, timeout), self._deadline
+        )
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

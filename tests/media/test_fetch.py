@@ -1,0 +1,239 @@
+"""What a fetch brings, and what it says when it brings nothing."""
+
+from __future__ import annotations
+
+import base64
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounding.errors import (
+    GroundingError,
+    ImageMissing,
+    ImageTooLarge,
+    ImageUnreachable,
+    ImageUnreadable,
+    UrlRefused,
+)
+from grounding.media.fetch import Fetcher
+from tests.media.hosts import (
+    BODY,
+    Names,
+    Spy,
+    answer,
+    fetched,
+    host,
+    ok,
+    reset,
+    rules,
+)
+
+# Failures, and trying again
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_a_failure_that_may_pass_is_tried_twice_more(status: int) -> None:
+    with host(answer(status), answer(status), ok()) as server:
+        assert fetched(server.origin, server) == BODY
+    with host(answer(status)) as server:
+        with pytest.raises(ImageUnreachable, match=f"answered {status}") as failure:
+            fetched(server.origin, server)
+        assert len(server.requests) == 3
+    assert failure.value.code == "image_unreachable"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (401, "image_forbidden"),
+        (403, "image_forbidden"),
+        (404, "image_not_found"),
+        (410, "image_not_found"),
+        (400, "image_not_found"),
+        (304, "image_not_found"),
+        (302, "image_not_found"),
+    ],
+)
+def test_a_refusal_is_not_tried_again(status: int, code: str) -> None:
+    with host(answer(status)) as server:
+        with pytest.raises(ImageMissing) as failure:
+            fetched(server.origin, server)
+        assert failure.value.code == code
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_host_that_asks_to_wait_is_left_alone_so_long(status: int) -> None:
+    with host(answer(status, "Retry-After: 1"), ok()) as server:
+        started = time.monotonic()
+        assert fetched(server.origin, server) == BODY
+        assert time.monotonic() - started >= 1
+
+
+def in_an_hour() -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+
+
+@pytest.mark.parametrize("asked", ["3600", "9" * 40, in_an_hour()])
+def test_a_host_that_asks_for_more_time_than_there_is_is_not_asked_again(asked: str) -> None:
+    with host(answer(429, f"Retry-After: {asked}"), ok()) as server:
+        with pytest.raises(ImageUnreachable, match="answered 429"):
+            fetched(server.origin, server)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("odd", ["soon", "-5", "1e9", "", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_an_odd_time_to_wait_does_not_count(odd: str) -> None:
+    with host(answer(429, f"Retry-After: {odd}"), ok()) as server:
+        assert fetched(server.origin, server) == BODY
+
+
+def test_a_reset_is_tried_again() -> None:
+    with host(reset, reset, ok()) as server:
+        assert fetched(server.origin, server) == BODY
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 40_000 + b"\r\n",
+    ],
+)
+def test_what_is_no_http_is_unreachable(noise: bytes) -> None:
+    with host(noise) as server, pytest.raises(ImageUnreachable) as failure:
+        fetched(server.origin, server)
+    assert failure.value.code == "image_unreachable"
+
+
+def test_a_port_that_nobody_listens_on_is_unreachable() -> None:
+    with host() as server:
+        pass
+    with pytest.raises(ImageUnreachable) as failure:
+        fetched(server.origin, server)
+    assert failure.value.code == "image_unreachable"
+
+
+def test_a_name_that_nobody_knows_is_unreachable() -> None:
+    with pytest.raises(ImageUnreachable, match="cannot be found"):
+        Fetcher(rules(), resolve=Names()).fetch("http://nowhere.example/a.png")
+
+
+def test_a_name_without_an_address_is_unreachable() -> None:
+    with pytest.raises(ImageUnreachable):
+        Fetcher(rules(), resolve=Names(void_example=[[]])).fetch("http://void.example/a.png")
+
+
+# What comes back
+
+
+@pytest.mark.parametrize("page", [b"<!doctype html><p>Log in", b"\xef\xbb\xbf\r\n <html>"])
+def test_a_web_page_is_no_picture_and_asks_about_a_login(page: bytes) -> None:
+    with (
+        host(ok(page, "Content-Type: text/html; charset=utf-8")) as server,
+        pytest.raises(ImageUnreadable, match="is a login needed") as failure,
+    ):
+        fetched(server.origin, server)
+    assert failure.value.code == "image_unreadable"
+
+
+def test_a_picture_under_a_wrong_type_is_still_one() -> None:
+    with host(ok(b"\x89PNG", "Content-Type: text/html")) as server:
+        assert fetched(server.origin, server) == b"\x89PNG"
+
+
+def test_messages_name_the_path_and_keep_the_query_and_the_address_to_themselves() -> None:
+    resolver = Names(minio=[["127.0.0.1"]])
+    with host(answer(404)) as server:
+        origin = f"http://minio:{server.port}"
+        with pytest.raises(ImageMissing) as failure:
+            Fetcher(rules(origin), resolve=resolver).fetch(f"{origin}/a.png?X-Amz-Signature=secret")
+    assert f"{origin}/a.png" in str(failure.value)
+    assert "secret" not in str(failure.value)
+    assert "127.0.0.1" not in str(failure.value)
+
+
+def test_too_long_an_address_is_refused_by_its_own_code() -> None:
+    with pytest.raises(UrlRefused) as failure:
+        fetched("http://pictures.example/" + "a" * 10_240)
+    assert failure.value.code == "url_too_long"
+
+
+# data: URIs
+
+PIXEL = bytes(range(256))
+PACKED = base64.b64encode(PIXEL).decode()
+
+
+@pytest.mark.parametrize(
+    ("uri", "data"),
+    [
+        (f"data:image/png;base64,{PACKED}", PIXEL),
+        (f"DATA:image/png;BASE64,{PACKED}", PIXEL),
+        (f"data:image/png;charset=x;base64,{PACKED}", PIXEL),
+        (f"data:;base64,{PACKED.rstrip('=')}", PIXEL),
+        (f"data:;base64,{PACKED[:50]}\r\n  {PACKED[50:]}", PIXEL),
+        (f"data:;base64,{PACKED.replace('+', '%2B').replace('=', '%3D')}", PIXEL),
+        ("data:,a%20b%ff", b"a b\xff"),
+        ("data:image/png,%89PNG", b"\x89PNG"),
+        ("data:,", b""),
+    ],
+)
+def test_inline_pictures_are_decoded_as_browsers_do(uri: str, data: bytes) -> None:
+    assert fetched(uri) == data
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "data:image/png;base64",
+        "data:",
+        "data:;base64,AAAA!AAA",
+        "data:;base64,A",
+        "data:;base64,AA==AA==",
+        "data:;base64,-_-_",
+        "data:,é",
+        "data:,\ud800",
+    ],
+)
+def test_inline_pictures_that_cannot_be_decoded_are_unreadable(uri: str) -> None:
+    with pytest.raises(ImageUnreadable) as failure:
+        fetched(uri)
+    assert failure.value.code == "image_unreadable"
+
+
+@pytest.mark.parametrize(
+    "form", ["data:;base64," + "A" * 1340, "data:," + "a" * 1001, "data:," + "%41" * 1001]
+)
+def test_inline_pictures_have_the_same_limit(form: str) -> None:
+    with pytest.raises(ImageTooLarge):
+        fetched(form, max_bytes=1000)
+
+
+@pytest.fixture(scope="module")
+def fetcher() -> Fetcher:
+    """One that cannot leave the test and takes small things only."""
+    return Fetcher(rules(max_bytes=300), resolve=Names(), network=Spy())
+
+
+@given(data=st.binary(max_size=300))
+def test_any_bytes_survive_both_forms(fetcher: Fetcher, data: bytes) -> None:
+    assert fetcher.fetch("data:;base64," + base64.b64encode(data).decode()) == data
+    assert fetcher.fetch("data:," + "".join(f"%{byte:02x}" for byte in data)) == data
+
+
+@given(value=st.text(max_size=40) | st.text(max_size=40).map("data:".__add__))
+def test_no_text_at_all_raises_anything_but_our_own_errors(fetcher: Fetcher, value: str) -> None:
+    try:
+        fetcher.fetch(value)
+    except GroundingError:
+        return
+    assert value[:5].lower() == "data:"
