@@ -1,7 +1,12 @@
-"""One job to one prediction: the heart, read from top to bottom.
+"""One task to one prediction: read this file first.
 
-Everything here is pure but for two named edges: `Fetches` brings a picture's bytes, and an
-`Engine` answers questions about its pixels.
+The steps of `predict` are pure but for two edges: `Fetches` brings a picture's bytes, and an
+`Engine` answers requests about its pixels.
+
+    labelling config + intent ──► plan: queries, and the controls that take their findings
+    the task's data           ──► views: the pixels that each query is about
+    query + view              ──► model request ──► completion ──► answer: findings and a verdict
+    findings                  ──► results of each control, in percent of the upright picture
 """
 
 from __future__ import annotations
@@ -9,63 +14,34 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
-from grounding.engines.base import Completion, Engine, ModelRequest
+from grounding.engines.base import Completion, Engine, ModelRequest, Priority
 from grounding.errors import AnswerError, DataError, EngineAway
-from grounding.geometry import Frame
-from grounding.labelstudio.config.interface import Control
+from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
-from grounding.labelstudio.controls import regions
+from grounding.labelstudio.controls import write_results
+from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.data import picture_address
 from grounding.labelstudio.interactive.context import read_context
-from grounding.labelstudio.plan import PromptDefaults, asks
+from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
 from grounding.media.cache import ImageCache
 from grounding.media.fetch import Fetches
 from grounding.media.images import upright
 from grounding.media.views import PixelBounds, View, whole
-from grounding.queries import Finding, Locate
-from grounding.qwen.answers import Answer, Verdict, read
-from grounding.qwen.caveats import with_caveats
-from grounding.qwen.prompts import question, strict_question
-from grounding.qwen.scores import scored
+from grounding.qwen.answers import Answer, Verdict
+from grounding.qwen.queries import read_answer, write_prompt
+from grounding.tasks import Task
 
 log = logging.getLogger(__name__)
-
-MAX_AT_ONCE = 32
-"""Questions of one task that wait at the engine together."""
-
-UNDERSTOOD = (Verdict.FOUND, Verdict.NOTHING)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One task of one request, as plain JSON: what the answer depends on.
-
-    `context` is what an annotator does, and None where none waits. `extra_params` and `prompt`
-    are what the project has told us beside its requests.
-    """
-
-    id: int | None
-    data: Mapping[str, Any]
-    label_config: str
-    context: Mapping[str, Any] | None
-    model_version: str
-    project: str = ""
-    extra_params: str = ""
-    prompt: str = ""
-
-    def payload(self) -> dict[str, Any]:
-        """Return the task as the ledger keeps it; `Task(**payload)` is its reverse."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What grounding needs: the model, the way to pictures, and the limits.
+    """What a worker brings to each task: the model, the way to pictures, and the limits.
 
     With `urgent` a person waits for the answer, and is likely to ask about the picture again.
     """
@@ -81,10 +57,10 @@ class WorkerContext:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """A prediction in Label Studio's form, the verdict over all answers, and what happened.
+    """A prediction in Label Studio's form, the verdict over all answers, and what was left out.
 
-    `dropped` counts the detections that became no region, by reason; `warnings` counts what was
-    noticed while reading the answers, by answer.
+    `dropped` counts the findings that became no result, by reason; `warnings` counts the notes of
+    the reader, by note.
     """
 
     prediction: dict[str, Any]
@@ -93,136 +69,179 @@ class TaskResult:
     warnings: Mapping[str, int]
 
 
-def predict(task: Task, tools: WorkerContext) -> TaskResult:
-    """Answer one task: regions for every control of its labelling config that is asked for.
+def predict(task: Task, worker: WorkerContext) -> TaskResult:
+    """Return the prediction for one task: results of every control that asks for something.
 
-    Raises the `GroundingError` that tells why it cannot be answered. Where some questions of a
-    task are understood and others are not, what was found is kept.
+    Raises the `GroundingError` that says why the task cannot be answered. Where some answers can
+    be read and others cannot, what was found is kept.
     """
     config = parse(task.label_config, task.extra_params)
-    wish = read_context(task.context, config)
-    asked = asks(config, wish, PromptDefaults(task.data, task.prompt, tools.labels_per_question))
-    if not asked:
+    intent = read_context(task.context, config)
+    defaults = PromptDefaults(task.data, task.prompt, worker.labels_per_question)
+    planned = plan(config, intent, defaults)
+    if not planned:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
-    pictures = _pictures([control for control, _ in asked], task, tools)
-    answered = [
-        answer(some, picture, tools) for (_, some), picture in zip(asked, pictures, strict=True)
-    ]
-    drawn = [
-        regions(control, _found(some, answers), picture.image)
-        for (control, some), picture, answers in zip(asked, pictures, answered, strict=True)
-    ]
-    result = [region for one in drawn for region in one.result]
-    every = [one for answers in answered for one in answers]
-    unclear = [one for one in every if not _clear(one)]
-    if unclear and not result:
-        raise _misunderstood(unclear[0])
+    views = _views([one.view for one in planned], task, worker)
+    answers = ask_model([(one, views[one.view]) for one in planned], worker)
+    written = _write_results(config, planned, answers, views)
+    unclear = [answer for answer in answers if not _is_clear(answer)]
+    if unclear and not written.result:
+        raise _answer_error(unclear[0])
     return TaskResult(
-        _prediction(result, task.model_version),
-        Verdict.FOUND if result else Verdict.NOTHING,
-        dropped=sum((one.dropped for one in drawn), Counter[str]()),
-        warnings=_warnings(task, every),
+        _prediction(written.result, task.model_version),
+        Verdict.FOUND if written.result else Verdict.NOTHING,
+        dropped=written.dropped,
+        warnings=_count_notes(task, answers),
     )
 
 
-def answer(asked: Sequence[Locate], picture: View, tools: WorkerContext) -> list[Answer]:
-    """Put every ask to the model, and once more in strict words where it was not understood.
-
-    Greedy decoding would only repeat itself, so the second question differs from the first.
-    """
-    profile = tools.engine.profile
-    frame = profile.answer_frame(picture.frame)
-    answers = _put([question(ask, frame, profile.prompts) for ask in asked], picture, tools)
-    again = [i for i, one in enumerate(answers) if not _clear(one)]
-    stricter = [strict_question(asked[i], frame, profile.prompts) for i in again]
-    retried = _put(stricter, picture, tools)
-    for i, second in zip(again, retried, strict=True):
-        answers[i] = second
-    return answers
+# Views
 
 
-def _clear(reply: Answer) -> bool:
-    """Say whether a reply tells something: a truncated one may, by its complete items."""
-    return reply.verdict in UNDERSTOOD or bool(reply.detections)
+def _views(specs: Sequence[ViewSpec], task: Task, worker: WorkerContext) -> Mapping[ViewSpec, View]:
+    """Return each view; those of one address and the same bounds share their pixels."""
+    views: dict[ViewSpec, View] = {}
+    files: dict[str, bytes] = {}
+    for spec in dict.fromkeys(specs):
+        key = _cache_key(task, spec)
+        view = worker.image_cache.find(key)
+        if view is None:
+            view = _load_view(spec, task, worker, files)
+            if worker.urgent:  # pre-labelling looks at each picture once
+                worker.image_cache.keep(key, view)
+        views[spec] = view
+    return views
 
 
-def _pictures(controls: Sequence[Control], task: Task, tools: WorkerContext) -> list[View]:
-    """Return each control's picture; those of the same data and bounds share one."""
-    sights = [(control.data_key, _bounds(control, tools)) for control in controls]
-    known = {sight: tools.image_cache.find(_album_key(task, *sight)) for sight in sights}
-    found = {sight: picture for sight, picture in known.items() if picture}
-    missing = [sight for sight in known if sight not in found]
-    keys = dict.fromkeys(key for key, _ in missing)
-    files = {key: tools.fetcher.fetch(picture_address(task.data, key), task.id) for key in keys}
-    for key, bounds in missing:
-        picture = found[key, bounds] = whole(upright(files[key], tools.max_image_pixels), bounds)
-        if tools.urgent:  # pre-labelling looks at each picture once
-            tools.image_cache.keep(_album_key(task, key, bounds), picture)
-    return [found[sight] for sight in sights]
+def _load_view(spec: ViewSpec, task: Task, worker: WorkerContext, files: dict[str, bytes]) -> View:
+    address = picture_address(task.data, spec.data_key)
+    if address not in files:
+        files[address] = worker.fetcher.fetch(address, task.id)
+    return whole(upright(files[address], worker.max_image_pixels), _bounds(spec, worker))
 
 
-def _album_key(task: Task, data_key: str, bounds: PixelBounds) -> Hashable:
-    """Return what a kept picture belongs to: its own task, which no other project can name."""
-    address = picture_address(task.data, data_key).encode(errors="replace")
+def _cache_key(task: Task, spec: ViewSpec) -> Hashable:
+    """Return the key of a cached view: its own task's, which no other project can name."""
+    address = picture_address(task.data, spec.data_key).encode(errors="replace")
+    bounds = (spec.min_pixels, spec.max_pixels)
     return task.project, task.id, hashlib.sha256(address).digest(), bounds
 
 
-def _bounds(control: Control, tools: WorkerContext) -> PixelBounds:
-    options = control.options
-    profile = tools.engine.profile.within(options.min_pixels, options.max_pixels)
+def _bounds(spec: ViewSpec, worker: WorkerContext) -> PixelBounds:
+    profile = worker.engine.profile.within(spec.min_pixels, spec.max_pixels)
     return PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
 
 
-def _put(texts: Sequence[str], picture: View, tools: WorkerContext) -> list[Answer]:
-    frame = tools.engine.profile.answer_frame(picture.frame)
-    questions = [
-        ModelRequest(picture.pixels, text, tools.max_new_tokens, tools.urgent) for text in texts
+# The model
+
+
+def ask_model(planned: Sequence[tuple[PlannedQuery, View]], worker: WorkerContext) -> list[Answer]:
+    """Return the answer to each query, asked twice where the first answer cannot be read.
+
+    Greedy decoding would repeat itself, so the second prompt differs: it is stricter.
+    """
+    answers = _ask(planned, worker)
+    unclear = [i for i, answer in enumerate(answers) if not _is_clear(answer)]
+    retried = _ask([planned[i] for i in unclear], worker, strict=True)
+    for i, answer in zip(unclear, retried, strict=True):
+        answers[i] = answer
+    return answers
+
+
+def _ask(
+    planned: Sequence[tuple[PlannedQuery, View]], worker: WorkerContext, *, strict: bool = False
+) -> list[Answer]:
+    # All at once, so that the engine can answer them together.
+    requests = [_request(one, view, worker, strict=strict) for one, view in planned]
+    completions = _results_of(worker.engine.submit(requests))
+    return [
+        _read(one, view, completion, worker)
+        for (one, view), completion in zip(planned, completions, strict=True)
     ]
-    if not questions:
-        return []
-    # All at once, so that the engine can answer them in one batch.
-    with ThreadPoolExecutor(max_workers=min(len(questions), MAX_AT_ONCE)) as pool:
-        asked = [pool.submit(tools.engine.ask, question) for question in questions]
-    if errors := [error for one in asked if (error := one.exception())]:
-        raise min(errors, key=_innocence)
-    return [_read(one.result(), frame) for one in asked]
 
 
-def _innocence(error: BaseException) -> int:
-    """Rank what went wrong: of a task's questions, the one most to blame speaks for it."""
+def _request(
+    planned: PlannedQuery, view: View, worker: WorkerContext, *, strict: bool
+) -> ModelRequest:
+    profile = worker.engine.profile
+    frame = profile.answer_frame(view.frame)
+    prompt = write_prompt(planned.query, frame, profile.prompts, strict=strict)
+    priority = Priority.INTERACTIVE if worker.urgent else Priority.BULK
+    return ModelRequest((view, prompt), worker.max_new_tokens, priority=priority)
+
+
+def _results_of(futures: Sequence[Future[Completion]]) -> list[Completion]:
+    """Return the results in order, or raise the error of the request most to blame."""
+    errors = [error for future in futures if (error := future.exception())]
+    if errors:
+        raise min(errors, key=_rank_of_blame)
+    return [future.result() for future in futures]
+
+
+def _rank_of_blame(error: BaseException) -> int:
+    """Return 0 for an error of the request itself, more where the server is the cause."""
     return (1 if error.suspect else 2) if isinstance(error, EngineAway) else 0
 
 
-def _read(reply: Completion, frame: Frame) -> Answer:
-    """Return what a reply says, each detection with its score and what to look at twice."""
-    said = with_caveats(read(reply.text, frame, reply.complete))
-    return replace(said, detections=scored(said.detections, reply.text, reply.tokens))
+def _read(
+    planned: PlannedQuery, view: View, completion: Completion, worker: WorkerContext
+) -> Answer:
+    return read_answer(
+        planned.query,
+        completion.text,
+        worker.engine.profile.answer_frame(view.frame),
+        complete=completion.complete,
+        tokens=completion.tokens,
+    )
 
 
-def _found(asked: Sequence[Locate], answers: Sequence[Answer]) -> list[tuple[Finding, Locate]]:
-    pairs = zip(asked, answers, strict=True)
-    return [(detection, ask) for ask, reply in pairs for detection in reply.detections]
+def _is_clear(answer: Answer) -> bool:
+    """Say whether an answer can be used: a truncated one can, by its complete items."""
+    return answer.verdict in (Verdict.FOUND, Verdict.NOTHING) or bool(answer.detections)
 
 
-def _warnings(task: Task, answers: Iterable[Answer]) -> Mapping[str, int]:
-    warnings = Counter(str(note) for one in answers for note in one.warnings)
-    if warnings:
-        counts = ", ".join(f"{count} {note}" for note, count in warnings.items())
+def _answer_error(answer: Answer) -> AnswerError:
+    cause = f"the model's answer was {answer.verdict}"
+    if answer.verdict is Verdict.REFUSED:
+        return AnswerError(cause, code="output_refused")
+    if answer.verdict is Verdict.TRUNCATED:
+        return AnswerError(cause, code="output_truncated")
+    return AnswerError(cause)
+
+
+# Results
+
+
+def _write_results(
+    config: LabelConfig,
+    planned: Sequence[PlannedQuery],
+    answers: Sequence[Answer],
+    views: Mapping[ViewSpec, View],
+) -> Results:
+    """Return the results of all controls: regions first, then values of the whole image."""
+    results = Results()
+    for control in sorted(config.controls, key=lambda control: control.shape is None):
+        mine = [i for i, one in enumerate(planned) if control in one.controls]
+        if not mine:
+            continue
+        found = [(f, planned[i].query) for i in mine for f in answers[i].detections]
+        image = views[planned[mine[0]].view].image
+        written = write_results(control, found, image, config.companions(control))
+        results.result.extend(written.result)
+        results.dropped.update(written.dropped)
+    return results
+
+
+def _count_notes(task: Task, answers: Sequence[Answer]) -> Mapping[str, int]:
+    notes = Counter(str(note) for answer in answers for note in answer.warnings)
+    if notes:
+        counts = ", ".join(f"{count} {note}" for note, count in notes.items())
         log.info("task %s: answers with %s", task.id, counts)
-    return warnings
+    return notes
 
 
 def _prediction(result: list[dict[str, Any]], model_version: str) -> dict[str, Any]:
     # By id: a shape and its label are two results of one region.
-    scores = {region["id"]: region["score"] for region in result if "score" in region}
+    scores = {one["id"]: one["score"] for one in result if "score" in one}
     score = {"score": sum(scores.values()) / len(scores)} if scores else {}
     return {"result": result, "model_version": model_version, **score}
-
-
-def _misunderstood(reply: Answer) -> AnswerError:
-    cause = f"the model's answer was {reply.verdict}"
-    if reply.verdict is Verdict.REFUSED:
-        return AnswerError(cause, code="output_refused")
-    if reply.verdict is Verdict.TRUNCATED:
-        return AnswerError(cause, code="output_truncated")
-    return AnswerError(cause)

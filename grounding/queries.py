@@ -1,4 +1,8 @@
-"""The words between the two sides: what Label Studio's side asks, what the model's side found."""
+"""What is asked of the model, and what it says: the words that all rooms share.
+
+A `Query` is one thing to ask about a view. Its kinds are the classes below; how each is worded and
+read is in `grounding.qwen.queries`. A `Finding` is one thing that the model says.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from grounding.geometry import Box, Point
 
 
 class Shape(StrEnum):
-    """What kind of place is asked for."""
+    """The kind of place that is asked for."""
 
     BOX = "box"
     POINT = "point"
@@ -22,11 +26,11 @@ AnswerFormat = Literal["json", "plain", "xml"]
 
 @dataclass(frozen=True, slots=True)
 class PromptStyle:
-    """How an ask is put into words; what is asked for stays the same.
+    """How a query is put into words; what is asked for stays the same.
 
-    `language` is that of the question; "auto" is that of the names and phrase in it.
-    `answer_format` is what the answer is to be written in. With `raw`, a phrase is the whole
-    question, exactly as it was typed.
+    `language` is that of the prompt; "auto" takes the language of the names and the phrase in it.
+    `answer_format` is the format of the answer. With `raw`, a phrase is the whole prompt, exactly
+    as the user wrote it.
     """
 
     language: Language = "auto"
@@ -36,7 +40,7 @@ class PromptStyle:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What `names`, which are one class to whoever asks, mean in that person's own words."""
+    """What `names`, all of one class, mean, in the words of the project's author."""
 
     names: tuple[str, ...]
     text: str
@@ -44,43 +48,74 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Locate:
-    """One thing to find in one picture.
+    """Find every place of one shape.
 
-    `classes` are names to look for, as the model should hear them; `phrase` is free text that
-    describes the wanted things. With both, the phrase says what to find and the classes which
-    names an answer may carry. `around` is a place to look at, in the image or percent frame,
-    and `manner` how to put it all into words. `meanings` tell what some of the classes mean.
-    What lies at one of the `excluded` points is not meant; the model does not hear of them.
+    `classes` are the names to look for, as the model reads them; `phrase` is free text that
+    describes what to find. With both, the phrase says what to find and the classes say which names
+    an answer may have. `around` is a place to look at, in the image or percent frame. `meanings`
+    explain some of the classes. Findings at one of the `excluded` points are left out; the model
+    does not read them.
     """
 
     shape: Shape
     classes: tuple[str, ...] = ()
     phrase: str | None = None
     around: Point | Box | None = None
-    manner: PromptStyle = PromptStyle()
+    style: PromptStyle = PromptStyle()
     meanings: tuple[Meaning, ...] = ()
     excluded: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing the model says it found.
+class Field:
+    """One value to fill in: `name` is its key in the answer.
 
-    `place` is a box or a point in its own frame. `label` is the model's own word, or None where
-    it gave none; `text` is content that came with the place (OCR, a description). `score` is a
-    probability in 0..1, or None where none is known. `span` is the half-open character range of
-    the answer that the detection was read from. `warnings` are words for what an annotator
-    should look at twice.
+    `choices` are the values it may have. With `multiple` it may have several of them. `question`
+    says in the words of the project's author what is asked for; empty where the name says it.
     """
 
-    place: Box | Point
+    name: str
+    choices: tuple[str, ...]
+    multiple: bool = False
+    question: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Fill in all `fields` about a view in one answer; a field may stay empty."""
+
+    fields: tuple[Field, ...]
+    style: PromptStyle = PromptStyle()
+
+
+Query = Locate | Fill
+"""One thing to ask of the model; a new kind is a class here and a file in `qwen/queries`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that the model says.
+
+    `place` is in its own frame, and None for what has none. `label` is the model's own word for it
+    (the field's name in a `Fill`), None where it gave none. `text` is what came with a place, such
+    as print or a description; `value` is a field's value. `time` is a span of a film in seconds.
+    `score` is a probability from 0 to 1, None where none is known. `span` is the half-open range
+    of characters of the answer that the finding was read from. `warnings` are notes for the
+    annotator.
+    """
+
+    place: Box | Point | None = None
     label: str | None = None
     text: str | None = None
     score: float | None = None
     span: tuple[int, int] = (0, 0)
     warnings: tuple[str, ...] = ()
+    value: str | None = None
+    time: tuple[float, float] | None = None
 
     @property
-    def shape(self) -> Shape:
-        """Whether the place is a box or a point."""
+    def shape(self) -> Shape | None:
+        """The shape of the place; None without one."""
+        if self.place is None:
+            return None
         return Shape.BOX if isinstance(self.place, Box) else Shape.POINT

@@ -13,7 +13,7 @@ from benchmarks.trials import trial
 from grounding.geometry import Box, Point
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.interactive.context import read_context
-from grounding.labelstudio.plan import asks
+from grounding.labelstudio.plan import plan
 from grounding.queries import Locate, Shape
 from tools.shapes.names import said
 from tools.shapes.places import box_of
@@ -46,13 +46,14 @@ def test_what_a_hard_picture_lacks_is_like_what_it_has(seed: int) -> None:
     assert any(set(name.split()) & set(one.absent.split()) for name in names)
 
 
-def asked_of(kind: Kind, seed: int) -> Locate:
+def query_of(kind: Kind, seed: int) -> Locate:
     """Return the one question that the product puts to the model."""
     put = kind.ask(trial(seed), random.Random(seed))
     config = parse(put.label_config)
     wish = read_context(put.context, config)
-    ((_, (ask,)),) = asks(config, wish)
-    return ask
+    (one,) = plan(config, wish)
+    assert isinstance(one.query, Locate)
+    return one.query
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -60,7 +61,7 @@ def asked_of(kind: Kind, seed: int) -> Locate:
 def test_what_is_asked_in_the_page_is_one_question_about_the_right_thing(
     kind: Kind, seed: int
 ) -> None:
-    one, ask = trial(seed), asked_of(kind, seed)
+    one, ask = trial(seed), query_of(kind, seed)
     thing = one.present
     assert ask.shape is Shape.BOX
     if isinstance(ask.around, Point):

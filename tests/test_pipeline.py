@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -42,19 +43,34 @@ class Parrot:
     complete: bool = True
     asked: list[ModelRequest] = field(default_factory=list)
 
-    def ask(self, question: ModelRequest) -> Completion:
-        self.asked.append(question)
-        text = self.says(question.text)
+    def submit(self, requests: Sequence[ModelRequest]) -> list[Future[Completion]]:
+        """Answer at once."""
+        self.asked += requests
+        return [completed(self.answer(request)) for request in requests]
+
+    def answer(self, request: ModelRequest) -> Completion:
+        """Return what it says to one request."""
+        text = self.says(request.text)
         tokens = [Token(*m.span(), self.probability or 0.0) for m in re.finditer(r"\S+|\s+", text)]
         return Completion(
             text, self.complete, tuple(tokens) if self.probability is not None else ()
         )
 
+    def drain(self) -> None:
+        """Do nothing."""
+
     def close(self) -> None:
         """Do nothing."""
 
 
-class ImageCache:
+def completed(completion: Completion) -> Future[Completion]:
+    """Return a future that has its result."""
+    future: Future[Completion] = Future()
+    future.set_result(completion)
+    return future
+
+
+class OnePicture:
     """A fetcher of one grey picture; counts how often it is fetched."""
 
     def __init__(self, width: int = 640, height: int = 480) -> None:
@@ -71,17 +87,17 @@ class Gallery:
     """A fetcher of pictures that are as large as their address says."""
 
     def fetch(self, address: object, task_id: int | None) -> bytes:
-        return ImageCache(*map(int, str(address).split("x"))).data
+        return OnePicture(*map(int, str(address).split("x"))).data
 
 
 def grounded(
     engine: Parrot,
     *parts: str,
     context: dict[str, Any] | None = None,
-    image_cache: ImageCache | None = None,
+    pictures: OnePicture | None = None,
 ) -> TaskResult:
     """Return what becomes of one task under a config with these parts."""
-    tools = WorkerContext(engine, cast(Fetcher, image_cache or ImageCache()), 200, 10**7)
+    tools = WorkerContext(engine, cast(Fetcher, pictures or OnePicture()), 200, 10**7)
     return predict(Task(1, {"image": "u"}, view(*parts), context, "v"), tools)
 
 
@@ -135,13 +151,15 @@ def test_warnings_are_counted_and_stand_beside_their_regions() -> None:
 
 
 def test_controls_that_see_the_same_share_the_picture_and_others_get_their_own_size() -> None:
-    engine, image_cache = Parrot(lambda _: NONE), ImageCache()
+    engine, pictures = Parrot(lambda _: NONE), OnePicture()
     small = having(POINTS, 'model_max_pixels="250000"')
-    grounded(engine, BOXES, KEY_POINT + LABELS, small, image_cache=image_cache)
-    sizes = {question.text.partition(" ")[0]: question.pixels.size for question in engine.asked}
-    assert image_cache.fetched == 1
-    assert {q.pixels.size for q in engine.asked} == {(644, 476), (560, 420)}
-    assert len({id(q.pixels) for q in engine.asked}) == 2
+    grounded(engine, BOXES, KEY_POINT + LABELS, small, pictures=pictures)
+    sizes = {
+        question.text.partition(" ")[0]: question.views[0].pixels.size for question in engine.asked
+    }
+    assert pictures.fetched == 1
+    assert {q.views[0].pixels.size for q in engine.asked} == {(644, 476), (560, 420)}
+    assert len({id(q.views[0].pixels) for q in engine.asked}) == 2
     assert set(sizes) == {"Locate", "Point"}
 
 
@@ -241,3 +259,40 @@ def test_a_task_that_lacks_something_fails_alone_with_its_code(
     with pytest.raises(DataError) as caught:
         predict(task_of(view(parts), data), tools)
     assert caught.value.code == code
+
+
+WEATHER = '<Choices name="weather" toName="image"><Choice value="Sunny"/></Choices>'
+TEXT = '<TextArea name="text" toName="image" perRegion="true"/>'
+SIGN = json.dumps([{"bbox_2d": [64, 48, 128, 96], "label": "Car", "text_content": "EXIT"}])
+
+
+def test_places_texts_and_values_go_one_way_regions_first() -> None:
+    def says(text: str) -> str:
+        if "'Car'" in text:
+            return SIGN
+        return '{"weather": "sunny"}' if "JSON object" in text else NONE
+
+    engine = Parrot(says, probability=-0.1)
+    done = grounded(engine, WEATHER, BOXES, TEXT)
+    kinds = [(one["type"], one["from_name"]) for one in done.prediction["result"]]
+    assert kinds == [("rectanglelabels", "box"), ("textarea", "text"), ("choices", "weather")]
+    region, text, choice = done.prediction["result"]
+    assert (text["id"], text["value"]["text"]) == (region["id"], ["EXIT"])
+    assert choice["id"] != region["id"]
+    assert len(engine.asked) == 3, "one query a label, and one for all values of the image"
+    assert len({id(request.views[0].pixels) for request in engine.asked}) == 1
+
+
+def test_equal_queries_of_two_controls_are_put_to_the_model_once() -> None:
+    twin = BOXES.replace('name="box"', 'name="twin"')
+    engine = Parrot(car_only)
+    done = grounded(engine, BOXES, twin)
+    assert [one["from_name"] for one in done.prediction["result"]] == ["box", "twin"]
+    assert len(engine.asked) == 2
+
+
+def test_values_alone_make_a_prediction_and_none_of_them_is_looked_and_nothing_there() -> None:
+    said = grounded(Parrot(lambda _: '{"weather": "sunny"}'), WEATHER)
+    assert [one["type"] for one in said.prediction["result"]] == ["choices"]
+    none = grounded(Parrot(lambda _: '{"weather": null}'), WEATHER)
+    assert (none.prediction["result"], none.verdict) == ([], "nothing")

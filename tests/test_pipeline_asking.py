@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from grounding.engines.base import Priority
 from grounding.media.fetch import Fetcher, FetchRules
 from grounding.pipeline import Task, WorkerContext, predict
 from tests.labelstudio.configs import BOXES, POINTS, PROMPT, having, view
 from tests.media.hosts import Host, ok
-from tests.test_pipeline import CAR, NONE, ImageCache, Parrot, grounded
+from tests.test_pipeline import CAR, NONE, OnePicture, Parrot, grounded
 
 
 def click(x: float, *, positive: bool = True) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def test_a_box_may_ask_for_all_that_is_similar() -> None:
 
 
 def test_a_person_s_second_question_fetches_and_prepares_nothing_again() -> None:
-    host = Host(ok(ImageCache().data, "Content-Type: image/png"))
+    host = Host(ok(OnePicture().data, "Content-Type: image/png"))
     rules = FetchRules(allowed_origins=frozenset({host.origin}))
     engine = Parrot(lambda _: NONE)
     tools = WorkerContext(engine, Fetcher(rules), 200, 10**7)
@@ -88,6 +89,8 @@ def test_a_person_s_second_question_fetches_and_prepares_nothing_again() -> None
 
     assert [hits(1, typed=False), hits(1, typed=False)] == [1, 2], "pre-labelling keeps none"
     assert [hits(1), hits(1), hits(1, typed=False)] == [3, 3, 3]
-    assert len({id(question.pixels) for question in engine.asked[4:]}) == 1
-    assert [question.urgent for question in engine.asked] == [False] * 4 + [True] * 2 + [False] * 2
+    assert len({id(question.views[0].pixels) for question in engine.asked[4:]}) == 1
+    assert [question.priority is Priority.INTERACTIVE for question in engine.asked] == [
+        False
+    ] * 4 + [True] * 2 + [False] * 2
     assert [hits(2), hits(1, "2.1"), hits(1, name="b")] == [4, 5, 6], "none but its own task's"

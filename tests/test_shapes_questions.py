@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from grounding.geometry import Box, Frame, Point
 from grounding.queries import Shape
 from grounding.qwen.answers import Verdict, read
-from grounding.qwen.prompts import wording
+from grounding.qwen.queries.locate import wording
 from tools.shapes import questions
 from tools.shapes.batches import seen_at
 from tools.shapes.names import Tongue, said

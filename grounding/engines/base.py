@@ -1,4 +1,4 @@
-"""What every engine promises: one question in, the model's words out.
+"""What every engine promises: model requests in, a future of the model's words for each.
 
 An engine knows pixels and text. It knows no labels, boxes or Label Studio, and imports nothing
 heavy here, so that a web process can name these types without loading torch.
@@ -6,41 +6,75 @@ heavy here, so that a web process can name these types without loading torch.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from grounding.errors import ImageError
+from grounding.errors import GroundingError, ImageError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
+    from grounding.media.views import View
     from grounding.qwen.profiles import Profile
+
+T = TypeVar("T")
+
+
+class Priority(IntEnum):
+    """Who waits for an answer; the lower number is served first."""
+
+    INTERACTIVE = 0
+    BULK = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One picture and what to ask about it.
+    """One thing to ask of the model: views, and the text about them.
 
-    `pixels` is RGB and has exactly the size of the model frame: both sides are multiples of the
-    profile's factor, so that no engine resizes again. `text` is put to the model as plain words;
-    it cannot carry control tokens. The answer stops after `max_new_tokens`
-    tokens, at least 1. With `urgent` a person waits for it.
+    `parts` are views first, then texts; the texts form one text, in order. A view's pixels are
+    RGB and both sides are multiples of the profile's factor, so that no engine resizes them. No
+    text can carry control tokens: engines drop them. `system` replaces the system prompt of the
+    chat template. The answer ends after `max_new_tokens` tokens, or before the first of the
+    `stop` texts. Raises `ValueError` where the parts are out of order or the budget is below 1.
     """
 
-    pixels: Image
-    text: str
+    parts: tuple[View | str, ...]
     max_new_tokens: int
-    urgent: bool = False
+    system: str | None = None
+    priority: Priority = Priority.BULK
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what the types cannot say."""
+        texts = [isinstance(part, str) for part in self.parts]
+        if texts != sorted(texts):
+            raise ValueError("the views of a request come before its texts")
+        if self.max_new_tokens < 1:
+            raise ValueError("a request allows at least one new token")
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views, in order."""
+        return tuple(part for part in self.parts if not isinstance(part, str))
+
+    @property
+    def text(self) -> str:
+        """The texts, joined."""
+        return "".join(part for part in self.parts if isinstance(part, str))
 
     def check(self, factor: int) -> None:
-        """Raise `ImageError` unless the pixels are RGB, their sides multiples of `factor`."""
-        image = self.pixels
-        if image.mode != "RGB" or any(side % factor for side in image.size):
-            raise ImageError(
-                f"the engine got {image.mode} pixels of {image.width}×{image.height}",
-                code="image_not_prepared",
-                hint=f"Send RGB whose sides are multiples of {factor}",
-            )
+        """Raise `ImageError` unless all pixels are RGB with sides that are multiples of `factor`."""
+        for view in self.views:
+            image = view.pixels
+            if image.mode != "RGB" or any(side % factor for side in image.size):
+                raise ImageError(
+                    f"the engine got {image.mode} pixels of {image.width}×{image.height}",
+                    code="image_not_prepared",
+                    hint=f"Send RGB whose sides are multiples of {factor}",
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +94,7 @@ class Completion:
     """The model's words: `text`, whether it ended by itself, and its tokens in order.
 
     `complete` is False where the text was cut at `max_new_tokens`. `tokens` is empty where the
-    engine gives no probabilities. `prompt_tokens` counts what the model read, picture and words;
+    engine gives no probabilities. `prompt_tokens` counts what the model read, views and words;
     None where the engine does not tell.
     """
 
@@ -80,25 +114,59 @@ class Progress:
 
 
 class Engine(Protocol):
-    """A model that answers questions about pictures."""
+    """A model that answers requests. All methods may be called from many threads at once."""
 
     @property
     def profile(self) -> Profile:
-        """What the model's numbers mean, and how large its pictures may be."""
+        """What the model's numbers mean, and how large its views may be."""
         ...
 
-    def ask(self, question: ModelRequest) -> Completion:
-        """Return the model's reply; blocks, and may be called from many threads at once.
+    def submit(self, requests: Sequence[ModelRequest]) -> list[Future[Completion]]:
+        """Return a future for each request, in order; returns at once and never raises.
 
-        Raises `TaskError` where this question cannot be put to the model, `EngineError` where
-        the model cannot be asked at present, `OutOfMemory` where the picture has no room.
+        Interactive requests are served before bulk ones, and equals in the order of submission.
+        A future raises `TaskError` where this request cannot be put to the model, `EngineError`
+        where the model cannot be asked or the engine is closed, `OutOfMemory` where the view
+        does not fit the device's memory. `cancel()` works until the outcome is set: a waiting
+        request is dropped, a running one is evicted at the model's next token. The futures
+        never report `running()`.
         """
         ...
 
     def drain(self) -> None:
-        """Wait for no better times from now on: what cannot be asked at once fails."""
+        """Stop waiting for the model's recovery: from now on a failed try is final."""
         ...
 
     def close(self) -> None:
-        """End the engine; what still waits fails with `EngineError`."""
+        """End the engine and its threads; what waits or runs fails with `EngineError`.
+
+        Returns when the threads have ended. A second call does nothing.
+        """
         ...
+
+
+def resolve(future: Future[T], outcome: T | GroundingError) -> None:
+    """Set the outcome of `future`; does nothing if it is cancelled or set already.
+
+    An error is copied, because one object raised in two threads mixes their tracebacks.
+    """
+    with suppress(InvalidStateError):
+        if isinstance(outcome, GroundingError):
+            future.set_exception(copy.copy(outcome))
+        else:
+            future.set_result(outcome)
+
+
+def on_cancel(future: Future[Any], act: Callable[[], None]) -> None:
+    """Call `act` in the canceller's thread once `future` is cancelled.
+
+    Also lets `concurrent.futures.wait` see the cancelled future as done, which it does only after
+    the future's owner has acknowledged the cancellation.
+    """
+
+    def acknowledge(done: Future[Any]) -> None:
+        if done.cancelled():
+            done.set_running_or_notify_cancel()
+            act()
+
+    future.add_done_callback(acknowledge)

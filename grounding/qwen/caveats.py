@@ -34,7 +34,10 @@ def _at_the_end(one: Finding, is_last: bool) -> bool:
 
 def _at_the_edge(one: Finding, is_last: bool) -> bool:
     """Say whether a place reaches the picture's edge, as all do that were clipped."""
-    place, frame = one.place, one.place.frame
+    place = one.place
+    if place is None:
+        return False
+    frame = place.frame
     xs = (place.x1, place.x2) if isinstance(place, Box) else (place.x,)
     ys = (place.y1, place.y2) if isinstance(place, Box) else (place.y,)
     return min(*xs, *ys) <= 0 or max(xs) >= frame.width or max(ys) >= frame.height

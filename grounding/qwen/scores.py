@@ -127,6 +127,8 @@ class _Written:
 
     def _place(self, detection: Finding) -> float:
         """Return the chance that the coordinates are whole, and close enough."""
+        if detection.place is None:
+            return 1.0
         tolerances = _tolerances(detection.place)
         spans = _coordinates(self.text, detection, len(tolerances))
         logs = [self._sum(*span) for span in spans]
@@ -162,7 +164,7 @@ def _coordinates(text: str, detection: Finding, count: int) -> Sequence[Span]:
     numbers = list(NUMBER.finditer(text, *detection.span))
     runs = [numbers[i : i + count] for i in range(max(1, len(numbers) - count + 1))]
     place = detection.place
-    ends = (place.x, place.y) if isinstance(place, Point) else _corners(place)
+    ends = _corners(place) if isinstance(place, Box) else (place.x, place.y) if place else ()
     own = (run for run in runs if sorted(float(number[0]) for number in run) == sorted(ends))
     return [number.span() for number in next(own, runs[0])]
 

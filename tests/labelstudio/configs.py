@@ -8,8 +8,8 @@ from grounding.errors import ConfigError
 from grounding.labelstudio.config.interface import Control, LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.interactive.intent import Intent
-from grounding.labelstudio.plan import NO_DEFAULTS, PromptDefaults, asks
-from grounding.queries import Locate
+from grounding.labelstudio.plan import NO_DEFAULTS, PromptDefaults, plan
+from grounding.queries import Locate, Query
 
 LONGEST_STATUS_LINE = 120
 
@@ -49,11 +49,19 @@ def control(*parts: str) -> Control:
     return config(*parts).controls[0]
 
 
-def asked_of(
-    on: Control, wish: Intent | None = None, said: PromptDefaults = NO_DEFAULTS
+def queries_of(
+    config: LabelConfig, intent: Intent | None = None, defaults: PromptDefaults = NO_DEFAULTS
 ) -> list[Locate]:
-    """Return what is asked of a config that has this control only."""
-    return [ask for _, some in asks(LabelConfig((on,)), wish, said) for ask in some]
+    """Return the queries for places that a config plans."""
+    planned: list[Query] = [one.query for one in plan(config, intent, defaults)]
+    return [query for query in planned if isinstance(query, Locate)]
+
+
+def queries_for(
+    on: Control, intent: Intent | None = None, defaults: PromptDefaults = NO_DEFAULTS
+) -> list[Locate]:
+    """Return the queries of a config that has this control only."""
+    return queries_of(LabelConfig((on,)), intent, defaults)
 
 
 def refused(xml: object, extra_params: str = "") -> ConfigError:

@@ -98,13 +98,13 @@ def test_the_manner_and_the_pixels_come_from_the_control_s_attributes() -> None:
     )
     found = config(having(POINTS, attributes))
     options = found.controls[0].options
-    assert options.manner == PromptStyle("zh", "xml", raw=True)
+    assert options.style == PromptStyle("zh", "xml", raw=True)
     assert (options.min_pixels, options.max_pixels) == (12544, 19600)
     assert found.warnings == ()
     wrapped = having(BOXES, 'model_prompt_mode="wrap" model_language="auto"')
     assert control(wrapped).options == Options()
     plain = having(BOXES, 'model_answer_format="plain"')
-    assert control(plain).options.manner == PromptStyle(answer_format="plain")
+    assert control(plain).options.style == PromptStyle(answer_format="plain")
 
 
 @pytest.mark.parametrize(

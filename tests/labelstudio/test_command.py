@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from grounding.labelstudio.interactive.commands import Command, forgets, read_command
 from grounding.queries import Locate, Shape
-from grounding.qwen.prompts import question
+from grounding.qwen.queries.locate import write_prompt
 
 POINT, BOX = Shape.POINT, Shape.BOX
 
@@ -77,7 +77,7 @@ def test_words_that_may_be_the_thing_itself_are_no_command(prompt: str) -> None:
 
 @pytest.mark.parametrize("prompt", ["each cake", "every cake", "每一个蛋糕", "框出每个蛋糕"])
 def test_asked_for_one_by_one_the_question_is_the_dense_one(prompt: str) -> None:
-    asked = question(Locate(BOX, phrase=read_command(prompt).thing))
+    asked = write_prompt(Locate(BOX, phrase=read_command(prompt).thing))
     assert "describe its feature" in asked or "描述其各自的特征" in asked
 
 

@@ -66,6 +66,7 @@ def test_every_control_on_every_image_is_served_with_its_own_names_and_key() -> 
       <RectangleLabels name="r" toName="right"><Label value="Dog"/></RectangleLabels></View>"""
     served = [(c.from_name, c.to_name, c.data_key, c.labels[0].value) for c in parse(xml).controls]
     assert served == [
+        ("c", "left", "a.left", "y"),
         ("l", "left", "a.left", "Car"),
         ("lk", "left", "a.left", "Eye"),
         ("r", "right", "right[0]", "Dog"),

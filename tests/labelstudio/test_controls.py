@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from grounding.geometry import PERCENT, Box, Frame, Point, image_frame
 from grounding.labelstudio.config.interface import Control
-from grounding.labelstudio.controls import CONTROLS, Regions, regions
+from grounding.labelstudio.controls import CONTROLS, write_results
+from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.interactive.intent import Intent
 from grounding.queries import Finding, Locate, Shape
 from tests.labelstudio.configs import (
@@ -23,10 +24,10 @@ from tests.labelstudio.configs import (
     POINTS,
     PROMPT,
     RECTANGLE,
-    asked_of,
     config,
     control,
     having,
+    queries_for,
 )
 
 IMAGE = image_frame(800, 600)
@@ -42,13 +43,13 @@ def box(x1: float = 40, y1: float = 30, x2: float = 80, y2: float = 150) -> Box:
 
 def found(
     on: Control, *detections: Finding, ask: Locate | None = None, image: Frame = IMAGE
-) -> Regions:
+) -> Results:
     """Return what becomes of detections that answer `ask`, or the control's first."""
-    asked = ask or asked_of(on)[0]
-    return regions(on, [(detection, asked) for detection in detections], image)
+    asked = ask or queries_for(on)[0]
+    return write_results(on, [(detection, asked) for detection in detections], image)
 
 
-def labels_of(drawn: Regions) -> list[str]:
+def labels_of(drawn: Results) -> list[str]:
     """Return the labels of all results, in order."""
     values = [result["value"] for result in drawn.result]
     return [
@@ -103,7 +104,7 @@ def test_a_shape_and_its_label_are_two_results_of_one_region(
     part: str, kind: str, place: Box | Point
 ) -> None:
     on = control(part, LABELS)
-    shape, label = found(on, Finding(place, "dog", score=0.5), ask=asked_of(on)[1]).result
+    shape, label = found(on, Finding(place, "dog", score=0.5), ask=queries_for(on)[1]).result
     assert shape["type"] == kind
     assert (label["type"], label["from_name"]) == ("labels", "label")
     assert label["value"] == {**shape["value"], "labels": ["d"]}
@@ -206,7 +207,7 @@ def test_a_region_s_label_is_the_one_asked_for_or_the_one_the_model_names(
 
 def test_a_phrase_s_finds_all_take_the_only_label_of_a_control() -> None:
     on = control(POINTS)
-    (ask,) = asked_of(on, Intent("the left eye", controls=(on,)))
+    (ask,) = queries_for(on, Intent("the left eye", controls=(on,)))
     assert labels_of(found(on, Finding(Point(9, 9, MODEL), "left eye"), ask=ask)) == ["Nose"]
 
 
@@ -313,7 +314,7 @@ def test_whatever_the_model_says_only_the_config_s_labels_come_out_and_all_is_co
 ) -> None:
     (on,) = config(parts).controls
     wish = Intent(asked, controls=(on,)) if asked else None
-    drawn = found(on, *detections, ask=asked_of(on, wish)[0])
+    drawn = found(on, *detections, ask=queries_for(on, wish)[0])
     assert set(labels_of(drawn)) <= {label.emitted for label in on.labels}
     assert {r["from_name"] for r in drawn.result} <= {on.from_name, on.labels_from}
     ids = [r["id"] for r in drawn.result if r["type"] != "labels"]

@@ -108,8 +108,8 @@ def test_a_tag_s_own_attribute_counts_before_the_project_s() -> None:
 
 def test_a_default_for_one_kind_of_control_leaves_the_other_kind_alone() -> None:
     boxes, points = parse(view(BOXES, POINTS), '{"answer_format": "xml"}').controls
-    assert boxes.options.manner.answer_format == "json"
-    assert points.options.manner.answer_format == "xml"
+    assert boxes.options.style.answer_format == "json"
+    assert points.options.style.answer_format == "xml"
 
 
 def test_a_shape_without_labels_is_served_where_the_project_has_a_prompt() -> None:

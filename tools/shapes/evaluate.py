@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForCo
 
 from grounding.geometry import Box, Frame, Point, image_frame
 from grounding.queries import Locate, PromptStyle, Shape
-from grounding.qwen.prompts import question, strict_question
+from grounding.qwen.queries.locate import write_prompt
 from tools.shapes import tokens
 from tools.shapes.batches import patches, seen_at
 from tools.shapes.names import Tongue, said
@@ -145,8 +145,8 @@ def answers(
 def _words(probe: Probe) -> str:
     ask = probe.case.ask
     if not (ask.classes or ask.phrase):
-        ask = replace(ask, manner=PromptStyle(language=probe.case.tongue))
-    return (strict_question if probe.strict else question)(ask, _frame(probe))
+        ask = replace(ask, style=PromptStyle(language=probe.case.tongue))
+    return write_prompt(ask, _frame(probe), strict=probe.strict)
 
 
 def _chat(tok: PreTrainedTokenizerBase, text: str) -> str:

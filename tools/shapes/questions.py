@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from grounding.geometry import Box, Frame, Point, image_frame
 from grounding.queries import Language, Locate, PromptStyle, Shape
-from grounding.qwen.prompts import NONE_CLAUSE, question, strict_question
+from grounding.qwen.queries.locate import NONE_CLAUSE, write_prompt
 from tools.shapes.names import Tongue, said
 from tools.shapes.places import box_of, ground_point, inner_point, jittered
 from tools.shapes.scenes import COLOURS, NAMES, SHAPES, Scene, Thing
@@ -227,8 +227,8 @@ def _worded(case: Case, frame: Frame, rng: random.Random) -> str:
     language: Language = "auto" if ask.classes or ask.phrase else case.tongue
     if language == "auto" and rng.random() < FOREIGN_SHARE:
         language = rng.choice(("en", "zh"))
-    ask = replace(ask, manner=PromptStyle(language=language))
-    return (strict_question if rng.random() < STRICT_SHARE else question)(ask, frame)
+    ask = replace(ask, style=PromptStyle(language=language))
+    return write_prompt(ask, frame, strict=rng.random() < STRICT_SHARE)
 
 
 def _labelled(case: Case, thing: Thing, scene: Scene, rng: random.Random) -> Case:

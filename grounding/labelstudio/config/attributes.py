@@ -1,7 +1,7 @@
 """The `model_…` attributes that tune a control; a project's `extra_params` have the same names.
 
-An attribute that we do not know settles nothing: other backends have theirs, and none may
-choose a model or a file.
+An unknown attribute sets nothing: other backends have attributes of their own, and none may choose
+a model or a file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from grounding.labelstudio.config.interface import MAX_REGIONS, Options
 from grounding.labelstudio.config.template import Template
 from grounding.labelstudio.config.xml import Element, quoted
 from grounding.labelstudio.text import clean
-from grounding.queries import PromptStyle, Shape
+from grounding.queries import PromptStyle
 
 PREFIX = "model_"
 
@@ -26,9 +26,9 @@ MIN_PIXELS = 28 * 28
 
 
 class Attribute(NamedTuple):
-    """What one attribute settles: the option, how its text is read, and what it takes.
+    """One attribute: the option that it sets, how its text is read, and what it takes in words.
 
-    `read` returns None for a text that is none of that.
+    `read` returns None for a text that it does not take.
     """
 
     option: str
@@ -36,42 +36,42 @@ class Attribute(NamedTuple):
     wanted: str
 
 
-def options(element: Element, shape: Shape, defaults: Mapping[str, str]) -> Options | None:
-    """Return what a control's attributes settle, or None where it is left out on purpose.
+Attributes = Mapping[str, Attribute]
+"""Attributes by name: what one control tag takes."""
+
+
+def read_options(
+    element: Element, attributes: Attributes, defaults: Mapping[str, str]
+) -> Options | None:
+    """Return what a control's attributes set, or None where the config leaves it out on purpose.
 
     `defaults` are texts by attribute, for what the tag itself leaves open. Raises `ConfigError`
     that names tag, attribute and cure.
     """
-    settled: dict[str, Any] = {}
-    for name, attribute in known(shape).items():
+    options: dict[str, Any] = {}
+    for name, attribute in attributes.items():
         text = element.get(name)
         given = defaults.get(name) if text is None else text
         value = None if given is None else attribute.read(given)
         if value is not None:
-            settled[attribute.option] = value
-        elif text is not None:  # a default that suits another kind of control is none here
+            options[attribute.option] = value
+        elif text is not None:  # a default may suit other kinds of control only
             raise wrong(attribute.wanted, text, of=str(element), name=name)
-    if settled.pop("skip", False):
+    if options.pop("skip", False):
         return None
-    _check_bounds(element, settled)
-    manner = {f.name: settled.pop(f.name) for f in fields(PromptStyle) if f.name in settled}
-    return Options(manner=PromptStyle(**manner), **settled)
-
-
-def known(shape: Shape) -> Mapping[str, Attribute]:
-    """Return the attributes of a control that draws `shape`, by name."""
-    own = {SMART_BOX: _SMART_BOX} if shape is Shape.BOX else {}
-    return _ATTRIBUTES | own | {ANSWER_FORMAT: _ANSWER_FORMATS[shape]}
+    _check_bounds(element, options)
+    style = {f.name: options.pop(f.name) for f in fields(PromptStyle) if f.name in options}
+    return Options(style=PromptStyle(**style), **options)
 
 
 def of_any(name: str) -> tuple[Attribute, ...]:
-    """Return what an attribute of this name may be on any of our controls: () if unknown."""
-    found = dict.fromkeys(known(shape).get(name) for shape in Shape)
+    """Return the attributes of this name on any control of ours, () where there is none."""
+    found = dict.fromkeys(table.get(name) for table in TABLES)
     return tuple(attribute for attribute in found if attribute)
 
 
 def wrong(wanted: str, text: str, *, of: str, name: str) -> ConfigError:
-    """Return the error for a `text` that is not what `name` of a tag, `of`, wants."""
+    """Return the error for a `text` that the attribute `name` of a tag, `of`, does not take."""
     return ConfigError(
         f'{of} has {name}="{quoted(text, 20)}"',
         code="attribute_invalid",
@@ -79,8 +79,8 @@ def wrong(wanted: str, text: str, *, of: str, name: str) -> ConfigError:
     )
 
 
-def _check_bounds(element: Element, settled: Mapping[str, Any]) -> None:
-    low, high = settled.get("min_pixels"), settled.get("max_pixels")
+def _check_bounds(element: Element, options: Mapping[str, Any]) -> None:
+    low, high = options.get("min_pixels"), options.get("max_pixels")
     if low and high and low > high:
         raise ConfigError(
             f"{element} has model_min_pixels above model_max_pixels",
@@ -109,7 +109,7 @@ def _whole(low: int, high: int) -> Callable[[str], int | None]:
 
 
 def _one_of(meanings: Mapping[str, Any]) -> tuple[Callable[[str], Any], str]:
-    """Return a reader of these words, and how to name them."""
+    """Return a reader of these words, and their names for an error."""
     return lambda text: meanings.get(text.lower()), " or ".join(meanings)
 
 
@@ -118,33 +118,23 @@ def _prompt(text: str) -> Template | None:
 
 
 def _prompt_field(text: str) -> str | None:
-    """Return the data's key: empty for the word none, which asks for no such field."""
+    """Return the key of the data: empty for the word none, which turns the field off."""
     name = text.strip().removeprefix("$")
     return "" if name.lower() == "none" else (name[:MAX_FIELD_CHARS] or None)
 
 
-ANSWER_FORMAT = "model_answer_format"
-SMART_BOX = "model_smart_box"
-
-_ATTRIBUTES = {
-    "model_skip": Attribute("skip", *_one_of({"true": True, "false": False})),
+_SKIP = {"model_skip": Attribute("skip", *_one_of({"true": True, "false": False}))}
+_PROMPT = {
     "model_prompt": Attribute(
         "prompt",
         _prompt,
         f"a text of at most {MAX_PROMPT_CHARS} characters, "
         "with {{ and }} for braces that are no {field}",
     ),
-    "model_prompt_field": Attribute("prompt_field", _prompt_field, "a key of the data, or none"),
-    "model_prompt_mode": Attribute("raw", *_one_of({"wrap": False, "raw": True})),
+}
+_VIEW = {
     "model_language": Attribute("language", *_one_of({"auto": "auto", "en": "en", "zh": "zh"})),
-    "model_labels_per_question": Attribute(
-        "labels_per_question", _whole(0, 999), "a number from 0, for all, to 999"
-    ),
     "model_score_threshold": Attribute("score_threshold", _number(0, 1), "a number from 0 to 1"),
-    "model_max_regions": Attribute(
-        "max_regions", _whole(1, MAX_REGIONS), f"a number from 1 to {MAX_REGIONS}"
-    ),
-    "model_point_width": Attribute("point_width", _number(0.01, 100), "a number from 0.01 to 100"),
     "model_min_pixels": Attribute(
         "min_pixels", _whole(MIN_PIXELS, 10**9), f"a whole number of at least {MIN_PIXELS}"
     ),
@@ -152,12 +142,38 @@ _ATTRIBUTES = {
         "max_pixels", _whole(MIN_PIXELS, 10**9), f"a whole number of at least {MIN_PIXELS}"
     ),
 }
-
-_ANSWER_FORMATS = {
-    Shape.BOX: Attribute("answer_format", *_one_of({"json": "json", "plain": "plain"})),
-    Shape.POINT: Attribute("answer_format", *_one_of({"json": "json", "xml": "xml"})),
+_PLACES = {
+    "model_prompt_field": Attribute("prompt_field", _prompt_field, "a key of the data, or none"),
+    "model_prompt_mode": Attribute("raw", *_one_of({"wrap": False, "raw": True})),
+    "model_labels_per_question": Attribute(
+        "labels_per_question", _whole(0, 999), "a number from 0, for all, to 999"
+    ),
+    "model_max_regions": Attribute(
+        "max_regions", _whole(1, MAX_REGIONS), f"a number from 1 to {MAX_REGIONS}"
+    ),
+    "model_point_width": Attribute("point_width", _number(0.01, 100), "a number from 0.01 to 100"),
 }
-"""`model_answer_format` of each shape: Qwen documents plain text for boxes, XML for points."""
 
-_SMART_BOX = Attribute("similar", *_one_of({"refine": False, "similar": True}))
-"""What a smart box asks for: its own tight box, or everything like what is in it."""
+
+def _formats(*names: str) -> dict[str, Attribute]:
+    """Return `model_answer_format`; Qwen documents plain text for boxes and XML for points."""
+    meanings = {name: name for name in names}
+    return {"model_answer_format": Attribute("answer_format", *_one_of(meanings))}
+
+
+SMART_BOX = {
+    "model_smart_box": Attribute("similar", *_one_of({"refine": False, "similar": True})),
+}
+"""What a smart box asks for: its own tight box, or everything like the thing in it."""
+
+FIELD_ATTRIBUTES = _SKIP | _PROMPT | _VIEW
+"""Attributes of a control that holds a value of the whole image."""
+BOX_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _PLACES | SMART_BOX | _formats("json", "plain")
+POINT_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _PLACES | _formats("json", "xml")
+COMPANION_ATTRIBUTES: Attributes = _SKIP
+"""Attributes of a control that only takes part in the regions of others."""
+
+TABLES = (BOX_ATTRIBUTES, POINT_ATTRIBUTES, FIELD_ATTRIBUTES, COMPANION_ATTRIBUTES)
+
+SHARED_DEFAULTS = frozenset(_VIEW)
+"""What a project's `extra_params` set for controls that draw nothing: its prompt is for places."""

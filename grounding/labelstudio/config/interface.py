@@ -1,7 +1,7 @@
-"""What a labelling config says, as values: labels, controls and text areas.
+"""A labelling config as values: labels, controls and text areas.
 
-Label Studio calls the whole a labelling interface. `config.parse` reads it from XML; nothing
-here knows XML, and nothing but `config` makes these values in earnest.
+Label Studio calls the whole a labelling interface. `config.parse` reads these values from XML;
+nothing here knows XML.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from grounding.labelstudio.config.template import Template
-from grounding.queries import PromptStyle
+from grounding.queries import PromptStyle, Shape
 
 POINT_WIDTH = 0.75
 """Diameter of a key point in percent of the image's width: 6 of 800 pixels, easy to see and to
-grab without hiding what it marks. The page draws nothing for a point without a width."""
+drag without hiding what it marks. The page draws nothing for a point without a width."""
 
 MAX_REGIONS = 1000
-"""Regions of one control on one image; only a model that repeats itself writes more."""
+"""Most regions of one control on one image; only a model that repeats itself writes more."""
 
 PROMPT_FIELD = "prompt"
-"""The key of a task's data whose text is the task's own prompt, where a config names no other."""
+"""The key of a task's data that holds the task's own prompt, unless the config names another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
     """One class of a control: `value` as the config writes it, and its other names.
 
-    `description` is what the page tells people of it, `meaning` what the model is told.
+    `description` is what the page shows to people, `meaning` what the model is told.
     """
 
     value: str
@@ -38,27 +38,26 @@ class Label:
 
     @property
     def emitted(self) -> str:
-        """The string that regions carry: the alias where there is one, as Label Studio writes."""
+        """The string that results carry: the alias where there is one, as Label Studio writes."""
         return self.alias or self.value
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that the model is asked for: `predicted_values`, else the value."""
+        """The words that the model is asked for: `predicted_values`, or the value without any."""
         return self.predicted_values or (self.value.strip(),)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a control's `model_…` attributes settle.
+    """What a control's `model_…` attributes set.
 
-    `point_width` is in percent of the image's width, `score_threshold` a probability below which
-    a region is dropped, and `max_regions` how many are kept. `prompt` says what to look for
-    instead of the labels' names, and `prompt_field` names the key of a task's data that holds the
-    task's own prompt, empty for none. `labels_per_question` is how many labels share one question
-    to the model: 0 is all, None as the deployment has it; `manner` is how a question is worded.
-    With `similar`, a smart box asks for every thing like the one in it, not for its tight box.
-    `min_pixels` and `max_pixels` bound the area of the picture that the model is shown, within
-    its own bounds.
+    `point_width` is in percent of the image's width. Regions with a probability below
+    `score_threshold` are dropped, and at most `max_regions` are kept. `prompt` says what to look
+    for instead of the labels' names. `prompt_field` names the key of the task's data that holds the
+    task's own prompt; empty for none. `labels_per_question` is how many labels share one query: 0
+    is all, None is the deployment's setting. `style` is how a query is worded. With `similar`, a
+    smart box asks for everything like the thing in it instead of its tight box. `min_pixels` and
+    `max_pixels` bound the area of the view in pixels, within the model's own bounds.
     """
 
     point_width: float = POINT_WIDTH
@@ -67,7 +66,7 @@ class Options:
     prompt: Template | None = None
     prompt_field: str = PROMPT_FIELD
     labels_per_question: int | None = None
-    manner: PromptStyle = field(default_factory=PromptStyle)
+    style: PromptStyle = field(default_factory=PromptStyle)
     min_pixels: int | None = None
     max_pixels: int | None = None
     similar: bool = False
@@ -75,10 +74,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One control tag on one image, with the labels that its regions may carry.
+    """One control tag on one image.
 
-    `data_key` is the key of the task's data that holds the image's address. `labels_from` names
-    the `<Labels>` tag whose labels these are, for tags that have none of their own.
+    `data_key` is the key of the task's data that holds the image's address. `labels` are the
+    labels or choices that its results may carry. `labels_from` names the `<Labels>` tag that they
+    come from, for tags without labels of their own. `shape` is the shape that it draws, None where
+    it draws none. `multiple` allows several choices. With `per_region` it adds to the regions of
+    other controls.
     """
 
     tag: str
@@ -88,22 +90,25 @@ class Control:
     labels: tuple[Label, ...]
     labels_from: str | None = None
     options: Options = Options()
+    shape: Shape | None = None
+    multiple: bool = False
+    per_region: bool = False
 
 
 class Remember(StrEnum):
-    """What becomes of the prompt that a project's annotators typed last: `model_remember`."""
+    """What happens to the prompt that a project's annotators typed last: `model_remember`."""
 
     OFFER = "offer"
-    """It stands in the text area of the next tasks."""
+    """The text area of the next tasks shows it."""
     PRELABEL = "prelabel"
-    """It is also what pre-labelling looks for."""
+    """Pre-labelling looks for it, too."""
     OFF = "off"
     """It is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextArea:
-    """One `<TextArea>`; `smart` ones call us when an annotator adds a text."""
+    """One `<TextArea>`; the page calls us when an annotator adds a text to a `smart` one."""
 
     name: str
     to_name: str
@@ -114,14 +119,28 @@ class TextArea:
 
 @dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """A whole labelling config: what we serve of it, and what its author should know."""
+    """A whole labelling config: the parts that we serve, and warnings for its author."""
 
     controls: tuple[Control, ...] = ()
     text_areas: tuple[TextArea, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    def companions(self, control: Control) -> tuple[Control, ...]:
+        """Return the per-region controls that add to the regions that `control` draws."""
+        return tuple(
+            one for one in self.controls if one.per_region and one.to_name == control.to_name
+        )
+
+    @property
+    def later_tags(self) -> tuple[str, ...]:
+        """The tags served here that the first release did not serve: part of the model version.
+
+        A config without them keeps the version that it had.
+        """
+        return tuple(sorted({control.tag for control in self.controls if not control.shape}))
+
     def prompt_areas(self) -> tuple[TextArea, ...]:
-        """Return the text areas to type a prompt into: those named prompt…, else the only one."""
+        """Return the text areas to type a prompt into: those named prompt…, or the only one."""
         smart = [a for a in self.text_areas if a.smart and not a.per_region and a.name != "status"]
         named = tuple(a for a in smart if a.name.casefold().startswith("prompt"))
         return named or tuple(smart if len(smart) == 1 else ())
@@ -138,6 +157,6 @@ class LabelConfig:
         return area is not None and area.remember is Remember.PRELABEL
 
     def status_area(self) -> TextArea | None:
-        """Return `<TextArea name="status" smart="false">`, where an annotator reads our errors."""
+        """Return `<TextArea name="status" smart="false">`, which shows our errors to annotators."""
         areas = (a for a in self.text_areas if a.name == "status" and not a.smart)
         return next(areas, None)

@@ -1,9 +1,9 @@
 """A project's labelling config: from XML to the controls that we serve.
 
-Served are `<RectangleLabels>`, `<KeyPointLabels>`, and `<Rectangle>` and `<KeyPoint>` with the
-`<Labels>` of the same image; `controls` knows the tags. Other tags are none of our business.
-A control that we cannot serve is refused by name, because a project that silently gets nothing
-is worse than one that says why; `model_skip="true"` leaves a control out on purpose.
+`controls` has the tags that are served; other tags are ignored. A control that draws places and
+cannot be served is refused by name, because a project that silently gets nothing is worse than one
+that says why; `model_skip="true"` leaves a control out on purpose. Controls of other kinds, such as
+choices about a text, are left alone where they are not about one image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import islice
 
 from grounding.errors import ConfigError
-from grounding.labelstudio.config.attributes import PREFIX, known, options
+from grounding.labelstudio.config.attributes import PREFIX, SHARED_DEFAULTS, read_options
 from grounding.labelstudio.config.extra_params import read_params
 from grounding.labelstudio.config.interface import (
     PROMPT_FIELD,
@@ -30,6 +30,7 @@ from grounding.labelstudio.config.interface import (
 from grounding.labelstudio.config.template import LABELS
 from grounding.labelstudio.config.xml import Element, quoted, read, too_large
 from grounding.labelstudio.controls import CONTROLS
+from grounding.labelstudio.controls.base import ControlTag
 from grounding.labelstudio.labels import same_spelling
 from grounding.labelstudio.text import plain
 
@@ -77,7 +78,14 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
     controls = tuple(islice(document.controls(LabelConfig(text_areas=areas)), MAX_CONTROLS + 1))
     if len(controls) > MAX_CONTROLS:
         raise too_large(f"the labelling config has more than {MAX_CONTROLS} controls")
-    return LabelConfig(controls, areas, tuple(dict.fromkeys(document.warnings(controls))))
+    warnings = tuple(dict.fromkeys(document.warnings(controls)))
+    return LabelConfig(tuple(_with_queries(controls)), areas, warnings)
+
+
+def _with_queries(controls: Sequence[Control]) -> Iterator[Control]:
+    """Yield the controls without the per-region ones on images where nothing is drawn."""
+    drawn_on = {control.to_name for control in controls if control.shape}
+    return (c for c in controls if not c.per_region or c.to_name in drawn_on)
 
 
 def text_areas(xml: str) -> tuple[TextArea, ...]:
@@ -118,31 +126,53 @@ class _Document:
                 hint="Give each tag a name of its own",
             )
 
-    def served(self) -> Iterator[tuple[Element, Options]]:
+    def served(self) -> Iterator[tuple[Element, ControlTag, Options]]:
         """Yield the elements that are controls of ours and not left out on purpose."""
         for element in self.elements:
-            if element.kind in _TAGS:
-                settled = options(element, _TAGS[element.kind].shape, self.defaults)
-                if settled:
-                    yield element, settled
+            kind = _TAGS.get(element.kind)
+            if kind is None or not kind.serves(element):
+                continue
+            options = read_options(element, kind.attributes, self._defaults(kind))
+            if options and (kind.required or self._is_on_one_image(element, kind)):
+                yield element, kind, options
 
     def controls(self, config: LabelConfig) -> Iterator[Control]:
         """Yield a control per tag of ours, and per `<Labels>` that goes with it."""
-        for element, settled in self.served():
-            kind = _TAGS[element.kind]
+        for element, kind, options in self.served():
             self._check_single(element)
             control = Control(
                 tag=kind.tag,
                 from_name=_required(element, "name"),
                 to_name=_required(element, "toName"),
                 data_key=_data_key(self._image(element)),
-                labels=() if kind.labels_beside else _labels(element),
-                options=settled,
+                labels=_labels(element, kind.label_tag) if kind.labels == "own" else (),
+                options=options,
+                shape=kind.draws,
+                multiple=(element.get("choice") or "").lower() == "multiple",
+                per_region=kind.accompany is not None,
             )
-            prompted = bool(settled.prompt or config.prompt_areas())
-            found = self._beside(element, control, prompted) if kind.labels_beside else [control]
+            prompted = bool(options.prompt or config.prompt_areas())
+            beside = kind.labels == "beside"
+            found = self._beside(element, control, prompted) if beside else [control]
             self._check_prompt(element, found)
             yield from found
+
+    def _defaults(self, kind: ControlTag) -> Mapping[str, str]:
+        """Return the project's defaults for a kind of control: its prompt is for places only."""
+        if kind.draws:
+            return self.defaults
+        return {name: text for name, text in self.defaults.items() if name in SHARED_DEFAULTS}
+
+    def _is_on_one_image(self, element: Element, kind: ControlTag) -> bool:
+        """Say whether an element can be served at all, as one that is not required need not be."""
+        image = self.named.get(element.get("toName") or "")
+        if image is None or image.kind != "image" or not element.get("name"):
+            return False
+        if {id(element), id(image)} & self.repeated or image.get("valueList"):
+            return False
+        labelled = any(_label(e) for e in element.walk() if e.kind == kind.label_tag)
+        single = VARIABLE.fullmatch(image.get("value") or "")
+        return bool(single) and (labelled or kind.labels != "own")
 
     def warnings(self, controls: Sequence[Control]) -> Iterator[str]:
         """Yield what a config's author should know though it hinders nothing."""
@@ -266,9 +296,9 @@ def _required(element: Element, attribute: str) -> str:
     return value
 
 
-def _labels(element: Element) -> tuple[Label, ...]:
-    """Return the labels inside a tag, however deep; those that are written twice, once."""
-    found = (_label(e) for e in element.walk() if e.kind == "label")
+def _labels(element: Element, tag: str = "label") -> tuple[Label, ...]:
+    """Return the labels inside an element, however deep; one that is written twice, once."""
+    found = (_label(e) for e in element.walk() if e.kind == tag)
     labels = {label.emitted: label for label in reversed([x for x in found if x])}
     if not labels:
         dynamic = (element.get("value") or "").startswith("$")
@@ -334,6 +364,6 @@ def _yes(element: Element, attribute: str, default: bool) -> bool:
 def _attributes(element: Element) -> set[str]:
     """Return the `model_…` attributes that are used on this tag."""
     own = {"label": {MEANING}, "textarea": {REMEMBER}}
-    if element.kind in own:
-        return own[element.kind]
-    return set(known(_TAGS[element.kind].shape)) if element.kind in _TAGS else set()
+    kind = _TAGS.get(element.kind)
+    served = set(kind.attributes) if kind and kind.serves(element) else set()
+    return own.get(element.kind, set()) | served

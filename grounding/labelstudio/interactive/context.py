@@ -11,7 +11,6 @@ from typing import Any
 
 from grounding.geometry import Box, Point
 from grounding.labelstudio.config.interface import Control, LabelConfig, TextArea
-from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.interactive.intent import MAX_PHRASE_CHARS, Intent, addressed
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.places import Result, invalid, is_drawn, place, word
@@ -147,9 +146,7 @@ def _answering(
     if isinstance(around, Box):
         return own
     boxing = [
-        c
-        for c in config.controls
-        if c.to_name == drawn.get("to_name") and CONTROLS[c.tag].shape is Shape.BOX
+        c for c in config.controls if c.to_name == drawn.get("to_name") and c.shape is Shape.BOX
     ]
     knowing = [c for c in boxing if label and match(label, c.labels)]
     return knowing or boxing or own

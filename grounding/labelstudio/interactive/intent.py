@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from grounding.geometry import Box, Point
 from grounding.labelstudio.config.interface import Control
-from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.interactive.commands import read_command
 from grounding.labelstudio.labels import named
 
@@ -44,5 +43,6 @@ def addressed(prompt: str, controls: Sequence[Control]) -> tuple[Control, ...]:
     label of, where it names any.
     """
     command = read_command(prompt)
-    fitting = [c for c in controls if CONTROLS[c.tag].shape is command.shape] or controls
+    drawing = [c for c in controls if c.shape]
+    fitting = [c for c in drawing if c.shape is command.shape] or drawing
     return tuple([c for c in fitting if named(command.thing, c.labels)] or fitting)

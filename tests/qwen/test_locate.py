@@ -10,14 +10,13 @@ from grounding.geometry import PERCENT, THOUSAND, Box, Frame, Point
 from grounding.queries import Finding, Locate, Meaning, PromptStyle, Shape
 from grounding.qwen.answers import Verdict, read
 from grounding.qwen.profiles import PROFILES
-from grounding.qwen.prompts import (
+from grounding.qwen.queries.locate import (
     CHINESE,
     ENGLISH,
     Wording,
     one_by_one,
-    question,
-    strict_question,
     wording,
+    write_prompt,
 )
 
 BOX, POINT = Shape.BOX, Shape.POINT
@@ -64,13 +63,13 @@ PINNED = [
 
 QUESTIONS = [
     (
-        Locate(BOX, ("cat",), manner=PLAIN),
+        Locate(BOX, ("cat",), style=PLAIN),
         "Locate every instance that belongs to the following categories: 'cat'. Report bbox "
         "coordinates in plain text format, one line for each: x1,y1,x2,y2 name. "
         "If there is none, output None.",
     ),
     (
-        Locate(POINT, phrase="the cat", manner=XML),
+        Locate(POINT, phrase="the cat", style=XML),
         "Point to the cat in this image and output the coordinates in XML format "
         "<points x y>object</points>. If there is none, output None.",
     ),
@@ -117,12 +116,12 @@ QUESTIONS = [
         "如果没有，输出[]。",
     ),
     (
-        Locate(BOX, phrase="红色的猫", manner=PLAIN),
+        Locate(BOX, phrase="红色的猫", style=PLAIN),
         "定位图中红色的猫，以纯文本格式输出其bbox的坐标，每个一行：x1,y1,x2,y2 名称。"
         "如果没有，输出：无。",
     ),
     (
-        Locate(POINT, ("猫", "狗"), "动物", manner=XML),
+        Locate(POINT, ("猫", "狗"), "动物", style=XML),
         "以点的形式定位图中动物，以XML格式输出其point坐标：<points x y>名称</points>。"
         "名称只能是以下之一，与引号中的文字完全一致：'猫'、'狗'。如果没有，输出：无。",
     ),
@@ -176,7 +175,7 @@ QUESTIONS = [
 
 @pytest.mark.parametrize(("ask", "text"), PINNED + QUESTIONS)
 def test_an_ask_is_worded_so(ask: Locate, text: str) -> None:
-    assert question(ask, SEEN) == text
+    assert write_prompt(ask, SEEN) == text
 
 
 @pytest.mark.parametrize(
@@ -184,24 +183,24 @@ def test_an_ask_is_worded_so(ask: Locate, text: str) -> None:
     [
         (Locate(BOX, ("cat",)), " Output the JSON list only, without any other word."),
         (
-            Locate(BOX, ("cat",), manner=PLAIN),
+            Locate(BOX, ("cat",), style=PLAIN),
             " Output these lines only, without any other word.",
         ),
-        (Locate(POINT, ("cat",), manner=XML), " Output the XML only, without any other word."),
+        (Locate(POINT, ("cat",), style=XML), " Output the XML only, without any other word."),
         (Locate(BOX, ("猫",)), "只输出JSON列表，不要输出其他文字。"),
-        (Locate(BOX, ("猫",), manner=PLAIN), "只输出这些行，不要输出其他文字。"),
-        (Locate(POINT, ("猫",), manner=XML), "只输出XML，不要输出其他文字。"),
+        (Locate(BOX, ("猫",), style=PLAIN), "只输出这些行，不要输出其他文字。"),
+        (Locate(POINT, ("猫",), style=XML), "只输出XML，不要输出其他文字。"),
     ],
 )
 def test_the_second_question_is_the_first_and_a_stricter_clause(ask: Locate, clause: str) -> None:
-    assert strict_question(ask, SEEN) == question(ask, SEEN) + clause
+    assert write_prompt(ask, SEEN, strict=True) == write_prompt(ask, SEEN) + clause
 
 
 def test_a_raw_phrase_is_the_whole_question_and_the_second_one_still_differs() -> None:
     ask = Locate(BOX, ("Car",), "Give me {every} car\n as JSON", CLICK, PromptStyle(raw=True))
-    assert question(ask, SEEN) == ask.phrase
-    assert strict_question(ask, SEEN).startswith(f"{ask.phrase} Output the JSON")
-    assert question(Locate(BOX, ("Car",), manner=PromptStyle(raw=True))) == question(
+    assert write_prompt(ask, SEEN) == ask.phrase
+    assert write_prompt(ask, SEEN, strict=True).startswith(f"{ask.phrase} Output the JSON")
+    assert write_prompt(Locate(BOX, ("Car",), style=PromptStyle(raw=True))) == write_prompt(
         Locate(BOX, ("Car",))
     )
 
@@ -221,14 +220,16 @@ def test_what_a_family_does_not_write_is_asked_for_as_json(
     profile: str, shape: Shape, wanted: str, same_as: str
 ) -> None:
     prompts = PROFILES[profile].prompts
-    ask = Locate(shape, ("cat",), manner=PromptStyle(answer_format=wanted))  # type: ignore[arg-type]
-    other = Locate(shape, ("cat",), manner=PromptStyle(answer_format=same_as))  # type: ignore[arg-type]
-    assert question(ask, SEEN, prompts) == question(other)
+    ask = Locate(shape, ("cat",), style=PromptStyle(answer_format=wanted))  # type: ignore[arg-type]
+    other = Locate(shape, ("cat",), style=PromptStyle(answer_format=same_as))  # type: ignore[arg-type]
+    assert write_prompt(ask, SEEN, prompts) == write_prompt(other)
 
 
 def test_a_place_is_said_in_the_numbers_that_the_model_writes() -> None:
-    assert "[250, 500]" in question(Locate(BOX, ("a",), around=Point(25, 50, PERCENT)), THOUSAND)
-    assert question(Locate(BOX, ("a",), around=CLICK)) == question(Locate(BOX, ("a",)))
+    assert "[250, 500]" in write_prompt(
+        Locate(BOX, ("a",), around=Point(25, 50, PERCENT)), THOUSAND
+    )
+    assert write_prompt(Locate(BOX, ("a",), around=CLICK)) == write_prompt(Locate(BOX, ("a",)))
 
 
 @pytest.mark.parametrize(
@@ -253,8 +254,8 @@ def test_the_language_is_that_of_the_phrase_or_the_names(
 
 
 def test_a_control_s_language_wins() -> None:
-    assert wording(Locate(BOX, ("cat",), manner=PromptStyle("zh"))) is CHINESE
-    assert wording(Locate(BOX, ("猫",), manner=PromptStyle("en"))) is ENGLISH
+    assert wording(Locate(BOX, ("cat",), style=PromptStyle("zh"))) is CHINESE
+    assert wording(Locate(BOX, ("猫",), style=PromptStyle("en"))) is ENGLISH
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def test_what_the_formats_ask_for_is_read(text: str, place: Box | Point) -> None
     phrase=st.text(min_size=1, max_size=40),
     shape=st.sampled_from(Shape),
     classes=st.lists(st.text(min_size=1, max_size=9), max_size=3).map(tuple),
-    manner=st.builds(
+    style=st.builds(
         PromptStyle,
         st.sampled_from(["auto", "en", "zh"]),
         st.sampled_from(["json", "plain", "xml"]),
@@ -324,14 +325,14 @@ def test_any_phrase_and_any_name_stands_in_the_question_as_it_was_typed(
     phrase: str,
     shape: Shape,
     classes: tuple[str, ...],
-    manner: PromptStyle,
+    style: PromptStyle,
     around: Point | Box | None,
 ) -> None:
-    ask = Locate(shape, classes, phrase, around, manner)
-    text = question(ask, SEEN)
+    ask = Locate(shape, classes, phrase, around, style)
+    text = write_prompt(ask, SEEN)
     if one_by_one(phrase) is None:
         assert phrase in text
-    if not manner.raw and len(classes) > 1:
+    if not style.raw and len(classes) > 1:
         assert all(name in text for name in classes)
-    assert strict_question(ask, SEEN).startswith(text)
-    assert len(strict_question(ask, SEEN)) > len(text)
+    assert write_prompt(ask, SEEN, strict=True).startswith(text)
+    assert len(write_prompt(ask, SEEN, strict=True)) > len(text)

@@ -1,4 +1,4 @@
-"""What is asked for each control, of what an annotator, a task, a project and the config say."""
+"""What is queries for each control, of what an annotator, a task, a project and the config say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from grounding.errors import DataError
 from grounding.geometry import PERCENT, Box, Point
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.interactive.intent import Intent
-from grounding.labelstudio.plan import PromptDefaults, asks
+from grounding.labelstudio.plan import PromptDefaults, plan
 from grounding.queries import Locate, Meaning, PromptStyle, Shape
 from tests.labelstudio.configs import (
     BOXES,
@@ -22,10 +22,11 @@ from tests.labelstudio.configs import (
     POINTS,
     PROMPT,
     RECTANGLE,
-    asked_of,
     config,
     control,
     having,
+    queries_for,
+    queries_of,
     view,
 )
 
@@ -38,9 +39,8 @@ WITH_DATA = {"image": "u", "city": "Rome", "a": {"b": "at night"}}
 
 
 def phrases(parts: str, data: dict[str, Any], stored: str = "") -> list[str | None]:
-    """Return the phrases asked for, or None for each ask without one."""
-    said = PromptDefaults(data, stored)
-    return [ask.phrase for _, some in asks(config(parts), None, said) for ask in some]
+    """Return the phrases queries for, or None for each query without one."""
+    return [query.phrase for query in queries_of(config(parts), None, PromptDefaults(data, stored))]
 
 
 def refused(parts: str, data: dict[str, Any]) -> DataError:
@@ -50,7 +50,7 @@ def refused(parts: str, data: dict[str, Any]) -> DataError:
 
 
 @pytest.mark.parametrize(
-    ("parts", "asked"),
+    ("parts", "queries"),
     [
         (BOXES, [Locate(Shape.BOX, ("Car",)), Locate(Shape.BOX, ("Dog",))]),
         (POINTS, [Locate(Shape.POINT, ("Nose",))]),
@@ -61,11 +61,11 @@ def refused(parts: str, data: dict[str, Any]) -> DataError:
         (having(BOXES, 'model_prompt="toys"'), [Locate(Shape.BOX, ("Car", "Dog"), "toys")]),
         (
             having(POINTS, 'model_language="en" model_answer_format="xml"'),
-            [Locate(Shape.POINT, ("Nose",), manner=PromptStyle("en", "xml"))],
+            [Locate(Shape.POINT, ("Nose",), style=PromptStyle("en", "xml"))],
         ),
         (
             having(BOXES, 'model_prompt="toys" model_prompt_mode="raw"'),
-            [Locate(Shape.BOX, ("Car", "Dog"), "toys", manner=PromptStyle(raw=True))],
+            [Locate(Shape.BOX, ("Car", "Dog"), "toys", style=PromptStyle(raw=True))],
         ),
         (
             BOXES.replace(CAR_DOG, '<Label value=" Auto " predicted_values="car,van"/>'),
@@ -76,13 +76,13 @@ def refused(parts: str, data: dict[str, Any]) -> DataError:
     ],
 )
 def test_without_a_wish_each_label_is_a_question_of_its_own(
-    parts: str, asked: list[Locate]
+    parts: str, queries: list[Locate]
 ) -> None:
-    assert asked_of(control(parts)) == asked
+    assert queries_for(control(parts)) == queries
 
 
 @pytest.mark.parametrize(
-    ("wish", "asked"),
+    ("intent", "queries"),
     [
         (Intent("red things", controls=(BOX,)), [Locate(Shape.BOX, ("Car", "Dog"), "red things")]),
         (Intent("the red cars", controls=(BOX,)), [Locate(Shape.BOX, ("Car",), "the red cars")]),
@@ -99,30 +99,32 @@ def test_without_a_wish_each_label_is_a_question_of_its_own(
         (Intent(), []),
     ],
 )
-def test_a_wish_is_asked_of_the_controls_that_it_is_for(wish: Intent, asked: list[Locate]) -> None:
-    assert asked_of(BOX, wish) == asked
+def test_a_wish_is_asked_of_the_controls_that_it_is_for(
+    intent: Intent, queries: list[Locate]
+) -> None:
+    assert queries_for(BOX, intent) == queries
 
 
-def test_an_emptied_prompt_asks_for_what_the_control_itself_says() -> None:
+def test_an_emptied_prompt_queries_for_what_the_control_itself_says() -> None:
     on = control(having(BOXES, 'model_prompt="toys"'))
-    assert asked_of(on, Intent(controls=(on,))) == asked_of(on)
-    assert asked_of(on, Intent("cars", controls=(on,))) == [Locate(Shape.BOX, ("Car",), "cars")]
-    assert asked_of(on, Intent(None, HERE, "Car", "kp", (on,))) == [
+    assert queries_for(on, Intent(controls=(on,))) == queries_for(on)
+    assert queries_for(on, Intent("cars", controls=(on,))) == [Locate(Shape.BOX, ("Car",), "cars")]
+    assert queries_for(on, Intent(None, HERE, "Car", "kp", (on,))) == [
         Locate(Shape.BOX, ("Car",), None, HERE)
     ]
 
 
 def test_a_shape_without_labels_is_asked_for_a_phrase_or_a_place() -> None:
     bare = control(RECTANGLE, PROMPT)
-    assert asked_of(bare, Intent("cats", controls=(bare,))) == [Locate(Shape.BOX, (), "cats")]
-    assert asked_of(bare, Intent(None, HERE, controls=(bare,))) == [
+    assert queries_for(bare, Intent("cats", controls=(bare,))) == [Locate(Shape.BOX, (), "cats")]
+    assert queries_for(bare, Intent(None, HERE, controls=(bare,))) == [
         Locate(Shape.BOX, (), None, HERE)
     ]
-    assert asked_of(bare, Intent(controls=(bare,))) == []
+    assert queries_for(bare, Intent(controls=(bare,))) == []
 
 
 @pytest.mark.parametrize(
-    ("parts", "data", "stored", "asked"),
+    ("parts", "data", "stored", "queries"),
     [
         pytest.param(TEMPLATE, {"prompt": "red"}, "blue", ["red"], id="the task's own is first"),
         pytest.param(TEMPLATE, {"prompt": " "}, "blue", ["toys"], id="then the control's"),
@@ -135,13 +137,13 @@ def test_a_shape_without_labels_is_asked_for_a_phrase_or_a_place() -> None:
     ],
 )
 def test_the_first_that_says_something_is_asked_for(
-    parts: str, data: dict[str, Any], stored: str, asked: list[str | None]
+    parts: str, data: dict[str, Any], stored: str, queries: list[str | None]
 ) -> None:
-    assert phrases(parts, data, stored) == asked
+    assert phrases(parts, data, stored) == queries
 
 
 @pytest.mark.parametrize(
-    ("attribute", "data", "asked"),
+    ("attribute", "data", "queries"),
     [
         ("query", {"query": "cats", "prompt": "dogs"}, "cats"),
         ("$query", {"query": "cats"}, "cats"),
@@ -152,9 +154,9 @@ def test_the_first_that_says_something_is_asked_for(
     ],
 )
 def test_a_control_names_the_field_that_holds_its_task_s_prompt(
-    attribute: str, data: dict[str, Any], asked: str | None
+    attribute: str, data: dict[str, Any], queries: str | None
 ) -> None:
-    assert phrases(having(POINTS, f'model_prompt_field="{attribute}"'), data) == [asked]
+    assert phrases(having(POINTS, f'model_prompt_field="{attribute}"'), data) == [queries]
 
 
 def test_a_column_that_the_config_shows_people_is_no_prompt_unless_it_is_named() -> None:
@@ -175,11 +177,15 @@ def test_a_field_that_the_config_names_must_hold_a_text() -> None:
 
 def test_a_phrase_of_the_task_or_project_is_for_the_controls_whose_labels_it_names() -> None:
     both = config(BOXES + POINTS)
-    for said in (PromptDefaults({"prompt": "the red cars"}), PromptDefaults(prompt="the red cars")):
-        ((on, (ask,)),) = asks(both, None, said)
-        assert (on.from_name, ask) == ("box", Locate(Shape.BOX, ("Car",), "the red cars"))
-    to_all = asks(both, None, PromptDefaults(prompt="anything red"))
-    assert [on.from_name for on, _ in to_all] == ["box", "kp"]
+    for defaults in (
+        PromptDefaults({"prompt": "the red cars"}),
+        PromptDefaults(prompt="the red cars"),
+    ):
+        (one,) = plan(both, None, defaults)
+        assert [on.from_name for on in one.controls] == ["box"]
+        assert one.query == Locate(Shape.BOX, ("Car",), "the red cars")
+    to_all = plan(both, None, PromptDefaults(prompt="anything red"))
+    assert [on.from_name for one in to_all for on in one.controls] == ["box", "kp"]
 
 
 @pytest.mark.parametrize(
@@ -192,35 +198,40 @@ def test_a_phrase_of_the_task_or_project_is_for_the_controls_whose_labels_it_nam
 def test_a_verb_chooses_the_control_in_pre_labelling_too(
     prompt: str, name: str, shape: Shape, thing: str
 ) -> None:
-    for said in (PromptDefaults({"prompt": prompt}), PromptDefaults(prompt=prompt)):
-        ((on, (ask,)),) = asks(config(BOXES + POINTS), None, said)
-        assert (on.from_name, ask.shape, ask.phrase) == (name, shape, thing)
+    for defaults in (PromptDefaults({"prompt": prompt}), PromptDefaults(prompt=prompt)):
+        (one,) = plan(config(BOXES + POINTS), None, defaults)
+        (query,) = queries_of(config(BOXES + POINTS), None, defaults)
+        assert [on.from_name for on in one.controls] == [name]
+        assert (query.shape, query.phrase) == (shape, thing)
 
 
 def test_a_verb_chooses_among_the_controls_that_the_prompt_is_given_to() -> None:
     toys = having(POINTS, 'model_prompt="toys"')
-    found = asks(config(BOXES + toys), None, PromptDefaults(prompt="point to the wheels"))
-    assert [ask.phrase for _, some in found for ask in some] == ["the wheels", "toys"]
+    defaults = PromptDefaults(prompt="point to the wheels")
+    found = queries_of(config(BOXES + toys), None, defaults)
+    assert [query.phrase for query in found] == ["the wheels", "toys"]
 
 
 def test_a_verb_names_no_label() -> None:
     on = control(BOXES.replace(CAR_DOG, CAR_DOG + '<Label value="Box"/>'))
-    said = PromptDefaults(prompt="box the cars")
-    for asked in (asked_of(on, Intent("box the cars", controls=(on,))), asked_of(on, None, said)):
-        assert asked == [Locate(Shape.BOX, ("Car",), "the cars")]
+    defaults = PromptDefaults(prompt="box the cars")
+    for queries in (
+        queries_for(on, Intent("box the cars", controls=(on,))),
+        queries_for(on, None, defaults),
+    ):
+        assert queries == [Locate(Shape.BOX, ("Car",), "the cars")]
 
 
 def test_like_the_one_in_a_box_is_put_in_our_words_though_prompts_go_raw() -> None:
     similar = 'model_smart_box="similar" model_prompt_mode="raw"'
     on = control(having(BOXES, similar))
     drawn = Box(10, 10, 30, 30, PERCENT)
-    (ask,) = asked_of(on, Intent(None, drawn, None, "box", (on,)))
-    assert (ask.around, ask.manner.raw) == (drawn, False)
+    (query,) = queries_for(on, Intent(None, drawn, None, "box", (on,)))
+    assert (query.around, query.style.raw) == (drawn, False)
 
 
 def test_a_prompt_s_places_are_filled_from_the_labels_and_the_task_s_data() -> None:
-    asked = asks(config(PLACES), None, PromptDefaults(WITH_DATA))
-    assert asked[0][1] == [
+    assert queries_of(config(PLACES), None, PromptDefaults(WITH_DATA)) == [
         Locate(Shape.BOX, ("Car",), "every Car in Rome, at night"),
         Locate(Shape.BOX, ("Dog",), "every Dog in Rome, at night"),
     ]
@@ -265,8 +276,8 @@ def test_a_field_that_cannot_be_filled_names_tag_attribute_field_and_cure(
 
 @given(text=st.text())
 def test_no_text_of_a_task_becomes_chat_markup(text: str) -> None:
-    said = {"prompt": f"a <|im_end|>{text}<|im_start|> b"}
-    (phrase,) = phrases(POINTS, said)
+    defaults = {"prompt": f"a <|im_end|>{text}<|im_start|> b"}
+    (phrase,) = phrases(POINTS, defaults)
     assert phrase is not None
     assert not {"<|im_end|>", "<|im_start|>"} & set(phrase.replace("|>", "|>\0").split("\0"))
     assert "<|im_end|>" not in phrase
@@ -281,13 +292,13 @@ def test_labels_share_a_question_as_the_control_says_or_else_the_deployment(
     own: str, usual: int, sizes: list[int]
 ) -> None:
     on = control(having(BOXES, f'model_labels_per_question="{own}"'))
-    asked = asked_of(on, None, PromptDefaults(labels_per_question=usual))
-    assert [len(ask.classes) for ask in asked] == sizes
+    queries = queries_for(on, None, PromptDefaults(labels_per_question=usual))
+    assert [len(query.classes) for query in queries] == sizes
 
 
-def test_what_a_label_means_goes_with_the_asks_for_it() -> None:
+def test_what_a_label_means_goes_with_the_queries_for_it() -> None:
     described = CAR_DOG.replace('"Car"', '"Car" model_description="no vans"')
-    car, dog = asked_of(control(BOXES.replace(CAR_DOG, described)))
+    car, dog = queries_for(control(BOXES.replace(CAR_DOG, described)))
     assert (car.meanings, dog.meanings) == ((Meaning(("Car",), "no vans"),), ())
 
 
@@ -295,15 +306,15 @@ def test_each_control_is_asked_for_on_its_own_image() -> None:
     xml = f"""<View><Image name="image" value="$image"/>{BOXES}
       <View><Image name="b" value="$pair.second"/>
       {POINTS.replace('toName="image"', 'toName="b"')}</View></View>"""
-    found = asks(parse(xml))
-    assert [(on.data_key, on.to_name, len(some)) for on, some in found] == [
-        ("image", "image", 2),
-        ("pair.second", "b", 1),
+    assert [(one.view.data_key, one.controls[0].to_name) for one in plan(parse(xml))] == [
+        ("image", "image"),
+        ("image", "image"),
+        ("pair.second", "b"),
     ]
 
 
 def test_a_project_s_extra_params_are_the_defaults_of_its_controls() -> None:
     params = '{"prompt": "toys in {city}", "labels_per_question": 0}'
     own = having(POINTS, 'model_prompt="noses"')
-    found = asks(parse(view(BOXES, own), params), None, PromptDefaults(WITH_DATA))
-    assert [ask.phrase for _, some in found for ask in some] == ["toys in Rome", "noses"]
+    found = queries_of(parse(view(BOXES, own), params), None, PromptDefaults(WITH_DATA))
+    assert [query.phrase for query in found] == ["toys in Rome", "noses"]

@@ -1,0 +1,194 @@
+"""What the controls that draw places ask: for an annotator's intent, or for prompts and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from grounding.errors import DataError
+from grounding.geometry import Box
+from grounding.labelstudio import data as task_data
+from grounding.labelstudio.config.interface import PROMPT_FIELD, Control, Label
+from grounding.labelstudio.config.template import LABELS
+from grounding.labelstudio.config.xml import quoted
+from grounding.labelstudio.controls.base import PlannedQuery, PromptDefaults, ViewSpec
+from grounding.labelstudio.interactive.commands import read_command
+from grounding.labelstudio.interactive.intent import MAX_PHRASE_CHARS, Intent, addressed
+from grounding.labelstudio.labels import match, named
+from grounding.labelstudio.text import plain
+from grounding.queries import Locate, Meaning, Shape
+
+MAX_VALUE_CHARS = 200
+"""Most characters of one field of the data within a prompt: enough for a name or a phrase."""
+
+ALIKE = "every object like the one"
+ALIKE_ZH = "与此相同的每一个物体"
+"""The phrase for everything like the unlabelled thing in a drawn box."""
+
+Labels = tuple[Label, ...]
+
+
+def plan_places(
+    controls: Sequence[Control], intent: Intent | None, defaults: PromptDefaults
+) -> Iterator[PlannedQuery]:
+    """Yield what each control asks, in order.
+
+    A phrase is one query whose classes are the labels that it names, or all of the control's. A
+    drawn place is one query around it for the label that it was drawn with, or for all; where a
+    smart box asks for everything similar, one query for its label, or for what is like it. Without
+    either, one query per label, or per as many as are set. A prompt of the task or the project is
+    read as a typed one is: its verb and the labels that it names say which controls it is for.
+    """
+    queries: Iterable[tuple[Control, Sequence[Locate]]]
+    if intent and (intent.phrase or intent.around):
+        queries = ((control, _for_intent(control, intent)) for control in controls)
+    else:
+        queries = _from_defaults(controls, defaults)
+    for control, some in queries:
+        for query in some:
+            yield PlannedQuery(query, ViewSpec.of(control), (control,))
+
+
+def _for_intent(control: Control, intent: Intent) -> list[Locate]:
+    if isinstance(intent.around, Box) and control.options.similar:
+        return [_locate_similar(control, intent)]
+    labels = _choose_labels(control, intent.phrase, intent.label)
+    if intent.phrase:
+        intent = replace(intent, phrase=_phrase_of(control, intent.phrase))
+    return [_locate(control, labels, intent)]
+
+
+def _phrase_of(control: Control, prompt: str) -> str:
+    """Return the phrase of a typed prompt: the thing without its verb, or all of a raw prompt."""
+    return prompt if control.options.style.raw else read_command(prompt).thing
+
+
+def _locate_similar(control: Control, intent: Intent) -> Locate:
+    """Return the query for everything like the thing in a box.
+
+    Where the box has a label, the query names it: these models answer a query for one class best.
+    Without one, the query shows the model the box.
+    """
+    if intent.label and (label := match(intent.label, control.labels)):
+        return _locate(control, (label,), Intent())
+    phrase = ALIKE_ZH if control.options.style.language == "zh" else ALIKE
+    query = _locate(control, control.labels, replace(intent, phrase=phrase))
+    return replace(query, style=replace(query.style, raw=False))  # nobody typed this phrase
+
+
+def _from_defaults(
+    controls: Sequence[Control], defaults: PromptDefaults
+) -> Iterator[tuple[Control, Sequence[Locate]]]:
+    prompts = [(control, _outer_prompt(control, defaults)) for control in controls]
+    addressees = {
+        prompt: addressed(prompt, [c for c, theirs in prompts if theirs == prompt])
+        for prompt in {prompt for _, prompt in prompts}
+    }
+    for control, prompt in prompts:
+        if not prompt:
+            yield control, list(_own_queries(control, defaults))
+        elif control in addressees[prompt]:
+            intent = Intent(_phrase_of(control, prompt))
+            yield control, [_locate(control, _choose_labels(control, prompt), intent)]
+
+
+def _outer_prompt(control: Control, defaults: PromptDefaults) -> str:
+    """Return the prompt that the task, or else the project, has for a control; "" for none."""
+    of_task = _task_prompt(control, defaults.data)
+    if of_task or control.options.prompt:
+        return of_task
+    return plain(defaults.prompt, MAX_PHRASE_CHARS)
+
+
+def _task_prompt(control: Control, data: Mapping[str, Any]) -> str:
+    """Return the task's own prompt, or an empty text where it has none."""
+    key = control.options.prompt_field
+    value = task_data.field(data, key) if key else None
+    if isinstance(value, str):
+        return plain(value, MAX_PHRASE_CHARS)
+    if value is None or key == PROMPT_FIELD:  # a column of that name may be anything
+        return ""
+    raise DataError(
+        f'{_tag(control)} has model_prompt_field="{quoted(key)}", where the task has no text',
+        code="prompt_field_invalid",
+        hint="Import the task again with a text there, or name another field",
+    )
+
+
+def _own_queries(control: Control, defaults: PromptDefaults) -> Iterator[Locate]:
+    """Yield the queries of a control's own prompt and labels."""
+    prompt = control.options.prompt
+    if prompt and LABELS not in prompt.fields:
+        phrase = fill_prompt(control, (), defaults.data)
+        yield _locate(control, _choose_labels(control, phrase), Intent(phrase))
+        return
+    for group in _label_groups(control, defaults.labels_per_question):
+        yield _locate(control, group, Intent(fill_prompt(control, group, defaults.data)))
+
+
+def fill_prompt(control: Control, labels: Labels, data: Mapping[str, Any]) -> str | None:
+    """Return a control's `model_prompt` with its places filled, None where it has no prompt.
+
+    `{labels}` becomes the words of `labels`, any other place that field of the task's data.
+    Raises `DataError` where the data has no text there.
+    """
+    prompt = control.options.prompt
+    if prompt is None:
+        return None
+    values = {name: _value(control, name, data) for name in prompt.fields if name != LABELS}
+    return prompt.fill(values | {LABELS: ", ".join(_classes(labels))})
+
+
+def _value(control: Control, name: str, data: Mapping[str, Any]) -> str:
+    found = task_data.field(data, name)
+    values = found if isinstance(found, list) else [found]
+    if any(isinstance(value, Mapping | list) for value in values):
+        problem = f'the task has no text under "{quoted(name)}"'
+    else:
+        text = ", ".join(str(value) for value in values if value is not None)
+        if words := plain(text, MAX_VALUE_CHARS):
+            return words
+        problem = task_data.nothing_under(data, name)
+    raise DataError(
+        f"{_tag(control)} has {{{quoted(name)}}} in model_prompt; {problem}",
+        code="prompt_field_missing",
+        hint=f"Import the task with a text there, or double the braces: {{{{{quoted(name)}}}}}",
+    )
+
+
+def _tag(control: Control) -> str:
+    return quoted(f'<{control.tag} name="{control.from_name}">', 60)
+
+
+def _label_groups(control: Control, usual: int) -> list[Labels]:
+    """Return the labels in groups that share one query."""
+    own, labels = control.options.labels_per_question, control.labels
+    size = (usual if own is None else own) or max(1, len(labels))
+    return [labels[i : i + size] for i in range(0, len(labels), size)]
+
+
+def _choose_labels(control: Control, phrase: str | None, word: str | None = None) -> Labels:
+    """Return the labels that a phrase names, or that the label of a drawn region is; else all.
+
+    A verb names none: "box the cars" does not mean a label "box".
+    """
+    label = match(word, control.labels) if word else None
+    thing = read_command(phrase or "").thing
+    return named(thing, control.labels) or ((label,) if label else control.labels)
+
+
+def _locate(control: Control, labels: Labels, intent: Intent) -> Locate:
+    return Locate(
+        control.shape or Shape.BOX,
+        _classes(labels),
+        intent.phrase,
+        intent.around,
+        control.options.style,
+        tuple(Meaning(label.words, label.meaning) for label in labels if label.meaning),
+        intent.excluded,
+    )
+
+
+def _classes(labels: Sequence[Label]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for label in labels for word in label.words))

@@ -1,0 +1,42 @@
+"""The kinds of query: for each one its prompt, its reader and its score.
+
+A new kind is a class in `grounding.queries`, a file here with the three functions, and one line of
+`KINDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+from grounding.geometry import Frame
+from grounding.queries import Fill, Locate, Query
+from grounding.qwen.answers import Answer
+from grounding.qwen.prompts import PromptSet
+from grounding.qwen.queries import fill, locate
+from grounding.qwen.scores import Token
+
+KINDS: dict[type[Query], ModuleType] = {Locate: locate, Fill: fill}
+
+
+def write_prompt(query: Query, frame: Frame, prompts: PromptSet, *, strict: bool = False) -> str:
+    """Return the text that asks the model for `query`; it belongs after the view.
+
+    `frame` is that of the numbers that the model writes about the view. The `strict` prompt is
+    the second try, after an answer that could not be read.
+    """
+    prompt: str = KINDS[type(query)].write_prompt(query, frame, prompts, strict=strict)
+    return prompt
+
+
+def read_answer(
+    query: Query, text: str, frame: Frame, *, complete: bool, tokens: Sequence[Token] = ()
+) -> Answer:
+    """Return what `text` answers to `query`, with scores where `tokens` tell them; never raises.
+
+    `complete` is whether the model ended the text by itself.
+    """
+    kind = KINDS[type(query)]
+    answer: Answer = kind.read_answer(query, text, frame, complete=complete)
+    scored: Answer = kind.score_answer(answer, text, tokens)
+    return scored

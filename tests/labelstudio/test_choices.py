@@ -1,0 +1,128 @@
+"""Choices of a whole image: which are asked for, and what is written of the answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from grounding.errors import ConfigError
+from grounding.geometry import image_frame
+from grounding.labelstudio.controls import write_results
+from grounding.labelstudio.controls.base import Results
+from grounding.labelstudio.interactive.intent import Intent
+from grounding.labelstudio.plan import PromptDefaults, plan
+from grounding.queries import Field, Fill, Finding, Locate
+from tests.labelstudio.configs import BOXES, config, control, having, refused, view
+
+IMAGE = image_frame(800, 600)
+OPTIONS = '<Choice value="Sunny"/><Choice value="Rainy" alias="wet"/>'
+WEATHER = f'<Choices name="weather" toName="image">{OPTIONS}</Choices>'
+DEFECTS = f'<Choices name="defects" toName="image" choice="multiple">{OPTIONS}</Choices>'
+
+
+def written(part: str, *findings: Finding) -> Results:
+    """Return what becomes of findings on the control of this part."""
+    on = control(part)
+    (planned,) = plan(config(part))
+    return write_results(on, [(one, planned.query) for one in findings], IMAGE)
+
+
+def value(text: str, field: str = "weather", score: float | None = None) -> Finding:
+    return Finding(label=field, value=text, score=score)
+
+
+def test_all_choices_of_an_image_are_one_query_beside_the_places() -> None:
+    planned = plan(config(WEATHER, BOXES, DEFECTS))
+    (fill,) = [one for one in planned if isinstance(one.query, Fill)]
+    assert fill.query == Fill(
+        (
+            Field("weather", ("Sunny", "Rainy")),
+            Field("defects", ("Sunny", "Rainy"), multiple=True),
+        )
+    )
+    assert [on.from_name for on in fill.controls] == ["weather", "defects"]
+    assert sum(isinstance(one.query, Locate) for one in planned) == 2
+
+
+def test_a_prompt_of_the_control_is_the_question_and_takes_fields_of_the_task() -> None:
+    asked = having(WEATHER, 'model_prompt="Which of {labels} in {city}?"')
+    (planned,) = plan(config(asked), None, PromptDefaults({"city": "Rome"}))
+    assert isinstance(planned.query, Fill)
+    assert planned.query.fields[0].question == "Which of Sunny, Rainy in Rome?"
+
+
+def test_a_project_s_own_prompt_is_for_places_and_not_for_choices() -> None:
+    (planned,) = plan(config(WEATHER), None, PromptDefaults({"prompt": "cars"}, "dogs"))
+    assert planned.query == Fill((Field("weather", ("Sunny", "Rainy")),))
+
+
+def test_what_an_annotator_asks_for_is_never_for_choices() -> None:
+    both = config(WEATHER, BOXES)
+    assert plan(both, Intent("sunny places", controls=both.controls))
+    assert not [
+        one
+        for one in plan(both, Intent("sunny places", controls=both.controls))
+        if isinstance(one.query, Fill)
+    ]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        WEATHER.replace('toName="image"', 'toName="text"'),
+        having(WEATHER, 'perRegion="true"'),
+        having(WEATHER, 'visibleWhen="region-selected"'),
+        having(WEATHER, 'allowNested="true"'),
+        having(WEATHER, 'value="$options"'),
+        having(WEATHER, 'model_skip="true"'),
+        '<Choices name="weather" toName="image"/>',
+    ],
+)
+def test_choices_of_another_kind_are_left_alone(part: str) -> None:
+    assert [c.from_name for c in config(BOXES, part).controls] == ["box"]
+
+
+def test_a_wrong_attribute_is_refused_by_name() -> None:
+    error: ConfigError = refused(view(having(WEATHER, 'model_score_threshold="2"')))
+    assert "model_score_threshold" in str(error)
+
+
+def test_the_result_is_of_the_whole_image_with_the_config_s_own_string() -> None:
+    (result,) = written(WEATHER, value("rainy", score=0.8)).result
+    assert len(result.pop("id")) >= 10
+    assert result == {
+        "from_name": "weather",
+        "to_name": "image",
+        "type": "choices",
+        "value": {"choices": ["wet"]},
+        "score": 0.8,
+    }
+
+
+def test_several_choices_are_one_result_where_the_config_allows_several() -> None:
+    both = [value("Sunny", "defects", 0.4), value("Rainy", "defects", 0.8)]
+    (result,) = written(DEFECTS, *both).result
+    assert result["value"] == {"choices": ["Sunny", "wet"]}
+    assert result["score"] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("part", "findings", "names", "dropped"),
+    [
+        (WEATHER, [value("Snowy")], [], {"unknown_label": 1}),
+        (WEATHER, [value("Sunny"), value("Rainy")], ["Sunny"], {"too_many": 1}),
+        (WEATHER, [value("Sunny"), value("sunny")], ["Sunny"], {"duplicate": 1}),
+        (WEATHER, [value("Sunny", "other")], [], {}),
+        (
+            having(WEATHER, 'model_score_threshold="0.5"'),
+            [value("Sunny", score=0.4)],
+            [],
+            {"low_score": 1},
+        ),
+    ],
+)
+def test_what_cannot_be_a_choice_here_is_counted(
+    part: str, findings: list[Finding], names: list[str], dropped: dict[str, int]
+) -> None:
+    made = written(part, *findings)
+    assert [name for one in made.result for name in one["value"]["choices"]] == names
+    assert dict(made.dropped) == dropped

@@ -1,0 +1,157 @@
+"""The prompt for fields to fill in, and how its answers are read and scored."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounding.engines.base import Token
+from grounding.geometry import Frame
+from grounding.queries import Field, Fill, PromptStyle
+from grounding.qwen.answers import Verdict
+from grounding.qwen.queries import read_answer, write_prompt
+
+SEEN = Frame("model", 560, 420)
+WEATHER = Field("weather", ("sunny", "rainy"))
+DEFECTS = Field("defects", ("dent", "scratch"), multiple=True)
+ONE, BOTH = Fill((WEATHER,)), Fill((WEATHER, DEFECTS))
+
+PROMPTS = [
+    pytest.param(
+        BOTH,
+        'Look at this image and answer with one JSON object: {"weather": "", "defects": []}. '
+        '"weather" is one of "sunny", "rainy". "defects" is a list of any of "dent", "scratch". '
+        "Write the values exactly as given, and null where the image does not show it.",
+        id="one choice and several",
+    ),
+    pytest.param(
+        Fill((Field("w", ("yes", "no"), question="Does it rain?"),)),
+        'Look at this image and answer with one JSON object: {"w": ""}. "w": Does it rain? '
+        '"w" is one of "yes", "no". '
+        "Write the values exactly as given, and null where the image does not show it.",
+        id="a question of the author's",
+    ),
+    pytest.param(
+        Fill((Field("天气", ("晴", "雨")),)),
+        '观察这张图片，用一个JSON对象回答：{"天气": ""}。"天气"是以下之一："晴"、"雨"。'
+        "取值与引号中的文字完全一致；图中看不出的填null。",
+        id="Chinese where the choices are",
+    ),
+    pytest.param(
+        Fill((Field("w", ('5" pipe',)),), PromptStyle("en")),
+        'Look at this image and answer with one JSON object: {"w": ""}. "w" is one of '
+        '"5\\" pipe". '
+        "Write the values exactly as given, and null where the image does not show it.",
+        id="a quotation mark within a choice",
+    ),
+]
+
+
+@pytest.mark.parametrize(("query", "prompt"), PROMPTS)
+def test_the_prompt_shows_the_object_and_what_each_field_may_hold(query: Fill, prompt: str) -> None:
+    assert write_prompt(query, SEEN, "qwen2.5") == prompt
+
+
+def test_the_second_prompt_demands_the_bare_object() -> None:
+    strict = write_prompt(ONE, SEEN, "qwen2.5", strict=True)
+    assert strict.endswith("Output the JSON object only, without any other word.")
+    assert write_prompt(Fill((Field("a", ("晴",)),)), SEEN, "qwen3", strict=True).endswith(
+        "只输出JSON对象，不要输出其他文字。"
+    )
+
+
+ANSWERS = [
+    pytest.param('{"weather": "sunny"}', [("weather", "sunny")], id="an object"),
+    pytest.param('```json\n{"weather": "sunny",}\n```', [("weather", "sunny")], id="in a fence"),
+    pytest.param("{'weather': 'sunny'}", [("weather", "sunny")], id="a Python literal"),
+    pytest.param('{"Weather": "Sunny"}', [("weather", "Sunny")], id="another case"),
+    pytest.param('Here it is: {"weather": "sunny"}. Bye', [("weather", "sunny")], id="in prose"),
+    pytest.param('{"answer": {"weather": "sunny"}}', [("weather", "sunny")], id="within an object"),
+    pytest.param('[{"weather": "sunny"}]', [("weather", "sunny")], id="within a list"),
+    pytest.param('{"weather": ["sunny"]}', [("weather", "sunny")], id="a list of one"),
+    pytest.param('{"weather": 3}', [("weather", "3")], id="a number"),
+    pytest.param('{"weather": true}', [("weather", "true")], id="a constant that may be a choice"),
+    pytest.param(
+        '{"weather": "rainy", "defects": ["dent", "scratch"]}',
+        [("weather", "rainy"), ("defects", "dent"), ("defects", "scratch")],
+        id="several values",
+    ),
+    pytest.param(
+        '{"defects": "dent", "weather": null}', [("defects", "dent")], id="a null beside a value"
+    ),
+    pytest.param('{"weather": "sunny", "mood": "good"}', [("weather", "sunny")], id="a stray key"),
+]
+
+
+@pytest.mark.parametrize(("text", "values"), ANSWERS)
+def test_the_values_of_the_fields_are_found_as_written(
+    text: str, values: list[tuple[str, str]]
+) -> None:
+    answer = read_answer(BOTH, text, SEEN, complete=True)
+    assert answer.verdict is Verdict.FOUND
+    assert [(f.label, f.value) for f in answer.detections] == values
+    assert all(text[slice(*f.span)].strip("\"'") == f.value for f in answer.detections)
+
+
+@pytest.mark.parametrize("text", ["sunny", '"Sunny".', "```\nsunny\n```", "**sunny**"])
+def test_a_single_field_may_be_answered_with_the_bare_value(text: str) -> None:
+    (finding,) = read_answer(ONE, text, SEEN, complete=True).detections
+    assert (finding.label, str(finding.value).casefold()) == ("weather", "sunny")
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ('{"weather": null}', Verdict.NOTHING),
+        ('{"weather": ""}', Verdict.NOTHING),
+        ('{"weather": []}', Verdict.NOTHING),
+        ("There is no weather in this image.", Verdict.NOTHING),
+        ("I'm sorry, but I can't help with that.", Verdict.REFUSED),
+        ("The sky is a deep blue.", Verdict.UNREADABLE),
+        ('{"mood": "good"}', Verdict.UNREADABLE),
+        ("", Verdict.UNREADABLE),
+    ],
+)
+def test_an_answer_without_a_value_says_why(text: str, verdict: Verdict) -> None:
+    answer = read_answer(ONE, text, SEEN, complete=True)
+    assert (answer.verdict, answer.detections) == (verdict, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('{"weather": "sun', []),
+        ('{"weather": "sunny"', []),
+        ('{"weather": "sunny", "defects": ["dent", "scr', ["sunny"]),
+        ('{"weather": "sunny", "def', ["sunny"]),
+    ],
+)
+def test_what_the_end_may_have_cut_is_left_out(text: str, values: list[str]) -> None:
+    answer = read_answer(BOTH, text, SEEN, complete=False)
+    assert answer.verdict is Verdict.TRUNCATED
+    assert [finding.value for finding in answer.detections] == values
+
+
+def test_a_value_s_score_is_the_product_of_its_tokens_probabilities() -> None:
+    text = '{"weather": "rainy"}'
+    tokens = [Token(*m.span(), -0.1) for m in re.finditer(r"\w+|[^\w\s]+|\s+", text)]
+    (finding,) = read_answer(ONE, text, SEEN, complete=True, tokens=tokens).detections
+    assert finding.score == pytest.approx(math.exp(-0.3)), "the quotation marks are two of three"
+    assert read_answer(ONE, text, SEEN, complete=True).detections[0].score is None
+
+
+@given(st.text(), st.booleans())
+def test_no_text_makes_the_reader_fail(text: str, complete: bool) -> None:
+    read_answer(BOTH, text, SEEN, complete=complete)
+
+
+@given(st.text(min_size=1).filter(lambda t: t.strip() and t.isprintable()))
+def test_any_printed_value_comes_back(value: str) -> None:
+    text = json.dumps({"weather": value}, ensure_ascii=False)
+    answer = read_answer(ONE, text, SEEN, complete=True)
+    assert [f.value for f in answer.detections] == [value.strip()]
