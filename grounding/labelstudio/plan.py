@@ -30,7 +30,11 @@ def plan(
     project's stored prompt, the labels. Raises `DataError` where a prompt names a field that the
     task's data lacks.
     """
-    controls = [c for c in config.controls if intent is None or c in intent.controls]
+    controls = [
+        control
+        for control in config.controls
+        if (not control.options.only_asked if intent is None else control in intent.controls)
+    ]
     planned = [
         one for planner, some in _by_planner(controls) for one in planner(some, intent, defaults)
     ]

@@ -318,3 +318,17 @@ def test_a_project_s_extra_params_are_the_defaults_of_its_controls() -> None:
     own = having(POINTS, 'model_prompt="noses"')
     found = queries_of(parse(view(BOXES, own), params), None, PromptDefaults(WITH_DATA))
     assert [query.phrase for query in found] == ["toys in Rome", "noses"]
+
+
+def test_a_control_that_answers_only_when_asked_is_no_part_of_pre_labelling() -> None:
+    asked = config(having(BOXES, 'model_answer="asked"'), POINTS)
+    assert [one.controls[0].from_name for one in plan(asked)] == ["kp"]
+    (box,) = [c for c in asked.controls if c.from_name == "box"]
+    assert [q.phrase for q in queries_of(asked, Intent("cars", controls=(box,)))] == ["cars"]
+    assert asked.prelabels
+    assert not config(having(BOXES, 'model_answer="asked"')).prelabels
+
+
+def test_a_project_can_say_that_all_its_controls_answer_only_when_asked() -> None:
+    assert not parse(view(BOXES, POINTS), '{"answer": "asked"}').prelabels
+    assert parse(view(having(BOXES, 'model_answer="always"')), '{"answer": "asked"}').prelabels

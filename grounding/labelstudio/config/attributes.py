@@ -133,6 +133,7 @@ _PROMPT = {
     ),
 }
 _VIEW = {
+    "model_answer": Attribute("only_asked", *_one_of({"always": False, "asked": True})),
     "model_language": Attribute("language", *_one_of({"auto": "auto", "en": "en", "zh": "zh"})),
     "model_score_threshold": Attribute("score_threshold", _number(0, 1), "a number from 0 to 1"),
     "model_min_pixels": Attribute(

@@ -56,7 +56,8 @@ class Options:
     for instead of the labels' names. `prompt_field` names the key of the task's data that holds the
     task's own prompt; empty for none. `labels_per_question` is how many labels share one query: 0
     is all, None is the deployment's setting. `style` is how a query is worded. With `similar`, a
-    smart box asks for everything like the thing in it instead of its tight box. `min_pixels` and
+    smart box asks for everything like the thing in it instead of its tight box. With `only_asked`,
+    the control answers annotators only, and is no part of pre-labelling. `min_pixels` and
     `max_pixels` bound the area of the view in pixels, within the model's own bounds.
     """
 
@@ -70,6 +71,7 @@ class Options:
     min_pixels: int | None = None
     max_pixels: int | None = None
     similar: bool = False
+    only_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,11 @@ class LabelConfig:
         return tuple(
             one for one in self.controls if one.per_region and one.to_name == control.to_name
         )
+
+    @property
+    def prelabels(self) -> bool:
+        """Whether any control answers where no annotator asks."""
+        return any(not c.options.only_asked and not c.per_region for c in self.controls)
 
     @property
     def later_tags(self) -> tuple[str, ...]:
