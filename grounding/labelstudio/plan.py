@@ -17,8 +17,8 @@ from grounding.labelstudio.config.interface import PROMPT_FIELD, Control, Label,
 from grounding.labelstudio.config.template import LABELS, Template
 from grounding.labelstudio.config.xml import quoted
 from grounding.labelstudio.controls import CONTROLS
-from grounding.labelstudio.interactive.commands import read_command
-from grounding.labelstudio.interactive.intent import MAX_PHRASE_CHARS, Intent, addressed
+from grounding.labelstudio.interactive.commands import choose_controls, read_command
+from grounding.labelstudio.interactive.intent import MAX_PHRASE_CHARS, Intent
 from grounding.labelstudio.labels import match, named
 from grounding.labelstudio.text import plain
 from grounding.queries import Locate, Meaning
@@ -79,7 +79,7 @@ def _wished(control: Control, wish: Intent) -> list[Locate]:
 
 def _typed(control: Control, prompt: str) -> str:
     """Return what a question says of a typed prompt: the thing, unless all was to be said."""
-    return prompt if control.options.manner.raw else read_command(prompt).thing
+    return prompt if control.options.manner.raw else read_command(prompt, control.labels).thing
 
 
 def _similar(control: Control, wish: Intent) -> Locate:
@@ -100,7 +100,7 @@ def _unprompted(
 ) -> Iterator[tuple[Control, list[Locate]]]:
     given = [(control, _given(control, said)) for control in controls]
     meant = {
-        prompt: addressed(prompt, [c for c, theirs in given if theirs == prompt])
+        prompt: choose_controls(prompt, [c for c, theirs in given if theirs == prompt])
         for prompt in {prompt for _, prompt in given}
     }
     for control, prompt in given:
@@ -186,7 +186,7 @@ def _meant(control: Control, phrase: str | None, word: str | None = None) -> Lab
     A verb names none: "box the cars" means no label "box".
     """
     label = match(word, control.labels) if word else None
-    thing = read_command(phrase or "").thing
+    thing = read_command(phrase or "", control.labels).thing
     return named(thing, control.labels) or ((label,) if label else control.labels)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from grounding.errors import RequestError
 from grounding.geometry import PERCENT, Box, Point
 from grounding.labelstudio.config.interface import Control
-from grounding.labelstudio.interactive.context import essence, read_context
+from grounding.labelstudio.interactive.context import read_context, read_request
 from grounding.labelstudio.interactive.intent import Intent
 from tests.labelstudio.configs import (
     BOXES,
@@ -271,10 +271,10 @@ PLACE = {"x": 1, "y": 2, "width": 3, "height": 4, "rotation": 0}
 )
 def test_the_essence_of_a_context_is_the_same_wish_without_its_ids(results: list[Any]) -> None:
     for layout in (ALL, config(RECTANGLE, LABELS, PROMPT)):
-        least = essence({"result": results}, layout)
+        least = read_request({"result": results}, layout).reduced
         assert read_context(least, layout) == read_context({"result": results}, layout)
         assert "id" not in {key for result in least["result"] for key in result}
-        assert essence(least, layout) == least
+        assert read_request(least, layout).reduced == least
 
 
 def test_only_the_last_region_need_be_readable() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from grounding.labelstudio.interactive.status import status
+from grounding.labelstudio.interactive.status import write_status
 from tests.labelstudio.configs import BOXES, PROMPT, STATUS, config
 
 
 def test_the_status_goes_to_the_status_area_on_one_line() -> None:
-    (said,) = status(config(BOXES, PROMPT, STATUS), "no picture:\n\x1b[2J 404")
+    (said,) = write_status(config(BOXES, PROMPT, STATUS), "no picture:\n\x1b[2J 404")
     assert len(said.pop("id")) >= 10
     assert said == {
         "from_name": "status",
@@ -18,9 +18,9 @@ def test_the_status_goes_to_the_status_area_on_one_line() -> None:
 
 
 def test_without_a_status_area_nothing_is_said() -> None:
-    assert status(config(BOXES, PROMPT), "busy") == []
+    assert write_status(config(BOXES, PROMPT), "busy") == []
 
 
 def test_a_status_is_short() -> None:
-    (said,) = status(config(STATUS), "x" * 9999)
+    (said,) = write_status(config(STATUS), "x" * 9999)
     assert said["value"]["text"] == ["x" * 500]
