@@ -1,4 +1,4 @@
-"""Finding what a control's `value="$key"` names in a task's data."""
+"""The value that an image's `value="$key"` names is found in a task's data, or is an error."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_missing_data_names_the_key_and_the_keys_present_and_no_value() -> None:
         ([], "multi_image_unsupported"),
     ],
 )
-def test_what_is_no_picture_is_refused_by_its_key(found: object, code: str) -> None:
+def test_a_value_that_is_no_picture_is_refused_and_its_key_is_named(
+    found: object, code: str
+) -> None:
     for data in ({"pages": found}, {"$undefined$": found}):
         with pytest.raises(DataError) as caught:
             picture_address(data, "pages")

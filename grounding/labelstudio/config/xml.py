@@ -1,7 +1,7 @@
 """Reads a labelling config's XML into elements, safely: no DOCTYPE, no entities, no network.
 
-Label Studio's page takes tag and attribute names in any case, so names are compared in lower
-case here too.
+Label Studio's page accepts tag and attribute names in any case, so names are compared in lower
+case.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from grounding.errors import ConfigError
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
 MAX_ELEMENTS = 5000
-"""Five times the labels that we serve: more is no labelling config."""
+"""Five times the number of labels that are served."""
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One XML element: `tag` as written, attribute names in lower case."""
+    """One XML element: its tag as written, its attribute names in lower case."""
 
     tag: str
     attributes: Mapping[str, str]
@@ -32,12 +32,12 @@ class Element:
         return self.tag.lower()
 
     def get(self, attribute: str) -> str | None:
-        """Return the attribute's value, or None where it is missing or blank."""
+        """Return the attribute's value, or None if it is missing or blank."""
         value = self.attributes.get(attribute.lower(), "")
         return value if value.strip() else None
 
     def walk(self) -> Iterator[Element]:
-        """Yield this element and all below it, in document order."""
+        """Yield this element and all its descendants, in document order."""
         yield self
         for child in self.children:
             yield from child.walk()
@@ -51,8 +51,8 @@ class Element:
 def read(xml: str) -> Element:
     """Return the root element of `xml`; its encoding declaration is ignored.
 
-    Raises `ConfigError` where it is no well-formed XML, larger than 256 KiB or 5,000
-    elements, deeper than 64, or has a DOCTYPE.
+    Raises `ConfigError` if it is not well-formed, has a DOCTYPE, or exceeds 256 KiB, 5,000
+    elements or a depth of 64.
     """
     content = _encoded(xml)
     reader = _Reader()
@@ -67,7 +67,7 @@ def read(xml: str) -> Element:
 
 
 def too_large(cause: str) -> ConfigError:
-    """Return the error for a config beyond one of our limits."""
+    """Return the error for a config that exceeds a limit."""
     return ConfigError(
         cause, code="label_config_too_large", hint="Split the project, or shorten it"
     )
@@ -80,7 +80,7 @@ def quoted(text: str, limit: int = 40) -> str:
 
 
 class _Reader:
-    """Collects elements as expat meets them, and stops it at the first thing we refuse."""
+    """Collects the elements that expat reports, and raises at the first one that is refused."""
 
     def __init__(self) -> None:
         self.document = Element("", {})
