@@ -20,7 +20,7 @@ from grounding.geometry import Frame
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import regions
-from grounding.labelstudio.data import picture_address
+from grounding.labelstudio.data import find_image_address
 from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.plan import PromptDefaults, asks
 from grounding.media.cache import ImageCache
@@ -153,7 +153,7 @@ def _pictures(controls: Sequence[Control], task: Task, tools: WorkerContext) -> 
     found = {sight: picture for sight, picture in known.items() if picture}
     missing = [sight for sight in known if sight not in found]
     keys = dict.fromkeys(key for key, _ in missing)
-    files = {key: tools.fetcher.fetch(picture_address(task.data, key), task.id) for key in keys}
+    files = {key: tools.fetcher.fetch(find_image_address(task.data, key), task.id) for key in keys}
     for key, bounds in missing:
         picture = found[key, bounds] = whole(upright(files[key], tools.max_image_pixels), bounds)
         if tools.urgent:  # pre-labelling looks at each picture once
@@ -163,7 +163,7 @@ def _pictures(controls: Sequence[Control], task: Task, tools: WorkerContext) -> 
 
 def _album_key(task: Task, data_key: str, bounds: PixelBounds) -> Hashable:
     """Return what a kept picture belongs to: its own task, which no other project can name."""
-    address = picture_address(task.data, data_key).encode(errors="replace")
+    address = find_image_address(task.data, data_key).encode(errors="replace")
     return task.project, task.id, hashlib.sha256(address).digest(), bounds
 
 

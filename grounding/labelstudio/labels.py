@@ -79,20 +79,20 @@ def match(word: str, labels: Sequence[Label]) -> Label | None:
     """
     if len(word) > MAX_WORD:
         return None
-    for (keys, _), index in zip(_RULES, _indexes(tuple(labels)), strict=True):
+    for (keys, _), index in zip(_RULES, _index_by_rule(tuple(labels)), strict=True):
         fitting = {x.emitted: x for key in keys(word) for x in index.get(key, ())}
         if fitting:
             return next(iter(fitting.values())) if len(fitting) == 1 else None
     return None
 
 
-def named(phrase: str, labels: Sequence[Label]) -> tuple[Label, ...]:
+def find_named(phrase: str, labels: Sequence[Label]) -> tuple[Label, ...]:
     """Return the labels that words of `phrase` name, in the labels' order.
 
     The longest name wins: "fire truck" does not name the label "truck" if both exist.
     """
     names = _index_names(tuple(labels))
-    text = list(_words(phrase))
+    text = list(_split_words(phrase))
     found = names.take_words(text) | names.take_within("".join(text))
     return tuple(label for label in labels if label.emitted in found)
 
@@ -134,7 +134,7 @@ class _NameIndex:
 
 @lru_cache(maxsize=CACHED_CONTROLS)
 def _index_names(labels: tuple[Label, ...]) -> _NameIndex:
-    named = [(_words(name), x.emitted) for x in labels for name in (x.value, *x.words)]
+    named = [(_split_words(name), x.emitted) for x in labels for name in (x.value, *x.words)]
     by_words: dict[Words, set[str]] = {}
     for words, emitted in named:
         for form in _forms(words) if words else ():
@@ -153,7 +153,7 @@ def _forms(words: Words) -> set[Words]:
 
 
 @lru_cache(maxsize=CACHED_CONTROLS)
-def _indexes(labels: tuple[Label, ...]) -> list[dict[str, list[Label]]]:
+def _index_by_rule(labels: tuple[Label, ...]) -> list[dict[str, list[Label]]]:
     """Return for each rule of `match` the labels by key."""
     indexes = []
     for keys, names in _RULES:
@@ -165,7 +165,7 @@ def _indexes(labels: tuple[Label, ...]) -> list[dict[str, list[Label]]]:
     return indexes
 
 
-def _words(text: str) -> Words:
+def _split_words(text: str) -> Words:
     """Return the words of `text` in the form that all its spellings share."""
     flat = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return tuple("".join(" " if _separates(c) else c for c in flat).split())
@@ -178,18 +178,18 @@ def _separates(character: str) -> bool:
     return unicodedata.category(character)[0] in "ZPC" or character == VARIATION_SELECTOR
 
 
-def _exact(text: str) -> frozenset[str]:
+def _exact_keys(text: str) -> frozenset[str]:
     return frozenset({text})
 
 
-def _folded(text: str) -> frozenset[str]:
+def _folded_keys(text: str) -> frozenset[str]:
     """Return the words joined; a gap between digits stays, so that 1.5 is not 15."""
-    run = re.sub(r"(?<!\d) | (?!\d)", "", " ".join(_words(text)))
+    run = re.sub(r"(?<!\d) | (?!\d)", "", " ".join(_split_words(text)))
     return frozenset({run} if run else ())
 
 
-def _singular(text: str) -> frozenset[str]:
-    return frozenset(form for run in _folded(text) for form in _singulars(run))
+def _singular_keys(text: str) -> frozenset[str]:
+    return frozenset(form for run in _folded_keys(text) for form in _singulars(run))
 
 
 def _singulars(run: str) -> set[str]:
@@ -199,11 +199,11 @@ def _singulars(run: str) -> set[str]:
     return {run} | {form for form in forms if len(form) > 1}
 
 
-def _own(label: Label) -> Iterable[str]:
+def _own_names(label: Label) -> Iterable[str]:
     return filter(None, (label.value, label.alias))
 
 
-def _value(label: Label) -> Iterable[str]:
+def _value_name(label: Label) -> Iterable[str]:
     return (label.value,)
 
 
@@ -211,7 +211,7 @@ def _other_names(label: Label) -> Iterable[str]:
     return filter(None, (*label.predicted_values, label.alias))
 
 
-def _described(label: Label) -> Iterable[str]:
+def _listed_names(label: Label) -> Iterable[str]:
     """Return the items that a description lists: "lorry, pickup or van" has three.
 
     Only whole items count, because a word in a sentence may say what the label is not.
@@ -220,19 +220,19 @@ def _described(label: Label) -> Iterable[str]:
 
 
 _RULES: tuple[tuple[Keys, Names], ...] = (
-    (_exact, _own),
-    (_folded, _value),
-    (_singular, _value),
-    (_folded, _other_names),
-    (_singular, _other_names),
-    (_folded, _described),
-    (_singular, _described),
+    (_exact_keys, _own_names),
+    (_folded_keys, _value_name),
+    (_singular_keys, _value_name),
+    (_folded_keys, _other_names),
+    (_singular_keys, _other_names),
+    (_folded_keys, _listed_names),
+    (_singular_keys, _listed_names),
 )
 
 
-def same_spelling(labels: Sequence[Label]) -> list[list[Label]]:
+def group_same_spelling(labels: Sequence[Label]) -> list[list[Label]]:
     """Return the groups of labels that differ in case, spacing or punctuation only."""
     groups: dict[frozenset[str], list[Label]] = {}
     for label in labels:
-        groups.setdefault(_folded(label.value), []).append(label)
+        groups.setdefault(_folded_keys(label.value), []).append(label)
     return [group for form, group in groups.items() if form and len(group) > 1]

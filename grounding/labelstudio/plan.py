@@ -15,12 +15,12 @@ from grounding.geometry import Box
 from grounding.labelstudio import data as task_data
 from grounding.labelstudio.config.interface import PROMPT_FIELD, Control, Label, LabelConfig
 from grounding.labelstudio.config.template import LABELS, Template
-from grounding.labelstudio.config.xml import quoted
+from grounding.labelstudio.config.xml import quote
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.interactive.commands import choose_controls, read_command
 from grounding.labelstudio.interactive.intent import MAX_PHRASE_CHARS, Intent
-from grounding.labelstudio.labels import match, named
-from grounding.labelstudio.text import plain
+from grounding.labelstudio.labels import find_named, match
+from grounding.labelstudio.text import strip_markup
 from grounding.queries import Locate, Meaning
 
 MAX_VALUE_CHARS = 200
@@ -116,19 +116,19 @@ def _given(control: Control, said: PromptDefaults) -> str:
     of_task = _task_prompt(control, said.data)
     if of_task or control.options.prompt:
         return of_task
-    return plain(said.prompt, MAX_PHRASE_CHARS)
+    return strip_markup(said.prompt, MAX_PHRASE_CHARS)
 
 
 def _task_prompt(control: Control, data: Mapping[str, Any]) -> str:
     """Return the task's own prompt, or an empty text where it has none."""
     key = control.options.prompt_field
-    value = task_data.field(data, key) if key else None
+    value = task_data.find_field(data, key) if key else None
     if isinstance(value, str):
-        return plain(value, MAX_PHRASE_CHARS)
+        return strip_markup(value, MAX_PHRASE_CHARS)
     if value is None or key == PROMPT_FIELD:  # a column of that name may be anything
         return ""
     raise DataError(
-        f'{_tag(control)} has model_prompt_field="{quoted(key)}", where the task has no text',
+        f'{_tag(control)} has model_prompt_field="{quote(key)}", where the task has no text',
         code="prompt_field_invalid",
         hint="Import the task again with a text there, or name another field",
     )
@@ -153,24 +153,24 @@ def _values(control: Control, prompt: Template, data: Mapping[str, Any]) -> dict
 
 
 def _value(control: Control, name: str, data: Mapping[str, Any]) -> str:
-    found = task_data.field(data, name)
+    found = task_data.find_field(data, name)
     values = found if isinstance(found, list) else [found]
     if any(isinstance(value, Mapping | list) for value in values):
-        problem = f'the task has no text under "{quoted(name)}"'
+        problem = f'the task has no text under "{quote(name)}"'
     else:
         text = ", ".join(str(value) for value in values if value is not None)
-        if words := plain(text, MAX_VALUE_CHARS):
+        if words := strip_markup(text, MAX_VALUE_CHARS):
             return words
-        problem = task_data.nothing_under(data, name)
+        problem = task_data.describe_missing(data, name)
     raise DataError(
-        f"{_tag(control)} has {{{quoted(name)}}} in model_prompt; {problem}",
+        f"{_tag(control)} has {{{quote(name)}}} in model_prompt; {problem}",
         code="prompt_field_missing",
-        hint=f"Import the task with a text there, or double the braces: {{{{{quoted(name)}}}}}",
+        hint=f"Import the task with a text there, or double the braces: {{{{{quote(name)}}}}}",
     )
 
 
 def _tag(control: Control) -> str:
-    return quoted(f'<{control.tag} name="{control.from_name}">', 60)
+    return quote(f'<{control.tag} name="{control.from_name}">', 60)
 
 
 def _groups(control: Control, usual: int) -> list[Labels]:
@@ -187,7 +187,7 @@ def _meant(control: Control, phrase: str | None, word: str | None = None) -> Lab
     """
     label = match(word, control.labels) if word else None
     thing = read_command(phrase or "", control.labels).thing
-    return named(thing, control.labels) or ((label,) if label else control.labels)
+    return find_named(thing, control.labels) or ((label,) if label else control.labels)
 
 
 def _ask(control: Control, labels: Labels, wish: Intent) -> Locate:

@@ -20,7 +20,7 @@ CONTROL_TOKEN = re.compile(r"<\|[^<|>\s]{1,64}\|>")
 """Qwen's chat markup, such as <|im_end|> and <|vision_start|>."""
 
 
-def plain(text: str, max_chars: int) -> str:
+def strip_markup(text: str, max_chars: int) -> str:
     """Return at most `max_chars` characters of `text`, cleaned and without chat markup.
 
     Markup becomes a space, so that the text around it cannot join to new markup.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.labelstudio.config.interface import Label
-from grounding.labelstudio.labels import match, named, same_spelling
+from grounding.labelstudio.labels import find_named, group_same_spelling, match
 
 
 def labels(*values: str) -> list[Label]:
@@ -186,6 +186,8 @@ def test_the_order_of_the_labels_does_not_matter(word: str, choice: list[Label])
         ("找出所有的猫", ["猫", "狗"], ["猫"]),
         ("左边的熊猫", ["猫", "熊猫"], ["熊猫"]),
         ("ネコを探して", ["ネコ"], ["ネコ"]),
+        ("左边的 熊 猫", ["熊猫"], ["熊猫"]),
+        ("左边的熊 猫", ["大 熊猫", "熊 猫"], ["熊 猫"]),
         ("something", ["Car", "Dog"], []),
         ("", ["Car"], []),
         ("|", ["|"], ["|"]),
@@ -194,16 +196,16 @@ def test_the_order_of_the_labels_does_not_matter(word: str, choice: list[Label])
 def test_a_phrase_names_the_labels_among_its_words(
     phrase: str, values: list[str], expected: list[str]
 ) -> None:
-    assert [label.value for label in named(phrase, labels(*values))] == expected
+    assert [label.value for label in find_named(phrase, labels(*values))] == expected
 
 
 def test_a_phrase_may_contain_the_words_that_the_model_is_asked_for() -> None:
-    assert named("a truck", [Label("LKW", predicted_values=("truck",))])
+    assert find_named("a truck", [Label("LKW", predicted_values=("truck",))])
 
 
 @given(phrase=st.text(), choice=LABELS)
 def test_a_phrase_names_only_labels_of_the_list(phrase: str, choice: list[Label]) -> None:
-    assert set(named(phrase, choice)) <= set(choice)
+    assert set(find_named(phrase, choice)) <= set(choice)
 
 
 @pytest.mark.parametrize(
@@ -219,5 +221,5 @@ def test_a_phrase_names_only_labels_of_the_list(phrase: str, choice: list[Label]
 def test_labels_that_differ_in_case_spacing_or_punctuation_only_are_grouped(
     values: list[str], groups: list[list[str]]
 ) -> None:
-    found = same_spelling(labels(*values))
+    found = group_same_spelling(labels(*values))
     assert [[label.value for label in group] for group in found] == groups

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from grounding.errors import ConfigError
 from grounding.labelstudio.config.attributes import PREFIX, of_any, wrong
-from grounding.labelstudio.config.xml import quoted
+from grounding.labelstudio.config.xml import quote
 
 EXTRA_PARAMS = "extra_params"
 MAX_CHARS = 64 * 1024
@@ -42,11 +42,11 @@ def read_params(extra_params: object) -> Params:
         name = PREFIX + written.lower().removeprefix(PREFIX)
         text = _to_text(value)
         if not of_any(name):
-            unused.append(quoted(written))
+            unused.append(quote(written))
         elif name in values:
-            raise _error(f"has {quoted(written)} twice", "Keep one of the two")
+            raise _error(f"has {quote(written)} twice", "Keep one of the two")
         elif text is None:
-            raise _error(f"has no text or number in {quoted(written)}", "Write one value there")
+            raise _error(f"has no text or number in {quote(written)}", "Write one value there")
         elif text.strip():
             values[name] = _check(written, name, text)
     return Params(values, tuple(unused))
@@ -81,7 +81,7 @@ def _check(written: str, name: str, text: str) -> str:
     attributes = of_any(name)
     if all(attribute.read(text) is None for attribute in attributes):
         wanted = ", or ".join(attribute.wanted for attribute in attributes)
-        raise wrong(wanted, text, of=EXTRA_PARAMS, name=quoted(written))
+        raise wrong(wanted, text, of=EXTRA_PARAMS, name=quote(written))
     return text
 
 

@@ -45,7 +45,7 @@ class Element:
     def __str__(self) -> str:
         """Return the start tag with its name: printable ASCII of at most 60 characters."""
         name = self.get("name")
-        return quoted(f'<{self.tag} name="{name}">' if name else f"<{self.tag}>", 60)
+        return quote(f'<{self.tag} name="{name}">' if name else f"<{self.tag}>", 60)
 
 
 def read(xml: str) -> Element:
@@ -66,14 +66,14 @@ def read(xml: str) -> Element:
     return reader.document.children[0]
 
 
-def too_large(cause: str) -> ConfigError:
+def size_error(cause: str) -> ConfigError:
     """Return the error for a config that exceeds a limit."""
     return ConfigError(
         cause, code="label_config_too_large", hint="Split the project, or shorten it"
     )
 
 
-def quoted(text: str, limit: int = 40) -> str:
+def quote(text: str, limit: int = 40) -> str:
     """Return `text` as one line of printable ASCII of at most `limit` characters."""
     line = text.encode("unicode_escape").decode("ascii")
     return line if len(line) <= limit else line[: limit - 3] + "..."
@@ -97,9 +97,9 @@ class _Reader:
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self._count += 1
         if len(self._open) > MAX_DEPTH:
-            raise too_large(f"the labelling config is deeper than {MAX_DEPTH} elements")
+            raise size_error(f"the labelling config is deeper than {MAX_DEPTH} elements")
         if self._count > MAX_ELEMENTS:
-            raise too_large(f"the labelling config has more than {MAX_ELEMENTS} elements")
+            raise size_error(f"the labelling config has more than {MAX_ELEMENTS} elements")
         element = Element(tag, {name.lower(): value for name, value in attributes.items()})
         self._open[-1].children.append(element)
         self._open.append(element)
@@ -110,11 +110,11 @@ class _Reader:
 
 def _encoded(xml: str) -> bytes:
     if len(xml) > MAX_BYTES:
-        raise too_large(f"the labelling config is larger than {MAX_BYTES // 1024} KiB")
+        raise size_error(f"the labelling config is larger than {MAX_BYTES // 1024} KiB")
     try:
         content = xml.encode()
     except UnicodeEncodeError as exc:
         raise ConfigError(f"not XML: half a character at position {exc.start + 1}") from exc
     if len(content) > MAX_BYTES:
-        raise too_large(f"the labelling config is larger than {MAX_BYTES // 1024} KiB")
+        raise size_error(f"the labelling config is larger than {MAX_BYTES // 1024} KiB")
     return content

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.controls import CONTROLS
-from grounding.labelstudio.labels import named
+from grounding.labelstudio.labels import find_named
 from grounding.queries import Shape
 
 FORGET = frozenset({"-", "forget", "忘记"})
@@ -110,10 +110,10 @@ class _Pattern:
         thing = found["what"]
         # What the whole names and no part of it does would be cut through.
         parts = (prompt[: found.start("what")], thing, prompt[found.end("what") :])
-        kept = {label for part in parts for label in named(part, labels)}
-        if not kept.issuperset(named(prompt, labels)):
+        kept = {label for part in parts for label in find_named(part, labels)}
+        if not kept.issuperset(find_named(prompt, labels)):
             return None
-        return thing.strip() if not self.before_label or named(thing, labels) else None
+        return thing.strip() if not self.before_label or find_named(thing, labels) else None
 
 
 _PATTERNS = tuple(
@@ -161,7 +161,7 @@ def choose_controls(prompt: str, controls: Sequence[Control]) -> tuple[Control, 
     """
     command = read_command(prompt, [label for control in controls for label in control.labels])
     fitting = [c for c in controls if CONTROLS[c.tag].shape is command.shape] or controls
-    return tuple([c for c in fitting if named(command.thing, c.labels)] or fitting)
+    return tuple([c for c in fitting if find_named(command.thing, c.labels)] or fitting)
 
 
 def is_forget(prompt: str) -> bool:

@@ -17,7 +17,7 @@ from grounding.labelstudio.interactive.commands import choose_controls
 from grounding.labelstudio.interactive.intent import MAX_PHRASE_CHARS, Intent
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.places import Result, context_error, is_drawn, read_place, read_text
-from grounding.labelstudio.text import plain
+from grounding.labelstudio.text import strip_markup
 from grounding.queries import Shape
 
 MAX_RESULTS = 5000
@@ -126,7 +126,7 @@ def _read_phrase(typed: Result) -> str:
         raise context_error("the prompt is no text", status=400)
     if len(text) > MAX_PHRASE_CHARS:
         raise context_error(f"the prompt has more than {MAX_PHRASE_CHARS} characters")
-    return plain(text, MAX_PHRASE_CHARS)
+    return strip_markup(text, MAX_PHRASE_CHARS)
 
 
 def _drawn_intent(drawn: Result, results: Sequence[Result], config: LabelConfig) -> Intent:
