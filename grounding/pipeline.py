@@ -25,7 +25,7 @@ from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import Results
-from grounding.labelstudio.data import picture_address
+from grounding.labelstudio.data import find_image_address
 from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
 from grounding.media.cache import ImageCache
@@ -114,7 +114,7 @@ def _views(specs: Sequence[ViewSpec], task: Task, worker: WorkerContext) -> Mapp
 
 
 def _load_view(spec: ViewSpec, task: Task, worker: WorkerContext, files: dict[str, bytes]) -> View:
-    address = picture_address(task.data, spec.data_key)
+    address = find_image_address(task.data, spec.data_key)
     if address not in files:
         files[address] = worker.fetcher.fetch(address, task.id)
     return whole(upright(files[address], worker.max_image_pixels), _bounds(spec, worker))
@@ -122,7 +122,7 @@ def _load_view(spec: ViewSpec, task: Task, worker: WorkerContext, files: dict[st
 
 def _cache_key(task: Task, spec: ViewSpec) -> Hashable:
     """Return the key of a cached view: its own task's, which no other project can name."""
-    address = picture_address(task.data, spec.data_key).encode(errors="replace")
+    address = find_image_address(task.data, spec.data_key).encode(errors="replace")
     bounds = (spec.min_pixels, spec.max_pixels)
     return task.project, task.id, hashlib.sha256(address).digest(), bounds
 

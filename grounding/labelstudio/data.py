@@ -1,4 +1,4 @@
-"""Finds what a labelling config names in a task's data."""
+"""Finds the values in a task's data that a labelling config names."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grounding.errors import DataError
-from grounding.labelstudio.config.xml import quoted
+from grounding.labelstudio.config.xml import quote
 
 MAX_KEYS_SHOWN = 20
 
 UNDEFINED_KEY = "$undefined$"
-"""Label Studio's key for data that was imported before the config named one."""
+"""Label Studio's key for data that was imported before a config named a key."""
 
 PATH_STEP = re.compile(r"[^.\[\]]+")
 INDEX = re.compile("[0-9]{1,9}")
 
 
-def picture_address(data: Mapping[str, Any], key: str) -> str:
-    """Return what a task's data holds for `value="$key"` of an image: one picture's address.
+def find_image_address(data: Mapping[str, Any], key: str) -> str:
+    """Return the address of one picture that a task's data has for `value="$key"` of an image.
 
-    Raises `DataError` that names the key, and where nothing is there the keys present, never
-    their values.
+    Raises `DataError`: its text names the key, and the keys present if nothing is there, but
+    never a value.
     """
-    found = field(data, key)
+    found = find_field(data, key)
     if found is None:
         found = data.get(UNDEFINED_KEY)
     if found is None:
-        raise DataError(nothing_under(data, key), code="image_key_missing")
+        raise DataError(describe_missing(data, key), code="image_key_missing")
     if isinstance(found, list):
         raise DataError(
-            f'the task\'s data has a list under "{quoted(key)}", where one picture belongs',
+            f'the task\'s data has a list under "{quote(key)}", where one picture belongs',
             code="multi_image_unsupported",
             hint="Import one picture per task",
         )
     if not isinstance(found, str) or not found:
-        raise DataError(f'the task\'s data has no address of a picture under "{quoted(key)}"')
+        raise DataError(f'the task\'s data has no address of a picture under "{quote(key)}"')
     return found
 
 
-def field(data: Mapping[str, Any], key: str) -> object:
-    """Return what is under `key`, a plain key or a path as in a.b or a[0]; None if nothing is."""
+def find_field(data: Mapping[str, Any], key: str) -> object:
+    """Return the value of `key`, a plain key or a path such as a.b or a[0]; None without one."""
     plain = data.get(key)
     return _at_path(data, key) if plain is None else plain
 
 
-def nothing_under(data: Mapping[str, Any], key: str) -> str:
-    """Return the words for a key that a task's data lacks."""
-    present = ", ".join(sorted(quoted(str(name)) for name in data)[:MAX_KEYS_SHOWN]) or "none"
-    return f'the task\'s data has nothing under "{quoted(key)}"; its keys: {present}'
+def describe_missing(data: Mapping[str, Any], key: str) -> str:
+    """Return the message for a key that a task's data lacks; it lists the keys present."""
+    present = ", ".join(sorted(quote(str(name)) for name in data)[:MAX_KEYS_SHOWN]) or "none"
+    return f'the task\'s data has nothing under "{quote(key)}"; its keys: {present}'
 
 
 def _at_path(data: Mapping[str, Any], key: str) -> Any:

@@ -1,21 +1,22 @@
-"""The model's words to the project's labels, and never to anything else.
+"""Finds which of the project's labels a model's word or an annotator's phrase names.
 
-A model writes "cats", "Fire truck." or "traffic_light" where the config says "Cat",
-"fire-truck" and "Traffic Light". What differs only in spelling is the same word here; what
-does not is no label.
+A model writes "cats", "Fire truck." or "traffic_light" for the labels "Cat", "fire-truck" and
+"Traffic Light". Words that differ only in spelling are the same word here. A word that differs
+otherwise names no label.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from grounding.labelstudio.config.interface import Label
 
 MAX_WORD = 400
-"""Twice the longest label: whatever is longer cannot name one."""
+"""Twice the length of the longest label: a longer word cannot name one."""
 
 PLURALS = (
     ("people", "person"),
@@ -44,22 +45,25 @@ PLURALS = (
     ("zes", "z"),
     ("s", ""),
 )
-"""English plural endings and what they stand for in the singular."""
+"""English plural endings, each with its singular."""
 
 KEPT_MARKS = frozenset("#%&@*")
-"""Punctuation that tells names apart: C and C#, 5 and 5%."""
+"""Punctuation that distinguishes names: C and C#, 5 and 5%."""
 
 VARIATION_SELECTOR = "\ufe0f"
-"""Asks for the coloured form of a sign, as in ❤️, which is the same sign."""
+"""Selects the coloured form of a sign such as ❤️; without it the sign is the same."""
 
 UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
 )
-"""Letters of scripts without spaces between words: Thai to Khmer, kana, Han."""
+"""Letters of scripts that write no spaces between words: Thai to Khmer, kana, Han."""
+
+CACHED_CONTROLS = 16
+"""Label lists whose index is kept: each answer of a project uses the same ones."""
 
 BLANK = " "
-"""Stands for words already used; no word is the same."""
+"""Replaces words that already named a label; it equals no word."""
 
 Words = tuple[str, ...]
 Keys = Callable[[str], frozenset[str]]
@@ -67,70 +71,92 @@ Names = Callable[[Label], Iterable[str]]
 
 
 def match(word: str, labels: Sequence[Label]) -> Label | None:
-    """Return the label that `word` names, or None where it names none, or more than one.
+    """Return the label that `word` names, or None if it names none or more than one.
 
-    Tried in this order, and the first that fits decides: the very string; another case, spacing
-    or punctuation; singular for plural; the same for `predicted_values` and alias; and for what
-    the description lists.
+    The first rule that any label fits decides: the same string; the same but for case, spacing
+    and punctuation; the same but for singular and plural; then the last two for
+    `predicted_values` and alias, and then for the items that the description lists.
     """
     if len(word) > MAX_WORD:
         return None
-    for (keys, _), index in zip(_STAGES, _indexes(tuple(labels)), strict=True):
+    for (keys, _), index in zip(_RULES, _index_by_rule(tuple(labels)), strict=True):
         fitting = {x.emitted: x for key in keys(word) for x in index.get(key, ())}
         if fitting:
             return next(iter(fitting.values())) if len(fitting) == 1 else None
     return None
 
 
-def named(phrase: str, labels: Sequence[Label]) -> tuple[Label, ...]:
+def find_named(phrase: str, labels: Sequence[Label]) -> tuple[Label, ...]:
     """Return the labels that words of `phrase` name, in the labels' order.
 
-    The longest name wins: "fire truck" does not name the label "truck" where both exist.
+    The longest name wins: "fire truck" does not name the label "truck" if both exist.
     """
-    spoken = [(label, _words(name)) for label in labels for name in (label.value, *label.words)]
-    text = list(_words(phrase))
-    found = _named_by_words(text, [pair for pair in spoken if pair[1]])
-    found |= _named_within("".join(text), [(x, "".join(words)) for x, words in spoken])
+    names = _index_names(tuple(labels))
+    text = list(_split_words(phrase))
+    found = names.take_words(text) | names.take_within("".join(text))
     return tuple(label for label in labels if label.emitted in found)
 
 
-def _named_by_words(text: list[str], spoken: Sequence[tuple[Label, Words]]) -> set[str]:
-    """Return what runs of whole words name; words that named something are blanked in `text`."""
-    index: dict[Words, set[str]] = {}
-    for label, words in spoken:
-        for form in _forms(words):
-            index.setdefault(form, set()).add(label.emitted)
-    found: set[str] = set()
-    for size in sorted({len(words) for _, words in spoken}, reverse=True):
-        for start in range(len(text) - size + 1):
-            here = slice(start, start + size)
-            hits = {x for form in _forms(tuple(text[here])) for x in index.get(form, ())}
-            if hits:
-                found |= hits
-                text[here] = [BLANK] * size
-    return found
+@dataclass(frozen=True, slots=True)
+class _NameIndex:
+    """The names of a control's labels, for the search in phrases.
+
+    `by_words` leads from a name's words, also in the singular, to what the labels emit, `sizes`
+    are the numbers of words in a name, longest first, and `unspaced` are the names in scripts
+    without spaces, longest first, each with what its label emits.
+    """
+
+    by_words: Mapping[Words, set[str]]
+    sizes: tuple[int, ...]
+    unspaced: tuple[tuple[str, str], ...]
+
+    def take_words(self, text: list[str]) -> set[str]:
+        """Return the labels that runs of whole words name, and blank those words in `text`."""
+        found: set[str] = set()
+        for size in self.sizes:
+            for start in range(len(text) - size + 1):
+                here = slice(start, start + size)
+                forms = _forms(tuple(text[here]))
+                if hits := {x for form in forms for x in self.by_words.get(form, ())}:
+                    found |= hits
+                    text[here] = [BLANK] * size
+        return found
+
+    def take_within(self, text: str) -> set[str]:
+        """Return the labels that parts of `text` name in scripts without spaces."""
+        found = set()
+        for name, emitted in self.unspaced:
+            if name in text:
+                found.add(emitted)
+                text = text.replace(name, BLANK)
+        return found
 
 
-def _named_within(text: str, spoken: Sequence[tuple[Label, str]]) -> set[str]:
-    """Return what `text` names in scripts that write words without spaces between them."""
-    found = set()
-    for label, name in sorted(spoken, key=lambda pair: -len(pair[1])):
-        if UNSPACED.search(name) and name in text:
-            found.add(label.emitted)
-            text = text.replace(name, BLANK)
-    return found
+@lru_cache(maxsize=CACHED_CONTROLS)
+def _index_names(labels: tuple[Label, ...]) -> _NameIndex:
+    named = [(_split_words(name), x.emitted) for x in labels for name in (x.value, *x.words)]
+    by_words: dict[Words, set[str]] = {}
+    for words, emitted in named:
+        for form in _forms(words) if words else ():
+            by_words.setdefault(form, set()).add(emitted)
+    joined = sorted((("".join(words), x) for words, x in named), key=lambda pair: -len(pair[0]))
+    return _NameIndex(
+        by_words,
+        tuple(sorted({len(words) for words in by_words}, reverse=True)),
+        tuple((name, x) for name, x in joined if UNSPACED.search(name)),
+    )
 
 
 def _forms(words: Words) -> set[Words]:
-    """Return some words with each possible singular of the last."""
+    """Return `words` with each possible singular of the last one."""
     return {(*words[:-1], last) for last in _singulars(words[-1])}
 
 
-@lru_cache(maxsize=16)  # a project's labels are the same for each of its answers
-def _indexes(labels: tuple[Label, ...]) -> list[dict[str, list[Label]]]:
-    """Return for each stage which labels each key leads to."""
+@lru_cache(maxsize=CACHED_CONTROLS)
+def _index_by_rule(labels: tuple[Label, ...]) -> list[dict[str, list[Label]]]:
+    """Return for each rule of `match` the labels by key."""
     indexes = []
-    for keys, names in _STAGES:
+    for keys, names in _RULES:
         index: dict[str, list[Label]] = {}
         for label in labels:
             for key in {key for name in names(label) for key in keys(name)}:
@@ -139,45 +165,45 @@ def _indexes(labels: tuple[Label, ...]) -> list[dict[str, list[Label]]]:
     return indexes
 
 
-def _words(text: str) -> Words:
-    """Return the words of `text` in the one form that all its spellings share."""
+def _split_words(text: str) -> Words:
+    """Return the words of `text` in the form that all its spellings share."""
     flat = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return tuple("".join(" " if _separates(c) else c for c in flat).split())
 
 
 def _separates(character: str) -> bool:
-    """Say whether a character is space, punctuation or control, in any script."""
+    """Say whether a character is a space, punctuation or a control character, in any script."""
     if character in KEPT_MARKS:
         return False
     return unicodedata.category(character)[0] in "ZPC" or character == VARIATION_SELECTOR
 
 
-def _exact(text: str) -> frozenset[str]:
+def _exact_keys(text: str) -> frozenset[str]:
     return frozenset({text})
 
 
-def _folded(text: str) -> frozenset[str]:
-    """Return the words run together; between digits the gap stays, 1.5 is not 15."""
-    run = re.sub(r"(?<!\d) | (?!\d)", "", " ".join(_words(text)))
+def _folded_keys(text: str) -> frozenset[str]:
+    """Return the words joined; a gap between digits stays, so that 1.5 is not 15."""
+    run = re.sub(r"(?<!\d) | (?!\d)", "", " ".join(_split_words(text)))
     return frozenset({run} if run else ())
 
 
-def _singular(text: str) -> frozenset[str]:
-    return frozenset(form for run in _folded(text) for form in _singulars(run))
+def _singular_keys(text: str) -> frozenset[str]:
+    return frozenset(form for run in _folded_keys(text) for form in _singulars(run))
 
 
 def _singulars(run: str) -> set[str]:
-    """Return a word with each of its possible singulars."""
-    plain = run.endswith("ss")
+    """Return a word and each of its possible singulars."""
+    plain = run.endswith("ss")  # glass, dress
     forms = {run[: -len(e)] + one for e, one in PLURALS if run.endswith(e) and not plain}
     return {run} | {form for form in forms if len(form) > 1}
 
 
-def _own(label: Label) -> Iterable[str]:
+def _own_names(label: Label) -> Iterable[str]:
     return filter(None, (label.value, label.alias))
 
 
-def _value(label: Label) -> Iterable[str]:
+def _value_name(label: Label) -> Iterable[str]:
     return (label.value,)
 
 
@@ -185,28 +211,28 @@ def _other_names(label: Label) -> Iterable[str]:
     return filter(None, (*label.predicted_values, label.alias))
 
 
-def _described(label: Label) -> Iterable[str]:
-    """Yield what a description lists: "lorry, pickup or van" names three things.
+def _listed_names(label: Label) -> Iterable[str]:
+    """Return the items that a description lists: "lorry, pickup or van" has three.
 
-    Only whole items count: a word within a sentence may be what the label is not.
+    Only whole items count, because a word in a sentence may say what the label is not.
     """
     return re.split(r"[,;/|()\n]|\bor\b", label.description or "")
 
 
-_STAGES: tuple[tuple[Keys, Names], ...] = (
-    (_exact, _own),
-    (_folded, _value),
-    (_singular, _value),
-    (_folded, _other_names),
-    (_singular, _other_names),
-    (_folded, _described),
-    (_singular, _described),
+_RULES: tuple[tuple[Keys, Names], ...] = (
+    (_exact_keys, _own_names),
+    (_folded_keys, _value_name),
+    (_singular_keys, _value_name),
+    (_folded_keys, _other_names),
+    (_singular_keys, _other_names),
+    (_folded_keys, _listed_names),
+    (_singular_keys, _listed_names),
 )
 
 
-def same_spelling(labels: Sequence[Label]) -> list[list[Label]]:
-    """Return the groups of labels that only the exact string tells apart."""
+def group_same_spelling(labels: Sequence[Label]) -> list[list[Label]]:
+    """Return the groups of labels that differ in case, spacing or punctuation only."""
     groups: dict[frozenset[str], list[Label]] = {}
     for label in labels:
-        groups.setdefault(_folded(label.value), []).append(label)
+        groups.setdefault(_folded_keys(label.value), []).append(label)
     return [group for form, group in groups.items() if form and len(group) > 1]

@@ -11,12 +11,12 @@ from grounding.geometry import Box
 from grounding.labelstudio import data as task_data
 from grounding.labelstudio.config.interface import PROMPT_FIELD, Control, Label
 from grounding.labelstudio.config.template import LABELS
-from grounding.labelstudio.config.xml import quoted
+from grounding.labelstudio.config.xml import quote
 from grounding.labelstudio.controls.base import PlannedQuery, PromptDefaults, ViewSpec
-from grounding.labelstudio.interactive.commands import read_command
-from grounding.labelstudio.interactive.intent import MAX_PHRASE_CHARS, Intent, addressed
-from grounding.labelstudio.labels import match, named
-from grounding.labelstudio.text import plain
+from grounding.labelstudio.interactive.commands import choose_controls, read_command
+from grounding.labelstudio.interactive.intent import MAX_PHRASE_CHARS, Intent
+from grounding.labelstudio.labels import find_named, match
+from grounding.labelstudio.text import strip_markup
 from grounding.queries import Locate, Meaning, Shape
 
 MAX_VALUE_CHARS = 200
@@ -61,7 +61,7 @@ def _for_intent(control: Control, intent: Intent) -> list[Locate]:
 
 def _phrase_of(control: Control, prompt: str) -> str:
     """Return the phrase of a typed prompt: the thing without its verb, or all of a raw prompt."""
-    return prompt if control.options.style.raw else read_command(prompt).thing
+    return prompt if control.options.style.raw else read_command(prompt, control.labels).thing
 
 
 def _locate_similar(control: Control, intent: Intent) -> Locate:
@@ -82,7 +82,7 @@ def _from_defaults(
 ) -> Iterator[tuple[Control, Sequence[Locate]]]:
     prompts = [(control, _outer_prompt(control, defaults)) for control in controls]
     addressees = {
-        prompt: addressed(prompt, [c for c, theirs in prompts if theirs == prompt])
+        prompt: choose_controls(prompt, [c for c, theirs in prompts if theirs == prompt])
         for prompt in {prompt for _, prompt in prompts}
     }
     for control, prompt in prompts:
@@ -98,19 +98,19 @@ def _outer_prompt(control: Control, defaults: PromptDefaults) -> str:
     of_task = _task_prompt(control, defaults.data)
     if of_task or control.options.prompt:
         return of_task
-    return plain(defaults.prompt, MAX_PHRASE_CHARS)
+    return strip_markup(defaults.prompt, MAX_PHRASE_CHARS)
 
 
 def _task_prompt(control: Control, data: Mapping[str, Any]) -> str:
     """Return the task's own prompt, or an empty text where it has none."""
     key = control.options.prompt_field
-    value = task_data.field(data, key) if key else None
+    value = task_data.find_field(data, key) if key else None
     if isinstance(value, str):
-        return plain(value, MAX_PHRASE_CHARS)
+        return strip_markup(value, MAX_PHRASE_CHARS)
     if value is None or key == PROMPT_FIELD:  # a column of that name may be anything
         return ""
     raise DataError(
-        f'{_tag(control)} has model_prompt_field="{quoted(key)}", where the task has no text',
+        f'{_tag(control)} has model_prompt_field="{quote(key)}", where the task has no text',
         code="prompt_field_invalid",
         hint="Import the task again with a text there, or name another field",
     )
@@ -141,24 +141,24 @@ def fill_prompt(control: Control, labels: Labels, data: Mapping[str, Any]) -> st
 
 
 def _value(control: Control, name: str, data: Mapping[str, Any]) -> str:
-    found = task_data.field(data, name)
+    found = task_data.find_field(data, name)
     values = found if isinstance(found, list) else [found]
     if any(isinstance(value, Mapping | list) for value in values):
-        problem = f'the task has no text under "{quoted(name)}"'
+        problem = f'the task has no text under "{quote(name)}"'
     else:
         text = ", ".join(str(value) for value in values if value is not None)
-        if words := plain(text, MAX_VALUE_CHARS):
+        if words := strip_markup(text, MAX_VALUE_CHARS):
             return words
-        problem = task_data.nothing_under(data, name)
+        problem = task_data.describe_missing(data, name)
     raise DataError(
-        f"{_tag(control)} has {{{quoted(name)}}} in model_prompt; {problem}",
+        f"{_tag(control)} has {{{quote(name)}}} in model_prompt; {problem}",
         code="prompt_field_missing",
-        hint=f"Import the task with a text there, or double the braces: {{{{{quoted(name)}}}}}",
+        hint=f"Import the task with a text there, or double the braces: {{{{{quote(name)}}}}}",
     )
 
 
 def _tag(control: Control) -> str:
-    return quoted(f'<{control.tag} name="{control.from_name}">', 60)
+    return quote(f'<{control.tag} name="{control.from_name}">', 60)
 
 
 def _label_groups(control: Control, usual: int) -> list[Labels]:
@@ -174,8 +174,8 @@ def _choose_labels(control: Control, phrase: str | None, word: str | None = None
     A verb names none: "box the cars" does not mean a label "box".
     """
     label = match(word, control.labels) if word else None
-    thing = read_command(phrase or "").thing
-    return named(thing, control.labels) or ((label,) if label else control.labels)
+    thing = read_command(phrase or "", control.labels).thing
+    return find_named(thing, control.labels) or ((label,) if label else control.labels)
 
 
 def _locate(control: Control, labels: Labels, intent: Intent) -> Locate:

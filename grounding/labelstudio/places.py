@@ -1,4 +1,4 @@
-"""Where a drawn region is, read from Label Studio's JSON."""
+"""Reads where a drawn region is from Label Studio's JSON."""
 
 from __future__ import annotations
 
@@ -9,63 +9,63 @@ from grounding.errors import RequestError
 from grounding.geometry import PERCENT, Box, Point
 
 OVERSHOOT = 0.01
-"""Percent by which the page's own arithmetic may put a place outside of the image."""
+"""Percent by which the page's own rounding may put a place outside the image."""
 
 Result = Mapping[str, Any]
-"""One entry of a `result` as Label Studio sends it: strangers' JSON."""
+"""One entry of a `result` list as Label Studio sends it: untrusted JSON."""
 
 
-def word(result: Result, key: str) -> str | None:
-    """Return the text under `key`, or None where there is none."""
+def read_text(result: Result, key: str) -> str | None:
+    """Return the text under `key`, or None if there is none."""
     found = result.get(key)
     return found if isinstance(found, str) else None
 
 
 def is_drawn(result: Result) -> bool:
-    """Say whether a result is a region that we know how to place."""
-    return word(result, "type") in _READERS
+    """Say whether a result is a region whose place `read_place` can read."""
+    return read_text(result, "type") in _READERS
 
 
-def place(result: Result) -> Box | Point:
+def read_place(result: Result) -> Box | Point:
     """Return where a drawn region is, in percent and inside the image.
 
-    Raises `RequestError` `context_invalid`: status 400 where it has no value, 422 where that is
-    no place, or a turned box.
+    Raises `RequestError` `context_invalid`: status 400 if it has no value, 422 if the value is
+    not a place or the box is rotated.
     """
     value = result.get("value")
     if not isinstance(value, Mapping):
-        raise invalid("a drawn region has no value", status=400)
+        raise context_error("a drawn region has no value", status=400)
     return _READERS[result["type"]](value)
 
 
-def invalid(cause: str, *, hint: str = "", status: int = 422) -> RequestError:
-    """Return the error for what the page cannot have sent."""
+def context_error(cause: str, *, hint: str = "", status: int = 422) -> RequestError:
+    """Return the error for a context that Label Studio's page does not send."""
     return RequestError(cause, code="context_invalid", hint=hint, status=status)
 
 
-def _point(value: Result) -> Point:
-    return Point(_percent(value, "x"), _percent(value, "y"), PERCENT).clip()
+def _read_point(value: Result) -> Point:
+    return Point(_read_percent(value, "x"), _read_percent(value, "y"), PERCENT).clip()
 
 
-def _box(value: Result) -> Box:
+def _read_box(value: Result) -> Box:
     if value.get("rotation"):
-        raise invalid("the drawn box is turned", hint="Draw it upright")
-    x, y = _percent(value, "x"), _percent(value, "y")
-    corner = (x + _percent(value, "width"), y + _percent(value, "height"))
+        raise context_error("the drawn box is turned", hint="Draw it upright")
+    x, y = _read_percent(value, "x"), _read_percent(value, "y")
+    corner = (x + _read_percent(value, "width"), y + _read_percent(value, "height"))
     return Box.spanning((x, y), corner, PERCENT).clip()
 
 
-def _percent(value: Result, key: str) -> float:
+def _read_percent(value: Result, key: str) -> float:
     number = value.get(key)
     if not isinstance(number, int | float) or not -OVERSHOOT <= number <= 100 + OVERSHOOT:
-        raise invalid(f"a drawn region's {key} is no percentage")
+        raise context_error(f"a drawn region's {key} is no percentage")
     return float(number)
 
 
 _READERS: dict[str, Callable[[Result], Box | Point]] = {
-    "rectanglelabels": _box,
-    "rectangle": _box,
-    "keypointlabels": _point,
-    "keypoint": _point,
+    "rectanglelabels": _read_box,
+    "rectangle": _read_box,
+    "keypointlabels": _read_point,
+    "keypoint": _read_point,
 }
-"""How each type of drawn region says where it is."""
+"""The reader for each type of drawn region."""

@@ -14,12 +14,18 @@ from typing import Any
 from grounding.jobs.store import Outcome
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.controls.base import Region
-from grounding.labelstudio.interactive.commands import forgets
-from grounding.labelstudio.interactive.context import essence, read_context, results
-from grounding.labelstudio.interactive.existing import Page, grouped, read_page, renamed, unrepeated
+from grounding.labelstudio.interactive.commands import is_forget
+from grounding.labelstudio.interactive.context import read_request
+from grounding.labelstudio.interactive.existing import (
+    Page,
+    drop_existing,
+    group_regions,
+    read_page,
+    with_new_ids,
+)
 from grounding.labelstudio.interactive.intent import Intent
-from grounding.labelstudio.interactive.limits import limited, read_limits
-from grounding.labelstudio.interactive.status import failure, status, tally
+from grounding.labelstudio.interactive.limits import apply_limits, read_limits
+from grounding.labelstudio.interactive.status import explain_failure, summarize, write_status
 from grounding.labelstudio.places import Result
 
 FORGOTTEN = "the prompt is forgotten"
@@ -39,13 +45,13 @@ class InteractiveRequest:
     @classmethod
     def read(cls, context: object, config: LabelConfig, version: str) -> InteractiveRequest:
         """Return what `context` asks; `RequestError` `context_invalid` where it cannot be read."""
-        wish = read_context(context, config) or Intent()
-        return cls(config, version, results(context), wish, essence(context, config))
+        request = read_request(context, config)
+        return cls(config, version, request.results, request.intent, request.reduced)
 
     @property
     def forgets(self) -> bool:
         """Whether it only asks to be offered the last prompt no more."""
-        return self.wish.typed and forgets(self.wish.phrase or "")
+        return self.wish.typed and is_forget(self.wish.phrase or "")
 
     @property
     def asks(self) -> bool:
@@ -62,7 +68,7 @@ class InteractiveRequest:
 
     def said(self, word: str) -> dict[str, Any]:
         """Return an entry without a region that says `word`; with an empty one, nothing."""
-        spoken = status(self.config, word) if word else []
+        spoken = write_status(self.config, word) if word else []
         return {"result": spoken, "model_version": self.version}
 
     def idle(self) -> str:
@@ -84,18 +90,18 @@ class InteractiveRequest:
         if outcome is None:
             return self.said(late), late
         if outcome.prediction is None:
-            word = failure(outcome.code, outcome.reason)
+            word = explain_failure(outcome.code, outcome.reason)
             return self.said(word), word
         result, word = self._fitted(outcome.prediction["result"], page)
-        told = {"result": result + status(self.config, word), "model_version": self.version}
+        told = {"result": result + write_status(self.config, word), "model_version": self.version}
         return {**outcome.prediction, **told}, word
 
     def _fitted(self, result: Sequence[Region], page: Page) -> tuple[list[Region], str]:
-        fresh = unrepeated(renamed(result), page, self.config)
-        within = limited(fresh, read_limits(page.results))
+        fresh = drop_existing(with_new_ids(result), page, self.config)
+        within = apply_limits(fresh, read_limits(page.results))
         left_out = {
-            "stand already": len(grouped(result)) - len(grouped(fresh)),
+            "stand already": len(group_regions(result)) - len(group_regions(fresh)),
             "below the score threshold": within.too_low,
             "beyond max_regions": within.too_many,
         }
-        return within.result, tally(len(grouped(within.result)), left_out)
+        return within.result, summarize(len(group_regions(within.result)), left_out)

@@ -1,4 +1,4 @@
-"""Where on Label Studio a task's value lives, and what is said where it is not given."""
+"""A task's value leads to one address on Label Studio; a refusal there names the cure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.media.hosts import BODY, answer, host, moved
 LOCAL = "/data/local-files/?d=a%20b/1.jpg"
 
 
-# Where a value lives
+# Addresses
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ LOCAL = "/data/local-files/?d=a%20b/1.jpg"
         ("http://ls:8080", f"http://[::1]:8080{FILE}", f"http://ls:8080{FILE}"),
     ],
 )  # fmt: skip
-def test_every_way_of_writing_a_file_leads_to_the_one_address(
+def test_every_way_to_write_a_file_leads_to_one_address(
     base: str, value: str, address: str
 ) -> None:
     assert LabelStudioClient(base).address(value, None) == address
@@ -84,12 +84,12 @@ def test_every_way_of_writing_a_file_leads_to_the_one_address(
         "",
     ],
 )
-def test_what_lives_elsewhere_is_left_to_the_general_rule(value: str) -> None:
+def test_an_address_elsewhere_is_not_on_label_studio(value: str) -> None:
     assert LabelStudioClient("http://ls:8080", LEGACY).address(value, None) is None
 
 
 @given(value=st.text(max_size=60) | st.text(max_size=40).map("/data/upload/".__add__))
-def test_no_value_leads_anywhere_but_to_this_label_studio(value: str) -> None:
+def test_every_address_is_on_this_label_studio(value: str) -> None:
     try:
         address = LabelStudioClient("http://ls:8080/sub").address(value, None)
     except UrlRefused:
@@ -100,7 +100,7 @@ def test_no_value_leads_anywhere_but_to_this_label_studio(value: str) -> None:
 @pytest.mark.parametrize(
     "url", ["", "ls:8080", "ftp://ls", "http://", "http://me:secret@ls", "http://l s"]
 )
-def test_an_address_of_label_studio_that_cannot_be_read_refuses_to_start(url: str) -> None:
+def test_an_unreadable_address_of_label_studio_refuses_to_start(url: str) -> None:
     with pytest.raises(SettingError) as failure:
         LabelStudioClient(url)
     assert "secret" not in str(failure.value)
@@ -121,14 +121,14 @@ PUBLIC = "https://label.example/annotate"
         (f"https://label.example.evil/annotate{FILE}", None),
     ],
 )
-def test_files_at_the_public_address_are_fetched_from_the_address_of_the_settings(
+def test_files_at_the_public_address_are_fetched_from_the_configured_address(
     value: str, address: str | None
 ) -> None:
     client = LabelStudioClient("http://ls:8080", LEGACY, public=PUBLIC)
     assert client.address(value, None) == address
 
 
-def test_a_public_address_that_cannot_be_read_refuses_to_start() -> None:
+def test_an_unreadable_public_address_refuses_to_start() -> None:
     with pytest.raises(SettingError, match="LABEL_STUDIO_HOST"):
         LabelStudioClient("http://ls:8080", public="https://me:secret@label.example")
 
@@ -147,7 +147,7 @@ def test_a_public_address_that_cannot_be_read_refuses_to_start() -> None:
         "s3://bucket/a%20b+c.png",
     ],
 )
-def test_cloud_objects_are_asked_of_label_studio_by_their_task(base: str, uri: str) -> None:
+def test_cloud_objects_are_requested_from_label_studio_by_task(base: str, uri: str) -> None:
     with host() as server:
         client = LabelStudioClient(server.origin + base, LEGACY)
         assert Fetcher(FetchRules(), client).fetch(uri, 7) == BODY
@@ -159,14 +159,14 @@ def test_cloud_objects_are_asked_of_label_studio_by_their_task(base: str, uri: s
     assert authorization(server.requests[0]) == f"Token {LEGACY}"
 
 
-def test_a_presigned_address_is_followed_without_the_token() -> None:
+def test_a_presigned_redirect_is_followed_without_the_token() -> None:
     with host() as bucket, host(moved(f"{bucket.origin}/b/k?sig=x", 303)) as server:
         assert fetch("s3://b/k", server, LEGACY, bucket) == BODY
     assert bucket.requests[0].startswith("GET /b/k?sig=x ")
     assert authorization(bucket.requests[0]) is None
 
 
-def test_a_private_bucket_must_be_opened_by_the_operator() -> None:
+def test_a_bucket_on_a_private_address_must_be_allowed_by_the_operator() -> None:
     with host() as bucket, host(moved(f"{bucket.origin}/b/k?sig=secret", 303)) as server:
         with pytest.raises(UrlRefused) as refusal:
             fetch("s3://b/k", server)
@@ -184,13 +184,13 @@ def test_a_cloud_object_without_a_task_is_refused(uri: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["s3://b/k", "GS://b/k", "azure-blob://c/k", LOCAL])
-def test_what_only_label_studio_has_says_what_to_set(uri: str) -> None:
+def test_a_file_on_label_studio_without_its_address_names_the_setting(uri: str) -> None:
     with pytest.raises(UrlRefused) as refusal:
         Fetcher(FetchRules()).fetch(uri, 7)
     assert "LABEL_STUDIO_URL" in refusal.value.hint
 
 
-# What Label Studio's refusals amount to
+# Refusals
 
 
 @pytest.mark.parametrize(

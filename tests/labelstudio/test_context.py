@@ -1,4 +1,4 @@
-"""What the page sends along with an annotator's act becomes one wish, or none."""
+"""The context that the page sends becomes one intent, or none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from grounding.errors import RequestError
 from grounding.geometry import PERCENT, Box, Point
 from grounding.labelstudio.config.interface import Control
-from grounding.labelstudio.interactive.context import essence, read_context
+from grounding.labelstudio.interactive.context import read_context, read_request
 from grounding.labelstudio.interactive.intent import Intent
 from tests.labelstudio.configs import (
     BOXES,
@@ -66,22 +66,22 @@ def drawn_box(x: float = 30, label: str = "Car", **more: object) -> dict[str, An
     }
 
 
-def those(*names: str) -> tuple[Control, ...]:
+def controls_named(*names: str) -> tuple[Control, ...]:
     """Return the controls of these names, in the order of the config."""
     return tuple(control for control in ALL.controls if control.from_name in names)
 
 
-def answering(wish: Intent | None) -> list[str]:
+def answering(intent: Intent | None) -> list[str]:
     """Return the names of the controls that answer."""
-    assert wish is not None
-    return [control.from_name for control in wish.controls]
+    assert intent is not None
+    return [control.from_name for control in intent.controls]
 
 
 def read(*results: object) -> Intent | None:
     return read_context({"result": list(results)}, ALL)
 
 
-def test_no_context_is_no_wish() -> None:
+def test_no_context_is_no_intent() -> None:
     assert read_context(None, ALL) is None
 
 
@@ -94,10 +94,10 @@ def test_no_context_is_no_wish() -> None:
         pytest.param([text("notes", name="notes")], id="another area"),
         pytest.param([{"type": "brushlabels", "value": {"rle": []}}], id="a brush"),
         pytest.param([{}], id="nothing at all"),
-        pytest.param([point(5, 5, is_positive=False)], id="only a point that says not here"),
+        pytest.param([point(5, 5, is_positive=False)], id="only a negative point"),
     ],
 )
-def test_what_is_no_wish_for_us_is_answered_by_no_control(results: list[object]) -> None:
+def test_a_context_that_asks_nothing_is_answered_by_no_control(results: list[object]) -> None:
     assert read(*results) == Intent()
 
 
@@ -114,31 +114,33 @@ def test_what_is_no_wish_for_us_is_answered_by_no_control(results: list[object])
     ],
 )
 def test_the_last_text_of_the_prompt_area_is_the_phrase(results: list[object], phrase: str) -> None:
-    assert read(*results) == Intent(phrase, from_name="prompt", controls=those("box", "kp"))
+    assert read(*results) == Intent(
+        phrase, from_name="prompt", controls=controls_named("box", "kp")
+    )
 
 
 @pytest.mark.parametrize("value", [{"text": []}, {"text": ["  "]}, {"text": None}, {}])
-def test_an_emptied_prompt_wishes_for_the_labels(value: dict[str, object]) -> None:
-    expected = Intent(None, from_name="prompt", controls=those("box", "kp"))
+def test_an_emptied_prompt_asks_for_the_labels(value: dict[str, object]) -> None:
+    expected = Intent(None, from_name="prompt", controls=controls_named("box", "kp"))
     assert read({**text(), "value": value}) == expected
 
 
 def test_a_phrase_that_names_a_label_is_for_the_controls_that_have_it() -> None:
-    wish = read(text("the left dog"))
-    assert wish == Intent("the left dog", from_name="prompt", controls=those("box"))
+    intent = read(text("the left dog"))
+    assert intent == Intent("the left dog", from_name="prompt", controls=controls_named("box"))
 
 
 def test_a_phrase_is_for_the_controls_on_the_prompt_s_own_image() -> None:
     other = '<Image name="b" value="$b"/>' + area("prompt_b").replace("image", "b")
     boxes = f'<RectangleLabels name="bb" toName="b">{CAR_DOG}</RectangleLabels>'
     two = config(BOXES, PROMPT, other, boxes)
-    wish = read_context({"result": [text("cats"), text("mice", name="prompt_b")]}, two)
-    assert wish == Intent("mice", from_name="prompt_b", controls=two.controls[1:])
+    intent = read_context({"result": [text("cats"), text("mice", name="prompt_b")]}, two)
+    assert intent == Intent("mice", from_name="prompt_b", controls=two.controls[1:])
 
 
-def test_a_smart_box_is_the_last_one_and_wished_of_its_own_control() -> None:
-    wish = read(drawn_box(10, score=0.7), drawn_box(30))
-    assert wish == Intent(None, Box(30, 30, 44, 49, PERCENT), "Car", "box", those("box"))
+def test_a_smart_box_is_the_last_one_and_its_own_control_answers() -> None:
+    intent = read(drawn_box(10, score=0.7), drawn_box(30))
+    assert intent == Intent(None, Box(30, 30, 44, 49, PERCENT), "Car", "box", controls_named("box"))
 
 
 @pytest.mark.parametrize(
@@ -150,30 +152,30 @@ def test_a_smart_box_is_the_last_one_and_wished_of_its_own_control() -> None:
         ([point(40, 5, is_positive=True), point(50, 5), point(60, 5, is_positive=False)], 40),
     ],
 )
-def test_a_smart_point_is_the_last_one_that_does_not_say_not_here(
-    results: list[object], x: float
-) -> None:
-    wish = read(*results)
-    assert wish is not None
-    assert wish.around == Point(x, 5, PERCENT)
+def test_a_smart_point_is_the_last_positive_one(results: list[object], x: float) -> None:
+    intent = read(*results)
+    assert intent is not None
+    assert intent.around == Point(x, 5, PERCENT)
 
 
 @pytest.mark.parametrize(
     ("parts", "answers"),
     [
-        pytest.param(BOXES + POINTS, ["box"], id="boxed by who can box"),
+        pytest.param(BOXES + POINTS, ["box"], id="boxed by the control that draws boxes"),
         pytest.param(
             BOXES + POINTS + BOXES.replace('"box"', '"box2"').replace("Car", "Nose"),
             ["box2"],
-            id="and knows the label",
+            id="and has the label",
         ),
-        pytest.param(POINTS, ["kp"], id="the point's own control where none boxes"),
+        pytest.param(POINTS, ["kp"], id="the point's own control if none draws boxes"),
     ],
 )
-def test_a_point_is_answered_by_who_can_box_its_label(parts: str, answers: list[str]) -> None:
-    wish = read_context({"result": [point(50, 5, is_positive=True)]}, config(parts))
-    assert wish is not None
-    assert (wish.label, answering(wish)) == ("Nose", answers)
+def test_a_point_is_answered_by_the_controls_that_can_box_its_label(
+    parts: str, answers: list[str]
+) -> None:
+    intent = read_context({"result": [point(50, 5, is_positive=True)]}, config(parts))
+    assert intent is not None
+    assert (intent.label, answering(intent)) == ("Nose", answers)
 
 
 @pytest.mark.parametrize(
@@ -189,9 +191,9 @@ def test_the_label_of_a_shape_comes_from_its_second_result(
     name = "r" if kind == "rectangle" else "k"
     shape = {"id": "a", "type": kind, "from_name": name, "to_name": "image", "value": value}
     label = {**shape, "type": "labels", "from_name": "label", "value": {**value, "labels": ["d"]}}
-    wish = read_context({"result": [shape, label]}, config(part, LABELS))
-    assert wish is not None
-    assert (wish.label, wish.from_name, answering(wish)) == ("d", name, [name])
+    intent = read_context({"result": [shape, label]}, config(part, LABELS))
+    assert intent is not None
+    assert (intent.label, intent.from_name, answering(intent)) == ("d", name, [name])
 
 
 @pytest.mark.parametrize("context", [[], "x", 3, {}, {"result": None}, {"result": [3]}])
@@ -216,7 +218,7 @@ def test_a_context_of_the_wrong_shape_is_a_bad_request(context: object) -> None:
         ([text(5)], 400),
     ],
 )
-def test_a_wish_that_cannot_be_read_is_refused(results: list[object], status: int) -> None:
+def test_an_unreadable_context_is_refused(results: list[object], status: int) -> None:
     with pytest.raises(RequestError) as caught:
         read(*results)
     assert (caught.value.code, caught.value.status) == ("context_invalid", status)
@@ -233,21 +235,23 @@ def test_a_wish_that_cannot_be_read_is_refused(results: list[object], status: in
         ("the cat", ["box", "kp"]),
     ],
 )
-def test_a_prompt_that_asks_for_points_or_boxes_gets_those(phrase: str, answers: list[str]) -> None:
+def test_a_prompt_that_asks_for_points_or_boxes_gets_controls_named(
+    phrase: str, answers: list[str]
+) -> None:
     assert answering(read(text(phrase))) == answers
 
 
-def test_asked_for_points_a_project_without_any_answers_with_boxes() -> None:
-    wish = read_context({"result": [text("point to the dog")]}, config(BOXES, PROMPT))
-    assert answering(wish) == ["box"]
+def test_a_project_without_points_answers_with_boxes() -> None:
+    intent = read_context({"result": [text("point to the dog")]}, config(BOXES, PROMPT))
+    assert answering(intent) == ["box"]
 
 
-def test_points_that_say_not_here_go_with_the_wish() -> None:
+def test_negative_points_are_excluded() -> None:
     clicks = [point(n, 5, is_positive=n != 7) for n in (5, 7, 9)]
-    wish = read(*clicks)
-    assert wish is not None
-    assert wish.around == Point(9, 5, PERCENT)
-    assert wish.excluded == (Point(7, 5, PERCENT),)
+    intent = read(*clicks)
+    assert intent is not None
+    assert intent.around == Point(9, 5, PERCENT)
+    assert intent.excluded == (Point(7, 5, PERCENT),)
 
 
 SHAPE = {"id": "a", "type": "rectangle", "from_name": "r", "to_name": "image"}
@@ -269,22 +273,23 @@ PLACE = {"x": 1, "y": 2, "width": 3, "height": 4, "rotation": 0}
         ],
     ],
 )
-def test_the_essence_of_a_context_is_the_same_wish_without_its_ids(results: list[Any]) -> None:
+def test_a_reduced_context_is_the_same_intent_without_ids(results: list[Any]) -> None:
     for layout in (ALL, config(RECTANGLE, LABELS, PROMPT)):
-        least = essence({"result": results}, layout)
-        assert read_context(least, layout) == read_context({"result": results}, layout)
-        assert "id" not in {key for result in least["result"] for key in result}
-        assert essence(least, layout) == least
+        request = read_request({"result": results}, layout)
+        assert read_context(request.reduced, layout) == request.intent
+        assert "id" not in {key for result in request.reduced["result"] for key in result}
+        assert read_request(request.reduced, layout).reduced == request.reduced
+        assert list(request.results) == results
 
 
-def test_only_the_last_region_need_be_readable() -> None:
+def test_only_the_last_region_must_be_readable() -> None:
     assert read(point(500, 5), point(5, 5, is_positive=True)) is not None
 
 
-def test_a_hair_s_breadth_outside_is_the_page_s_rounding() -> None:
-    wish = read(point(100.001, -0.001, is_positive=True))
-    assert wish is not None
-    assert wish.around == Point(100, 0, PERCENT)
+def test_a_place_slightly_outside_is_clipped() -> None:
+    intent = read(point(100.001, -0.001, is_positive=True))
+    assert intent is not None
+    assert intent.around == Point(100, 0, PERCENT)
 
 
 JSON = st.recursive(
@@ -305,7 +310,7 @@ JSON = st.recursive(
     value=JSON,
     more=JSON,
 )
-def test_any_json_is_a_wish_or_a_request_error(
+def test_any_json_is_an_intent_or_a_request_error(
     types: str, names: object, value: object, more: object
 ) -> None:
     result = {"type": types, "from_name": names, "value": value, "id": more}

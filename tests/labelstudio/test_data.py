@@ -1,11 +1,11 @@
-"""Finding what a control's `value="$key"` names in a task's data."""
+"""The value that an image's `value="$key"` names is found in a task's data, or is an error."""
 
 from __future__ import annotations
 
 import pytest
 
 from grounding.errors import DataError
-from grounding.labelstudio.data import picture_address
+from grounding.labelstudio.data import find_image_address
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from grounding.labelstudio.data import picture_address
     ],
 )
 def test_data_is_found_by_key_and_by_path(data: dict[str, object], key: str, value: object) -> None:
-    assert picture_address(data, key) == value
+    assert find_image_address(data, key) == value
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,13 @@ def test_data_is_found_by_key_and_by_path(data: dict[str, object], key: str, val
 )
 def test_missing_data_is_an_error(data: dict[str, object], key: str) -> None:
     with pytest.raises(DataError) as caught:
-        picture_address(data, key)
+        find_image_address(data, key)
     assert caught.value.code == "image_key_missing"
 
 
 def test_missing_data_names_the_key_and_the_keys_present_and_no_value() -> None:
     with pytest.raises(DataError) as caught:
-        picture_address({"url": "https://h/?token=secret", "id": 1}, "image")
+        find_image_address({"url": "https://h/?token=secret", "id": 1}, "image")
     assert caught.value.cause == ('the task\'s data has nothing under "image"; its keys: id, url')
 
 
@@ -57,10 +57,12 @@ def test_missing_data_names_the_key_and_the_keys_present_and_no_value() -> None:
         ([], "multi_image_unsupported"),
     ],
 )
-def test_what_is_no_picture_is_refused_by_its_key(found: object, code: str) -> None:
+def test_a_value_that_is_no_picture_is_refused_and_its_key_is_named(
+    found: object, code: str
+) -> None:
     for data in ({"pages": found}, {"$undefined$": found}):
         with pytest.raises(DataError) as caught:
-            picture_address(data, "pages")
+            find_image_address(data, "pages")
         assert caught.value.code == code
         assert '"pages"' in caught.value.cause
         assert "secret" not in str(caught.value)

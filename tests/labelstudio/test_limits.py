@@ -1,4 +1,4 @@
-"""Numbers in the page say how much of an answer is wanted."""
+"""`<Number>` tags on the page limit an answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from grounding.labelstudio.interactive.limits import Limits, limited, read_limits
+from grounding.labelstudio.interactive.limits import Limits, apply_limits, read_limits
 
 
 def number(name: str, value: object) -> dict[str, Any]:
@@ -31,9 +31,7 @@ def region(name: str, score: float | None = None) -> dict[str, Any]:
         ([number("weight", 5), {"type": "number", "value": 3}, {"type": "number"}], Limits()),
     ],
 )
-def test_limits_are_read_from_the_tags_of_these_names(
-    results: list[dict[str, Any]], limits: Limits
-) -> None:
+def test_limits_are_read_from_tags_by_name(results: list[dict[str, Any]], limits: Limits) -> None:
     assert read_limits(results) == limits
 
 
@@ -51,16 +49,16 @@ ANSWER = [region("a", 0.3), region("b", 0.9), region("c"), region("d", 0.6)]
         (Limits(None, 9), "abcd", 0, 0),
     ],
 )
-def test_the_best_regions_within_the_limits_stay_in_order(
+def test_the_regions_with_the_best_scores_stay_in_order(
     limits: Limits, kept: str, too_low: int, too_many: int
 ) -> None:
-    within = limited(ANSWER, limits)
+    within = apply_limits(ANSWER, limits)
     assert "".join(r["id"] for r in within.result) == kept
     assert (within.too_low, within.too_many) == (too_low, too_many)
 
 
 def test_a_shape_and_its_label_count_as_one_region() -> None:
     shape, label = region("a", 0.5), region("a", 0.5) | {"type": "labels"}
-    within = limited([shape, label, region("b", 0.4)], Limits(None, 1))
+    within = apply_limits([shape, label, region("b", 0.4)], Limits(None, 1))
     assert within.result == [shape, label]
     assert within.too_many == 1

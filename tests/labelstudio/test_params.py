@@ -1,4 +1,4 @@
-"""A backend's `extra_params` are read in every form that Label Studio sends, or refused."""
+"""A backend's `extra_params` are read in each form that Label Studio sends, or refused."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ READ = {
         ({"answer_format": "xml"}, {"model_answer_format": "xml"}),
     ],
 )
-def test_nothing_a_text_and_an_object_are_read(given: object, values: dict[str, str]) -> None:
+def test_null_a_text_and_an_object_are_read(given: object, values: dict[str, str]) -> None:
     assert read_params(given).values == values
 
 
-def test_what_is_kept_reads_as_what_was_given_and_is_always_the_same() -> None:
+def test_the_stored_text_is_read_as_the_same_parameters_whatever_their_order() -> None:
     kept = read_params(ASKED).text
     assert read_params(kept) == read_params(ASKED)
     assert read_params(dict(reversed(ASKED.items()))).text == kept
@@ -78,7 +78,7 @@ def test_a_wrong_one_names_the_parameter_and_the_cure(given: object, says: str, 
     assert fits_a_status_line(error.cause)
 
 
-def test_an_unknown_name_is_told_and_its_value_is_not_kept() -> None:
+def test_an_unknown_name_is_reported_and_its_value_is_dropped() -> None:
     params = read_params({"model_path": "../../evil.pt", "api_key": "canary", "max_regions": 5})
     assert params.unused == ("model_path", "api_key")
     assert params.text == '{"model_max_regions": "5"}'
@@ -99,20 +99,20 @@ def test_any_value_is_read_or_refused(given: object) -> None:
         assert read_params(params.text).values == params.values
 
 
-def test_a_tag_s_own_attribute_counts_before_the_project_s() -> None:
+def test_a_tag_s_own_attribute_overrides_the_project_s() -> None:
     params = '{"score_threshold": 0.4, "max_regions": 5, "skip": true}'
     part = having(BOXES, 'model_score_threshold="0.7" model_skip="false"')
     (only,) = parse(view(part, POINTS), params).controls
     assert (only.options.score_threshold, only.options.max_regions) == (0.7, 5)
 
 
-def test_a_default_for_one_kind_of_control_leaves_the_other_kind_alone() -> None:
+def test_a_default_for_one_kind_of_control_does_not_affect_the_other_kind() -> None:
     boxes, points = parse(view(BOXES, POINTS), '{"answer_format": "xml"}').controls
     assert boxes.options.style.answer_format == "json"
     assert points.options.style.answer_format == "xml"
 
 
-def test_a_shape_without_labels_is_served_where_the_project_has_a_prompt() -> None:
+def test_a_shape_without_labels_is_served_if_the_project_has_a_prompt() -> None:
     assert parse(view(KEY_POINT), '{"prompt": "toys"}').controls[0].labels == ()
 
 

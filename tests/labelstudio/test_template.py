@@ -1,4 +1,4 @@
-"""A prompt's places: named in braces, and filled with texts that are never read again."""
+"""A prompt's placeholders are names in braces; the texts that replace them are not parsed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from grounding.labelstudio.config.template import Template
         ("找出{城市}", ("城市",), "找出<城市>"),
     ],
 )
-def test_places_are_found_and_filled(text: str, fields: tuple[str, ...], filled: str) -> None:
+def test_placeholders_are_found_and_replaced(
+    text: str, fields: tuple[str, ...], filled: str
+) -> None:
     template = Template.read(text)
     assert template is not None
     assert template.fields == fields
@@ -31,12 +33,12 @@ def test_places_are_found_and_filled(text: str, fields: tuple[str, ...], filled:
 
 
 @pytest.mark.parametrize("text", ["{", "}", "a { b", "a } b", "{}", "{ }", "{a", "{a!r}", "{a:3}"])
-def test_braces_that_make_no_sense_are_told_from_places(text: str) -> None:
+def test_text_with_invalid_braces_is_no_template(text: str) -> None:
     assert Template.read(text) is None
 
 
 @given(text=st.text())
-def test_any_text_with_its_braces_doubled_is_itself(text: str) -> None:
+def test_any_text_with_doubled_braces_stays_the_same(text: str) -> None:
     template = Template.read(text.replace("{", "{{").replace("}", "}}"))
     assert template is not None
     assert template.fill({}) == text

@@ -1,4 +1,4 @@
-"""Legacy and personal access tokens, and the exchange of one for the other, on loopback."""
+"""Legacy and personal access tokens, and the exchange for access tokens, on loopback."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 import pytest
 
 from grounding.errors import ImageMissing, ImageUnreachable
+from grounding.labelstudio.client.api import EXCHANGE_SECONDS
 from grounding.labelstudio.client.files import LabelStudioClient
 from grounding.media.fetch import Fetcher, FetchRules
 from tests.labelstudio.tokens import FILE, LEGACY, PERSONAL, access, authorization, fetch
@@ -43,7 +44,7 @@ def test_a_personal_access_token_is_exchanged_once_for_many_files() -> None:
     assert not any(PERSONAL in file for file in files)
 
 
-def test_an_access_token_is_renewed_before_it_lapses() -> None:
+def test_an_access_token_is_renewed_before_it_expires() -> None:
     now = 1000.0
     with host(access("one"), access("two")) as server:
         client = LabelStudioClient(server.origin, PERSONAL, clock=lambda: now)
@@ -133,28 +134,43 @@ def test_a_failed_exchange_is_remembered_for_a_few_seconds(
         assert client.headers(server.origin + FILE) == {"Authorization": "Bearer one"}
 
 
+def test_a_server_that_asks_for_a_long_wait_is_not_asked_again_for_the_same_file() -> None:
+    with host(answer(429, "Retry-After: 60"), access("one")) as server:
+        with pytest.raises(ImageUnreachable):
+            LabelStudioClient(server.origin, PERSONAL).headers(server.origin + FILE)
+        assert len(server.requests) == 1
+
+
+def test_a_server_that_asks_for_a_short_wait_gets_it() -> None:
+    with host(answer(503, "Retry-After: 1"), access("one")) as server:
+        client = LabelStudioClient(server.origin, PERSONAL)
+        started = time.monotonic()
+        assert client.headers(server.origin + FILE) == {"Authorization": "Bearer one"}
+        assert time.monotonic() - started >= 1
+
+
 SILENT = dripping(b"", b"", 0.02)
 DRIPPING = dripping(b"HTTP/1.1 200 OK\r\nX: ", b"x", 0.02)
 
 
 @pytest.mark.parametrize("reply", [SILENT, DRIPPING])
-def test_an_exchange_counts_in_the_time_of_the_fetch(reply: Completion) -> None:
+def test_the_time_of_a_fetch_includes_its_exchange(reply: Completion) -> None:
     with host(reply) as server:
         fetcher = Fetcher(FetchRules(total_s=0.4), LabelStudioClient(server.origin, PERSONAL))
         started = time.monotonic()
         with pytest.raises(ImageUnreachable) as failure:
             fetcher.fetch(FILE)
-        assert time.monotonic() - started < PATIENCE / 2
+        assert time.monotonic() - started < EXCHANGE_SECONDS / 2
     assert failure.value.code == "fetch_timeout"
 
 
-def test_an_exchange_that_hangs_is_given_up_for_a_new_one() -> None:
+def test_an_exchange_that_hangs_is_abandoned_for_a_new_one() -> None:
     now = 1000.0
     with host(DRIPPING, access("two")) as server:
         client = LabelStudioClient(server.origin, PERSONAL, clock=lambda: now)
         with pytest.raises(ImageUnreachable):
             client.headers(server.origin + FILE, 0.1)
-        # The first exchange may still be on its way, and must be the one that hangs.
+        # The first exchange must have arrived, so that it is the one that hangs.
         arrived = time.monotonic() + PATIENCE
         while not server.requests and time.monotonic() < arrived:
             time.sleep(0.01)

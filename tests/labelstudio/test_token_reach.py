@@ -1,4 +1,4 @@
-"""Whom the token reaches: files of the configured Label Studio, and nothing else."""
+"""The token reaches files of the configured Label Studio, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grounding.media.fetch import Fetcher, FetchRules
 from tests.labelstudio.tokens import FILE, LEGACY, authorization, fetch
 from tests.media.hosts import BODY, Names, host, moved, ok
 
-# What the token opens
+# Requests that carry the token
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_the_token_goes_with_nothing_else(url: str) -> None:
     assert LabelStudioClient("http://ls:8080/sub", LEGACY).headers(url) == {}
 
 
-# What the token never reaches
+# Requests that never carry it
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -74,7 +74,7 @@ def test_no_redirect_takes_the_token_to_another_port() -> None:
     assert authorization(spy.requests[0]) is None
 
 
-def test_a_way_that_once_left_label_studio_has_lost_the_token() -> None:
+def test_after_a_redirect_away_from_label_studio_a_redirect_back_has_no_token() -> None:
     with host() as away, host(moved(f"{away.origin}/")) as server:
         away.replies = [moved(f"{server.origin}{FILE}")]
         server.replies = [moved(f"{away.origin}/"), ok()]
@@ -83,7 +83,7 @@ def test_a_way_that_once_left_label_studio_has_lost_the_token() -> None:
     assert authorization(away.requests[0]) is None
 
 
-def test_a_foreign_address_cannot_send_us_into_label_studio() -> None:
+def test_a_foreign_address_cannot_redirect_into_label_studio() -> None:
     with host() as server, host(moved(f"{server.origin}{FILE}")) as away, pytest.raises(UrlRefused):
         fetch(f"{away.origin}/a.png", server, LEGACY, away)
     assert len(away.requests) == 1
@@ -100,7 +100,7 @@ def test_within_label_studio_a_redirect_keeps_the_token_for_files_only() -> None
 
 
 @pytest.mark.parametrize("name", ["labelstudio.evil", "evil"])
-def test_a_foreign_host_gets_no_token_whatever_it_is_called(name: str) -> None:
+def test_a_foreign_host_gets_no_token_whatever_its_name(name: str) -> None:
     resolver = Names(**{"labelstudio": [["127.0.0.1"]], name.replace(".", "_"): [["127.0.0.1"]]})
     with host() as server:
         foreign = f"http://{name}:{server.port}"

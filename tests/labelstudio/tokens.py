@@ -1,4 +1,4 @@
-"""Tokens in Label Studio's forms, and fetches with them from a host that plays Label Studio."""
+"""Tokens in Label Studio's forms, and fetches with them from a host in Label Studio's place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE = "/data/upload/1/cat.jpg"
 
 
 def jwt(kind: str) -> str:
-    """Return a token in the form of Label Studio's, of no use anywhere."""
+    """Return a token in the form of Label Studio's that no server accepts."""
     parts = ({"alg": "HS256"}, {"token_type": kind}, {"signature": kind})
     texts = (json.dumps(part).encode() for part in parts)
     return ".".join(base64.urlsafe_b64encode(text).decode().rstrip("=") for text in texts)
@@ -25,12 +25,12 @@ PERSONAL = jwt("refresh")
 
 
 def access(name: str) -> bytes:
-    """Return the answer to an exchange of tokens."""
+    """Return the response to an exchange of tokens."""
     return ok(json.dumps({"access": name}).encode(), "Content-Type: application/json")
 
 
 def authorization(request: str) -> str | None:
-    """Return what authorises a request, None where nothing does."""
+    """Return the value of a request's Authorization field, or None without one."""
     found = re.search(r"^Authorization: (.*)\r$", request, re.MULTILINE | re.IGNORECASE)
     return found and found[1]
 

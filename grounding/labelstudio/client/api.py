@@ -1,4 +1,4 @@
-"""Calls to Label Studio's API in the name of one user, whatever kind of token that user has."""
+"""Calls Label Studio's API as one user, with any kind of token that Label Studio issues."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cached_property
-from random import SystemRandom
 from typing import Any
 
 import httpx
@@ -19,35 +18,38 @@ from grounding.errors import (
     LabelStudioAway,
     TokenRefused,
 )
+from grounding.retry import Backoff, retry_after
 
-ACCESS_S = 300
-"""Seconds that the access tokens of Label Studio 1.23 live."""
+ACCESS_SECONDS = 300
+"""Lifetime of an access token of Label Studio 1.23."""
 
-MARGIN_S = 30
-"""An access token is renewed this many seconds early: longer than one fetch may take."""
+MARGIN_SECONDS = 30
+"""An access token is renewed this long before it expires: longer than one fetch takes."""
 
 TIMEOUT = httpx.Timeout(10, connect=3)
 """Seconds to wait for Label Studio's API, per step."""
 
-EXCHANGE_S = 20
-"""Seconds after which an exchange of tokens that has not ended is given up for a new one."""
+EXCHANGE_SECONDS = 20
+"""After this time, an exchange of tokens that has not ended is abandoned for a new one."""
 
 RETRIES = 2
-"""Further tries at an exchange that gets no answer."""
+"""Further tries at an exchange that fails for a reason that may pass."""
 
-TOO_MANY_REQUESTS = 429
-TOO_SLOW = "fetch_timeout"
+BACKOFF = Backoff(first=0.5, longest=4)
+"""Seconds between these tries."""
 
-FAILED_S = 5
-"""Seconds that a failed exchange is remembered, so that not every task waits for the next."""
+FAILURE_SECONDS = 5
+"""A failed exchange is remembered this long, so that not every task waits for the next one."""
+
+TIMEOUT_CODE = "fetch_timeout"
 
 
 class Api:
-    """One user's way into the Label Studio at `home`; safe to share between threads.
+    """The API of the Label Studio at `home` for one user; safe to share between threads.
 
-    `home` is Label Studio's address with its sub-path and no slash at the end. `token` is a
-    personal access token (a refresh token in JWT form, exchanged for short-lived access
-    tokens), a legacy token, or empty. `clock` counts seconds.
+    `home` is Label Studio's address with its sub-path and without a slash at the end. `token` is
+    a personal access token (a refresh token in JWT form, exchanged for short-lived access
+    tokens), a legacy token, or empty. `clock` returns seconds.
     """
 
     def __init__(
@@ -60,43 +62,44 @@ class Api:
         self._access_ends = 0.0
         self._lock = threading.Lock()
 
-    def headers(self, seconds: float = EXCHANGE_S) -> dict[str, str]:
-        """Return what authorises a request; nothing without a token. Takes at most `seconds`.
+    def headers(self, seconds: float = EXCHANGE_SECONDS) -> dict[str, str]:
+        """Return the headers that authorize a request; none without a token.
 
-        Raises `ImageMissing` where Label Studio refuses the token and `ImageUnreachable` where
-        it does not answer.
+        Takes at most `seconds`. Raises `ImageMissing` if Label Studio refuses the token and
+        `ImageUnreachable` if it does not answer.
         """
         try:
-            return self._authorisation(seconds)
+            return self._authorize(seconds)
         except TokenRefused as exc:
             raise ImageMissing(exc.cause, code="image_forbidden", hint=exc.hint) from exc
         except LabelStudioAway as exc:
-            code = TOO_SLOW if exc.code == TOO_SLOW else ImageUnreachable.code
+            code = TIMEOUT_CODE if exc.code == TIMEOUT_CODE else ImageUnreachable.code
             raise ImageUnreachable(exc.cause, code=code, hint=exc.hint) from exc
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Return the answer to a call of the API at `path`, whatever its status; 401 is tried anew.
+        """Return the response to a request to the API at `path`, whatever its status.
 
-        `options` are those of `httpx.Client.request`. Raises `TokenRefused` where the token
-        cannot be exchanged, `LabelStudioAway` where nothing was sent, and `AnswerLost` where no
-        answer came to what was sent.
+        After a 401, a new access token is tried once. `options` are those of
+        `httpx.Client.request`. Raises `TokenRefused` if the token cannot be exchanged,
+        `LabelStudioAway` if nothing was sent, and `AnswerLost` if the request was sent and no
+        response came.
         """
-        answer = self._send(method, path, options)
-        if answer.status_code == httpx.codes.UNAUTHORIZED and self.renew():
-            answer = self._send(method, path, options)
-        return answer
+        response = self._send(method, path, options)
+        if response.status_code == httpx.codes.UNAUTHORIZED and self.renew():
+            response = self._send(method, path, options)
+        return response
 
     def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
         url = f"{self._home}{path}"
         try:
-            return self._client.request(method, url, headers=self._authorisation(), **options)
+            return self._client.request(method, url, headers=self._authorize(), **options)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as exc:
             raise LabelStudioAway(f"Label Studio at {self._home} cannot be reached") from exc
         except httpx.HTTPError as exc:
-            why = f"Label Studio at {self._home} gave no answer ({type(exc).__name__})"
-            raise AnswerLost(why) from exc
+            cause = f"Label Studio at {self._home} gave no answer ({type(exc).__name__})"
+            raise AnswerLost(cause) from exc
 
-    def _authorisation(self, seconds: float = EXCHANGE_S) -> dict[str, str]:
+    def _authorize(self, seconds: float = EXCHANGE_SECONDS) -> dict[str, str]:
         if not self._token:
             return {}
         if not self._is_personal:
@@ -104,9 +107,9 @@ class Api:
         return {"Authorization": f"Bearer {self._access_token(seconds)}"}
 
     def renew(self) -> bool:
-        """Forget the access token, since it was refused; the next `headers` gets a new one.
+        """Forget the access token, which was refused; the next call gets a new one.
 
-        Returns whether there is one to be had: a legacy token stays what it is.
+        Returns whether that is possible: a legacy token cannot be renewed.
         """
         with self._lock:
             self._access_ends = 0.0
@@ -117,12 +120,12 @@ class Api:
         return self._token.count(".") == 2
 
     def _access_token(self, seconds: float) -> str:
-        """Wait for the exchange that is under way, or begin one where the last has lapsed."""
+        """Wait for the exchange that is running; start one if the last token has expired."""
         with self._lock:
             if self._clock() >= self._access_ends:
-                self._access_ends = self._clock() + EXCHANGE_S
+                self._access_ends = self._clock() + EXCHANGE_SECONDS
                 self._access = Future()
-                # Aside, so that each who waits has a deadline of its own.
+                # In a thread, so that each caller has its own deadline.
                 run = threading.Thread(target=self._exchange, args=(self._access,), daemon=True)
                 run.start()
             access = self._access
@@ -130,67 +133,80 @@ class Api:
             return access.result(seconds)
         except TimeoutError as exc:
             raise LabelStudioAway(
-                f"Label Studio at {self._home} is too slow", code=TOO_SLOW
+                f"Label Studio at {self._home} is too slow", code=TIMEOUT_CODE
             ) from exc
 
     def _exchange(self, access: Future[str]) -> None:
         try:
             token = self._new_access_token()
-        except Exception as exc:
-            self._lapse(access, FAILED_S)
+        except Exception as exc:  # every caller that waits for this exchange must get its outcome
+            self._expire_after(access, FAILURE_SECONDS)
             access.set_exception(exc)
         else:
-            self._lapse(access, ACCESS_S - MARGIN_S)
+            self._expire_after(access, ACCESS_SECONDS - MARGIN_SECONDS)
             access.set_result(token)
 
-    def _lapse(self, access: Future[str], seconds: float) -> None:
+    def _expire_after(self, access: Future[str], seconds: float) -> None:
         with self._lock:
             if access is self._access:
                 self._access_ends = self._clock() + seconds
 
     def _new_access_token(self) -> str:
-        for attempt in range(RETRIES):
+        """Exchange the token; try again after a failure that may pass, unless asked to wait long.
+
+        Raises `TokenRefused` and `LabelStudioAway`.
+        """
+        attempt = 0
+        while True:
+            response: httpx.Response | None = None
             try:
-                return self._exchange_token()
+                response = self._post_token()
+                return _read_access_token(response)
             except LabelStudioAway:
-                time.sleep(SystemRandom().uniform(0.2, 0.6) * 2**attempt)
-        return self._exchange_token()
+                wait = None if response is None else retry_after(response.headers)
+                if attempt == RETRIES or (wait or 0) > FAILURE_SECONDS:
+                    raise
+            time.sleep(BACKOFF.delay(attempt, wait))
+            attempt += 1
 
     @cached_property
     def _client(self) -> httpx.Client:
-        """A client that no proxy or netrc of the environment gets to see a token through."""
+        """A client that shows no token to a proxy or a netrc host of the environment."""
         return httpx.Client(
-            # The operator's own authority (SSL_CERT_FILE) counts nevertheless.
+            # The operator's own certificate authority (SSL_CERT_FILE) still counts.
             verify=httpx.create_ssl_context(),
             trust_env=False,
             timeout=TIMEOUT,
             limits=httpx.Limits(max_keepalive_connections=0),
         )
 
-    def _exchange_token(self) -> str:
-        """Exchange the personal access token for an access token."""
+    def _post_token(self) -> httpx.Response:
+        """Return the response to the exchange of the personal access token, unless it is refused.
+
+        Raises `TokenRefused`, and `LabelStudioAway` if there is no response.
+        """
         url = f"{self._home}/api/token/refresh/"
         try:
-            reply = self._client.post(url, json={"refresh": self._token})
+            response = self._client.post(url, json={"refresh": self._token})
         except httpx.HTTPError as exc:
             raise LabelStudioAway(f"Label Studio at {self._home} does not answer") from exc
-        if 400 <= reply.status_code < 500 and reply.status_code != TOO_MANY_REQUESTS:
+        if response.is_client_error and response.status_code != httpx.codes.TOO_MANY_REQUESTS:
             raise TokenRefused(
-                f"Label Studio at {self._home} refuses the token ({reply.status_code})",
+                f"Label Studio at {self._home} refuses the token ({response.status_code})",
                 hint=(
                     "Set LABEL_STUDIO_URL to Label Studio's address and LABEL_STUDIO_API_KEY to a "
                     "personal access token that is still valid"
                 ),
             )
-        return _access_in(reply)
+        return response
 
 
-def _access_in(reply: httpx.Response) -> str:
+def _read_access_token(response: httpx.Response) -> str:
     try:
-        access = reply.raise_for_status().json()["access"]
+        access = response.raise_for_status().json()["access"]
     except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as exc:
         raise LabelStudioAway(
-            f"Label Studio gave no access token ({reply.status_code})",
+            f"Label Studio gave no access token ({response.status_code})",
             hint="Check that LABEL_STUDIO_URL is Label Studio's address, sub-path included",
         ) from exc
     return str(access)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from grounding.errors import ConfigError
 from grounding.labelstudio.config.interface import MAX_REGIONS, Options
 from grounding.labelstudio.config.template import Template
-from grounding.labelstudio.config.xml import Element, quoted
+from grounding.labelstudio.config.xml import Element, quote
 from grounding.labelstudio.text import clean
 from grounding.queries import PromptStyle
 
@@ -73,7 +73,7 @@ def of_any(name: str) -> tuple[Attribute, ...]:
 def wrong(wanted: str, text: str, *, of: str, name: str) -> ConfigError:
     """Return the error for a `text` that the attribute `name` of a tag, `of`, does not take."""
     return ConfigError(
-        f'{of} has {name}="{quoted(text, 20)}"',
+        f'{of} has {name}="{quote(text, 20)}"',
         code="attribute_invalid",
         hint=f"Set {name} to {wanted}, or remove it",
     )

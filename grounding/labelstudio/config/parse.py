@@ -28,11 +28,11 @@ from grounding.labelstudio.config.interface import (
     TextArea,
 )
 from grounding.labelstudio.config.template import LABELS
-from grounding.labelstudio.config.xml import Element, quoted, read, too_large
+from grounding.labelstudio.config.xml import Element, quote, read, size_error
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.controls.base import ControlTag
-from grounding.labelstudio.labels import same_spelling
-from grounding.labelstudio.text import plain
+from grounding.labelstudio.labels import group_same_spelling
+from grounding.labelstudio.text import strip_markup
 
 MAX_CONTROLS = 100
 MAX_LABELS = 1000
@@ -77,7 +77,7 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
     areas = tuple(_text_areas(document.elements))
     controls = tuple(islice(document.controls(LabelConfig(text_areas=areas)), MAX_CONTROLS + 1))
     if len(controls) > MAX_CONTROLS:
-        raise too_large(f"the labelling config has more than {MAX_CONTROLS} controls")
+        raise size_error(f"the labelling config has more than {MAX_CONTROLS} controls")
     warnings = tuple(dict.fromkeys(document.warnings(controls)))
     return LabelConfig(tuple(_with_queries(controls)), areas, warnings)
 
@@ -114,14 +114,14 @@ class _Document:
         """Raise `ConfigError` for what no config may have."""
         labels = [e for e in self.elements if e.kind == "label"]
         if len(labels) > MAX_LABELS:
-            raise too_large(f"{len(labels)} labels, at most {MAX_LABELS} are served")
+            raise size_error(f"{len(labels)} labels, at most {MAX_LABELS} are served")
         for label in labels:
             _check_length(label)
         names = Counter(e.get("name") for e in self.elements)
         twice = next((name for name, count in names.items() if name and count > 1), None)
         if twice:
             raise ConfigError(
-                f'two tags have name="{quoted(twice)}"',
+                f'two tags have name="{quote(twice)}"',
                 code="name_not_unique",
                 hint="Give each tag a name of its own",
             )
@@ -179,7 +179,7 @@ class _Document:
         for e in self.elements:
             for attribute in e.attributes:
                 if attribute.startswith(PREFIX) and attribute not in _attributes(e):
-                    yield f"{e} has {quoted(attribute)}, which is not used here"
+                    yield f"{e} has {quote(attribute)}, which is not used here"
             if e.kind == "label":
                 yield from _cut(e)
         for e in self.shown:
@@ -188,8 +188,8 @@ class _Document:
                 f'to ask for it, set model_prompt_field="{PROMPT_FIELD}"'
             )
         for control in controls:
-            for twins in same_spelling(control.labels):
-                names = ", ".join(quoted(label.value) for label in twins)
+            for twins in group_same_spelling(control.labels):
+                names = ", ".join(quote(label.value) for label in twins)
                 yield f"labels differ in spelling only, and need the exact string: {names}"
 
     def _check_single(self, element: Element) -> None:
@@ -215,14 +215,14 @@ class _Document:
         if pictures := self.images.intersection(places):
             raise _refused(
                 element,
-                f"has {{{quoted(min(pictures), 20)}}} in model_prompt: an image's address",
+                f"has {{{quote(min(pictures), 20)}}} in model_prompt: an image's address",
                 code="attribute_invalid",
                 hint="Name another field of the task's data in model_prompt",
             )
         if field in self.images:
             raise _refused(
                 element,
-                f'has model_prompt_field="{quoted(field, 20)}": an image\'s address',
+                f'has model_prompt_field="{quote(field, 20)}": an image\'s address',
                 code="attribute_invalid",
                 hint="Name another field of the task's data in model_prompt_field",
             )
@@ -250,10 +250,10 @@ class _Document:
         if image is not None and image.kind == "image":
             self._check_single(image)
             return image
-        problem = f"a <{quoted(image.tag, 15)}>" if image else "which is nothing here"
+        problem = f"a <{quote(image.tag, 15)}>" if image else "which is nothing here"
         raise _refused(
             element,
-            f'has toName="{quoted(target, 20)}", {problem}',
+            f'has toName="{quote(target, 20)}", {problem}',
             code="control_not_on_image",
             hint="Set toName to the name of an <Image>",
         )
@@ -273,7 +273,7 @@ def _data_key(image: Element) -> str:
     if not variable:
         raise _refused(
             image,
-            f'has value="{quoted(value, 30)}", not one variable',
+            f'has value="{quote(value, 30)}", not one variable',
             code="value_not_variable",
             hint='Write value="$image", with the key that the tasks have for the image',
         )
@@ -322,7 +322,7 @@ def _label(element: Element) -> Label | None:
         alias=alias,
         predicted_values=tuple(_listed(element)),
         description=described[:MAX_DESCRIPTION_CHARS] if described else None,
-        meaning=plain(element.get(MEANING) or "", MAX_MEANING_CHARS) or None,
+        meaning=strip_markup(element.get(MEANING) or "", MAX_MEANING_CHARS) or None,
     )
 
 
@@ -331,7 +331,7 @@ def _cut(label: Element) -> Iterator[str]:
     limits = {name: MAX_DESCRIPTION_CHARS for name in ("description", "hint")}
     for attribute, limit in (limits | {MEANING: MAX_MEANING_CHARS}).items():
         if len(label.get(attribute) or "") > limit:
-            value = quoted(label.get("value") or "", 20)
+            value = quote(label.get("value") or "", 20)
             yield f'<Label value="{value}"> has a long {attribute}; {limit} characters are read'
 
 
@@ -340,7 +340,7 @@ def _check_length(label: Element) -> None:
     names["predicted_values"] = _listed(label)
     for attribute, texts in names.items():
         if max(map(len, texts), default=0) > MAX_LABEL_CHARS:
-            raise too_large(f"a label's {attribute} has more than {MAX_LABEL_CHARS} characters")
+            raise size_error(f"a label's {attribute} has more than {MAX_LABEL_CHARS} characters")
 
 
 def _listed(label: Element) -> list[str]:

@@ -1,7 +1,7 @@
 """Reads a labelling config's XML into elements, safely: no DOCTYPE, no entities, no network.
 
-Label Studio's page takes tag and attribute names in any case, so names are compared in lower
-case here too.
+Label Studio's page accepts tag and attribute names in any case, so names are compared in lower
+case.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from grounding.errors import ConfigError
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
 MAX_ELEMENTS = 5000
-"""Five times the labels that we serve: more is no labelling config."""
+"""Five times the number of labels that are served."""
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One XML element: `tag` as written, attribute names in lower case."""
+    """One XML element: its tag as written, its attribute names in lower case."""
 
     tag: str
     attributes: Mapping[str, str]
@@ -32,12 +32,12 @@ class Element:
         return self.tag.lower()
 
     def get(self, attribute: str) -> str | None:
-        """Return the attribute's value, or None where it is missing or blank."""
+        """Return the attribute's value, or None if it is missing or blank."""
         value = self.attributes.get(attribute.lower(), "")
         return value if value.strip() else None
 
     def walk(self) -> Iterator[Element]:
-        """Yield this element and all below it, in document order."""
+        """Yield this element and all its descendants, in document order."""
         yield self
         for child in self.children:
             yield from child.walk()
@@ -45,14 +45,14 @@ class Element:
     def __str__(self) -> str:
         """Return the start tag with its name: printable ASCII of at most 60 characters."""
         name = self.get("name")
-        return quoted(f'<{self.tag} name="{name}">' if name else f"<{self.tag}>", 60)
+        return quote(f'<{self.tag} name="{name}">' if name else f"<{self.tag}>", 60)
 
 
 def read(xml: str) -> Element:
     """Return the root element of `xml`; its encoding declaration is ignored.
 
-    Raises `ConfigError` where it is no well-formed XML, larger than 256 KiB or 5,000
-    elements, deeper than 64, or has a DOCTYPE.
+    Raises `ConfigError` if it is not well-formed, has a DOCTYPE, or exceeds 256 KiB, 5,000
+    elements or a depth of 64.
     """
     content = _encoded(xml)
     reader = _Reader()
@@ -66,21 +66,21 @@ def read(xml: str) -> Element:
     return reader.document.children[0]
 
 
-def too_large(cause: str) -> ConfigError:
-    """Return the error for a config beyond one of our limits."""
+def size_error(cause: str) -> ConfigError:
+    """Return the error for a config that exceeds a limit."""
     return ConfigError(
         cause, code="label_config_too_large", hint="Split the project, or shorten it"
     )
 
 
-def quoted(text: str, limit: int = 40) -> str:
+def quote(text: str, limit: int = 40) -> str:
     """Return `text` as one line of printable ASCII of at most `limit` characters."""
     line = text.encode("unicode_escape").decode("ascii")
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 class _Reader:
-    """Collects elements as expat meets them, and stops it at the first thing we refuse."""
+    """Collects the elements that expat reports, and raises at the first one that is refused."""
 
     def __init__(self) -> None:
         self.document = Element("", {})
@@ -97,9 +97,9 @@ class _Reader:
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self._count += 1
         if len(self._open) > MAX_DEPTH:
-            raise too_large(f"the labelling config is deeper than {MAX_DEPTH} elements")
+            raise size_error(f"the labelling config is deeper than {MAX_DEPTH} elements")
         if self._count > MAX_ELEMENTS:
-            raise too_large(f"the labelling config has more than {MAX_ELEMENTS} elements")
+            raise size_error(f"the labelling config has more than {MAX_ELEMENTS} elements")
         element = Element(tag, {name.lower(): value for name, value in attributes.items()})
         self._open[-1].children.append(element)
         self._open.append(element)
@@ -110,11 +110,11 @@ class _Reader:
 
 def _encoded(xml: str) -> bytes:
     if len(xml) > MAX_BYTES:
-        raise too_large(f"the labelling config is larger than {MAX_BYTES // 1024} KiB")
+        raise size_error(f"the labelling config is larger than {MAX_BYTES // 1024} KiB")
     try:
         content = xml.encode()
     except UnicodeEncodeError as exc:
         raise ConfigError(f"not XML: half a character at position {exc.start + 1}") from exc
     if len(content) > MAX_BYTES:
-        raise too_large(f"the labelling config is larger than {MAX_BYTES // 1024} KiB")
+        raise size_error(f"the labelling config is larger than {MAX_BYTES // 1024} KiB")
     return content

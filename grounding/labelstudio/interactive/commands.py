@@ -1,35 +1,61 @@
-"""What a typed prompt asks for beside naming it: boxes or points, one by one, or to be forgotten.
+"""Reads what a typed prompt asks for beside naming a thing: boxes, points, or to be forgotten.
 
-"Point to the noses" and 「用点标出每一只猫」 name a thing and a manner. The model's own question
-has words for the manner, so only the thing goes into it. Words count as a command only where
-they cannot be the thing itself: in "the box on the table", the box is what is looked for.
+"Point to the noses" and 「用点标出每一只猫」 name a thing and a shape. The model's question has
+its own words for the shape, so only the thing goes into it.
+
+Many verbs are also the first word of a name: a box truck, a show dog, 定位螺栓. Such a verb is a
+command only before a determiner, as in "box the truck" and 定位图中的螺栓, or, for "show" and 定位,
+before one of the project's labels. Without either, the whole prompt is the thing: the model then
+reads both meanings, and a thing cut in half would find something else. No command is read that
+would cut through one of the project's labels.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from grounding.labelstudio.config.interface import Control, Label
+from grounding.labelstudio.labels import find_named
 from grounding.queries import Shape
 
 FORGET = frozenset({"-", "forget", "忘记"})
-"""Prompts that ask for nothing, but to be offered no prompt any more."""
+"""Prompts that ask for nothing but that the last prompt is offered no longer."""
 
-DETERMINER = r"(?=(?:the|all|every|each|an?|any|this|that|these|those|both|my)\b)"
-COUNTER = "(?=所有|全部|每|各|图|这|那|左|右)"
+# "box that is open" and "label A" are things; "box that car" and "label a car" are commands.
+_CLAUSE = (
+    r"that (?:is|are|was|were|has|have|had|can|does|do|says?|reads?|shows?|looks?|holds?|hangs?"
+    r"|lies|lie|stands?|sits?|fell|broke)\b"
+)
+DETERMINER = (
+    rf"(?=(?!{_CLAUSE})(?:(?:the|every|an?|any|my) \S|(?:all|each|this|that|these|those|both)\b))"
+)
+"""Ahead of it, an English verb is a command."""
+
+QUANTIFIER = "(?=所有|全部|每|各|这|那|图片?像?[中里上]|画面[中里上])"
+"""Ahead of it, a Chinese verb is a command: 框图 and 点心 are things."""
+
+COUNTER = f"(?:{QUANTIFIER}|(?=[左右]))"
 
 ENGLISH_LEAD = r"(?:please |can you |could you )*"
 CHINESE_LEAD = "(?:请你?|帮我|麻烦你?)*"
 
 _POINTS = (
-    rf"{ENGLISH_LEAD}(?:point(?: (?:to|at|out))+|click on) (?P<what>.+)",
+    rf"{ENGLISH_LEAD}(?!point to point\b)(?:point(?: (?:to|at|out))+|click on) (?P<what>.+)",
     rf"{ENGLISH_LEAD}(?:click|tap|point) {DETERMINER}(?P<what>.+)",
-    rf"{ENGLISH_LEAD}(?:put|place|draw|set) (?:an? )?(?:key ?)?points? (?:on|at|in|to|for) "
-    r"(?P<what>.+)",
+    # A "set point" is a thing.
+    rf"{ENGLISH_LEAD}(?!set (?:key ?)?point )(?:put|place|draw|set) (?:an? )?(?:key ?)?points? "
+    r"(?:on|at|in|to|for) (?P<what>.+)",
     r"(?P<what>.+?),? as (?:key ?)?points",
-    rf"{CHINESE_LEAD}(?:点出|点击|点选|点一下|指出|指向|标点(?!符号))(?P<what>.+)",
+    # 点击率, 点击器 and 点选框 are things.
+    rf"{CHINESE_LEAD}(?:点出|点击(?![率量器])|点选(?!框)|点一下|指出)(?P<what>.+)",
     rf"{CHINESE_LEAD}点{COUNTER}(?P<what>.+)",
-    rf"{CHINESE_LEAD}(?:用|以)(?:关键)?点(?:的(?:形式|方式))?(?:标[出注记]|定位|指出|找出|表示)?"
+    # 指向左边的箭头 is an arrow, 标点符号 are punctuation marks.
+    rf"{CHINESE_LEAD}(?:指向|标点){QUANTIFIER}(?P<what>.+)",
+    # 用点心做的蛋糕 is a cake.
+    rf"{CHINESE_LEAD}(?:用|以)(?:关键)?点(?:标[出注记]|定位|指出|找出|表示|{QUANTIFIER})(?P<what>.+)",
+    rf"{CHINESE_LEAD}(?:用|以)(?:关键)?点的(?:形式|方式)(?:标[出注记]|定位|指出|找出|表示)?"
     r"(?P<what>.+)",
 )
 _BOXES = (
@@ -38,27 +64,66 @@ _BOXES = (
     r"(?:box|boxes|rectangles?|outlines?) (?:a?round|on|over|for|of) (?P<what>.+)",
     rf"{ENGLISH_LEAD}bounding box(?:es)? (?:a?round|on|over|for|of) (?P<what>.+)",
     r"(?P<what>.+?),? (?:as (?:bounding )?|with bounding )boxes",
-    rf"{CHINESE_LEAD}(?:框出|框选|框住|圈出|画框标?[出注]?)(?P<what>.+)",
+    rf"{CHINESE_LEAD}(?:框出|框选|框住|圈出)(?P<what>.+)",
+    # 画框里的画 is a picture in a frame.
+    rf"{CHINESE_LEAD}画框(?:标[出注]|{QUANTIFIER})(?P<what>.+)",
     rf"{CHINESE_LEAD}框{COUNTER}(?P<what>.+)",
-    rf"{CHINESE_LEAD}(?:用|以)(?:矩形|方)?框(?:的(?:形式|方式))?(?:标[出注记]|框[出住]|找出|圈出)"
+    # 用框架搭的房子 is a house.
+    rf"{CHINESE_LEAD}(?:用|以)(?:矩形|方)?框(?:标[出注记]|框[出住]|找出|圈出|{QUANTIFIER})(?P<what>.+)",
+    rf"{CHINESE_LEAD}(?:用|以)(?:矩形|方)?框的(?:形式|方式)(?:标[出注记]|框[出住]|找出|圈出)?"
     r"(?P<what>.+)",
 )
 _FINDS = (
-    rf"{ENGLISH_LEAD}(?:find|locate|detect|look for|search for|show)(?: me)? (?P<what>.+)",
-    rf"{ENGLISH_LEAD}(?:label|mark|select|segment|highlight|annotate) {DETERMINER}(?P<what>.+)",
+    rf"{ENGLISH_LEAD}(?:find|locate|detect|look for|search for)(?: (?:me|us))? (?P<what>.+)",
+    rf"{ENGLISH_LEAD}show (?:me|us) (?P<what>.+)",
+    rf"{ENGLISH_LEAD}(?:show|label|mark|select|segment|highlight|annotate) {DETERMINER}"
+    r"(?P<what>.+)",
     r"where(?: is| are|'s|’s) (?P<what>.+?)\??",
     r"(?P<what>.+?) in (?:this|the) (?:image|picture|photo)",
     rf"{CHINESE_LEAD}(?:找出|找到|查找|标出|寻找|选出)(?P<what>.+)",
-    # With one character behind, these are things: 定位孔, 检测器, 识别码.
-    rf"{CHINESE_LEAD}(?:检测|定位|标注|标记|识别)(?P<what>.{{2,}})",
-    rf"{CHINESE_LEAD}找{COUNTER}(?P<what>.+)",
+    # Before one character, these verbs begin a thing: 检测器, 识别码, 标记笔.
+    rf"{CHINESE_LEAD}(?:检测|标注|标记|识别)(?P<what>.{{2,}})",
+    rf"{CHINESE_LEAD}(?:找{COUNTER}|定位{COUNTER})(?P<what>.+)",
     r"(?:图|图片|图像|画面)(?:中|里|上)的?(?P<what>.+)",
 )
+_LABEL_FINDS = (
+    rf"{ENGLISH_LEAD}show (?P<what>.+)",
+    rf"{CHINESE_LEAD}定位(?P<what>.+)",
+)
+"""Commands only before words that name a label."""
 
-_COMMANDS: tuple[tuple[re.Pattern[str], Shape | None], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), shape)
-    for patterns, shape in ((_POINTS, Shape.POINT), (_BOXES, Shape.BOX), (_FINDS, None))
-    for pattern in patterns
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """How a command is written, the shape it asks for, and whether a label must follow."""
+
+    form: re.Pattern[str]
+    shape: Shape | None
+    before_label: bool
+
+    def cut(self, prompt: str, labels: Sequence[Label]) -> str | None:
+        """Return the thing in `prompt`, or None if it is no command of this form."""
+        found = self.form.fullmatch(prompt)
+        if found is None:
+            return None
+        thing = found["what"]
+        # What the whole names and no part of it does would be cut through.
+        parts = (prompt[: found.start("what")], thing, prompt[found.end("what") :])
+        kept = {label for part in parts for label in find_named(part, labels)}
+        if not kept.issuperset(find_named(prompt, labels)):
+            return None
+        return thing.strip() if not self.before_label or find_named(thing, labels) else None
+
+
+_PATTERNS = tuple(
+    _Pattern(re.compile(form, re.IGNORECASE), shape, forms is _LABEL_FINDS)
+    for forms, shape in (
+        (_POINTS, Shape.POINT),
+        (_BOXES, Shape.BOX),
+        (_FINDS, None),
+        (_LABEL_FINDS, None),
+    )
+    for form in forms
 )
 
 _EVERY = re.compile(r"(?:each and every|every(?: single)?|each single) (?=\S)", re.IGNORECASE)
@@ -66,26 +131,39 @@ _EVERY = re.compile(r"(?:each and every|every(?: single)?|each single) (?=\S)", 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A typed prompt taken apart: the thing, and the shape that was asked for, if any."""
+    """A typed prompt taken apart: the thing, and the shape that is asked for, if any."""
 
     thing: str
     shape: Shape | None = None
 
 
-def read_command(prompt: str) -> Command:
-    """Return what `prompt` asks for; its thing is never empty unless the prompt is.
+def read_command(prompt: str, labels: Sequence[Label] = ()) -> Command:
+    """Return what `prompt` asks for; its thing is empty only if the prompt is.
 
-    "every" becomes "each": the question for one by one has that word, and asked for all of a
-    dense scene the model may draw one box around everything.
+    `labels` are the project's: no command cuts through one of them. "every" becomes "each": the
+    model's question for one by one has that word, and asked for all of a dense scene the model
+    may draw one box around everything.
     """
     sentence = prompt.rstrip(" .!。！")
-    thing, asked = sentence if sentence.strip() else prompt, None
-    for pattern, shape in _COMMANDS:
-        if found := pattern.fullmatch(thing):
-            thing, asked = found["what"].strip(), asked or shape
-    return Command(_EVERY.sub("each ", thing, count=1) if _EVERY.match(thing) else thing, asked)
+    thing, shape = sentence if sentence.strip() else prompt, None
+    for pattern in _PATTERNS:
+        if (rest := pattern.cut(thing, labels)) is not None:
+            thing, shape = rest, shape or pattern.shape
+    return Command(_EVERY.sub("each ", thing, count=1) if _EVERY.match(thing) else thing, shape)
 
 
-def forgets(prompt: str) -> bool:
-    """Say whether a prompt only asks to be offered none any more."""
+def choose_controls(prompt: str, controls: Sequence[Control]) -> tuple[Control, ...]:
+    """Return the controls that a prompt is for.
+
+    Those that draw the shape its verb asks for, or all if none does; of these, those with a label
+    that it names, or all if none has one.
+    """
+    drawing = [control for control in controls if control.shape]
+    command = read_command(prompt, [label for control in drawing for label in control.labels])
+    fitting = [c for c in drawing if c.shape is command.shape] or drawing
+    return tuple([c for c in fitting if find_named(command.thing, c.labels)] or fitting)
+
+
+def is_forget(prompt: str) -> bool:
+    """Say whether a prompt only asks that the last prompt is offered no longer."""
     return prompt.casefold() in FORGET

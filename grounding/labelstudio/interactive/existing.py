@@ -1,23 +1,25 @@
-"""What stands on an annotator's page already, and what of an answer is new to it.
+"""Finds the regions that already exist on an annotator's page, and what an answer adds to them.
 
-Label Studio does not say which annotation is being edited, and sends the work of the last
-seconds with the context alone. But regions keep their ids: a saved work that shares one with the
-context is the one on the page; failing that, it is the newest draft of the user who asks. What
-others have annotated is none of this page.
+Label Studio does not say which annotation is being edited, and it sends the work of the last
+seconds only with the context. Regions keep their ids, so saved work that shares an id with the
+context is the work on the page; if none does, it is the newest draft of the user who asks. The
+annotations of other users are not on this page.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from grounding.errors import RequestError
 from grounding.geometry import Box, Frame, Point, image_frame
-from grounding.labelstudio.config.interface import LabelConfig
+from grounding.labelstudio.config.interface import Label, LabelConfig
 from grounding.labelstudio.controls.base import Region, new_id
-from grounding.labelstudio.interactive.context import last_drawn
-from grounding.labelstudio.places import Result, is_drawn, place, word
+from grounding.labelstudio.interactive.context import find_drawn
+from grounding.labelstudio.nearby import BoxGrid, PointGrid
+from grounding.labelstudio.places import Result, is_drawn, read_place, read_text
 
 SAME_IOU = 0.9
 """Boxes of one label that overlap this much mark the same thing."""
@@ -25,88 +27,132 @@ SAME_IOU = 0.9
 SAME_DISTANCE = 0.01
 """Points of one label that are closer than this share of the longer side mark the same thing."""
 
-Group = Sequence[Result]
+RegionGroup = Sequence[Result]
 """The results of one region: a shape and, under the same id, its label."""
+
+Bucket = tuple[str, str | None]
+"""A control's name and a label; None for regions without a label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is on an annotator's page: all results, and the email of who asks, if a draft tells."""
+    """The results on an annotator's page, and the user's email if a draft has it."""
 
     results: tuple[Result, ...] = ()
     user: str = ""
 
 
+def read_page(task: Mapping[str, Any], sent: Sequence[Result]) -> Page:
+    """Return what is on the page that sent the results `sent` for a task. Never raises.
+
+    It leaves out the region that asks and all other smart points, because the page removes those
+    when an answer is accepted.
+    """
+    drafts = sorted(_read_works(task, "drafts"), key=_updated_at, reverse=True)
+    covered = [draft.get("annotation") for draft in drafts]
+    saved = [a for a in _read_works(task, "annotations") if a.get("id") not in covered]
+    known = _ids(sent)
+    shared = (work for work in (*drafts, *saved) if known & _ids(work["result"]))
+    work = next(shared, drafts[0] if drafts else None)
+    asking = find_drawn(sent) or {}
+    here = [r for r in (*sent, *(work["result"] if work else ())) if "is_positive" not in r]
+    existing = tuple(r for r in here if r is not asking and r.get("id") != asking.get("id", ""))
+    return Page(existing, next(filter(None, (read_text(d, "user") for d in drafts)), ""))
+
+
+def drop_existing(result: Sequence[Region], page: Page, config: LabelConfig) -> list[Region]:
+    """Return the results of the regions that do not exist on the page yet."""
+    spelling = {n: x.emitted for c in config.controls for x in c.labels for n in _spellings(x)}
+    index = _MarkIndex(m for group in group_regions(page.results) for m in _marks(group, spelling))
+    fresh = (
+        group
+        for group in group_regions(result)
+        if not any(index.has_same(new) for new in _marks(group, spelling))
+    )
+    return [region for group in fresh for region in group]  # type: ignore[misc]
+
+
+def with_new_ids(result: Sequence[Region]) -> list[Region]:
+    """Return the same regions under new ids.
+
+    One answer may be sent twice, and the page overwrites a region whose id it knows.
+    """
+    names: dict[object, str] = {}
+    return [{**region, "id": names.setdefault(region["id"], new_id())} for region in result]
+
+
+def group_regions(results: Iterable[Result]) -> list[RegionGroup]:
+    """Return the results grouped by region id, in order; a result without an id is one group."""
+    groups: dict[object, list[Result]] = {}
+    for n, result in enumerate(results):
+        groups.setdefault(read_text(result, "id") or n, []).append(result)
+    return list(groups.values())
+
+
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """A place with its labels, as `LabelConfig` spells them, on the control `from_name`."""
+    """A region's place, its control and its labels, spelled as the control emits them.
+
+    `image` is the frame in which distances between points are measured.
+    """
 
     place: Box | Point
     image: Frame
     from_name: str
     labels: frozenset[str]
 
-    def repeats(self, other: _Mark) -> bool:
-        """Say whether both mark the same thing alike."""
-        labelled = self.labels & other.labels or not (self.labels or other.labels)
-        return bool(labelled) and self.from_name == other.from_name and self._is_at(other)
-
-    def _is_at(self, other: _Mark) -> bool:
-        if isinstance(self.place, Box) and isinstance(other.place, Box):
-            return self.place.iou(other.place) >= SAME_IOU
-        if isinstance(self.place, Point) and isinstance(other.place, Point):
-            return self.place.apart(other.place, self.image) <= SAME_DISTANCE
-        return False
+    @property
+    def buckets(self) -> list[Bucket]:
+        """The buckets that hold it: marks of one thing share at least one."""
+        return [(self.from_name, label) for label in self.labels or (None,)]
 
 
-def read_page(task: Mapping[str, Any], sent: Sequence[Result]) -> Page:
-    """Return what is on the page of who sent the results `sent` for a task, never raising.
+class _MarkIndex:
+    """Marks by control, label and place, so that a mark is compared with its neighbours only."""
 
-    The place that asks is no part of it, and neither are other smart points: the page removes
-    them when an answer is taken.
-    """
-    drafts = sorted(_works(task, "drafts"), key=lambda w: word(w, "updated_at") or "", reverse=True)
-    covered = [draft.get("annotation") for draft in drafts]
-    saved = [a for a in _works(task, "annotations") if a.get("id") not in covered]
-    known = _ids(sent)
-    shared = (work for work in (*drafts, *saved) if known & _ids(work["result"]))
-    work = next(shared, drafts[0] if drafts else None)
-    asking = last_drawn(sent) or {}
-    here = [r for r in (*sent, *(work["result"] if work else ())) if "is_positive" not in r]
-    standing = tuple(r for r in here if r is not asking and r.get("id") != asking.get("id", ""))
-    return Page(standing, next(filter(None, (word(d, "user") for d in drafts)), ""))
+    def __init__(self, marks: Iterable[_Mark]) -> None:
+        self._boxes: defaultdict[Bucket, BoxGrid] = defaultdict(lambda: BoxGrid(SAME_IOU))
+        self._points: defaultdict[Bucket, list[Point]] = defaultdict(list)
+        self._point_grids: dict[tuple[Bucket, Frame], PointGrid] = {}
+        for mark in marks:
+            self._add(mark)
 
+    def has_same(self, mark: _Mark) -> bool:
+        """Say whether it holds a mark of the same control, label and place as `mark`."""
+        return any(True for bucket in mark.buckets for _ in self._near(bucket, mark))
 
-def unrepeated(result: Sequence[Region], page: Page, config: LabelConfig) -> list[Region]:
-    """Return the results of those regions that do not stand on the page already."""
-    spelt = {n: x.emitted for c in config.controls for x in c.labels for n in (x.value, x.emitted)}
-    marks = [mark for group in grouped(page.results) for mark in _marks(group, spelt)]
-    fresh = (
-        group
-        for group in grouped(result)
-        if not any(new.repeats(old) for new in _marks(group, spelt) for old in marks)
-    )
-    return [region for group in fresh for region in group]  # type: ignore[misc]
+    def _add(self, mark: _Mark) -> None:
+        for bucket in mark.buckets:
+            if isinstance(mark.place, Box):
+                self._boxes[bucket].add(mark.place)
+            else:
+                self._points[bucket].append(mark.place)
 
+    def _near(self, bucket: Bucket, mark: _Mark) -> Iterator[Box | Point]:
+        if isinstance(mark.place, Box):
+            return self._boxes[bucket].near(mark.place)
+        return self._point_grid(bucket, mark.image).near(mark.place)
 
-def renamed(result: Sequence[Region]) -> list[Region]:
-    """Return the same regions under ids of their own.
-
-    An answer may be given twice, and the page would overwrite what was made of the first.
-    """
-    names: dict[object, str] = {}
-    return [{**region, "id": names.setdefault(region["id"], new_id())} for region in result]
+    def _point_grid(self, bucket: Bucket, image: Frame) -> PointGrid:
+        """Return the bucket's points in a grid of `image`, which all points of an answer share."""
+        grid = self._point_grids.get((bucket, image))
+        if grid is None:
+            grid = self._point_grids[bucket, image] = PointGrid(image, SAME_DISTANCE)
+            for point in self._points[bucket]:
+                grid.add(point)
+        return grid
 
 
-def grouped(results: Iterable[Result]) -> list[Group]:
-    """Return the results region by region, in order; those without an id stand alone."""
-    groups: dict[object, list[Result]] = {}
-    for n, result in enumerate(results):
-        groups.setdefault(word(result, "id") or n, []).append(result)
-    return list(groups.values())
+def _spellings(label: Label) -> tuple[str, str]:
+    return label.value, label.emitted
 
 
-def _works(task: Mapping[str, Any], key: str) -> list[Result]:
+def _updated_at(work: Result) -> str:
+    return read_text(work, "updated_at") or ""
+
+
+def _read_works(task: Mapping[str, Any], key: str) -> list[Result]:
+    """Return the task's drafts or annotations (`key`) that have a list of results."""
     works = task.get(key)
     if not isinstance(works, list):
         return []
@@ -118,30 +164,31 @@ def _is_results(value: object) -> bool:
 
 
 def _ids(results: Iterable[Result]) -> set[str]:
-    return {name for r in results if (name := word(r, "id"))}
+    return {name for r in results if (name := read_text(r, "id"))}
 
 
-def _marks(group: Group, spelt: Mapping[str, str]) -> Iterator[_Mark]:
-    """Yield the mark of a region, unless it is of a kind or turn that we never draw."""
+def _marks(group: RegionGroup, spelling: Mapping[str, str]) -> Iterator[_Mark]:
+    """Yield the mark of a region; none if its type is unknown or it is rotated."""
     drawn = next((r for r in group if is_drawn(r)), None)
     if drawn is None:
         return
     try:
-        where = place(drawn)
+        place = read_place(drawn)
     except RequestError:
         return
-    named = (name for r in group for name in _names(r))
-    labels = frozenset(spelt.get(name, name) for name in named)
-    yield _Mark(where, _image(drawn), word(drawn, "from_name") or "", labels)
+    names = (name for r in group for name in _label_names(r))
+    labels = frozenset(spelling.get(name, name) for name in names)
+    yield _Mark(place, _read_image(drawn), read_text(drawn, "from_name") or "", labels)
 
 
-def _names(result: Result) -> list[str]:
-    value, kind = result.get("value"), word(result, "type") or ""
+def _label_names(result: Result) -> list[str]:
+    value, kind = result.get("value"), read_text(result, "type") or ""
     found = value.get(kind) if isinstance(value, Mapping) and kind.endswith("labels") else None
     return [n for n in found if isinstance(n, str)] if isinstance(found, list) else []
 
 
-def _image(drawn: Result) -> Frame:
+def _read_image(drawn: Result) -> Frame:
+    """Return the image's frame as the region has it, or a square one if it has none."""
     sides = [drawn.get(key) for key in ("original_width", "original_height")]
     width, height = (s if isinstance(s, int) and s > 0 else 1 for s in sides)
     return image_frame(width, height)

@@ -1,26 +1,24 @@
-"""What an annotator wishes for, in our own words, and for whom a prompt is."""
+"""What an annotator asks for right now."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grounding.geometry import Box, Point
 from grounding.labelstudio.config.interface import Control
-from grounding.labelstudio.interactive.commands import read_command
-from grounding.labelstudio.labels import named
 
 MAX_PHRASE_CHARS = 1000
+"""Characters of one prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What an annotator typed or drew, and who is to answer.
+    """What an annotator typed or drew, and the controls that answer it.
 
-    `phrase` is the typed text; `around` the drawn place, in the percent frame, and `label` the
-    label it was drawn with. `excluded` are points that the answer must leave out. `from_name` is
-    the tag that it came from, and `controls` are those that answer: none where nothing was
-    wished for.
+    `phrase` is the typed text. `around` is the drawn place, in the percent frame, and `label` the
+    label it was drawn with. `excluded` are points, in the percent frame, that the answer leaves
+    out. `from_name` is the tag that the text or the place came from. `controls` are those that
+    answer; without any, nothing was asked.
     """
 
     phrase: str | None = None
@@ -32,17 +30,5 @@ class Intent:
 
     @property
     def typed(self) -> bool:
-        """Whether it came from a text area: a text typed there, or one emptied."""
+        """Whether it came from a text area: a text typed there, or one that was emptied."""
         return self.from_name is not None and self.around is None
-
-
-def addressed(prompt: str, controls: Sequence[Control]) -> tuple[Control, ...]:
-    """Return those of the controls that a prompt is for.
-
-    They draw the shape that its verb asks for, where any does; and of them those that it names a
-    label of, where it names any.
-    """
-    command = read_command(prompt)
-    drawing = [c for c in controls if c.shape]
-    fitting = [c for c in drawing if c.shape is command.shape] or drawing
-    return tuple([c for c in fitting if named(command.thing, c.labels)] or fitting)

@@ -1,4 +1,4 @@
-"""What we say to an annotator: Label Studio's page shows none of our errors."""
+"""Writes messages for annotators: Label Studio's page shows none of our errors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from grounding.labelstudio.text import clean
 MAX_CHARS = 500
 
 
-def status(config: LabelConfig, text: str) -> list[Region]:
+def write_status(config: LabelConfig, text: str) -> list[Region]:
     """Return the result that puts `text` into the config's status area, or [] without one.
 
-    The page takes it without a click, in place of what the area said before.
+    The page accepts it without a click and replaces the area's previous text.
     """
     area = config.status_area()
     if area is None:
@@ -33,15 +33,15 @@ def text_result(area: TextArea, text: str) -> Region:
     }
 
 
-def tally(found: int, left_out: Mapping[str, int]) -> str:
-    """Return how many regions an answer has, and how many it lacks for which reason."""
+def summarize(found: int, left_out: Mapping[str, int]) -> str:
+    """Return how many regions an answer has, and how many are left out for which reason."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
     if not reasons:
         return f"{found} found" if found else "nothing found"
     return f"{found} found ({reasons})" if found else f"nothing new found ({reasons})"
 
 
-def failure(code: str, reason: str) -> str:
-    """Return why there is no answer, for an annotator: an error's code and its text."""
+def explain_failure(code: str, reason: str) -> str:
+    """Return why there is no answer, from an error's code and its text."""
     about_image = code.startswith(("image_", "url_"))
     return f"image not readable: {reason}" if about_image else reason

@@ -1,4 +1,4 @@
-"""What stands on the page is not added again, and nothing there is overwritten."""
+"""A region that exists on the page is not added again, and no region of the page is overwritten."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.labelstudio.interactive.existing import Page, read_page, renamed, unrepeated
+from grounding.geometry import PERCENT, Box, Point, image_frame
+from grounding.labelstudio.interactive.existing import (
+    SAME_DISTANCE,
+    SAME_IOU,
+    Page,
+    drop_existing,
+    read_page,
+    with_new_ids,
+)
 from tests.labelstudio.configs import BOXES, LABELS, POINTS, RECTANGLE, config
 
 CONFIG = config(BOXES, POINTS)
 SHAPES = config(RECTANGLE, LABELS)
 
 
-def box(x: float = 10, width: float = 20, label: str = "Car", **more: object) -> dict[str, Any]:
-    value = {"x": x, "y": 10, "width": width, "height": 20, "rotation": 0}
+def box(
+    x: float = 10, width: float = 20, label: str = "Car", *, y: float = 10, **more: object
+) -> dict[str, Any]:
+    value = {"x": x, "y": y, "width": width, "height": 20, "rotation": 0}
     return {
         "id": f"b{x}",
         "from_name": "box",
@@ -44,20 +54,20 @@ def ids(page: Page) -> list[str]:
     return [result["id"] for result in page.results]
 
 
-def test_without_drafts_nothing_stands_but_what_the_context_tells() -> None:
+def test_without_drafts_the_page_has_only_what_the_context_holds() -> None:
     submitted = {"id": 3, "result": [box(10)]}
     assert read_page({"annotations": [submitted]}, []) == Page()
     asking = box(60)
     assert ids(read_page({}, [box(10), asking])) == ["b10"]
 
 
-def test_the_newest_draft_of_who_asks_stands() -> None:
+def test_the_page_has_the_newest_draft_of_the_user_who_asks() -> None:
     old, new = draft(box(10), at="2026-01-01"), draft(box(50), at="2026-01-02")
     page = read_page({"drafts": [old, new]}, [])
     assert (ids(page), page.user) == (["b50"], "a@b.co")
 
 
-def test_a_work_that_shares_a_region_with_the_context_is_the_one_on_the_page() -> None:
+def test_work_that_shares_a_region_with_the_context_is_the_work_on_the_page() -> None:
     mine, others = {"id": 3, "result": [box(10), box(20)]}, {"id": 4, "result": [box(70)]}
     page = read_page({"annotations": [others, mine], "drafts": []}, [box(10), box(99)])
     assert ids(page) == ["b10", "b10", "b20"]
@@ -66,7 +76,7 @@ def test_a_work_that_shares_a_region_with_the_context_is_the_one_on_the_page() -
     assert ids(page) == ["b10", "b10"]
 
 
-def test_a_draft_replaces_the_annotation_that_it_is_of() -> None:
+def test_a_draft_replaces_the_annotation_that_it_edits() -> None:
     submitted = {"id": 3, "result": [box(10), box(20)]}
     edited = draft(box(20), annotation=3)
     assert ids(read_page({"annotations": [submitted], "drafts": [edited]}, [box(10), box(99)])) == [
@@ -75,7 +85,7 @@ def test_a_draft_replaces_the_annotation_that_it_is_of() -> None:
     ]
 
 
-def test_what_asks_is_not_standing_though_a_draft_has_it() -> None:
+def test_the_region_that_asks_is_not_on_the_page_though_a_draft_has_it() -> None:
     asking = box(60)
     assert ids(read_page({"drafts": [draft(box(10), asking)]}, [asking])) == ["b10"]
     clicks = [point(5, is_positive=True), point(9, is_positive=False)]
@@ -83,7 +93,7 @@ def test_what_asks_is_not_standing_though_a_draft_has_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("standing", "answer", "kept"),
+    ("existing", "answer", "kept"),
     [
         pytest.param(box(10), box(10.5), [], id="a box nearly there"),
         pytest.param(box(10), box(13), ["b13"], id="a box elsewhere"),
@@ -97,16 +107,16 @@ def test_what_asks_is_not_standing_though_a_draft_has_it() -> None:
         pytest.param({"type": "rectanglelabels"}, box(10), ["b10"], id="nonsense"),
     ],
 )
-def test_a_region_that_stands_is_not_added_again(
-    standing: dict[str, Any], answer: dict[str, Any], kept: list[str]
+def test_a_region_that_exists_is_not_added_again(
+    existing: dict[str, Any], answer: dict[str, Any], kept: list[str]
 ) -> None:
-    assert [r["id"] for r in unrepeated([answer], Page((standing,)), CONFIG)] == kept
+    assert [r["id"] for r in drop_existing([answer], Page((existing,)), CONFIG)] == kept
 
 
-def test_a_turned_box_is_nothing_that_we_would_draw() -> None:
+def test_a_rotated_box_equals_no_box_of_an_answer() -> None:
     turned = box(10)
     turned["value"] = {**turned["value"], "rotation": 30}
-    assert unrepeated([box(10)], Page((turned,)), CONFIG) == [box(10)]
+    assert drop_existing([box(10)], Page((turned,)), CONFIG) == [box(10)]
 
 
 def test_a_shape_and_its_label_are_one_region() -> None:
@@ -117,13 +127,80 @@ def test_a_shape_and_its_label_are_one_region() -> None:
         return [shape, {**shape, "from_name": "label", "type": "labels", "value": named}]
 
     page = Page(tuple(pair("old", "Car")))
-    assert unrepeated(pair("new", "Car"), page, SHAPES) == []
-    assert unrepeated(pair("new", "d"), page, SHAPES) == pair("new", "d")
+    assert drop_existing(pair("new", "Car"), page, SHAPES) == []
+    assert drop_existing(pair("new", "d"), page, SHAPES) == pair("new", "d")
 
 
-def test_an_answer_given_twice_has_new_ids_each_time() -> None:
+def repeats(new: dict[str, Any], old: dict[str, Any]) -> bool:
+    """Say whether two regions of the helpers above mark the same thing, by comparing the two."""
+    label, other = (r["value"].get(r["type"], [None])[0] for r in (new, old))
+    if (new["type"], new["from_name"], label) != (old["type"], old["from_name"], other):
+        return False
+    a, b = new["value"], old["value"]
+    if new["type"] == "keypointlabels":
+        ends = (Point(v["x"], v["y"], PERCENT) for v in (a, b))
+        return next(ends).apart(next(ends), image_frame(800, 400)) <= SAME_DISTANCE
+    one, two = (
+        Box(v["x"], v["y"], v["x"] + v["width"], v["y"] + v["height"], PERCENT) for v in (a, b)
+    )
+    return one.iou(two) >= SAME_IOU
+
+
+NUMBERS = st.floats(0, 40) | st.sampled_from([10.0, 10.5, 11.0, 12.0])
+WIDTHS = st.sampled_from([0.0, 1.9, 2.0, 20.0, 21.0])
+REGIONS = st.lists(
+    st.builds(
+        box,
+        NUMBERS,
+        WIDTHS,
+        st.sampled_from(["Car", "d"]),
+        from_name=st.sampled_from(["box", "b2"]),
+    )
+    | st.builds(point, NUMBERS, st.sampled_from([50.0, 51.0, 53.0])),
+    max_size=12,
+).map(lambda regions: [{**r, "id": f"r{n}"} for n, r in enumerate(regions)])
+
+
+@given(existing=REGIONS, answer=REGIONS)
+def test_the_regions_kept_are_those_that_a_comparison_with_every_existing_one_keeps(
+    existing: list[dict[str, Any]], answer: list[dict[str, Any]]
+) -> None:
+    kept = drop_existing(answer, Page(tuple(existing)), CONFIG)
+    assert kept == [new for new in answer if not any(repeats(new, old) for old in existing)]
+
+
+def test_a_large_answer_is_compared_with_its_neighbours_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """1,000 boxes and points of an answer, 5,000 on the page: half of the answer is new."""
+    compared = 0
+
+    def counting(compare: Any) -> Any:
+        def counted(*places: Any) -> Any:
+            nonlocal compared
+            compared += 1
+            return compare(*places)
+
+        return counted
+
+    monkeypatch.setattr(Box, "iou", counting(Box.iou))
+    monkeypatch.setattr(Point, "apart", counting(Point.apart))
+    page = [
+        region
+        for x in range(0, 100, 4)
+        for y in range(100)
+        for region in (box(x, 1, y=y, id=f"b{x},{y}"), point(x, y, id=f"p{x},{y}"))
+    ]
+    beside = [box(2, 1, y=y, id=f"b{y}") for y in range(50)] * 5
+    beside += [point(2, y, id=f"p{y}") for y in range(50)] * 5
+    answer = [*page[:500], *({**r, "id": f"n{n}"} for n, r in enumerate(beside))]
+    assert drop_existing(answer, Page(tuple(page)), CONFIG) == answer[500:]
+    assert compared < 5 * len(answer)
+
+
+def test_an_answer_sent_twice_has_new_ids_each_time() -> None:
     answer = [box(10), box(10, type="labels"), box(50)]
-    first, second = renamed(answer), renamed(answer)
+    first, second = with_new_ids(answer), with_new_ids(answer)
     assert first[0]["id"] == first[1]["id"] != first[2]["id"]
     assert {r["id"] for r in first}.isdisjoint({r["id"] for r in (*second, *answer)})
     assert [r | {"id": ""} for r in first] == [r | {"id": ""} for r in answer]
@@ -143,6 +220,6 @@ JSON = st.recursive(
 
 
 @given(drafts=JSON, annotations=JSON, result=st.lists(st.dictionaries(st.text(), JSON)))
-def test_no_task_makes_it_fail(drafts: object, annotations: object, result: list[Any]) -> None:
+def test_no_task_raises_an_error(drafts: object, annotations: object, result: list[Any]) -> None:
     page = read_page({"drafts": drafts, "annotations": annotations}, result)
-    assert unrepeated([box(10)], page, CONFIG) in ([box(10)], [])
+    assert drop_existing([box(10)], page, CONFIG) in ([box(10)], [])
