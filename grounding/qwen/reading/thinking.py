@@ -1,4 +1,4 @@
-"""Which part of a text is the answer: thinking goes, and what stands in <answer> stays."""
+"""Finds the answer in a text: removes thinking, and keeps only the content of <answer>."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 MAX_TEXT = 1 << 17
-"""Characters of an answer that are read: what fits into 32,000 tokens of boxes."""
+"""Characters of an answer that are read; about 32,000 tokens of boxes."""
 
 _WRAPPER = re.compile(
     r"<\s*+(/?)\s*+(think|thinking|thought|reasoning|reflection|answer)\s*+>", re.I
@@ -15,26 +15,26 @@ _ESCAPED_KEY = re.compile(r'[\[{]\s*+\\"')
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
-class Body(NamedTuple):
-    """The text with all but the answer blanked, so that offsets stay; `cut` in the wrapper."""
+class Extracted(NamedTuple):
+    """The answer, with blanks for the text before it (offsets stay); `cut`: a tag is unclosed."""
 
     text: str
     cut: bool
 
 
-def body(text: str) -> Body:
+def extract_answer(text: str) -> Extracted:
     """Return the part of `text` that is the answer.
 
-    Thinking without its opening tag reaches back to the start; without its closing tag it
-    reaches to the end, and the answer was never begun.
+    Thinking without its opening tag begins at the start of the text. Thinking without its
+    closing tag ends at the end of the text, and there is no answer.
     """
     text = _UNSTORABLE.sub("\ufffd", text[:MAX_TEXT])
-    start, end, cut = _bounds(text)
+    start, end, cut = _find_bounds(text)
     text = " " * start + text[start:end]
-    return Body(_without_escaped_quotes(text), cut)
+    return Extracted(_unescape_quotes(text), cut)
 
 
-def _bounds(text: str) -> tuple[int, int, bool]:
+def _find_bounds(text: str) -> tuple[int, int, bool]:
     start, end = 0, len(text)
     thinking = -1
     answering = False
@@ -53,8 +53,8 @@ def _bounds(text: str) -> tuple[int, int, bool]:
     return start, end, answering
 
 
-def _without_escaped_quotes(text: str) -> str:
-    """Undo one level of escaping, in place, where a whole answer was written as a string."""
+def _unescape_quotes(text: str) -> str:
+    """Remove one level of escaping, keeping offsets, where the answer is one JSON string."""
     if _ESCAPED_KEY.search(text) and text.count('"') - text.count('\\"') <= 2:
         return text.replace('\\"', ' "').replace("\\n", "  ")
     return text
