@@ -22,7 +22,7 @@ from grounding.qwen.reading.matches import Matches, Note, normalize
 from grounding.qwen.reading.records import means_none
 from grounding.qwen.reading.sentences import declines, says_none
 from grounding.qwen.reading.tags import TagReader
-from grounding.qwen.reading.thinking import MAX_TEXT, extract_answer
+from grounding.qwen.reading.thinking import MAX_TEXT, drop_drafts, extract_answer
 from grounding.qwen.reading.tokenizer import Lexemes, Text, join_corners, tokenize
 from grounding.qwen.reading.values import Group
 
@@ -64,7 +64,8 @@ def read(text: str, frame: Frame, complete: bool = True) -> Answer:
     """
     content, cut = extract_answer(text)
     lexemes = tokenize(content, KNOWN)
-    matches = Matches(cut=cut or lexemes.cut)
+    lexemes.items, thinking = drop_drafts(content, lexemes.items, complete=complete)
+    matches = Matches(cut=cut or lexemes.cut or thinking)
     reader = TagReader(content, matches)
     reader.read(join_corners(content, lexemes.items))
     if not matches.items:
@@ -90,6 +91,8 @@ def _verdict(
         return Verdict.TRUNCATED
     if found:
         return Verdict.FOUND
+    if Note.FRACTIONS in matches.warnings:
+        return Verdict.UNREADABLE
     if matches.empty or any(map(means_none, groups)) or says_none(prose):
         return Verdict.NOTHING
     return Verdict.REFUSED if declines(prose) else Verdict.UNREADABLE

@@ -62,9 +62,8 @@ def classify_tag(tag: Tag) -> Use:
 
 def parse_attributes(tag: Tag) -> Attributes:
     """Return the attributes of `tag` by name in lower case, each with its span in the text."""
-    offset = tag.end - 1 - len(tag.attributes)
     return {
-        m["name"].lower(): String(_choose_value(m), offset + m.start(), offset + m.end())
+        m["name"].lower(): String(_choose_value(m), tag.offset + m.start(), tag.offset + m.end())
         for m in _ATTRIBUTE.finditer(tag.attributes)
     }
 

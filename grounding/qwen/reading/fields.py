@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
-from grounding.qwen.reading.matches import Matches, Note
+from grounding.qwen.reading.matches import Matches, Note, is_absent
 from grounding.qwen.reading.values import (
     Group,
     Key,
@@ -42,7 +42,8 @@ class KeyMeaning(NamedTuple):
     """The role of a key, and its folded form.
 
     `rank` orders the label keys of one record: the lowest wins. `corners` means that two pairs
-    under the key are one box; `sizes`, that four numbers are x, y, width and height.
+    under the key are one box; `sizes`, that four numbers are x, y, width and height; `polygon`,
+    that numbers are the vertices of an outline.
     """
 
     role: Role
@@ -50,6 +51,7 @@ class KeyMeaning(NamedTuple):
     rank: int = 0
     corners: bool = False
     sizes: bool = False
+    polygon: bool = False
 
 
 LABELS = (
@@ -74,13 +76,14 @@ PLACE = re.compile(
     r"(?:gt|pred|predicted|target|object|obj|final|detected|answer|start|end|from|to|click|tap|"
     r"center|centre|ground|top|visible|tight)?"
     r"(?:bbox|box|boundingbox|bndbox|rect|rectangle|roi|coordinate|coord|position|pos|location|loc|"
-    r"point|keypoint|landmark|center|centre|centroid|xyxy|xywh|xy|polygon|quad|vertices|corner|"
+    r"point|keypoint|landmark|center|centre|centroid|xyxy|xywh|xy|poly(?:gon)?|quad(?:rilateral)?|vertices|contour|outline|segmentation|corner|"
     r"坐标|位置|边界框|检测框|包围框|边框|框|关键点|中心点|点)"
     r"(?:es|s)?(?:[23]d|xyxy|xywh|xy|abs|norm|normalized|px|coordinates?|coords?|points?|list|"
     r"坐标|位置)*\d*"
 )
 _CORNER_KEY = re.compile(r"box|rect|roi|xyxy|corner|框")
 _SIZE_KEY = re.compile(r"xywh")
+_POLYGON_KEY = re.compile(r"poly|quad|vertices|contour|outline|segmentation")
 
 _ROLES: tuple[tuple[Role, re.Pattern[str]], ...] = (
     (
@@ -106,7 +109,7 @@ _ROLES: tuple[tuple[Role, re.Pattern[str]], ...] = (
         re.compile(
             r"(?:(?:image|img|original|input)?size)|resolution|colou?rs?|rgba?|time(?:stamp)?s?|"
             r"timerange|timespan|duration|attributes?|metadata|meta|info|ids?|index|range|interval|"
-            r"velocity|dimensions?|scale|angle|rotation|page|mask|rle|segmentation|area|"
+            r"velocity|dimensions?|scale|angle|rotation|page|mask|rle|area|"
             r"(?:aspect)?ratio|颜色|大小|时间|尺寸"
         ),
     ),
@@ -148,9 +151,16 @@ def classify_key(key: str) -> KeyMeaning:
             return KeyMeaning(Role.LABEL, word, rank)
     for role, known in _ROLES:
         if known.fullmatch(word):
-            corners, sizes = bool(_CORNER_KEY.search(word)), bool(_SIZE_KEY.search(word))
-            return KeyMeaning(role, word, corners=corners, sizes=sizes)
-    return _classify_by_language(word)
+            hints = (_CORNER_KEY, _SIZE_KEY, _POLYGON_KEY)
+            return KeyMeaning(role, word, 0, *(bool(hint.search(word)) for hint in hints))
+    return _classify_numbered(word) or _classify_by_language(word)
+
+
+def _classify_numbered(word: str) -> KeyMeaning | None:
+    """Return the meaning of "label_2" and similar keys of labels with a number."""
+    stem = word.rstrip("0123456789")
+    ranks = [rank for rank, known in enumerate(LABELS, start=1) if re.fullmatch(known, stem)]
+    return KeyMeaning(Role.LABEL, word, ranks[0]) if ranks else None
 
 
 def _classify_by_language(word: str) -> KeyMeaning:
@@ -162,6 +172,7 @@ def _classify_by_language(word: str) -> KeyMeaning:
     return KeyMeaning(Role.LABEL, word, 0 if english else len(LABELS) + 1)
 
 
+_TOKENS = re.compile(r"<\|\w+\|>|</?(?:ref|object_ref)>")
 CONSTANTS = {"null", "none", "true", "false", "nil", "undefined"}
 
 
@@ -173,13 +184,14 @@ class Name(NamedTuple):
 
 
 class Field(NamedTuple):
-    """One entry of a record: the five parts of `KeyMeaning`, then the key and its value."""
+    """One entry of a record: the parts of `KeyMeaning`, then the key and its value."""
 
     role: Role
     folded: str
     rank: int
     corners: bool
     sizes: bool
+    polygon: bool
     key: Key
     value: Value
 
@@ -187,6 +199,11 @@ class Field(NamedTuple):
     def span(self) -> tuple[int, int]:
         """From the key's start to the value's end."""
         return self.key.start, self.value.end
+
+    @property
+    def name(self) -> str:
+        """The key as a label."""
+        return strip_tokens(self.key.text)
 
 
 def list_fields(group: Group) -> list[Field]:
@@ -200,7 +217,12 @@ def read_label(value: Value) -> str | None:
         return _choose_label(value)
     if isinstance(value, Word) and value.text.lower() in CONSTANTS:
         return None
-    return value.text.strip() or None
+    return strip_tokens(value.text) or None
+
+
+def strip_tokens(text: str) -> str:
+    """Return `text` without special tokens, tags for phrases, and outer space."""
+    return _TOKENS.sub("", text).strip()
 
 
 def _choose_label(group: Group) -> str | None:
@@ -217,7 +239,8 @@ def list_labels(value: Value) -> list[str]:
     """Return the non-empty strings of a list, without outer space."""
     if not isinstance(value, Group):
         return []
-    return [v.text.strip() for _, v in value.entries if isinstance(v, String) and v.text.strip()]
+    texts = [strip_tokens(v.text) for _, v in value.entries if isinstance(v, String)]
+    return [text for text in texts if text]
 
 
 def read_scores(value: Value) -> list[float]:
@@ -271,11 +294,19 @@ _CORNERS = (
 def convert_corner_and_size(numbers: Numbers) -> Numbers:
     """Return the corners (x1, y1, x2, y2) of a box given as x, y, width, height."""
     x, y, w, h = numbers
-    return x, y, x + w, y + h
+    return numbers if is_absent(numbers) else (x, y, x + w, y + h)
+
+
+def enclose(numbers: Numbers) -> Numbers:
+    """Return the smallest box around points given as x1, y1, x2, y2, x3, ..."""
+    xs, ys = numbers[::2], numbers[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _convert_centre_and_size(numbers: Numbers) -> Numbers:
     x, y, w, h = numbers
+    if is_absent(numbers):
+        return numbers
     return x - w / 2, y - h / 2, x + w / 2, y + h / 2
 
 

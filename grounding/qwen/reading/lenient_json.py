@@ -19,8 +19,10 @@ from grounding.qwen.reading.values import (
     String,
     Value,
     Word,
+    join_values,
     parse_lone_number,
     parse_number,
+    read_marked,
 )
 
 MAX_DEPTH = 64
@@ -33,12 +35,19 @@ CONSTANTS = {"null", "none", "true", "false", "nan", "infinity", "inf"}
 NOT_FINITE = {"nan", "infinity", "inf"}
 
 _PLAIN = r"-?[0-9]{1,12}+(?:\.[0-9]{1,24}+)?+"
+# A value between two special tokens or tags, or an unfinished one at the end of the text.
+_MARKED = (
+    r"<(?:\|(?:(?:box|quad|point|ref|object_ref)_start|extra_[02])\||box|quad|ref|object_ref)>"
+    r"(?P<marks>[^<]*+)"
+    r"(?:(?P<marks_end><\|(?:\w+_end|extra_[13])\|>|</\w++>)|(?:<[^<>]*+)?+\Z)"
+)
 _AFTER_STRING = r"\s*+(?:[,:}\])]|\Z)"
 TOKEN = re.compile(
     rf"""\s*+(?:
     (?P<numbers>[\[(]\s*+{_PLAIN}(?:\s*+,\s*+{_PLAIN})++\s*+[\])])
   | "(?P<key>[^"\\\n]*+)"\s*+:
   | "(?P<string>[^"\\\n]*+)"(?={_AFTER_STRING})
+  | (?P<marked>{_MARKED})
   | (?P<boundary>```|~~~|<(?=[/|A-Za-z]))
   | (?P<open>[\[{{(［｛【（])
   | (?P<close>[\]}})］｝】）])
@@ -149,6 +158,22 @@ class Parser:
         self.pos = end
         self._add_value(String(text, start, end))
 
+    def _on_marked(self, match: re.Match[str]) -> None:
+        if not self._needs_marked():
+            self._on_boundary(match)
+        elif match["marks_end"] is None:
+            self._on_end(match)
+        else:
+            self.repaired = True
+            self._add_value(read_marked(match["marks"], *match.span("marked")))
+
+    def _needs_marked(self) -> bool:
+        """Return whether a value between tags belongs to the group, and not to the text behind."""
+        if self.last == "value":
+            value = self.stack[-1].entries[-1][1]
+            return isinstance(value, String | Group) and self.text[value.end - 1] == ">"
+        return len(self.stack) > 1 or self.stack[-1].opener == "{"
+
     # Punctuation
 
     def _on_comma(self, match: re.Match[str]) -> None:
@@ -230,7 +255,9 @@ class Parser:
         self.last = "value"
         if not group.keyed:
             group.numbers = _collect_numbers(group)
-        elif self.stack:
+            return
+        self.repaired |= join_values(group)
+        if self.stack:
             self.stack[-1].keyed = True
 
     # Ends
@@ -240,7 +267,7 @@ class Parser:
 
         Text follows, so closing brackets were lost and not cut, except where a value is missing.
         """
-        self.pos = match.start("boundary")
+        self.pos = match.start(match.lastgroup or 0)
         self.repaired = True
         while self.stack:
             self.ended |= self._is_interrupted()
@@ -333,6 +360,7 @@ HANDLERS: dict[str, Callable[[Parser, re.Match[str]], None]] = {
     "numbers": Parser._on_numbers,
     "key": Parser._on_key,
     "string": Parser._on_string,
+    "marked": Parser._on_marked,
     "boundary": Parser._on_boundary,
     "open": Parser._on_open,
     "close": Parser._on_close,

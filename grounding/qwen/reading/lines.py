@@ -32,7 +32,9 @@ _LEAD = re.compile(
     r"\s*[:：]\s*",
     re.IGNORECASE,
 )
-_DECORATION = " \t\r\n*_`\"'“”‘’#|,，;；、([{（"
+_DECORATION = " \t\r\n*_`#|,，;；、([{（"
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
+_QUOTE_MARKS = "\"'“”‘’"
 _JOINTS = ":：=-–—>→"
 _KEYED = re.compile(
     r"(?:^|[\s,;|{(])[\"']?(?:label|name|class|category|标签|类别)[\"']?\s*[:=：]\s*"
@@ -55,6 +57,7 @@ _IN_A_SENTENCE = re.compile(
     r"|位于|坐标|检测到|图中|图片|[，。]",
     re.IGNORECASE,
 )
+_APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
 _DOTTED = re.compile(r"(?:[A-Za-z_]\w*\.)+([A-Za-z_]\w*)")
 
 
@@ -73,7 +76,7 @@ def find_name_before(words: str) -> str | None:
     if keyed:
         return _strip_name(keyed["name"])
     core = _strip_name(words)
-    announced = words.rstrip(_DECORATION).endswith(tuple(_JOINTS))
+    announced = words.rstrip(_DECORATION + _QUOTE_MARKS).endswith(tuple(_JOINTS))
     if not core or len(core) > LONGEST_NAME or core.startswith(("$", "\\")) or is_empty_word(core):
         return None
     if _ENDS_A_SENTENCE.search(core) or _BEGINS_A_SENTENCE.match(core):
@@ -104,7 +107,8 @@ def is_empty_word(core: str) -> bool:
 
 def _strip_name(words: str) -> str:
     """Return `words` without Markdown, quotes and separators; of table cells the first name."""
-    cells = [cell.strip(_DECORATION + _JOINTS + ")]}）") for cell in words.split("|")]
+    outer = _DECORATION + _JOINTS + ")]}）"
+    cells = [unquote(cell.strip(outer)).strip(outer) for cell in words.split("|")]
     cells = [cell for cell in cells if cell and parse_lone_number(cell) is None]
     return cells[0] if cells else ""
 
@@ -128,6 +132,25 @@ REACH = 100
 """Characters behind a place in which its name is looked for."""
 
 Span = tuple[int, int]
+
+
+def unquote(name: str) -> str:
+    """Return `name` without quotation marks around all of it, or a single mark at one end.
+
+    Marks around a part of the name stay: "no. 7" sign.
+    """
+    while len(name) > 1 and name[-1] == _QUOTES.get(name[0]) and _is_one_quote(name[1:-1]):
+        name = name[1:-1].strip()
+    for mark in _QUOTE_MARKS:
+        if name.count(mark) % 2 and _QUOTES.get(mark, mark) not in name.strip(mark):
+            name = name.lstrip(mark)
+            name = name if name[-2:-1].isdigit() else name.rstrip(mark)
+    return name
+
+
+def _is_one_quote(inner: str) -> bool:
+    """Return whether marks around `inner` belong together; an apostrophe inside is no mark."""
+    return not any(c in _QUOTE_MARKS for c in _APOSTROPHE.sub("", inner))
 
 
 @dataclass(slots=True)
@@ -273,5 +296,5 @@ def _read_bare(text: str, line: _Line, out: Matches) -> None:
 
 def _read_bare_name(match: re.Match[str]) -> str | None:
     if match.re is _BARE:
-        return match["name"].strip(' \t\r,，:：|-*`"') or None
+        return unquote(match["name"].strip(" \t\r,，:：|-*`")).strip(" ,，:：*`") or None
     return find_name_before(match["name"] + ":")

@@ -32,6 +32,7 @@ class Note(StrEnum):
     SWAPPED = "swapped"
     XYWH = "xywh"
     WHOLE_IMAGE = "whole_image"
+    FRACTIONS = "fractions"
 
 
 Place = tuple[tuple[float, ...], tuple[int, int]]
@@ -100,6 +101,11 @@ class Matches:
         self.warnings |= other.warnings
 
 
+def is_absent(numbers: tuple[float, ...]) -> bool:
+    """Return whether numbers say that a thing is not there: zeros and minus ones."""
+    return all(number in (0, -1) for number in numbers)
+
+
 def merge_spans(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
     """Return the smallest span that contains both."""
     return min(a[0], b[0]), max(a[1], b[1])
@@ -109,6 +115,10 @@ LOOP = 10
 """Equal records in a row that make a loop (the count that Rex-Omni's authors use)."""
 WHOLE = 0.95
 """Share of the picture's area beyond which a lone box surrounds everything."""
+FAR = 0.1
+"""Share of a side beyond which a point outside is no point of the picture."""
+SMALLEST_FRAME = 10
+"""Units of a frame's sides below which numbers in 0..1 may be meant."""
 ROUNDING = 0.001
 """Share of a side by which a number may lie outside without a warning."""
 
@@ -124,10 +134,20 @@ class Normalized(NamedTuple):
 
 
 def normalize(matches: Matches, frame: Frame) -> Normalized:
-    """Return the matches as findings in `frame`: corners ordered, clipped, each once."""
+    """Return the matches as findings in `frame`: corners ordered, clipped, each once.
+
+    Zeros and minus ones are no place: if `matches` has only those, it becomes `empty`. An answer
+    in fractions of the picture has another unit than `frame`, and yields nothing.
+    """
+    if _are_fractions(matches, frame):
+        matches.warnings.add(Note.FRACTIONS)
+        return Normalized((), 0)
+    present = [match for match in matches.items if not is_absent(match.numbers)]
+    if matches.items and not present and Note.DROPPED_INVALID not in matches.warnings:
+        matches.empty = True
     findings: dict[Key, Finding] = {}
     keys: list[Key] = []
-    for numbers, label, text, score, span in matches.items:
+    for numbers, label, text, score, span in present:
         place = PLACES[len(numbers)](numbers, frame, matches)
         if place is None:
             matches.reject()
@@ -143,6 +163,14 @@ def normalize(matches: Matches, frame: Frame) -> Normalized:
         matches.warnings.add(Note.LOOP)
     _note_whole_image([*findings.values()], matches)
     return Normalized(tuple(findings.values()), repeats)
+
+
+def _are_fractions(matches: Matches, frame: Frame) -> bool:
+    """Return whether all numbers are in 0..1, not all of them whole, in a frame of pixels."""
+    numbers = [n for match in matches.items if not is_absent(match.numbers) for n in match.numbers]
+    in_range = bool(numbers) and all(0 <= n <= 1 for n in numbers)
+    is_large = min(frame.width, frame.height) > SMALLEST_FRAME
+    return is_large and in_range and any(n % 1 for n in numbers)
 
 
 def _count_repeats(keys: list[Key]) -> int:
@@ -166,6 +194,8 @@ def _make_box(numbers: Numbers, frame: Frame, matches: Matches) -> Box | None:
 
 def _make_point(numbers: Numbers, frame: Frame, matches: Matches) -> Point | None:
     if not all(map(math.isfinite, numbers)):
+        return None
+    if _strays(numbers, frame, FAR):
         return None
     x, y = numbers
     _note_clipping(numbers, frame, matches)

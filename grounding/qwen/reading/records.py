@@ -8,8 +8,9 @@ Only closed groups count, so that a cut answer yields no match that the whole an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from grounding.qwen.reading.fields import (
     Field,
@@ -17,6 +18,7 @@ from grounding.qwen.reading.fields import (
     Role,
     classify_key,
     convert_corner_and_size,
+    enclose,
     list_fields,
     list_labels,
     read_axes,
@@ -24,20 +26,23 @@ from grounding.qwen.reading.fields import (
     read_scores,
 )
 from grounding.qwen.reading.lenient_json import Parser
-from grounding.qwen.reading.matches import Matches, Note, Place, merge_spans
+from grounding.qwen.reading.matches import Matches, Note, Place, is_absent, merge_spans
 from grounding.qwen.reading.sentences import says_none
 from grounding.qwen.reading.values import (
     PLACE_SIZES,
     Group,
+    Key,
     Number,
     String,
     Value,
+    parse_lone_number,
     parse_number_lists,
 )
 
 Numbers = tuple[float, ...]
 Children = list[tuple[Group, Name | None]]
 
+DIGITS = "0123456789"
 UNRANKED = 1_000
 """Above the rank of every label key."""
 
@@ -48,10 +53,46 @@ def read_group(group: Group, out: Matches, name: Name | None = None) -> None:
     while waiting and not out.full:
         current, label = waiting.pop()
         if any(key for key, _ in current.entries):
-            children = _Record(current, label, out).read()
+            records = [_Record(part, label, out) for part in _split_record(current)]
+            children = [child for record in records for child in record.read()]
         else:
             children = _read_list(current, label, out)
         waiting += reversed(children)
+
+
+def _split_record(group: Group) -> list[Group]:
+    """Return a group as one or more records: a new one begins where a key is repeated.
+
+    Models write {"name": "a", "bbox": [...], "name": "b", "bbox": [...]} for two objects. Without
+    a second name, both boxes belong to one record. A record that another follows is complete.
+    """
+    if len({key.text.rstrip(DIGITS) for key, _ in group.entries if key}) == len(group.entries):
+        return [group]
+    keys = [_strip_index(key) if key else None for key, _ in group.entries]
+    counts = Counter(keys)
+    repeated = [key for key in keys if key and counts[key] > 1]
+    roles = {classify_key(key).role for key in repeated}
+    if not roles & {Role.PLACE, Role.AXIS} or roles <= {Role.PLACE, Role.AXIS}:
+        return [group]
+    starts = [index for index, key in enumerate(keys) if key == repeated[0]]
+    starts[0] = 0
+    parts = [group.entries[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
+    return [
+        replace(
+            group,
+            start=part[0][1].start,
+            closed=group.closed or part is not parts[-1],
+            entries=part,
+        )
+        for part in parts
+    ]
+
+
+def _strip_index(key: Key) -> str:
+    """Return a key in folded form; for a place or label without its number: bbox_2 is bbox."""
+    meaning = classify_key(key.text)
+    numbered = meaning.role in (Role.LABEL, Role.PLACE)
+    return meaning.folded.rstrip(DIGITS) if numbered else meaning.folded
 
 
 def _read_list(group: Group, name: Name | None, out: Matches) -> Children:
@@ -93,6 +134,7 @@ class _Record:
     out: Matches
     fields: list[Field] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
+    outlines: list[Place] = field(default_factory=list)
     children: Children = field(default_factory=list)
     rank: int = UNRANKED
     text: str | None = None
@@ -131,7 +173,10 @@ class _Record:
     def read_place(self, item: Field) -> None:
         """Take the places under a key for places, else read the records inside it."""
         places = self._read_places(item)
-        self.places += places
+        if item.polygon:
+            self.outlines += places
+        else:
+            self.places += places
         if not places:
             self._descend(item.value)
 
@@ -145,7 +190,7 @@ class _Record:
     def read_other(self, item: Field) -> None:
         """Read the records under any other key; the key is their label."""
         span = item.span if isinstance(item.value, Group) and item.value.opener == "{" else None
-        self._descend(item.value, Name(item.key.text.strip(), span))
+        self._descend(item.value, Name(item.name, span))
 
     def read_attribute(self, item: Field) -> None:
         """Ignore a value that is no place, whatever it looks like."""
@@ -166,13 +211,27 @@ class _Record:
     # Places
 
     def _read_places(self, item: Field) -> list[Place]:
-        places = self._read_axes(item.value) or read_places(item.value, corners=item.corners)
+        places = (
+            self._read_axes(item.value)
+            or self._read_vertices(item)
+            or read_places(item.value, corners=item.corners, polygon=item.polygon)
+        )
         if not places and _is_malformed(item.value):
             self.out.reject()
         if item.sizes:
             self.out.warnings.add(Note.XYWH)
             return [(convert_corner_and_size(n) if len(n) == 4 else n, span) for n, span in places]
         return places
+
+    def _read_vertices(self, item: Field) -> list[Place]:
+        """Return the box in a list of points such as {"x": 10, "y": 20}."""
+        if not isinstance(item.value, Group) or not (item.corners or item.polygon):
+            return []
+        inner = [value for _, value in item.value.entries]
+        vertices = [place for value in inner for place in self._read_axes(value)]
+        if len(vertices) < 2 or len(vertices) < len(inner):
+            return []
+        return join_pairs(vertices, item.polygon)
 
     def _read_axes(self, value: Value) -> list[Place]:
         if not isinstance(value, Group) or value.numbers or not value.keyed:
@@ -200,7 +259,7 @@ class _Record:
     # Adding matches
 
     def _add_matches(self) -> None:
-        places = self.places or self._read_own_axes() or self._read_arguments()
+        places = self.places or self._read_own_axes() or self.outlines or self._read_arguments()
         if places:
             self._add_places(places)
         else:
@@ -227,7 +286,7 @@ class _Record:
             if item.role in UNNAMED:
                 label = self.name.text if self.name else None
             elif item.role in KEYED:
-                label = item.key.text.strip()
+                label = item.name
             else:
                 continue
             places = read_keyed_places(item.value)
@@ -261,21 +320,53 @@ NESTED = ("[[", "[(", "((", "([")
 """Beginnings of a list of pairs; pairs without a list around them are corners."""
 
 
-def read_places(value: Value, *, corners: bool) -> list[Place]:
-    """Return the place, or the list of places, in a value; with `corners`, two pairs are a box."""
+def read_places(value: Value, *, corners: bool, polygon: bool = False) -> list[Place]:
+    """Return the place, or the list of places, in a value.
+
+    With `corners`, two pairs are a box. With `polygon`, vertices become the box around them.
+    """
     if isinstance(value, String):
         span = value.start, value.end
         corners = corners or not value.text.lstrip().startswith(NESTED)
-        return [
-            (numbers, span) for numbers in parse_number_lists(value.text, corners=corners) or []
-        ]
-    if not isinstance(value, Group) or value.keyed:
+        lists = parse_number_lists(value.text, corners=corners and not polygon) or []
+        places = [(numbers, span) for numbers in lists]
+    elif not isinstance(value, Group) or value.keyed:
         return []
-    lists = _list_closed(value)
-    if corners and [len(numbers) for numbers, _ in lists] == [2, 2]:
-        (a, (start, _)), (b, (_, end)) = lists
-        return [(a + b, (start, end))]
-    return lists
+    elif (corners or polygon) and _is_nested(value):
+        inner = (v for _, v in value.entries)
+        return [p for v in inner for p in read_places(v, corners=corners, polygon=polygon)]
+    else:
+        places = _list_closed(value)
+    return join_pairs(places, polygon) if corners or polygon else places
+
+
+def _is_nested(group: Group) -> bool:
+    """Return whether a group is a list of lists of pairs."""
+    inner = [value for _, value in group.entries]
+    return bool(inner) and all(isinstance(v, Group) and v.entries and not v.numbers for v in inner)
+
+
+def join_pairs(places: list[Place], polygon: bool) -> list[Place]:
+    """Return `places` with pairs joined to boxes: corners, or the box around vertices."""
+    if len(places) > 1 and all(len(numbers) == 2 for numbers, _ in places):
+        boxes = [_join(a, b) for a, b in zip(places[::2], places[1::2], strict=False)]
+        if len(places) == 2 or (not polygon and len(places) % 2 == 0 and all(map(_is_box, boxes))):
+            return boxes
+        (start, _), (_, end) = places[0][1], places[-1][1]
+        return [(enclose(tuple(n for numbers, _ in places for n in numbers)), (start, end))]
+    if polygon:
+        return [(enclose(n) if len(n) > 5 and len(n) % 2 == 0 else n, span) for n, span in places]
+    return places
+
+
+def _join(first: Place, second: Place) -> Place:
+    return first[0] + second[0], merge_spans(first[1], second[1])
+
+
+def _is_box(place: Place) -> bool:
+    """Return whether the second corner lies below and to the right of the first."""
+    x1, y1, x2, y2 = place[0]
+    return x1 < x2 and y1 < y2
 
 
 def _list_closed(group: Group) -> list[Place]:
@@ -313,13 +404,15 @@ def pair_labels(fields: list[Field], count: int) -> Sequence[str | None]:
 
 
 def means_none(group: Group) -> bool:
-    """Return whether a group says that nothing is there: [], {"bbox_2d": null}.
+    """Return whether a group says that nothing is there: [], {"bbox_2d": null}, [-1, -1].
 
     The keys for places, wrappers and presence decide. Without such keys, all values must be
     empty.
     """
+    if group.numbers:
+        return is_absent(group.numbers)
     if not any(key for key, _ in group.entries):
-        return not group.numbers and all(_is_empty(value) for _, value in group.entries)
+        return all(_is_empty(value) for _, value in group.entries)
     fields = list_fields(group)
     deciding = [item for item in fields if item.role in DECIDING]
     deciding = deciding or [item for item in fields if item.role in KEYED]
@@ -329,6 +422,7 @@ def means_none(group: Group) -> bool:
 def _is_empty(value: Value) -> bool:
     if isinstance(value, Group):
         return value.closed and means_none(value)
-    if isinstance(value, Number):
-        return value.value == 0
+    number = parse_lone_number(value.text)
+    if number is not None:
+        return is_absent((number,))
     return value.text.lower() in ("", "false") or says_none(value.text)

@@ -33,7 +33,7 @@ from grounding.qwen.reading.elements import (
 from grounding.qwen.reading.fields import Name
 from grounding.qwen.reading.lines import LONGEST_NAME, find_name_before
 from grounding.qwen.reading.matches import Matches, Note, Place, merge_spans
-from grounding.qwen.reading.records import read_group, read_places
+from grounding.qwen.reading.records import join_pairs, read_group, read_places
 from grounding.qwen.reading.sentences import says_none
 from grounding.qwen.reading.tokenizer import ENDINGS, Corners, Fence, Lexeme, Tag, Text
 from grounding.qwen.reading.values import Group, parse_number_lists
@@ -221,7 +221,9 @@ class TagReader:
     def close_label(self, element: _Element, content: str, end: int, cut: bool) -> None:
         """Keep the text as the label of the boxes behind it."""
         text = decode_entities(content)
-        if text and not cut:
+        if content.lstrip()[:1] in ("[", "(") and parse_number_lists(content):
+            self.close_box(element, content, end, cut)
+        elif text and not cut:
             self._name, self._name_end = Name(text, (element.tag.start, end)), end
 
     def close_box(self, element: _Element, content: str, end: int, cut: bool) -> None:
@@ -230,7 +232,10 @@ class TagReader:
         lists = parse_number_lists(content, corners=corners, cut=cut)
         if lists:
             span = element.tag.start, end
-            self._add([(numbers, span) for numbers in lists], element.name)
+            places: list[Place] = [(numbers, span) for numbers in lists]
+            if element.tag.name == "quad":
+                places = join_pairs(places, polygon=True)
+            self._add(places, element.name)
             self._name_end = end
         elif not content.strip() or says_none(content):
             self.out.empty |= not cut

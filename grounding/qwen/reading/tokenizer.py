@@ -32,7 +32,10 @@ class Fence(NamedTuple):
 
 
 class Tag(NamedTuple):
-    """An opening or closing tag, or a special token; its name in lower case."""
+    """An opening or closing tag, or a special token; its name in lower case.
+
+    `offset` is where the attributes begin in the text.
+    """
 
     name: str
     closing: bool
@@ -40,6 +43,7 @@ class Tag(NamedTuple):
     attributes: str
     start: int
     end: int
+    offset: int = 0
 
 
 class Corners(NamedTuple):
@@ -83,9 +87,18 @@ MARK = re.compile(
       | [(（](?=\s*+[(\[（［])
       | (?<=\w)[(（](?=\s*+(?:\w++\s*+=|["'“\d\[(-]))
     )
-  | (?P<stub><\|?\s*+/?\s*+(?P<stump>\w*+)[^<]*+\Z | \(\s*+[\d\s,.，-]*+\Z)
+  | (?P<stub>
+        <\|?\s*+/?\s*+(?P<stump>\w*+)[^<]*+(?:\Z|(?=<\|(?:im_end|endoftext)\|>))
+      | \(\s*+[\d\s,.，-]*+\Z
+    )
     """,
     re.VERBOSE | re.IGNORECASE,
+)
+# The numbers and attributes of an unfinished tag, without the last one if that may go on.
+_WHOLE = re.compile(
+    rf"""(?:[\s,]*+{NUMBER}(?=[\s,]))++
+    | (?:\s*+{_NAME}\s*+=\s*+(?:"[^"]*+"|'[^']*+'|“[^”]*+”|[^\s"'“<>/]++(?=\s)))++""",
+    re.VERBOSE,
 )
 _TO_THE_LOWER_CORNER = (
     r"(?:[,，]|and|和)?\s*+(?:the\s++)?(?:bottom|lower)[- ]?right(?:\s++corner)?"
@@ -150,7 +163,7 @@ class _Tokenizer:
         self.is_document |= "data-bbox" in attributes
         alone = attributes.rstrip().endswith("/")
         tag = Tag(match["name"].lower(), bool(match["slash"]), alone, attributes, *match.span())
-        return tag, match.end()
+        return tag._replace(offset=match.start("attributes")), match.end()
 
     def _on_numbers(self, match: re.Match[str]) -> tuple[Lexeme | None, int]:
         if self.is_document:
@@ -179,6 +192,9 @@ class _Tokenizer:
             or "data-bbox" in match[0]
         )
         self.lexemes.cut |= is_cut
+        if stump in ("points", "point") and (whole := _WHOLE.match(self.text, match.end("stump"))):
+            tag = Tag(stump, False, False, whole[0], match.start(), match.end(), whole.start())
+            return tag, match.end()
         return None, match.end() if is_cut else match.start() + 1
 
 

@@ -140,3 +140,70 @@ def _parse_bracketed_lists(text: str, cut: bool) -> list[tuple[float, ...]] | No
 def find_numbers(text: str) -> tuple[float, ...]:
     """Return every number in `text`, in order."""
     return tuple(map(parse_number, _SINGLE.findall(text)))
+
+
+# Several values of one key, and values between tags
+
+_OUTER_QUOTES = " \t\r\n\"'“”‘’`"
+_JOINTS = {"to", "and", "-", "–", "—", "~", "→", "->", "到", "至"}
+"""Words between the two corners of a box."""
+
+
+def read_marked(text: str, start: int, end: int) -> Value:
+    """Return the value between two tags: a list of numbers, or a text without its quotes."""
+    lists = parse_number_lists(text) or []
+    if lists and all(len(numbers) in PLACE_SIZES for numbers in lists):
+        groups = [Group("(", start, end, closed=True, numbers=numbers) for numbers in lists]
+        return groups[0] if len(groups) == 1 else _make_list(groups)
+    return String(text.strip(_OUTER_QUOTES), start, end)
+
+
+def join_values(group: Group) -> bool:
+    """Give each key of `group` all its values, and return whether there were such keys.
+
+    In {"bbox_2d": (10,20),(110,120), "label": "cat"}, the second pair has no key of its own.
+    """
+    if all(key is not None for key, _ in group.entries):
+        return False
+    runs: list[tuple[Key | None, list[Value]]] = []
+    for key, value in group.entries:
+        if key is None and runs and runs[-1][0] is not None and _continues(runs[-1][1][-1], value):
+            runs[-1][1].append(value)
+        elif not (key is None and isinstance(value, Word) and value.text.lower() in _JOINTS):
+            runs.append((key, [value]))
+    joined = any(len(values) > 1 for _, values in runs)
+    if joined:
+        group.entries = [(key, _join(values)) for key, values in runs]
+    return joined
+
+
+def _continues(last: Value, value: Value) -> bool:
+    """Return whether `value` is of the same kind as `last`: a number, or a list of numbers."""
+    if isinstance(last, Group) and isinstance(value, Group):
+        return len(last.numbers) == len(value.numbers) > 1
+    if isinstance(last, String) and isinstance(value, String):
+        return bool(parse_number_lists(last.text) and parse_number_lists(value.text))
+    return isinstance(last, Number) and isinstance(value, Number)
+
+
+def _join(values: list[Value]) -> Value:
+    """Return several values of one key as one: numbers as a list, two pairs as a box."""
+    start, end = values[0].start, values[-1].end
+    groups = [value for value in values if isinstance(value, Group)]
+    numbers = tuple(n for group in groups for n in group.numbers)
+    if len(values) == 1:
+        return values[0]
+    if isinstance(values[0], String):
+        return String(",".join(v.text for v in values if isinstance(v, String)), start, end)
+    if not groups:
+        numbers = tuple(value.value for value in values if isinstance(value, Number))
+    elif len(groups) != 2 or len(numbers) != 4:
+        return _make_list(groups)
+    closed = all(group.closed for group in groups)
+    return Group("(", start, end, closed=closed, numbers=numbers)
+
+
+def _make_list(groups: list[Group]) -> Group:
+    closed = all(group.closed for group in groups)
+    entries: list[tuple[Key | None, Value]] = [(None, group) for group in groups]
+    return Group("[", groups[0].start, groups[-1].end, closed=closed, entries=entries)
