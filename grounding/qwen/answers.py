@@ -1,11 +1,11 @@
-"""Model text to detections: the one reader of all that Qwen's family and its relatives write.
+"""Converts a model's text to findings, for all answer formats of Qwen's family and relatives.
 
     answer = read('```json\\n[{"bbox_2d": [10, 20, 110, 120], "label": "cat"}]\\n```', frame)
     answer.verdict       Verdict.FOUND
     answer.detections    one box at 10, 20, 110, 120 in `frame`, labelled "cat"
 
-The reader never raises and never guesses: what the numbers mean is given, not inferred, labels
-stay as written, and what isn't whole isn't returned.
+The reader never raises and never guesses: the caller gives the unit of the numbers, labels stay
+as written, and an unfinished place is not returned.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ from enum import StrEnum
 from grounding.geometry import Frame
 from grounding.queries import Finding
 from grounding.qwen.reading.elements import KNOWN
-from grounding.qwen.reading.envelope import MAX_TEXT, body
 from grounding.qwen.reading.lines import read_lines
-from grounding.qwen.reading.matches import Matches, Note
-from grounding.qwen.reading.normalize import settle
+from grounding.qwen.reading.matches import Matches, Note, normalize
 from grounding.qwen.reading.records import means_none
 from grounding.qwen.reading.sentences import declines, says_none
 from grounding.qwen.reading.tags import TagReader
-from grounding.qwen.reading.tokenizer import Pieces, Text, join_corners, split
+from grounding.qwen.reading.thinking import MAX_TEXT, drop_drafts, extract_answer
+from grounding.qwen.reading.tokenizer import Lexemes, Text, join_corners, tokenize
 from grounding.qwen.reading.values import Group
 
 __all__ = ["Answer", "Note", "Verdict", "read"]
 
 RUNAWAY = re.compile(r"(?<!\d)\d{64}")
-"""Digits without end: a loop within a number."""
+"""More digits than a number has: a loop inside a number."""
 
 
 class Verdict(StrEnum):
-    """What kind of answer a text is."""
+    """The kind of an answer."""
 
     FOUND = "found"
     NOTHING = "nothing"
@@ -45,10 +44,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model's text says.
+    """The findings in a model's text, and its verdict.
 
-    `detections` are in the text's order, their places in the frame that was given. `warnings`
-    say what happened on the way, and `repeats` how many repetitions of a loop were cut.
+    `detections` follow the order of the text; their places are in the frame given to `read`.
+    `warnings` are notes about the reading. `repeats` counts the repetitions removed from loops.
     """
 
     detections: tuple[Finding, ...]
@@ -58,43 +57,50 @@ class Answer:
 
 
 def read(text: str, frame: Frame, complete: bool = True) -> Answer:
-    """Return what `text` says, its numbers taken in units of `frame`; never raises.
+    """Return the answer in `text`, whose numbers are in units of `frame`; never raises.
 
-    Say `complete=False` where the engine stopped at its token limit: what the text's end may
-    have left half said is then not returned.
+    Pass `complete=False` if the engine stopped at its token limit: a finding at the end of the
+    text that may be unfinished is then left out.
     """
-    content, cut = body(text)
-    pieces = split(content, KNOWN)
-    finds = Matches(cut=cut or pieces.cut)
-    reader = TagReader(content, finds)
-    reader.read(join_corners(content, pieces.items))
-    if not finds.items:
-        read_lines(content, reader.unread, finds, complete=complete)
-    unread = len(text) > MAX_TEXT or pieces.unread or finds.full
-    finds.cut |= unread and bool(finds.items)
-    ended = finds.cut or not (complete or _is_closed(pieces, content))
-    detections, repeats = settle(finds, frame)
-    verdict = _verdict(content, pieces, finds, found=bool(detections), cut=ended)
+    content, cut = extract_answer(text)
+    lexemes = tokenize(content, KNOWN)
+    lexemes.items, thinking = drop_drafts(content, lexemes.items, complete=complete)
+    matches = Matches(cut=cut or lexemes.cut or thinking)
+    reader = TagReader(content, matches)
+    reader.read(join_corners(content, lexemes.items))
+    if not matches.items:
+        read_lines(content, reader.unread, matches, complete=complete)
+    unread = len(text) > MAX_TEXT or lexemes.unread or matches.full
+    matches.cut |= unread and bool(matches.items)
+    ended = matches.cut or not (complete or _is_closed(lexemes, content))
+    detections, repeats = normalize(matches, frame)
+    verdict = _verdict(content, lexemes, matches, found=bool(detections), cut=ended)
     if RUNAWAY.search(content):
-        finds.warnings.add(Note.LOOP)
+        matches.warnings.add(Note.LOOP)
     if ended or not complete:
-        finds.warnings.add(Note.TRUNCATED)
-    return Answer(detections, verdict, tuple(n for n in Note if n in finds.warnings), repeats)
+        matches.warnings.add(Note.TRUNCATED)
+    return Answer(detections, verdict, tuple(n for n in Note if n in matches.warnings), repeats)
 
 
-def _verdict(content: str, pieces: Pieces, finds: Matches, *, found: bool, cut: bool) -> Verdict:
-    prose = "".join(content[p.start : p.end] for p in pieces.items if isinstance(p, Text))
-    groups = [p for p in pieces.items if isinstance(p, Group)]
+def _verdict(
+    content: str, lexemes: Lexemes, matches: Matches, *, found: bool, cut: bool
+) -> Verdict:
+    prose = "".join(content[p.start : p.end] for p in lexemes.items if isinstance(p, Text))
+    groups = [p for p in lexemes.items if isinstance(p, Group)]
     if cut:
         return Verdict.TRUNCATED
     if found:
         return Verdict.FOUND
-    if finds.empty or any(map(means_none, groups)) or says_none(prose):
+    if Note.FRACTIONS in matches.warnings:
+        return Verdict.UNREADABLE
+    if matches.empty or any(map(means_none, groups)) or says_none(prose):
         return Verdict.NOTHING
     return Verdict.REFUSED if declines(prose) else Verdict.UNREADABLE
 
 
-def _is_closed(pieces: Pieces, content: str) -> bool:
-    """Say whether the text ends with a closing bracket, tag or fence."""
-    shown = [p for p in pieces.items if not isinstance(p, Text) or content[p.start : p.end].strip()]
-    return bool(shown) and not isinstance(shown[-1], Text)
+def _is_closed(lexemes: Lexemes, content: str) -> bool:
+    """Return whether the text ends with a closing bracket, tag or fence."""
+    decode_entities = [
+        p for p in lexemes.items if not isinstance(p, Text) or content[p.start : p.end].strip()
+    ]
+    return bool(decode_entities) and not isinstance(decode_entities[-1], Text)

@@ -1,4 +1,4 @@
-"""The reader of model answers: the corpus, our own table, and what holds for any text."""
+"""The reader of model answers: the corpus, our own table, and properties of any text."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ RowOf = dict[str, Any]
 
 
 def rows(name: str) -> list[RowOf]:
-    """The rows of a data file; see the corpus's README for what its fields mean.
+    """Return the rows of a data file.
 
-    In our own table, `said` lists what the text says of a picture of 1036 by 1036 units:
-    numbers, label and, where there is one, score.
+    In `variants.jsonl`, `findings` lists numbers, label and (if any) score in a frame of 1036 by
+    1036 units; `complete` is the reader's argument, and `texts` are the texts of the findings.
     """
     return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
 
 
 CORPUS = rows("model_outputs.jsonl")
 VARIANTS = rows("variants.jsonl")
+COOKBOOKS = rows("cookbook_outputs.jsonl")
 
 
 def numbers(detection: Finding) -> tuple[float, ...]:
@@ -41,7 +42,7 @@ def numbers(detection: Finding) -> tuple[float, ...]:
     return place.x, place.y
 
 
-def said(answer: Answer) -> list[tuple[Any, ...]]:
+def summarize(answer: Answer) -> list[tuple[Any, ...]]:
     return [
         (numbers(d), d.label) if d.score is None else (numbers(d), d.label, d.score)
         for d in answer.detections
@@ -67,9 +68,9 @@ def test_the_corpus_is_read_exactly(row: RowOf) -> None:
     assert set(row["flags"]) <= set(answer.warnings)
 
 
-# q015 covers all of the picture once clipped; the corpus, for information, says "clipped" alone.
+# Once clipped, the box of q015 covers the whole picture; the corpus lists only "clipped".
 @pytest.mark.parametrize("row", [r for r in CORPUS if r["id"] != "q015"], ids=lambda row: row["id"])
-def test_the_corpus_is_warned_of_as_it_says(row: RowOf) -> None:
+def test_the_warnings_of_the_corpus_are_exact(row: RowOf) -> None:
     answer = read(row["raw"], Frame("model", *row["input_wh"]))
     assert set(answer.warnings) == set(row["flags"])
     texts = [d.text for d in answer.detections if isinstance(d.place, Box)]
@@ -85,14 +86,23 @@ def _close(text: str | None) -> str | None:
 
 @pytest.mark.parametrize("row", VARIANTS, ids=lambda row: row["id"])
 def test_our_own_answers_are_read(row: RowOf) -> None:
-    answer = read(row["raw"], SQUARE)
-    assert said(answer) == [(tuple(numbers), *rest) for numbers, *rest in row["said"]]
+    answer = read(row["raw"], SQUARE, row.get("complete", True))
+    assert summarize(answer) == [(tuple(numbers), *rest) for numbers, *rest in row["findings"]]
     assert answer.verdict == row["verdict"]
+    assert row.get("texts") in (None, [d.text for d in answer.detections])
 
 
 def test_the_table_has_no_row_twice() -> None:
     ids, texts = {row["id"] for row in VARIANTS}, {row["raw"] for row in VARIANTS}
     assert len(ids) == len(texts) == len(VARIANTS)
+
+
+@pytest.mark.parametrize("row", COOKBOOKS, ids=lambda row: row["id"])
+def test_other_cookbooks_answers_are_read_without_error(row: RowOf) -> None:
+    frame = Frame("model", *(row["frame"] or (1000, 1000)))
+    for end in range(0, len(row["text"]) + 1, 1 + len(row["text"]) // 100):
+        for complete in (True, False):
+            assert read(row["text"][:end], frame, complete).verdict in Verdict
 
 
 ALL = [(row["id"], row["raw"], Frame("model", *row["input_wh"])) for row in CORPUS]
@@ -131,6 +141,10 @@ def test_a_span_holds_label_and_numbers() -> None:
         ("[0, 0, 1030, 1036]", ["whole_image"]),
         ("[[0, 0, 1030, 1036], [1, 2, 3, 4]]", []),
         ("[[10, 20, 110, 120]", ["truncated"]),
+        ('[{"point_2d": [1500, 20]}]', ["dropped_invalid"]),
+        ('[{"bbox_2d": [0, 0, 0, 0]}]', []),
+        ('[{"bbox_2d": [0.1, 0.2, 0.5, 0.9]}]', ["fractions"]),
+        ('[{"bbox_2d": (10, 20), (110, 120)}]', ["repaired"]),
     ],
 )
 def test_a_warning_says_what_happened(text: str, warnings: list[str]) -> None:
@@ -167,15 +181,21 @@ def test_what_follows_a_loop_is_kept() -> None:
         ("", [], "truncated"),
     ],
 )
-def test_the_token_limit_makes_the_end_doubtful(
+def test_the_token_limit_makes_the_end_uncertain(
     text: str, expected: list[tuple[Any, ...]], verdict: str
 ) -> None:
     answer = read(text, SQUARE, complete=False)
-    assert (said(answer), answer.verdict) == (expected, verdict)
+    assert (summarize(answer), answer.verdict) == (expected, verdict)
     assert Note.TRUNCATED in answer.warnings
 
 
-# What holds for any text
+@pytest.mark.parametrize("side", [1, 2])
+def test_fractions_are_read_in_a_frame_of_their_own(side: int) -> None:
+    answer = read('[{"bbox_2d": [0.1, 0.2, 0.5, 0.9]}]', Frame("model", side, side))
+    assert summarize(answer) == [((0.1, 0.2, 0.5, 0.9), None)]
+
+
+# Properties of any text
 
 
 PARTS = [
@@ -262,10 +282,10 @@ FORMATS = [as_json, as_python, as_tokens, as_points, as_html, as_keyed]
 
 
 def fewer(part: Answer, whole: Answer) -> bool:
-    """Say whether every detection of `part` is one of `whole`; a text may be cut, a place never."""
-    return {(numbers(d), d.label) for d in part.detections} <= {
-        (numbers(d), d.label) for d in whole.detections
-    }
+    """Return whether `whole` has every finding of `part`; a text or label may be cut away."""
+    known = {(numbers(d), d.label) for d in whole.detections}
+    known |= {(place, None) for place, _ in known}
+    return {(numbers(d), d.label) for d in part.detections} <= known
 
 
 @pytest.mark.parametrize("write", FORMATS)
@@ -283,7 +303,7 @@ def test_a_cut_answer_holds_nothing_that_the_whole_does_not(
 @pytest.mark.parametrize("write", [as_lines, as_sentence])
 @settings(max_examples=60, deadline=None)
 @given(items=records, data=st.data())
-def test_a_cut_text_without_brackets_of_its_own_needs_to_be_told(
+def test_a_cut_text_without_brackets_holds_nothing_new_if_declared_incomplete(
     write: Any, items: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     text = write(items)
@@ -291,8 +311,7 @@ def test_a_cut_text_without_brackets_of_its_own_needs_to_be_told(
     assert fewer(read(cut, SQUARE, complete=False), read(text, SQUARE))
 
 
-# Thinking without its opening tag (q100) looks like an answer until its closing tag comes.
-@pytest.mark.parametrize("row", [r for r in CORPUS if r["id"] != "q100"], ids=lambda row: row["id"])
+@pytest.mark.parametrize("row", CORPUS, ids=lambda row: row["id"])
 def test_no_cut_of_the_corpus_yields_a_place_of_its_own(row: RowOf) -> None:
     text, frame = row["raw"], Frame("model", *row["input_wh"])
     whole = {numbers(d) for d in read(text, frame).detections}
@@ -321,14 +340,14 @@ WRAPPERS = [
 def test_a_wrapper_changes_nothing(wrapper: str, items: list[dict[str, Any]]) -> None:
     text = as_json(items)
     bare, wrapped = read(text, SQUARE), read(wrapper.format(text), SQUARE)
-    assert said(bare) == said(wrapped)
+    assert summarize(bare) == summarize(wrapped)
     assert bare.verdict == wrapped.verdict
 
 
 @settings(max_examples=200, deadline=None)
 @given(records)
 def test_json_and_python_say_the_same(items: list[dict[str, Any]]) -> None:
-    assert said(read(as_json(items), SQUARE)) == said(read(as_python(items), SQUARE))
+    assert summarize(read(as_json(items), SQUARE)) == summarize(read(as_python(items), SQUARE))
 
 
 @settings(max_examples=200, deadline=None)
@@ -340,13 +359,15 @@ def test_what_json_says_is_what_is_read(items: list[dict[str, Any]]) -> None:
         if x1 != x2 and y1 != y2:
             place = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
             expected[place, item["label"]] = None
-    assert said(read(as_json(items), SQUARE)) == list(expected)
+    assert summarize(read(as_json(items), SQUARE)) == list(expected)
 
 
-# Bounds: generous, for the shapes that make careless readers hang
+# Bounds on time: generous, for texts that make a reader with backtracking hang
 
 PATHOLOGICAL = [
     "[", "[1,2],", f"{BOX},", "<p>", '{"a": "x" "', '{"a": "\\', "<", "1,2,3,4 a\n", "[/*", "{'",
+    '{"a": (1,2),', '{"a":1,"bbox":[1,2,3,4],', '<points x1="1" ', '{"a": <|box_start|>', "Hmm \n",
+    "So [1,2]? Wait, ", "Thinking Process:\n\n", '1,2,3,4 "a', '{"poly":[1,2,3,4,5,6],', "- \n",
     '{"a":', "<think>", "<box>", "(1 ", "[0,0,9,9]", "\n", '<p data-bbox="1 2 3 4">', "none of ",
 ]  # fmt: skip
 

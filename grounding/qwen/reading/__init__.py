@@ -1,14 +1,14 @@
-"""How an answer is read: cut into pieces, each piece read by its kind, the finds settled.
+"""Reads an answer in steps: tokenize, read each lexeme by its kind, normalize the matches.
 
-    envelope   which part of the text is the answer: thinking and wrappers go
-    pieces     that part as a row of texts, tags, fences and bracketed groups
-    notation   one bracketed group, from its opening to its closing bracket, mended on the way
-    records    groups with keys: JSON, Python and function calls
-    tags       elements and special tokens
-    lines      plain text, line by line, where nothing more structured was found
-    sentences  "there are none" and "I cannot help"
-    settle     numbers to boxes and points in a frame; duplicates and loops go
+    thinking      which part of the text is the answer, without thinking and wrappers
+    tokenizer     splits that part into texts, tags, fences and bracketed groups
+    lenient_json  parses one bracketed group, and repairs it
+    records       reads groups with keys: JSON, Python and function calls
+    tags          reads elements and special tokens; `elements` knows what each one means
+    lines         reads plain text line by line, where nothing more structured was found
+    sentences     recognises "there are none" and refusals
+    matches       converts the places to findings in a frame; removes duplicates and loops
 
-`values`, `vocabulary` and `finds` hold what these share. Every step is linear in the length
-of the text and iterative: a model can write anything, and does.
+`values` and `fields` hold what these share. Every step is iterative and linear in the length of
+the text, because a model can write anything of any length.
 """

@@ -1,9 +1,9 @@
-"""One bracketed group, from its opening bracket to its closing one, mended on the way.
+"""Parses one bracketed group, from its opening bracket to its closing one, and repairs it.
 
-Reads JSON, Python literals and the arguments of a call, and what models make of them: keys
-without quotes, quotes within quotes, lost commas and brackets, full-width punctuation,
-comments, dots for "and so on". Tokens are taken one by one and open groups kept on a stack,
-so depth costs nothing and no character is looked at more than a few times.
+Reads JSON, Python literals and the arguments of a call, with the faults that models make: keys
+without quotes, quotes inside quotes, lost commas and brackets, full-width punctuation, comments,
+dots for "and so on". The parser is iterative with a stack of open groups, and linear in the
+length of the text.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from grounding.qwen.reading.values import (
     String,
     Value,
     Word,
-    lone_number,
-    number,
+    join_values,
+    parse_lone_number,
+    parse_number,
+    read_marked,
 )
 
 MAX_DEPTH = 64
-"""Open brackets within brackets beyond which a text is no answer."""
+"""Limit of nested brackets; a text with more is no answer."""
 
 OPENERS = {"[": "[", "{": "{", "(": "(", "［": "[", "【": "[", "｛": "{", "（": "("}
 CLOSERS = {"]": "[", "}": "{", ")": "(", "］": "[", "】": "[", "｝": "{", "）": "("}
@@ -33,12 +35,19 @@ CONSTANTS = {"null", "none", "true", "false", "nan", "infinity", "inf"}
 NOT_FINITE = {"nan", "infinity", "inf"}
 
 _PLAIN = r"-?[0-9]{1,12}+(?:\.[0-9]{1,24}+)?+"
+# A value between two special tokens or tags, or an unfinished one at the end of the text.
+_MARKED = (
+    r"<(?:\|(?:(?:box|quad|point|ref|object_ref)_start|extra_[02])\||box|quad|ref|object_ref)>"
+    r"(?P<marks>[^<]*+)"
+    r"(?:(?P<marks_end><\|(?:\w+_end|extra_[13])\|>|</\w++>)|(?:<[^<>]*+)?+\Z)"
+)
 _AFTER_STRING = r"\s*+(?:[,:}\])]|\Z)"
 TOKEN = re.compile(
     rf"""\s*+(?:
     (?P<numbers>[\[(]\s*+{_PLAIN}(?:\s*+,\s*+{_PLAIN})++\s*+[\])])
   | "(?P<key>[^"\\\n]*+)"\s*+:
   | "(?P<string>[^"\\\n]*+)"(?={_AFTER_STRING})
+  | (?P<marked>{_MARKED})
   | (?P<boundary>```|~~~|<(?=[/|A-Za-z]))
   | (?P<open>[\[{{(［｛【（])
   | (?P<close>[\]}})］｝】）])
@@ -55,8 +64,8 @@ TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-# What may follow a string that is over; any other quote stands within it. In an object, a comma
-# is followed by the next key, so the comma after the word in "he said "yes", ok" ends nothing.
+# What may follow the end of a string; a quote followed by anything else is part of the string. In
+# an object a comma is followed by the next key, so the comma in "he said "yes", ok" is text.
 _KEY = r"""(?:["'“‘][^"'“”:\n]{0,40}["'”’]|\w{1,40}+)\s*+[:：]"""
 _END = r"[\]}］｝】]|\Z|```|//|\#"
 _AFTER_ITEM = re.compile(rf"\s*+(?:[,，、;；:：=＝)）]|{_END}|{_KEY})")
@@ -71,9 +80,10 @@ _ANGLE = re.compile(r"\d+")
 
 
 class Parser:
-    """Reads one group of `text` from the bracket at `start`.
+    """Parses one group of `text` from the bracket at `start`.
 
-    `pos` is then where the group ended, and `ended` says that it ended too early.
+    After `parse`, `pos` is the offset behind the group, and `ended` whether the text ended
+    inside it.
     """
 
     def __init__(self, text: str, start: int) -> None:
@@ -88,7 +98,7 @@ class Parser:
         self.group = self.stack[0]
 
     def parse(self) -> Group:
-        """Read to the end of the group and return it; never raises."""
+        """Parse to the end of the group and return it; never raises."""
         while self.stack and (match := TOKEN.match(self.text, self.pos)):
             self.pos = match.end()
             HANDLERS[match.lastgroup or "end"](self, match)
@@ -97,7 +107,7 @@ class Parser:
 
     # Values
 
-    def _value(self, value: Value) -> None:
+    def _add_value(self, value: Value) -> None:
         if self.last == "value":
             self.repaired = True
         top = self.stack[-1]
@@ -108,66 +118,84 @@ class Parser:
     def _on_numbers(self, match: re.Match[str]) -> None:
         start, end = match.span("numbers")
         values = tuple(map(float, _DIGITS.findall(self.text, start, end)))
-        self._value(Group(self.text[start], start, end, closed=True, numbers=values))
+        self._add_value(Group(self.text[start], start, end, closed=True, numbers=values))
 
     def _on_key(self, match: re.Match[str]) -> None:
         start, end = match.span("key")
         if self.last == "value":
             self.repaired = True
-        self._key(String(match["key"], start - 1, end + 1))
+        self._add_key(String(match["key"], start - 1, end + 1))
 
     def _on_string(self, match: re.Match[str]) -> None:
         start, end = match.span("string")
-        self._value(String(match["string"], start - 1, end + 1))
+        self._add_value(String(match["string"], start - 1, end + 1))
 
     def _on_number(self, match: re.Match[str]) -> None:
-        self._value(Number(number(match["number"]), match["number"], *match.span("number")))
+        self._add_value(
+            Number(parse_number(match["number"]), match["number"], *match.span("number"))
+        )
 
     def _on_word(self, match: re.Match[str]) -> None:
         text = match["word"]
         if text.lower() in NOT_FINITE:
-            return self._value(Number(float("nan"), text, *match.span("word")))
+            return self._add_value(Number(float("nan"), text, *match.span("word")))
         if text.strip(".…") == "":
             self.repaired = True
             return None
-        pixels = lone_number(text)
+        pixels = parse_lone_number(text)
         if pixels is not None:
-            return self._value(Number(pixels, text, *match.span("word")))
-        self._value(Word(text, *match.span("word")))
+            return self._add_value(Number(pixels, text, *match.span("word")))
+        self._add_value(Word(text, *match.span("word")))
 
     def _on_angles(self, match: re.Match[str]) -> None:
         start, end = match.span("angles")
-        values = tuple(map(number, _ANGLE.findall(match["angles"])))
-        self._value(Group("<", start, end, closed=True, numbers=values))
+        values = tuple(map(parse_number, _ANGLE.findall(match["angles"])))
+        self._add_value(Group("<", start, end, closed=True, numbers=values))
 
     def _on_quote(self, match: re.Match[str]) -> None:
         start = match.start("quote")
-        end, text = self._string_from(start)
+        end, text = self._read_string(start)
         self.pos = end
-        self._value(String(text, start, end))
+        self._add_value(String(text, start, end))
+
+    def _on_marked(self, match: re.Match[str]) -> None:
+        if not self._needs_marked():
+            self._on_boundary(match)
+        elif match["marks_end"] is None:
+            self._on_end(match)
+        else:
+            self.repaired = True
+            self._add_value(read_marked(match["marks"], *match.span("marked")))
+
+    def _needs_marked(self) -> bool:
+        """Return whether a value between tags belongs to the group, and not to the text behind."""
+        if self.last == "value":
+            value = self.stack[-1].entries[-1][1]
+            return isinstance(value, String | Group) and self.text[value.end - 1] == ">"
+        return len(self.stack) > 1 or self.stack[-1].opener == "{"
 
     # Punctuation
 
     def _on_comma(self, match: re.Match[str]) -> None:
-        self._full_width(match)
+        self._note_full_width(match)
         self.last = "comma"
 
     def _on_colon(self, match: re.Match[str]) -> None:
-        self._full_width(match)
+        self._note_full_width(match)
         entries = self.stack[-1].entries
         if entries and entries[-1][0] is None and not isinstance(entries[-1][1], Group):
             key = entries.pop()[1]
             if isinstance(key, Word) and self.stack[-1].opener != "(":
                 self.repaired = True
-            self._key(key)  # type: ignore[arg-type]
+            self._add_key(key)  # type: ignore[arg-type]
 
-    def _key(self, key: Key) -> None:
+    def _add_key(self, key: Key) -> None:
         self.stack[-1].key = key
         self.stack[-1].keyed = True
         self.last = "colon"
 
     def _on_open(self, match: re.Match[str]) -> None:
-        self._full_width(match)
+        self._note_full_width(match)
         start = match.start("open")
         opener = OPENERS[self.text[start]]
         if self._brace_was_lost(opener):
@@ -176,12 +204,12 @@ class Parser:
             self._pop(closed=True)
             return
         if len(self.stack) == MAX_DEPTH:
-            self._leave()
+            self._stop()
         else:
             self._open(opener, start)
 
     def _brace_was_lost(self, opener: str) -> bool:
-        """Say whether an object begins where the current object waits for its next key."""
+        """Return whether an object begins where the current object needs its next key."""
         top = self.stack[-1]
         waits = top.opener == "{" and top.key is None and bool(top.entries)
         return opener == "{" and waits and all(key is not None for key, _ in top.entries)
@@ -189,12 +217,12 @@ class Parser:
     def _open(self, opener: str, start: int) -> None:
         group = Group(opener, start)
         if self.stack:
-            self._value(group)
+            self._add_value(group)
         self.stack.append(group)
         self.last = "open"
 
     def _on_close(self, match: re.Match[str]) -> None:
-        self._full_width(match)
+        self._note_full_width(match)
         opener = CLOSERS[self.text[match.start("close")]]
         if self.last == "comma":
             self.repaired = True
@@ -210,14 +238,14 @@ class Parser:
         return top == opener or (top != "{" and opener != "{")
 
     def _close_up_to(self, opener: str) -> None:
-        """Close the nearest group that `opener` began; what is open within has lost its bracket."""
+        """Close the nearest group of `opener`, and the groups inside it whose bracket is lost."""
         self.repaired = True
         while self.stack[-1].opener != opener:
             self._pop(closed=self._is_whole())
         self._pop(closed=True)
 
     def _is_whole(self) -> bool:
-        """Say whether the top group lacks only its brace; a list of numbers may lack more."""
+        """Return whether the top group lacks only its brace; a list of numbers may lack more."""
         return self.stack[-1].opener == "{" and self.stack[-1].key is None
 
     def _pop(self, *, closed: bool) -> None:
@@ -226,48 +254,50 @@ class Parser:
         group.end = self.pos
         self.last = "value"
         if not group.keyed:
-            group.numbers = _bare_numbers(group)
-        elif self.stack:
+            group.numbers = _collect_numbers(group)
+            return
+        self.repaired |= join_values(group)
+        if self.stack:
             self.stack[-1].keyed = True
 
     # Ends
 
     def _on_boundary(self, match: re.Match[str]) -> None:
-        """Stop before a fence or tag.
+        """Stop in front of a fence or tag.
 
-        The text goes on, so brackets were lost, not cut; but half a value is half an answer.
+        Text follows, so closing brackets were lost and not cut, except where a value is missing.
         """
-        self.pos = match.start("boundary")
+        self.pos = match.start(match.lastgroup or 0)
         self.repaired = True
         while self.stack:
             self.ended |= self._is_interrupted()
             self._pop(closed=self._is_whole())
 
     def _is_interrupted(self) -> bool:
-        """Say whether the top group waits for a value, or for more numbers."""
+        """Return whether the top group needs a value, or may need more numbers."""
         top = self.stack[-1]
         return top.key is not None or bool(top.entries and isinstance(top.entries[-1][1], Number))
 
     def _on_end(self, match: re.Match[str]) -> None:
         self.ended = True
-        self._leave()
+        self._stop()
 
-    def _leave(self) -> None:
+    def _stop(self) -> None:
         self.pos = len(self.text)
         while self.stack:
             self._pop(closed=False)
 
-    def _on_nothing(self, match: re.Match[str]) -> None:
+    def _on_junk(self, match: re.Match[str]) -> None:
         self.repaired = True
 
-    def _full_width(self, match: re.Match[str]) -> None:
+    def _note_full_width(self, match: re.Match[str]) -> None:
         if self.text[match.end() - 1] > "\x7f":
             self.repaired = True
 
     # Strings
 
-    def _string_from(self, start: int) -> tuple[int, str]:
-        """Return where the string that opens at `start` ends, and what it says."""
+    def _read_string(self, start: int) -> tuple[int, str]:
+        """Return the end of the string that opens at `start`, and its text."""
         quote = self.text[start]
         if quote > "\x7f":
             self.repaired = True
@@ -275,16 +305,16 @@ class Parser:
         after = _AFTER_FIELD if top.opener == "{" and top.key else _AFTER_ITEM
         for match in _CANDIDATES[quote].finditer(self.text, start + 1):
             if match[0][0] != "\\" and after.match(self.text, match.end()):
-                return match.end(), self._said(start + 1, match.start())
-        return len(self.text), self._said(start + 1, len(self.text))
+                return match.end(), self._decode(start + 1, match.start())
+        return len(self.text), self._decode(start + 1, len(self.text))
 
-    def _said(self, start: int, end: int) -> str:
+    def _decode(self, start: int, end: int) -> str:
         raw = self.text[start:end]
         if "\n" in raw:
             self.repaired = True
         if "\\" not in raw:
             return raw
-        plain = unescaped(raw)
+        plain = unescape(raw)
         self.repaired |= plain is None
         return raw if plain is None else plain
 
@@ -295,51 +325,52 @@ _LEGAL = re.compile(rf"""(?:[^\\]++|\\(?:["'\\/bfnrt]|{_CODE}))*+""")
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
-def unescaped(raw: str) -> str | None:
-    """Return `raw` with its escapes resolved, or None where one of them is illegal."""
+def unescape(raw: str) -> str | None:
+    """Return `raw` with its escapes resolved, or None if one of them is illegal."""
     if not _LEGAL.fullmatch(raw):
         return None
-    text = _ESCAPE.sub(lambda m: _resolved(m[1]), raw)
+    text = _ESCAPE.sub(lambda m: _resolve_escape(m[1]), raw)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _resolved(code: str) -> str:
+def _resolve_escape(code: str) -> str:
     if len(code) > 1:
         return chr(int(code[1:], 16))
     return _LETTERS.get(code, code)
 
 
-def _bare_numbers(group: Group) -> tuple[float, ...]:
-    """Return the values of a list of numbers, quoted ones included, or nothing for other groups."""
+def _collect_numbers(group: Group) -> tuple[float, ...]:
+    """Return the values of a list of numbers, quoted or not; nothing for other groups."""
     values: list[float] = []
     for key, entry in group.entries:
-        value = _as_number(entry)
+        value = _parse_number(entry)
         if key is not None or value is None:
             return ()
         values.append(value)
     return tuple(values)
 
 
-def _as_number(value: Value) -> float | None:
+def _parse_number(value: Value) -> float | None:
     if isinstance(value, Number):
         return value.value
-    return lone_number(value.text) if isinstance(value, String) else None
+    return parse_lone_number(value.text) if isinstance(value, String) else None
 
 
 HANDLERS: dict[str, Callable[[Parser, re.Match[str]], None]] = {
     "numbers": Parser._on_numbers,
     "key": Parser._on_key,
     "string": Parser._on_string,
+    "marked": Parser._on_marked,
     "boundary": Parser._on_boundary,
     "open": Parser._on_open,
     "close": Parser._on_close,
     "comma": Parser._on_comma,
     "colon": Parser._on_colon,
     "quote": Parser._on_quote,
-    "comment": Parser._on_nothing,
+    "comment": Parser._on_junk,
     "angles": Parser._on_angles,
     "number": Parser._on_number,
     "word": Parser._on_word,
-    "junk": Parser._on_nothing,
+    "junk": Parser._on_junk,
     "end": Parser._on_end,
 }

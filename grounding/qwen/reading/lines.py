@@ -1,7 +1,7 @@
-"""Plain text, line by line: "10,20,110,120 cat", "cat: [10, 20, 110, 120]", table rows, prose.
+"""Reads plain text line by line: "10,20,110,120 cat", "cat: [10, 20, 110, 120]", table rows, prose.
 
-Read only where nothing more structured was found. Lines made for their boxes come before boxes
-in running prose, and only they give labels.
+Used where an answer has nothing more structured. Lines that consist of a place and its name take
+precedence over places in running prose, and only they give labels.
 """
 
 from __future__ import annotations
@@ -9,13 +9,109 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from grounding.qwen.reading.fields import Name
+from grounding.qwen.reading.fields import Name, Role, classify_key
 from grounding.qwen.reading.matches import Matches, Note
-from grounding.qwen.reading.naming import is_empty_word, name_after, name_before, without_bullet
 from grounding.qwen.reading.records import read_group
-from grounding.qwen.reading.tokenizer import Corners, Piece, Text
-from grounding.qwen.reading.values import NUMBER, PLACE_SIZES, Group, numbers_in
+from grounding.qwen.reading.tokenizer import Corners, Lexeme, Text
+from grounding.qwen.reading.values import (
+    NUMBER,
+    PLACE_SIZES,
+    Group,
+    find_numbers,
+    parse_lone_number,
+)
+
+LONGEST_NAME = 80
+"""Characters of a name; longer words next to a place are a sentence."""
+
+_BULLET = re.compile(r"\s*+(?:[-*•·>#+]++\s++|\(?\d{1,3}(?:[.)]\s++|[、)]))*+\s*+")
+_LEAD = re.compile(
+    r"\s*(?:(?:the )?(?:final |my )?(?:answer|action|result|output|response)|答案|结果|动作|操作)"
+    r"\s*[:：]\s*",
+    re.IGNORECASE,
+)
+_DECORATION = " \t\r\n*_`#|,，;；、([{（"
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
+_QUOTE_MARKS = "\"'“”‘’"
+_JOINTS = ":：=-–—>→"
+_KEYED = re.compile(
+    r"(?:^|[\s,;|{(])[\"']?(?:label|name|class|category|标签|类别)[\"']?\s*[:=：]\s*"
+    rf"(?P<name>[^,;|\n]{{1,{LONGEST_NAME}}})",
+    re.IGNORECASE,
+)
+_ENDS_A_SENTENCE = re.compile(
+    r"\b(?:is|are|was|at|in|to|by|of|as|follows|following|located|below|here|coordinates?|from|"
+    r"bounding box(?:es)?|around|see|and|with|positions?|locations?|objects?)$"
+    r"|(?:是|为|在|于|坐标|位置|如下|结果|答案)$",
+    re.IGNORECASE,
+)
+_BEGINS_A_SENTENCE = re.compile(
+    r"(?:the\b.*\b(?:is|are|of)|here|there|i|we|it|this|these|that|is|are|was|were|represents?|"
+    r"corresponds?|which|where|for|in|on|and|from|to|with|as)\b|[是为在表代]",
+    re.IGNORECASE,
+)
+_IN_A_SENTENCE = re.compile(
+    r"\b(?:is|are|was|were|located|found|see|detected|can|has|have|contains?|shows?|at|image|of)\b"
+    r"|位于|坐标|检测到|图中|图片|[，。]",
+    re.IGNORECASE,
+)
+_APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
+_DOTTED = re.compile(r"(?:[A-Za-z_]\w*\.)+([A-Za-z_]\w*)")
+
+
+def strip_bullet(line: str) -> str:
+    """Return `line` without its list mark and a leading "Answer:"."""
+    line = line[_BULLET.match(line).end() :]  # type: ignore[union-attr]
+    match = _LEAD.match(line)
+    return line[match.end() :] if match else line
+
+
+@lru_cache(maxsize=1024)
+def find_name_before(words: str) -> str | None:
+    """Return the name in `words`, which stand in front of a place; None for running prose."""
+    words = strip_bullet(words)
+    keyed = _KEYED.search(words)
+    if keyed:
+        return _strip_name(keyed["name"])
+    core = _strip_name(words)
+    announced = words.rstrip(_DECORATION + _QUOTE_MARKS).endswith(tuple(_JOINTS))
+    if not core or len(core) > LONGEST_NAME or core.startswith(("$", "\\")) or is_empty_word(core):
+        return None
+    if _ENDS_A_SENTENCE.search(core) or _BEGINS_A_SENTENCE.match(core):
+        return None
+    if not announced and (len(core.split()) > 4 or _IN_A_SENTENCE.search(core)):
+        return None
+    dotted = _DOTTED.fullmatch(core)
+    return dotted[1] if dotted else core
+
+
+@lru_cache(maxsize=1024)
+def find_name_after(words: str) -> str | None:
+    """Return the name in `words`, which stand behind a place; None for running prose."""
+    keyed = _KEYED.search(words)
+    if keyed:
+        return _strip_name(keyed["name"])
+    core = _strip_name(words)
+    if not core or len(core) > LONGEST_NAME or not any(c.isalpha() for c in core):
+        return None
+    sentence = core.endswith((".", "。")) and len(core.split()) > 6
+    return None if sentence or _BEGINS_A_SENTENCE.match(core) else core
+
+
+def is_empty_word(core: str) -> bool:
+    """Return whether `core` is a word for the place itself, as in "bbox: [...]"."""
+    return classify_key(core).role in (Role.PLACE, Role.WRAPPER, Role.SCORE, Role.AXIS)
+
+
+def _strip_name(words: str) -> str:
+    """Return `words` without Markdown, quotes and separators; of table cells the first name."""
+    outer = _DECORATION + _JOINTS + ")]}）"
+    cells = [unquote(cell.strip(outer)).strip(outer) for cell in words.split("|")]
+    cells = [cell for cell in cells if cell and parse_lone_number(cell) is None]
+    return cells[0] if cells else ""
+
 
 _COMMA = r"(?:\s*+[,，]\s*+|[ \t]++)"
 _BARE = re.compile(
@@ -33,14 +129,33 @@ _WITH_DIGIT = re.compile(r"^[^\n\d]*+\d[^\n]*+", re.MULTILINE)
 _DANGLING = re.compile(r"\s*+(?:[,，]|to|-|~|到|至)\s*+")
 
 REACH = 100
-"""Characters behind a place within which its name is looked for."""
+"""Characters behind a place in which its name is looked for."""
 
 Span = tuple[int, int]
 
 
+def unquote(name: str) -> str:
+    """Return `name` without quotation marks around all of it, or a single mark at one end.
+
+    Marks around a part of the name stay: "no. 7" sign.
+    """
+    while len(name) > 1 and name[-1] == _QUOTES.get(name[0]) and _is_one_quote(name[1:-1]):
+        name = name[1:-1].strip()
+    for mark in _QUOTE_MARKS:
+        if name.count(mark) % 2 and _QUOTES.get(mark, mark) not in name.strip(mark):
+            name = name.lstrip(mark)
+            name = name if name[-2:-1].isdigit() else name.rstrip(mark)
+    return name
+
+
+def _is_one_quote(inner: str) -> bool:
+    """Return whether marks around `inner` belong together; an apostrophe inside is no mark."""
+    return not any(c in _QUOTE_MARKS for c in _APOSTROPHE.sub("", inner))
+
+
 @dataclass(slots=True)
 class _Line:
-    """One line: its bracketed places, and where it starts and ends."""
+    """A line from `start` to `end`, and the bracketed places in it."""
 
     start: int
     end: int
@@ -48,13 +163,13 @@ class _Line:
     last: bool = False
 
 
-def read_lines(text: str, pieces: list[Piece], out: Matches, *, complete: bool) -> None:
-    """Add the boxes and points of plain lines to `out`; of prose only where no line has any.
+def read_lines(text: str, lexemes: list[Lexeme], out: Matches, *, complete: bool) -> None:
+    """Add the places of plain lines to `out`; those of prose only if no line has one.
 
-    Where the text is not `complete`, what its last line holds may go on, and is left out.
+    If the text is not `complete`, a place in its last line may be unfinished and is left out.
     """
     made, prose = Matches(), Matches()
-    for line in _lines(text, pieces):
+    for line in _split_lines(text, lexemes):
         if made.full:
             break
         if line.last and not complete and line.places and _may_go_on(line.places[-1]):
@@ -67,31 +182,31 @@ def read_lines(text: str, pieces: list[Piece], out: Matches, *, complete: bool) 
     out.merge(made if made.items or out.cut else prose)
 
 
-def _lines(text: str, pieces: list[Piece]) -> Iterator[_Line]:
-    """Yield the lines that hold digits; tags and fences end a line too."""
+def _split_lines(text: str, lexemes: list[Lexeme]) -> Iterator[_Line]:
+    """Yield the lines that contain a digit; tags and fences end a line too."""
     line = _Line(0, 0)
-    for piece in pieces:
-        if isinstance(piece, Group | Corners):
-            line.places.append(piece)
-            line.end = piece.end
-        elif not isinstance(piece, Text):
+    for lexeme in lexemes:
+        if isinstance(lexeme, Group | Corners):
+            line.places.append(lexeme)
+            line.end = lexeme.end
+        elif not isinstance(lexeme, Text):
             yield line
-            line = _Line(piece.end, piece.end)
-        elif (first := text.find("\n", piece.start, piece.end)) >= 0:
+            line = _Line(lexeme.end, lexeme.end)
+        elif (first := text.find("\n", lexeme.start, lexeme.end)) >= 0:
             line.end = first
             yield line
-            last = text.rfind("\n", first, piece.end)
+            last = text.rfind("\n", first, lexeme.end)
             for match in _WITH_DIGIT.finditer(text, first + 1, max(first + 1, last)):
                 yield _Line(*match.span())
-            line = _Line(last + 1, piece.end)
+            line = _Line(last + 1, lexeme.end)
         else:
-            line.end = piece.end
+            line.end = lexeme.end
     line.last = True
     yield line
 
 
 def _may_go_on(place: Group | Corners) -> bool:
-    """Say whether a place at a cut may be half of one, or have its name behind the cut."""
+    """Return whether a place at a cut may be unfinished, or its name may follow the cut."""
     return isinstance(place, Corners) or bool(place.numbers)
 
 
@@ -99,51 +214,53 @@ def _may_go_on(place: Group | Corners) -> bool:
 
 
 def _read_places(text: str, line: _Line, made: Matches, prose: Matches) -> None:
-    gaps = _gaps(text, line)
-    lead = without_bullet(gaps[0]).strip(" \t*_`|#")
+    gaps = _split_gaps(text, line)
+    lead = strip_bullet(gaps[0]).strip(" \t*_`|#")
     named_before = bool(lead) and not is_empty_word(lead.strip(" :：="))
-    first = name_before(gaps[0])
+    first = find_name_before(gaps[0])
     if named_before and first is None:
         names: list[str | None] = [None] * len(line.places)
         out = prose
     else:
-        names = _names_before(gaps) if named_before else [name_after(gap) for gap in gaps[1:]]
+        names = (
+            _find_names_before(gaps) if named_before else [find_name_after(gap) for gap in gaps[1:]]
+        )
         out = made
     if line.last and _is_half_a_box(line.places[-1]) and _DANGLING.fullmatch(gaps[-1]):
         out.cut = True
         line.places.pop()
     for index, place in enumerate(line.places):
         near = (line.start if index == 0 else line.places[index - 1].end), line.end
-        _add(place, names[index], out, _span(text, place, names[index], near))
+        _add(place, names[index], out, _locate(text, place, names[index], near))
 
 
 def _is_half_a_box(place: Group | Corners) -> bool:
     return len(place.numbers) == 2
 
 
-def _span(text: str, place: Group | Corners, name: str | None, near: Span) -> Span:
-    """Return where `place` and its name stand, if the name is within reach."""
+def _locate(text: str, place: Group | Corners, name: str | None, near: Span) -> Span:
+    """Return the span of `place`, with its name if that is near."""
     if name is None:
         return place.start, place.end
     start = text.rfind(name, near[0], place.start)
     if start >= 0:
         return start, place.end
-    # Behind the place, a name may not reach over the next one.
+    # A name behind the place must not extend over the next place.
     end = text.find(name, place.end, min(near[1], place.end + REACH))
     return place.start, end + len(name) if end >= 0 else place.end
 
 
-def _names_before(gaps: list[str]) -> list[str | None]:
-    """Return a name for each place: the one right before it, else the one before that."""
+def _find_names_before(gaps: list[str]) -> list[str | None]:
+    """Return a name for each place: that in front of it, else the previous place's name."""
     names: list[str | None] = []
     for gap in gaps[:-1]:
         carried = names[-1] if names and not gap.strip(" ,，;；、") else None
-        names.append(carried or name_before(gap))
+        names.append(carried or find_name_before(gap))
     return names
 
 
-def _gaps(text: str, line: _Line) -> list[str]:
-    """Return what stands before, between and behind the places of a line."""
+def _split_gaps(text: str, line: _Line) -> list[str]:
+    """Return the texts before, between and behind the places of a line."""
     starts = [line.start, *(place.end for place in line.places)]
     ends = [*(place.start for place in line.places), line.end]
     return [text[start:end] for start, end in zip(starts, ends, strict=True)]
@@ -165,19 +282,19 @@ def _read_bare(text: str, line: _Line, out: Matches) -> None:
     content = text[line.start : line.end]
     if not any(c.isdigit() for c in content):
         return
-    words = without_bullet(content)
+    words = strip_bullet(content)
     shift = line.start + len(content) - len(words)
     match = _BARE.fullmatch(words) or _NAMED_BARE.fullmatch(words) or _ROW.match(words)
     if match is None:
         out.cut |= line.last and bool(out.items) and bool(_HALF_A_BOX.fullmatch(words))
         return
-    numbers = numbers_in(match["numbers"])
-    name = _bare_name(match)
+    numbers = find_numbers(match["numbers"])
+    name = _read_bare_name(match)
     if match.re is _BARE or name:
         out.add(numbers, (shift + match.start(), shift + match.end()), label=name)
 
 
-def _bare_name(match: re.Match[str]) -> str | None:
+def _read_bare_name(match: re.Match[str]) -> str | None:
     if match.re is _BARE:
-        return match["name"].strip(' \t\r,，:：|-*`"') or None
-    return name_before(match["name"] + ":")
+        return unquote(match["name"].strip(" \t\r,，:：|-*`")).strip(" ,，:：*`") or None
+    return find_name_before(match["name"] + ":")

@@ -1,55 +1,105 @@
-"""Groups of values: JSON objects and lists, Python literals, the arguments of calls.
+"""Reads bracketed groups: JSON objects and lists, Python literals, arguments of calls.
 
-Shape decides: four numbers are a box and two are a point, whatever the key. The key says the
-rest: whether it is itself the label ("left eye": [...]), names a place ("bbox_2d"), wraps
-("objects"), or holds what is no place at all ("color"). Everything is taken in the order of
-the text and only from closed groups, so a cut answer yields nothing that the whole would not.
+The count of numbers decides the shape: four are a box, two a point, whatever the key. The key
+decides the rest: it is the label itself ("left eye": [...]), names a place ("bbox_2d"), wraps
+records ("objects"), or holds no place at all ("color"). Matches follow the order of the text.
+Only closed groups count, so that a cut answer yields no match that the whole answer lacks.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from grounding.qwen.reading.axes import corner_and_size, place_on_axes
 from grounding.qwen.reading.fields import (
     Field,
     Name,
-    fields_of,
-    labels_of,
-    scores_in,
-    spoken,
+    Role,
+    classify_key,
+    convert_corner_and_size,
+    enclose,
+    list_fields,
+    list_labels,
+    read_axes,
+    read_label,
+    read_scores,
 )
 from grounding.qwen.reading.lenient_json import Parser
-from grounding.qwen.reading.matches import Matches, Note, Place, hull
+from grounding.qwen.reading.matches import Matches, Note, Place, is_absent, merge_spans
 from grounding.qwen.reading.sentences import says_none
-from grounding.qwen.reading.values import PLACE_SIZES, Group, Number, String, Value, number_lists
-from grounding.qwen.reading.vocabulary import Role, meaning
+from grounding.qwen.reading.values import (
+    PLACE_SIZES,
+    Group,
+    Key,
+    Number,
+    String,
+    Value,
+    parse_lone_number,
+    parse_number_lists,
+)
 
 Numbers = tuple[float, ...]
 Children = list[tuple[Group, Name | None]]
 
+DIGITS = "0123456789"
 UNRANKED = 1_000
-"""Beyond the rank of any label key."""
+"""Above the rank of every label key."""
 
 
 def read_group(group: Group, out: Matches, name: Name | None = None) -> None:
-    """Add every place in `group` to `out`; `name` labels those without a label of their own."""
+    """Add every place in `group` to `out`; `name` labels places without their own label."""
     waiting: Children = [(group, name)]
     while waiting and not out.full:
         current, label = waiting.pop()
         if any(key for key, _ in current.entries):
-            children = _Record(current, label, out).read()
+            records = [_Record(part, label, out) for part in _split_record(current)]
+            children = [child for record in records for child in record.read()]
         else:
             children = _read_list(current, label, out)
         waiting += reversed(children)
+
+
+def _split_record(group: Group) -> list[Group]:
+    """Return a group as one or more records: a new one begins where a key is repeated.
+
+    Models write {"name": "a", "bbox": [...], "name": "b", "bbox": [...]} for two objects. Without
+    a second name, both boxes belong to one record. A record that another follows is complete.
+    """
+    if len({key.text.rstrip(DIGITS) for key, _ in group.entries if key}) == len(group.entries):
+        return [group]
+    keys = [_strip_index(key) if key else None for key, _ in group.entries]
+    counts = Counter(keys)
+    repeated = [key for key in keys if key and counts[key] > 1]
+    roles = {classify_key(key).role for key in repeated}
+    if not roles & {Role.PLACE, Role.AXIS} or roles <= {Role.PLACE, Role.AXIS}:
+        return [group]
+    starts = [index for index, key in enumerate(keys) if key == repeated[0]]
+    starts[0] = 0
+    parts = [group.entries[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
+    return [
+        replace(
+            group,
+            start=part[0][1].start,
+            closed=group.closed or part is not parts[-1],
+            entries=part,
+        )
+        for part in parts
+    ]
+
+
+def _strip_index(key: Key) -> str:
+    """Return a key in folded form; for a place or label without its number: bbox_2 is bbox."""
+    meaning = classify_key(key.text)
+    numbered = meaning.role in (Role.LABEL, Role.PLACE)
+    return meaning.folded.rstrip(DIGITS) if numbered else meaning.folded
 
 
 def _read_list(group: Group, name: Name | None, out: Matches) -> Children:
     if group.numbers:
         _add_if_closed(group, group.numbers, name, out)
         return []
-    named = _named_list(group)
+    named = _read_named_list(group)
     if named:
         _add_if_closed(group, named[0], named[1], out)
         return []
@@ -61,11 +111,11 @@ def _add_if_closed(group: Group, numbers: Numbers, name: Name | None, out: Match
         out.add(numbers, (group.start, group.end), label=name.text if name else None)
 
 
-def _named_list(group: Group) -> tuple[Numbers, Name] | None:
-    """Return what ["cat", 10, 20, 110, 120] and ["cat", [10, 20, 110, 120]] say."""
+def _read_named_list(group: Group) -> tuple[Numbers, Name] | None:
+    """Return the place and label in ["cat", 10, 20, 110, 120] or ["cat", [10, 20, 110, 120]]."""
     if not 2 <= len(group.entries) <= 6:
         return None
-    names = labels_of(group)
+    names = list_labels(group)
     rest = [value for _, value in group.entries if not isinstance(value, String)]
     numbers = tuple(v.value for v in rest if isinstance(v, Number))
     if len(rest) == 1 and isinstance(rest[0], Group):
@@ -77,156 +127,176 @@ def _named_list(group: Group) -> tuple[Numbers, Name] | None:
 
 @dataclass(slots=True)
 class _Record:
-    """A group with keys, being read: its own places, and the groups within that follow it."""
+    """Reads one group with keys: its own places, and the groups inside it (its children)."""
 
     group: Group
     name: Name | None
     out: Matches
     fields: list[Field] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
+    outlines: list[Place] = field(default_factory=list)
     children: Children = field(default_factory=list)
     rank: int = UNRANKED
     text: str | None = None
     scores: list[float] = field(default_factory=list)
 
     def read(self) -> Children:
-        """Add the record's own places to the finds, and return the groups within."""
-        self.fields = fields_of(self.group)
+        """Add the record's own places to the matches, and return its children."""
+        self.fields = list_fields(self.group)
         for item in self.fields:
             READERS[item.role](self, item)
         if self.group.closed:
-            self._emit()
+            self._add_matches()
         return self.children
 
-    # What the keys hold
+    # One method for each role of a key
 
-    def on_label(self, item: Field) -> None:
-        """A key that holds the label, or the records that carry one."""
-        text = spoken(item.value)
+    def read_label(self, item: Field) -> None:
+        """Take a label, or read the records under a key such as "objects"."""
+        text = read_label(item.value)
         if text is None:
-            self.on_wrapper(item)
+            self.read_wrapper(item)
         elif item.rank < self.rank:
             self.name, self.rank = Name(text, item.span), item.rank
 
-    def on_text(self, item: Field) -> None:
-        """A key that holds content; where that is records, they are read as any other."""
+    def read_text(self, item: Field) -> None:
+        """Take content (OCR, a description); records inside it are read like others."""
         if isinstance(item.value, String):
             self.text = self.text or item.value.text.strip()
         else:
             self._descend(item.value)
 
-    def on_score(self, item: Field) -> None:
-        """A key that holds how sure the model says it is."""
-        self.scores = self.scores or scores_in(item.value)
+    def read_score(self, item: Field) -> None:
+        """Take the scores that the model wrote."""
+        self.scores = self.scores or read_scores(item.value)
 
-    def on_place(self, item: Field) -> None:
-        """A key that names a place: its value is one or several, or holds records."""
-        places = self._places_in(item)
-        self.places += places
+    def read_place(self, item: Field) -> None:
+        """Take the places under a key for places, else read the records inside it."""
+        places = self._read_places(item)
+        if item.polygon:
+            self.outlines += places
+        else:
+            self.places += places
         if not places:
             self._descend(item.value)
 
-    def on_wrapper(self, item: Field) -> None:
-        """A key that says nothing: the records within are read as if it weren't there."""
+    def read_wrapper(self, item: Field) -> None:
+        """Read the records inside a wrapper; its key is no label."""
         if isinstance(item.value, String):
             self._unpack(item.value)
         else:
             self._descend(item.value)
 
-    def on_other(self, item: Field) -> None:
-        """A key that is itself the label of the records it holds."""
+    def read_other(self, item: Field) -> None:
+        """Read the records under any other key; the key is their label."""
         span = item.span if isinstance(item.value, Group) and item.value.opener == "{" else None
-        self._descend(item.value, Name(item.key.text.strip(), span))
+        self._descend(item.value, Name(item.name, span))
 
-    def on_attribute(self, item: Field) -> None:
-        """A key whose value is no place, whatever it looks like."""
+    def read_attribute(self, item: Field) -> None:
+        """Ignore a value that is no place, whatever it looks like."""
 
     def _descend(self, value: Value, name: Name | None = None) -> None:
         if isinstance(value, Group) and value.keyed:
-            # A record with a place of its own keeps its label to itself.
+            # The label of a record that has a place belongs to that place alone.
             self.children.append((value, name or (None if self.places else self.name)))
 
     def _unpack(self, value: String) -> None:
-        """Read JSON that was written as a string; all its finds stand where the string stands."""
+        """Read JSON that was written as a string; its matches get the span of the string."""
         text = value.text.lstrip()
         if text.startswith(("{", "[")):
             inner = Matches()
             read_group(Parser(text, 0).parse(), inner)
-            self.out.take(inner, (value.start, value.end))
+            self.out.merge_at(inner, (value.start, value.end))
 
     # Places
 
-    def _places_in(self, item: Field) -> list[Place]:
-        places = self._on_axes(item.value) or places_in(item.value, corners=item.corners)
+    def _read_places(self, item: Field) -> list[Place]:
+        places = (
+            self._read_axes(item.value)
+            or self._read_vertices(item)
+            or read_places(item.value, corners=item.corners, polygon=item.polygon)
+        )
         if not places and _is_malformed(item.value):
-            self.out.drop()
+            self.out.reject()
         if item.sizes:
             self.out.warnings.add(Note.XYWH)
-            return [(corner_and_size(n) if len(n) == 4 else n, span) for n, span in places]
+            return [(convert_corner_and_size(n) if len(n) == 4 else n, span) for n, span in places]
         return places
 
-    def _on_axes(self, value: Value) -> list[Place]:
+    def _read_vertices(self, item: Field) -> list[Place]:
+        """Return the box in a list of points such as {"x": 10, "y": 20}."""
+        if not isinstance(item.value, Group) or not (item.corners or item.polygon):
+            return []
+        inner = [value for _, value in item.value.entries]
+        vertices = [place for value in inner for place in self._read_axes(value)]
+        if len(vertices) < 2 or len(vertices) < len(inner):
+            return []
+        return join_pairs(vertices, item.polygon)
+
+    def _read_axes(self, value: Value) -> list[Place]:
         if not isinstance(value, Group) or value.numbers or not value.keyed:
             return []
-        axes = {item.folded: item.value for item in fields_of(value) if item.role is Role.AXIS}
-        numbers = place_on_axes(axes, self.out) if axes and value.closed else None
+        axes = {item.folded: item.value for item in list_fields(value) if item.role is Role.AXIS}
+        numbers = read_axes(axes, self.out) if axes and value.closed else None
         return [(numbers, (value.start, value.end))] if numbers else []
 
-    def _own_axes(self) -> list[Place]:
-        """Return the place that x, y and their like among the record's own keys give."""
+    def _read_own_axes(self) -> list[Place]:
+        """Return the place in keys such as x and y of the record itself."""
         axes = {item.folded: item for item in self.fields if item.role is Role.AXIS}
         values = {word: item.value for word, item in axes.items()}
-        numbers = place_on_axes(values, self.out) if axes else None
+        numbers = read_axes(values, self.out) if axes else None
         spans = [item.span for item in axes.values()]
         return [(numbers, (min(spans)[0], max(end for _, end in spans)))] if numbers else []
 
-    def _arguments(self) -> list[Place]:
-        """Return the place in the bare arguments of a call: click(700, 88, clicks=2)."""
+    def _read_arguments(self) -> list[Place]:
+        """Return the place in the positional arguments of a call: click(700, 88, clicks=2)."""
         bare = [value for key, value in self.group.entries if key is None]
         numbers = tuple(value.value for value in bare if isinstance(value, Number))
         if self.group.opener != "(" or len(numbers) not in (2, 4):
             return []
         return [(numbers, (bare[0].start, bare[-1].end))]
 
-    # Emission
+    # Adding matches
 
-    def _emit(self) -> None:
-        places = self.places or self._own_axes() or self._arguments()
+    def _add_matches(self) -> None:
+        places = self.places or self._read_own_axes() or self.outlines or self._read_arguments()
         if places:
-            self._emit_places(places)
+            self._add_places(places)
         else:
-            self._emit_keyed()
+            self._add_keyed()
 
-    def _emit_places(self, places: list[Place]) -> None:
-        name, count = self._called() or self.name, len(places)
+    def _add_places(self, places: list[Place]) -> None:
+        name, count = self._read_call_name() or self.name, len(places)
         label = name.text if name else None
-        labels = several_labels(self.fields, count) or [label] * count
-        for (numbers, span), label, score in zip(places, labels, self._scores(count), strict=True):
-            near = hull(span, name.span) if name and name.span and count == 1 else span
+        labels = pair_labels(self.fields, count) or [label] * count
+        for (numbers, span), label, score in zip(
+            places, labels, self._pair_scores(count), strict=True
+        ):
+            near = merge_spans(span, name.span) if name and name.span and count == 1 else span
             self.out.add(numbers, near, label=label, text=self.text, score=score)
 
-    def _scores(self, count: int) -> list[float | None]:
+    def _pair_scores(self, count: int) -> list[float | None]:
         if len(self.scores) == count:
             return [*self.scores]
         return [self.scores[0] if len(self.scores) == 1 else None] * count
 
-    def _emit_keyed(self) -> None:
-        """Take {"left eye": [...]}: where no key names a place, the keys are the labels."""
+    def _add_keyed(self) -> None:
+        """Add the places of {"left eye": [...]}: where no key names a place, keys are labels."""
         for item in self.fields:
             if item.role in UNNAMED:
                 label = self.name.text if self.name else None
             elif item.role in KEYED:
-                label = item.key.text.strip()
+                label = item.name
             else:
                 continue
-            places = keyed_places(item.value)
+            places = read_keyed_places(item.value)
             for numbers, span in places:
                 self.out.add(numbers, item.span if len(places) == 1 else span, label=label)
 
-    def _called(self) -> Name | None:
-        """Return the name of the call: in an agent's answer, the action is the label."""
+    def _read_call_name(self) -> Name | None:
+        """Return the function's name of a call: in an agent's answer, the action is the label."""
         called = self.group.name
-        if called and meaning(called).role in (Role.OTHER, Role.LABEL):
+        if called and classify_key(called).role in (Role.OTHER, Role.LABEL):
             return Name(called, (self.group.start - len(called), self.group.end))
         return None
 
@@ -235,37 +305,71 @@ UNNAMED = {Role.WRAPPER, Role.LABEL}
 KEYED = {Role.OTHER, Role.AXIS}
 DECIDING = {Role.PLACE, Role.WRAPPER, Role.PRESENCE}
 READERS = {
-    Role.PLACE: _Record.on_place,
-    Role.WRAPPER: _Record.on_wrapper,
-    Role.LABEL: _Record.on_label,
-    Role.TEXT: _Record.on_text,
-    Role.OTHER: _Record.on_other,
-    Role.AXIS: _Record.on_attribute,
-    Role.SCORE: _Record.on_score,
-    Role.PRESENCE: _Record.on_attribute,
-    Role.ATTRIBUTE: _Record.on_attribute,
+    Role.PLACE: _Record.read_place,
+    Role.WRAPPER: _Record.read_wrapper,
+    Role.LABEL: _Record.read_label,
+    Role.TEXT: _Record.read_text,
+    Role.OTHER: _Record.read_other,
+    Role.AXIS: _Record.read_attribute,
+    Role.SCORE: _Record.read_score,
+    Role.PRESENCE: _Record.read_attribute,
+    Role.ATTRIBUTE: _Record.read_attribute,
 }
 
 NESTED = ("[[", "[(", "((", "([")
-"""How a list of pairs begins; pairs without a list round them are corners."""
+"""Beginnings of a list of pairs; pairs without a list around them are corners."""
 
 
-def places_in(value: Value, *, corners: bool) -> list[Place]:
-    """Return the places that a value is or lists; with `corners`, two pairs are one box."""
+def read_places(value: Value, *, corners: bool, polygon: bool = False) -> list[Place]:
+    """Return the place, or the list of places, in a value.
+
+    With `corners`, two pairs are a box. With `polygon`, vertices become the box around them.
+    """
     if isinstance(value, String):
         span = value.start, value.end
         corners = corners or not value.text.lstrip().startswith(NESTED)
-        return [(numbers, span) for numbers in number_lists(value.text, corners=corners) or []]
-    if not isinstance(value, Group) or value.keyed:
+        lists = parse_number_lists(value.text, corners=corners and not polygon) or []
+        places = [(numbers, span) for numbers in lists]
+    elif not isinstance(value, Group) or value.keyed:
         return []
-    lists = _closed_lists(value)
-    if corners and [len(numbers) for numbers, _ in lists] == [2, 2]:
-        (a, (start, _)), (b, (_, end)) = lists
-        return [(a + b, (start, end))]
-    return lists
+    elif (corners or polygon) and _is_nested(value):
+        inner = (v for _, v in value.entries)
+        return [p for v in inner for p in read_places(v, corners=corners, polygon=polygon)]
+    else:
+        places = _list_closed(value)
+    return join_pairs(places, polygon) if corners or polygon else places
 
 
-def _closed_lists(group: Group) -> list[Place]:
+def _is_nested(group: Group) -> bool:
+    """Return whether a group is a list of lists of pairs."""
+    inner = [value for _, value in group.entries]
+    return bool(inner) and all(isinstance(v, Group) and v.entries and not v.numbers for v in inner)
+
+
+def join_pairs(places: list[Place], polygon: bool) -> list[Place]:
+    """Return `places` with pairs joined to boxes: corners, or the box around vertices."""
+    if len(places) > 1 and all(len(numbers) == 2 for numbers, _ in places):
+        boxes = [_join(a, b) for a, b in zip(places[::2], places[1::2], strict=False)]
+        if len(places) == 2 or (not polygon and len(places) % 2 == 0 and all(map(_is_box, boxes))):
+            return boxes
+        (start, _), (_, end) = places[0][1], places[-1][1]
+        return [(enclose(tuple(n for numbers, _ in places for n in numbers)), (start, end))]
+    if polygon:
+        return [(enclose(n) if len(n) > 5 and len(n) % 2 == 0 else n, span) for n, span in places]
+    return places
+
+
+def _join(first: Place, second: Place) -> Place:
+    return first[0] + second[0], merge_spans(first[1], second[1])
+
+
+def _is_box(place: Place) -> bool:
+    """Return whether the second corner lies below and to the right of the first."""
+    x1, y1, x2, y2 = place[0]
+    return x1 < x2 and y1 < y2
+
+
+def _list_closed(group: Group) -> list[Place]:
     lists: list[Place] = []
     waiting = [group]
     while waiting:
@@ -276,11 +380,11 @@ def _closed_lists(group: Group) -> list[Place]:
     return lists
 
 
-def keyed_places(value: Value) -> list[Place]:
-    """Return the places under a key that may be anything; a string must have brackets."""
+def read_keyed_places(value: Value) -> list[Place]:
+    """Return the places under a key of unknown meaning; a string must begin with a bracket."""
     if isinstance(value, String) and value.text.lstrip()[:1] not in tuple("([<"):
         return []
-    return places_in(value, corners=False)
+    return read_places(value, corners=False)
 
 
 def _is_malformed(value: Value) -> bool:
@@ -289,24 +393,27 @@ def _is_malformed(value: Value) -> bool:
     return any(character.isdigit() for character in value.text)
 
 
-def several_labels(fields: list[Field], count: int) -> Sequence[str | None]:
-    """Return one label for each of `count` places, where the record lists as many."""
+def pair_labels(fields: list[Field], count: int) -> Sequence[str | None]:
+    """Return `count` labels where the record has a list of as many, else none."""
     if count > 1:
         for item in fields:
-            labels = labels_of(item.value)
+            labels = list_labels(item.value)
             if item.role is Role.LABEL and len(labels) == count:
                 return labels
     return ()
 
 
 def means_none(group: Group) -> bool:
-    """Say whether a group without a place says that there is none: [], {"bbox_2d": null}.
+    """Return whether a group says that nothing is there: [], {"bbox_2d": null}, [-1, -1].
 
-    Keys that name places or presence decide; without them, every value has to be empty.
+    The keys for places, wrappers and presence decide. Without such keys, all values must be
+    empty.
     """
+    if group.numbers:
+        return is_absent(group.numbers)
     if not any(key for key, _ in group.entries):
-        return not group.numbers and all(_is_empty(value) for _, value in group.entries)
-    fields = fields_of(group)
+        return all(_is_empty(value) for _, value in group.entries)
+    fields = list_fields(group)
     deciding = [item for item in fields if item.role in DECIDING]
     deciding = deciding or [item for item in fields if item.role in KEYED]
     return bool(deciding) and all(_is_empty(item.value) for item in deciding)
@@ -315,6 +422,7 @@ def means_none(group: Group) -> bool:
 def _is_empty(value: Value) -> bool:
     if isinstance(value, Group):
         return value.closed and means_none(value)
-    if isinstance(value, Number):
-        return value.value == 0
+    number = parse_lone_number(value.text)
+    if number is not None:
+        return is_absent((number,))
     return value.text.lower() in ("", "false") or says_none(value.text)

@@ -1,11 +1,11 @@
-"""Sentences that say "there are none" and sentences that decline, in English and Chinese."""
+"""Recognises sentences that say "there are none" or refuse to answer, in English and Chinese."""
 
 from __future__ import annotations
 
 import re
 
 LONGEST = 400
-"""Characters beyond which a text is an essay, and no sentence that says "none"."""
+"""Characters of a sentence that says "none"; a longer text is not one."""
 
 _PICTURE = r"(?:images?|pictures?|photos?|photographs?|screenshots?|files?|scene|frame|view)"
 _OUR_PICTURE = r"(?:the |this |that |any |an? |your )?(?:attached |provided |uploaded |given )?"
@@ -28,17 +28,17 @@ _REFUSE_ZH = (
 )
 
 
-def _any_of(*patterns: str) -> re.Pattern[str]:
+def _compile(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns), re.IGNORECASE)
 
 
-_NONE_WORDS = _any_of(
+_NONE_WORDS = _compile(
     r"none|null|nil|nothing|no|empty|n/?a|absent|unvisible|invisible|\[ ?\]|\{ ?\}",
     r"not? (?:found|detected|visible|present|applicable)",
     r"no (?:objects?|results?|match(?:es)?|detections?|instances?|targets?|boxes|points?)",
     r"无|没有|空|未找到|未检测到|不存在|没有找到|没找到|未发现|无结果|无目标",
 )
-_NONE_SENTENCES = _any_of(
+_NONE_SENTENCES = _compile(
     r"\bthere (?:is|are|was|were|seems? to be|appears? to be) (?:\w+ly )?"
     r"(?:no|not|none|nothing|zero)\b",
     r"\bthere (?:is|are|was|were)n't\b",
@@ -60,15 +60,15 @@ _NONE_SENTENCES = _any_of(
     r"(?:看|找|检测)不[到见](?!图|这|您|你)",
     r"不存在|不在(?:这张|该|此)?(?:图|画面)|^(?:没有|无|未)[^，。,.]{1,20}[。.]?$",
 )
-_UNSEEN_PICTURE = _any_of(
+_UNSEEN_PICTURE = _compile(
     rf"{_CANNOT} (?:directly |actually )?(?:see|view|process|open|access|analy[sz]e|display|read|"
     rf"look at|interpret|have access to|have) (?:or \w+ )?{_OUR_PICTURE}",
     rf"(?:无法|不能|没法)(?:直接)?{_PROCESS_ZH}(?:这|该|此|您|你|图|任何图)",
 )
-_UNNAMED_PEOPLE = _any_of(
+_UNNAMED_PEOPLE = _compile(
     rf"{_CANNOT} (?:\w+ )?(?:identify|recogni[sz]e|describe) {_WHOSE}{_SENSITIVE}"
 )
-_REFUSALS = _any_of(
+_REFUSALS = _compile(
     rf"{_CANNOT} (?:\w+ ){{0,3}}?(?:help|assist|answer|comply|provide|fulfill?|process|do (?:that|"
     r"this)|support|perform|complete|continue|respond|give|generate|create|discuss|determine|view|"
     r"access|analy[sz]e|share|engage|offer|output|label|annotate|draw)\b",
@@ -84,8 +84,8 @@ _SPACE = re.compile(r"\s+")
 
 
 def says_none(text: str) -> bool:
-    """Say whether `text` says that nothing of what was asked is there."""
-    text = _plain(text)
+    """Return whether `text` says that what was asked for is not there."""
+    text = _flatten(text)
     if _NONE_WORDS.fullmatch(text.rstrip(".。!！ ")):
         return True
     if not text or len(text) > LONGEST:
@@ -96,12 +96,12 @@ def says_none(text: str) -> bool:
 
 
 def declines(text: str) -> bool:
-    """Say whether `text` is a refusal to answer; ask `says_none` first."""
-    text = _plain(text)
+    """Return whether `text` is a refusal to answer; check `says_none` first."""
+    text = _flatten(text)
     return any(p.search(text) for p in (_UNSEEN_PICTURE, _UNNAMED_PEOPLE, _REFUSALS))
 
 
-def _plain(text: str) -> str:
-    """Return the head of `text` in one line, without quotes and Markdown round it."""
+def _flatten(text: str) -> str:
+    """Return the beginning of `text` in one line, without outer quotes and Markdown."""
     text = _SPACE.sub(" ", text[: 4 * LONGEST]).replace("’", "'")
     return text.strip(" *_`\"'“”#>-:：")

@@ -1,7 +1,7 @@
-"""An answer as a row of pieces: texts, tags, fences and bracketed groups.
+"""Splits an answer into lexemes: plain texts, tags, fences and bracketed groups.
 
-A bracket begins a group only where what follows it may be data, so prose may hold brackets of
-its own. Quoted strings within a group hide whatever stands in them.
+A bracket begins a group only where data may follow it, because prose has brackets too. Text in
+quotes inside a group belongs to the group, whatever it contains.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from grounding.qwen.reading.lenient_json import Parser
-from grounding.qwen.reading.values import NUMBER, Group, Word, numbers_in
+from grounding.qwen.reading.values import NUMBER, Group, Word, find_numbers
 
-MAX_PIECES = 5_000
-"""Pieces beyond which the rest of a text is left unread."""
+MAX_LEXEMES = 5_000
+"""Limit of lexemes in one answer; text behind it is not read."""
 
 
 class Text(NamedTuple):
@@ -25,14 +25,17 @@ class Text(NamedTuple):
 
 
 class Fence(NamedTuple):
-    """A Markdown fence with its info string."""
+    """A Markdown code fence with its language."""
 
     start: int
     end: int
 
 
 class Tag(NamedTuple):
-    """An opening or closing tag, or a special token; names are lower case."""
+    """An opening or closing tag, or a special token; its name in lower case.
+
+    `offset` is where the attributes begin in the text.
+    """
 
     name: str
     closing: bool
@@ -40,27 +43,28 @@ class Tag(NamedTuple):
     attributes: str
     start: int
     end: int
+    offset: int = 0
 
 
 class Corners(NamedTuple):
-    """Two pairs side by side: the corners of a box."""
+    """Two pairs side by side, which are the corners of a box."""
 
     numbers: tuple[float, ...]
     start: int
     end: int
 
 
-Piece = Text | Fence | Tag | Group | Corners
+Lexeme = Text | Fence | Tag | Group | Corners
 
 
 @dataclass(slots=True)
-class Pieces:
-    """The row of pieces.
+class Lexemes:
+    """The lexemes of a text in order.
 
-    `cut` says that the text ends inside a group or tag, `unread` that there were too many.
+    `cut`: the text ends inside a group or tag. `unread`: the limit of lexemes was reached.
     """
 
-    items: list[Piece] = field(default_factory=list)
+    items: list[Lexeme] = field(default_factory=list)
     cut: bool = False
     unread: bool = False
 
@@ -83,9 +87,18 @@ MARK = re.compile(
       | [(（](?=\s*+[(\[（［])
       | (?<=\w)[(（](?=\s*+(?:\w++\s*+=|["'“\d\[(-]))
     )
-  | (?P<stub><\|?\s*+/?\s*+(?P<stump>\w*+)[^<]*+\Z | \(\s*+[\d\s,.，-]*+\Z)
+  | (?P<stub>
+        <\|?\s*+/?\s*+(?P<stump>\w*+)[^<]*+(?:\Z|(?=<\|(?:im_end|endoftext)\|>))
+      | \(\s*+[\d\s,.，-]*+\Z
+    )
     """,
     re.VERBOSE | re.IGNORECASE,
+)
+# The numbers and attributes of an unfinished tag, without the last one if that may go on.
+_WHOLE = re.compile(
+    rf"""(?:[\s,]*+{NUMBER}(?=[\s,]))++
+    | (?:\s*+{_NAME}\s*+=\s*+(?:"[^"]*+"|'[^']*+'|“[^”]*+”|[^\s"'“<>/]++(?=\s)))++""",
+    re.VERBOSE,
 )
 _TO_THE_LOWER_CORNER = (
     r"(?:[,，]|and|和)?\s*+(?:the\s++)?(?:bottom|lower)[- ]?right(?:\s++corner)?"
@@ -97,77 +110,79 @@ _JOINT = re.compile(
 ENDINGS = {"im_end", "endoftext", "eot_id", "end"}
 
 
-def split(text: str, known_tags: frozenset[str]) -> Pieces:
-    """Return the pieces of `text` in order; `known_tags` are those whose stump counts as cut."""
-    return _Splitter(text, known_tags).split()
+def tokenize(text: str, known_tags: frozenset[str]) -> Lexemes:
+    """Return the lexemes of `text`; an unfinished tag at its end is a cut if in `known_tags`."""
+    return _Tokenizer(text, known_tags).tokenize()
 
 
-class _Splitter:
+class _Tokenizer:
+    """Collects lexemes from left to right; all text before `done` is in one of them."""
+
     def __init__(self, text: str, known_tags: frozenset[str]) -> None:
         self.text = text
         self.known_tags = known_tags
-        self.pieces = Pieces()
+        self.lexemes = Lexemes()
         self.done = 0
         self.is_document = False
 
-    def split(self) -> Pieces:
+    def tokenize(self) -> Lexemes:
         pos = 0
-        while len(self.pieces.items) < MAX_PIECES and (begin := BEGINNING.search(self.text, pos)):
+        while len(self.lexemes.items) < MAX_LEXEMES and (begin := BEGINNING.search(self.text, pos)):
             match = MARK.match(self.text, begin.start())
             pos = self._take(match) if match else begin.end()
-        self.pieces.unread = len(self.pieces.items) >= MAX_PIECES
-        self._text_until(len(self.text))
-        return self.pieces
+        self.lexemes.unread = len(self.lexemes.items) >= MAX_LEXEMES
+        self._add_text_until(len(self.text))
+        return self.lexemes
 
     def _take(self, match: re.Match[str]) -> int:
-        """Take the piece that `match` begins, and return where the next one may begin."""
+        """Add the lexeme that begins with `match`; return where the next one may begin."""
         kind = match.lastgroup or ""
         start = match.start()
-        piece, end = TAKERS[kind](self, match)
-        if piece is not None:
-            self._text_until(start)
-            self.pieces.items.append(piece)
+        lexeme, end = HANDLERS[kind](self, match)
+        if lexeme is not None:
+            self._add_text_until(start)
+            self.lexemes.items.append(lexeme)
             self.done = end
         return end
 
-    def _text_until(self, end: int) -> None:
+    def _add_text_until(self, end: int) -> None:
         if end > self.done:
-            self.pieces.items.append(Text(self.done, end))
+            self.lexemes.items.append(Text(self.done, end))
 
-    def _on_fence(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_fence(self, match: re.Match[str]) -> tuple[Lexeme | None, int]:
         self.is_document = False
         return Fence(*match.span()), match.end()
 
-    def _on_token(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_token(self, match: re.Match[str]) -> tuple[Lexeme | None, int]:
         token = match["token"].lower()
         name, closing = TOKENS.get(token) or (_SIDE.sub("", token), token.endswith("_end"))
         return Tag(name, closing, False, "", *match.span()), match.end()
 
-    def _on_tag(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_tag(self, match: re.Match[str]) -> tuple[Lexeme | None, int]:
         attributes = match["attributes"]
         self.is_document |= "data-bbox" in attributes
         alone = attributes.rstrip().endswith("/")
         tag = Tag(match["name"].lower(), bool(match["slash"]), alone, attributes, *match.span())
-        return tag, match.end()
+        return tag._replace(offset=match.start("attributes")), match.end()
 
-    def _on_numbers(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_numbers(self, match: re.Match[str]) -> tuple[Lexeme | None, int]:
         if self.is_document:
             return None, match.end()
-        numbers = numbers_in(match[0])
+        numbers = find_numbers(match[0])
         opener = "(" if match["tuple"] else "<"
         return Group(opener, *match.span(), closed=True, numbers=numbers), match.end()
 
-    def _on_group(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_group(self, match: re.Match[str]) -> tuple[Lexeme | None, int]:
         if self.is_document:
             return None, match.end()
         parser = Parser(self.text, match.start())
         group = parser.parse()
-        self.pieces.cut |= parser.ended and _is_data(group)
+        self.lexemes.cut |= parser.ended and _is_data(group)
         if self.text[match.start()] in "(（":
-            group.name = _name_before(self.text, match.start())
+            group.name = _find_function_name(self.text, match.start())
         return group, parser.pos
 
-    def _on_stub(self, match: re.Match[str]) -> tuple[Piece | None, int]:
+    def _on_stub(self, match: re.Match[str]) -> tuple[Lexeme | None, int]:
         stump = (match["stump"] or "").lower()
         at_the_end = match.end("stump") == len(self.text)
         is_cut = (
@@ -176,72 +191,75 @@ class _Splitter:
             or (at_the_end and any(name.startswith(stump) for name in self.known_tags))
             or "data-bbox" in match[0]
         )
-        self.pieces.cut |= is_cut
+        self.lexemes.cut |= is_cut
+        if stump in ("points", "point") and (whole := _WHOLE.match(self.text, match.end("stump"))):
+            tag = Tag(stump, False, False, whole[0], match.start(), match.end(), whole.start())
+            return tag, match.end()
         return None, match.end() if is_cut else match.start() + 1
 
 
 _SIDE = re.compile("_(?:start|end)$")
 TOKENS = {
     **{name: (name, False) for name in ENDINGS},
-    # What hosted Qwen2-VL models show where the tokens have lost their names.
+    # Names that hosted Qwen2-VL models give the tokens for phrases and boxes.
     "extra_0": ("object_ref", False),
     "extra_1": ("object_ref", True),
     "extra_2": ("box", False),
     "extra_3": ("box", True),
 }
-TAKERS = {
-    "fence": _Splitter._on_fence,
-    "token": _Splitter._on_token,
-    "attributes": _Splitter._on_tag,
-    "angles": _Splitter._on_numbers,
-    "tuple": _Splitter._on_numbers,
-    "group": _Splitter._on_group,
-    "stub": _Splitter._on_stub,
+HANDLERS = {
+    "fence": _Tokenizer._on_fence,
+    "token": _Tokenizer._on_token,
+    "attributes": _Tokenizer._on_tag,
+    "angles": _Tokenizer._on_numbers,
+    "tuple": _Tokenizer._on_numbers,
+    "group": _Tokenizer._on_group,
+    "stub": _Tokenizer._on_stub,
 }
 
 
 def _is_data(group: Group) -> bool:
-    """Say whether a group holds more than words: prose has open brackets too."""
+    """Return whether a group holds more than words; prose has unclosed brackets too."""
     words = (key is None and isinstance(value, Word) for key, value in group.entries)
     return not group.entries or not all(words)
 
 
-def _name_before(text: str, end: int) -> str | None:
-    """Return the last part of the dotted name that ends at `end`."""
+def _find_function_name(text: str, end: int) -> str | None:
+    """Return the last part of the dotted name in front of `end`, or None."""
     start = end
     while start and end - start < 40 and (text[start - 1].isalnum() or text[start - 1] == "_"):
         start -= 1
     return text[start:end] or None
 
 
-def join_corners(text: str, pieces: list[Piece]) -> list[Piece]:
-    """Return `pieces` with exactly two bare pairs side by side made one box; longer rows stay."""
-    joined: list[Piece] = []
+def join_corners(text: str, lexemes: list[Lexeme]) -> list[Lexeme]:
+    """Return `lexemes` with each two pairs side by side as one box; longer rows are unchanged."""
+    joined: list[Lexeme] = []
     index = 0
-    while index < len(pieces):
-        stop = _row_of_pairs(text, pieces, index)
-        first, last = pieces[index], pieces[stop - 1]
+    while index < len(lexemes):
+        stop = _find_end_of_pairs(text, lexemes, index)
+        first, last = lexemes[index], lexemes[stop - 1]
         if stop - index == 3 and isinstance(first, Group) and isinstance(last, Group):
             joined.append(Corners(first.numbers + last.numbers, first.start, last.end))
         else:
-            joined += pieces[index:stop]
+            joined += lexemes[index:stop]
         index = stop
     return joined
 
 
-def _row_of_pairs(text: str, pieces: list[Piece], index: int) -> int:
-    """Return the index after the row of pairs at `index`; one further where there is none."""
+def _find_end_of_pairs(text: str, lexemes: list[Lexeme], index: int) -> int:
+    """Return the index behind the row of pairs at `index`; `index` + 1 where there is none."""
     stop = index + 1
     while (
-        _is_pair(pieces[stop - 1])
-        and stop + 1 < len(pieces)
-        and isinstance(joint := pieces[stop], Text)
-        and _is_pair(pieces[stop + 1])
+        _is_pair(lexemes[stop - 1])
+        and stop + 1 < len(lexemes)
+        and isinstance(joint := lexemes[stop], Text)
+        and _is_pair(lexemes[stop + 1])
         and _JOINT.fullmatch(text, joint.start, joint.end)
     ):
         stop += 2
     return stop
 
 
-def _is_pair(piece: Piece) -> bool:
-    return isinstance(piece, Group) and piece.opener in ("(", "[") and len(piece.numbers) == 2
+def _is_pair(lexeme: Lexeme) -> bool:
+    return isinstance(lexeme, Group) and lexeme.opener in ("(", "[") and len(lexeme.numbers) == 2

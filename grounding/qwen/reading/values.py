@@ -1,4 +1,4 @@
-"""What stands in brackets: numbers, strings, words and groups, each with its place in the text."""
+"""The values in an answer: numbers, strings, words and bracketed groups, each with its span."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 
 LONGEST_NUMBER = 40
-"""Characters beyond which digits are a runaway and no number."""
+"""Characters of a number; longer digit runs come from a loop and are no number."""
 
 PLACE_SIZES = (2, 4, 5)
-"""How many numbers make a point, a box, a box with its score."""
+"""Counts of numbers in a point, a box, and a box with a score."""
 
 NUMBER = r"[-+−－＋]?(?:\d++(?:[.．]\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+"
 _ASCII = str.maketrans("−－＋．", "--+.")
@@ -17,7 +17,7 @@ _ASCII = str.maketrans("−－＋．", "--+.")
 
 @dataclass(slots=True)
 class Number:
-    """A number; its value is not finite where `text`, as written, is no usable one."""
+    """A number. `value` is NaN or infinite where `text` is no usable number."""
 
     value: float
     text: str
@@ -27,7 +27,7 @@ class Number:
 
 @dataclass(slots=True)
 class String:
-    """A quoted text without its quotes; `start` and `end` enclose the quotes."""
+    """A quoted text without its quotes; `start` and `end` include the quotes."""
 
     text: str
     start: int
@@ -36,7 +36,7 @@ class String:
 
 @dataclass(slots=True)
 class Word:
-    """Bare letters: a constant, an unquoted key or prose."""
+    """Unquoted letters: a constant, a key or prose."""
 
     text: str
     start: int
@@ -45,12 +45,12 @@ class Word:
 
 @dataclass(slots=True)
 class Group:
-    """What stands between two brackets, as entries with or without a key.
+    """The content of a pair of brackets: values in order, each with or without a key.
 
-    `numbers` are the entries' values where all of them are bare numbers, else empty. A group
-    that is not `closed` has lost its closing bracket. `keyed` says that it or a group within has
-    keys. `name` is the function's where the group is a call, and `key` the one that waits for
-    its value.
+    `numbers` holds the values where all of them are numbers without a key, else nothing.
+    `closed` is false where the closing bracket is missing. `keyed` means that this group or one
+    inside it has keys. `name` is the function's name where the group is a call. While the group
+    is being parsed, `key` is the key whose value has not been read.
     """
 
     opener: str
@@ -69,14 +69,14 @@ Key = String | Word | Number
 Value = Key | Group
 
 
-def number(text: str) -> float:
-    """Return the number that `text` writes, in any script's digits; NaN for a runaway."""
+def parse_number(text: str) -> float:
+    """Return `text`, digits of any script, as a number; NaN beyond `LONGEST_NUMBER` characters."""
     if len(text) > LONGEST_NUMBER:
         return float("nan")
     return float(text.translate(_ASCII))
 
 
-# The tags that may stand round numbers inside a string; <120> is itself a number.
+# Tags around numbers inside a string; <120> is a number itself.
 _MARKUP = re.compile(r"<[|/a-zA-Z][^<>]*+>")
 _ANGLES = re.compile(r"(?:<\s*+\d++\s*+>\s*+)++")
 _BRACKETED = re.compile(r"[(\[{]([^()\[\]{}]*+)[)\]}]")
@@ -86,44 +86,44 @@ _SINGLE = re.compile(NUMBER)
 _BETWEEN = re.compile(r"[\s,，;；()\[\]{}]*+(?:to[\s(\[]*+)?")
 
 
-def lone_number(text: str) -> float | None:
-    """Return the number that is all of `text`, or None."""
+def parse_lone_number(text: str) -> float | None:
+    """Return the number that `text` consists of, or None."""
     if len(text) > LONGEST_NUMBER or not _LONE_NUMBER.fullmatch(text):
         return None
-    return number(text.strip().removesuffix("px").rstrip())
+    return parse_number(text.strip().removesuffix("px").rstrip())
 
 
-def number_lists(
+def parse_number_lists(
     text: str, *, corners: bool = True, cut: bool = False
 ) -> list[tuple[float, ...]] | None:
-    """Return the lists of numbers that are all of `text`, or None where it holds anything else.
+    """Return the lists of numbers that `text` consists of; None if it holds anything else.
 
     Reads "10 20 110 120", "(10,20),(110,120)", "[[10, 20, 110, 120]]" and "<10><20>, <30><40>".
-    With `corners`, two bracketed pairs are one box. With `cut`, the text was cut off at its end,
-    and only lists that were closed count.
+    With `corners`, two bracketed pairs are one box. With `cut`, the text is cut off at its end,
+    and lists without their closing bracket are left out.
     """
     text = _MARKUP.sub(" ", text)
     if "<" in text:
-        return _angle_lists(text, cut)
+        return _parse_angle_lists(text, cut)
     if not _BRACKETED.search(text):
-        return [numbers_in(text)] if not cut and _PLAIN.fullmatch(text) else None
-    lists = _bracketed_lists(text, cut)
+        return [find_numbers(text)] if not cut and _PLAIN.fullmatch(text) else None
+    lists = _parse_bracketed_lists(text, cut)
     if lists and corners and [len(numbers) for numbers in lists] == [2, 2]:
         return [lists[0] + lists[1]]
     return lists
 
 
-def _angle_lists(text: str, cut: bool) -> list[tuple[float, ...]] | None:
+def _parse_angle_lists(text: str, cut: bool) -> list[tuple[float, ...]] | None:
     if cut:
         text = text[: max(text.rfind(">"), text.rfind(",")) + 1]
     if _ANGLES.sub("", text).strip(" ,;\n\t\r"):
         return None
-    lists = [numbers_in(run) for run in _ANGLES.findall(text)]
-    # Two numbers at the cut may be half a box.
+    lists = [find_numbers(run) for run in _ANGLES.findall(text)]
+    # Two numbers at the cut may be half of a box.
     return lists[:-1] if text.endswith(">") and cut and len(lists[-1]) == 2 else lists
 
 
-def _bracketed_lists(text: str, cut: bool) -> list[tuple[float, ...]] | None:
+def _parse_bracketed_lists(text: str, cut: bool) -> list[tuple[float, ...]] | None:
     if cut:
         text = text[: max(text.rfind(closer) for closer in ")]}") + 1]
     inner = _BRACKETED.findall(text)
@@ -131,12 +131,79 @@ def _bracketed_lists(text: str, cut: bool) -> list[tuple[float, ...]] | None:
         return None
     if not all(_BETWEEN.fullmatch(gap) for gap in _BRACKETED.split(text)[::2]):
         return None
-    lists = [numbers_in(part) for part in inner]
+    lists = [find_numbers(part) for part in inner]
     if not all(len(numbers) in PLACE_SIZES for numbers in lists):
         return None
     return lists[:-1] if cut and len(lists) % 2 and len(lists[-1]) == 2 else lists
 
 
-def numbers_in(text: str) -> tuple[float, ...]:
+def find_numbers(text: str) -> tuple[float, ...]:
     """Return every number in `text`, in order."""
-    return tuple(map(number, _SINGLE.findall(text)))
+    return tuple(map(parse_number, _SINGLE.findall(text)))
+
+
+# Several values of one key, and values between tags
+
+_OUTER_QUOTES = " \t\r\n\"'“”‘’`"
+_JOINTS = {"to", "and", "-", "–", "—", "~", "→", "->", "到", "至"}
+"""Words between the two corners of a box."""
+
+
+def read_marked(text: str, start: int, end: int) -> Value:
+    """Return the value between two tags: a list of numbers, or a text without its quotes."""
+    lists = parse_number_lists(text) or []
+    if lists and all(len(numbers) in PLACE_SIZES for numbers in lists):
+        groups = [Group("(", start, end, closed=True, numbers=numbers) for numbers in lists]
+        return groups[0] if len(groups) == 1 else _make_list(groups)
+    return String(text.strip(_OUTER_QUOTES), start, end)
+
+
+def join_values(group: Group) -> bool:
+    """Give each key of `group` all its values, and return whether there were such keys.
+
+    In {"bbox_2d": (10,20),(110,120), "label": "cat"}, the second pair has no key of its own.
+    """
+    if all(key is not None for key, _ in group.entries):
+        return False
+    runs: list[tuple[Key | None, list[Value]]] = []
+    for key, value in group.entries:
+        if key is None and runs and runs[-1][0] is not None and _continues(runs[-1][1][-1], value):
+            runs[-1][1].append(value)
+        elif not (key is None and isinstance(value, Word) and value.text.lower() in _JOINTS):
+            runs.append((key, [value]))
+    joined = any(len(values) > 1 for _, values in runs)
+    if joined:
+        group.entries = [(key, _join(values)) for key, values in runs]
+    return joined
+
+
+def _continues(last: Value, value: Value) -> bool:
+    """Return whether `value` is of the same kind as `last`: a number, or a list of numbers."""
+    if isinstance(last, Group) and isinstance(value, Group):
+        return len(last.numbers) == len(value.numbers) > 1
+    if isinstance(last, String) and isinstance(value, String):
+        return bool(parse_number_lists(last.text) and parse_number_lists(value.text))
+    return isinstance(last, Number) and isinstance(value, Number)
+
+
+def _join(values: list[Value]) -> Value:
+    """Return several values of one key as one: numbers as a list, two pairs as a box."""
+    start, end = values[0].start, values[-1].end
+    groups = [value for value in values if isinstance(value, Group)]
+    numbers = tuple(n for group in groups for n in group.numbers)
+    if len(values) == 1:
+        return values[0]
+    if isinstance(values[0], String):
+        return String(",".join(v.text for v in values if isinstance(v, String)), start, end)
+    if not groups:
+        numbers = tuple(value.value for value in values if isinstance(value, Number))
+    elif len(groups) != 2 or len(numbers) != 4:
+        return _make_list(groups)
+    closed = all(group.closed for group in groups)
+    return Group("(", start, end, closed=closed, numbers=numbers)
+
+
+def _make_list(groups: list[Group]) -> Group:
+    closed = all(group.closed for group in groups)
+    entries: list[tuple[Key | None, Value]] = [(None, group) for group in groups]
+    return Group("[", groups[0].start, groups[-1].end, closed=closed, entries=entries)
