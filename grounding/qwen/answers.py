@@ -100,7 +100,7 @@ def _verdict(
 
 def _is_closed(lexemes: Lexemes, content: str) -> bool:
     """Return whether the text ends with a closing bracket, tag or fence."""
-    decode_entities = [
+    visible = [
         p for p in lexemes.items if not isinstance(p, Text) or content[p.start : p.end].strip()
     ]
-    return bool(decode_entities) and not isinstance(decode_entities[-1], Text)
+    return bool(visible) and not isinstance(visible[-1], Text)

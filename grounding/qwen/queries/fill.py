@@ -17,12 +17,11 @@ from grounding.queries import Field, Fill, Finding
 from grounding.qwen.answers import Answer, Verdict
 from grounding.qwen.prompts import PromptSet, language_of
 from grounding.qwen.reading.elements import KNOWN
-from grounding.qwen.reading.envelope import body
-from grounding.qwen.reading.fields import CONSTANTS
+from grounding.qwen.reading.fields import CONSTANTS, fold
 from grounding.qwen.reading.sentences import declines, says_none
-from grounding.qwen.reading.tokenizer import Text, split
+from grounding.qwen.reading.thinking import extract_answer
+from grounding.qwen.reading.tokenizer import Text, tokenize
 from grounding.qwen.reading.values import Group, Number, String, Value, Word
-from grounding.qwen.reading.vocabulary import folded
 from grounding.qwen.scores import Token
 
 Scalar = Number | String | Word
@@ -106,8 +105,8 @@ def read_answer(query: Fill, text: str, frame: Frame, *, complete: bool) -> Answ
     Values stay as written. A single field may also be answered with the bare value. A value that
     the end of an incomplete text may have cut is left out.
     """
-    content, cut = body(text)
-    lexemes = split(content, KNOWN)
+    content, cut = extract_answer(text)
+    lexemes = tokenize(content, KNOWN)
     groups = [item for item in lexemes.items if isinstance(item, Group)]
     prose = "".join(content[t.start : t.end] for t in lexemes.items if isinstance(t, Text))
     cut = cut or lexemes.cut or not (complete or (groups and groups[-1].closed))
@@ -135,7 +134,7 @@ def _values(field: Field, groups: Sequence[Group]) -> list[Scalar] | None:
         group = waiting.popleft()
         entries = group.entries if group.closed else group.entries[:-1]
         for key, value in entries:
-            if key is not None and folded(key.text) == folded(field.name):
+            if key is not None and fold(key.text) == fold(field.name):
                 return list(_scalars(value))
         waiting.extend(value for _, value in entries if isinstance(value, Group))
     return None
