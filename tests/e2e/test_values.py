@@ -1,0 +1,100 @@
+"""Texts beside regions and choices of a whole image, in the real Label Studio and its page.
+
+The shapes checkpoint writes neither, so the model is a script behind an OpenAI-compatible server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from grounding.engines.base import Completion, ModelRequest
+from grounding.testing import ScriptedEngine, answer_each, make_completion
+from tests.openai_server import Behaviour
+from tests.openai_server import serving as serving_model
+
+from .client import Client
+from .hosting import backend
+from .page import ANSWER_MS, LabellingPage
+from .pictures import Sample
+from .projects import Project, open_project, view
+
+pytestmark = pytest.mark.e2e
+
+CONFIG = view(
+    '<RectangleLabels name="sign" toName="image"><Label value="sign"/></RectangleLabels>',
+    '<TextArea name="text" toName="image" perRegion="true" editable="true" '
+    'displayMode="region-list"/>',
+    '<Choices name="weather" toName="image"><Choice value="sunny"/>'
+    '<Choice value="rainy" alias="wet"/></Choices>',
+)
+SIGNS = [
+    {"bbox_2d": [60, 60, 200, 160], "label": "sign", "text_content": "EXIT"},
+    {"bbox_2d": [240, 200, 380, 300], "label": "sign", "text_content": "NO ENTRY"},
+]
+
+
+def answer(request: ModelRequest) -> Completion:
+    """Return two signs with their text, or rainy weather, whichever was asked for."""
+    places = "bbox" in request.text
+    return make_completion(json.dumps(SIGNS if places else {"weather": "rainy"}), logprob=-0.1)
+
+
+@pytest.fixture(scope="module")
+def project(
+    studio: Client, origin: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A project whose backend asks the scripted model, with one task."""
+    folder: Path = tmp_path_factory.mktemp("values")
+    with serving_model(ScriptedEngine(answer_each(answer)), Behaviour()) as model:
+        settings = {
+            "GROUNDING_ENGINE": "openai",
+            "OPENAI_BASE_URL": model.url,
+            "MODEL": "qwen2.5-vl-scripted",
+            "GROUNDING_SELF_TEST": "off",
+        }
+        with backend(folder, studio, origin, settings=settings) as server:
+            opened = open_project(studio, server.url, origin, "values", CONFIG)
+            studio.import_tasks(opened.id, [{"image": samples[0].data_uri()}])
+            yield opened
+
+
+def test_a_prediction_holds_regions_then_their_texts_then_the_choice(project: Project) -> None:
+    (saved,) = project.retrieve(1).saved
+    kinds = [(one["type"], one["from_name"]) for one in saved.result]
+    assert kinds == [
+        ("rectanglelabels", "sign"),
+        ("textarea", "text"),
+        ("rectanglelabels", "sign"),
+        ("textarea", "text"),
+        ("choices", "weather"),
+    ]
+    assert [one["value"]["text"] for one in saved.result if one["type"] == "textarea"] == [
+        ["EXIT"],
+        ["NO ENTRY"],
+    ]
+    assert saved.result[-1]["value"] == {"choices": ["wet"]}
+    assert saved.model_version == project.model_version()
+
+
+def test_the_page_shows_both_and_submits_them(
+    project: Project, browser: Browser, studio: Client, output: Path
+) -> None:
+    (task,) = [task.id for task in studio.tasks(project.id)]
+    annotator = LabellingPage(browser, studio.url, studio.token, output)
+    annotator.open(project.id, task)
+    expect(annotator.page.get_by_text("EXIT").first).to_be_visible(timeout=ANSWER_MS)
+    expect(annotator.page.get_by_label("rainy").first).to_be_checked(timeout=ANSWER_MS)
+    annotator.screenshot("values")
+    annotator.submit()
+    annotator.close()
+    submitted = studio.annotations(task)
+    texts = [one["value"]["text"] for one in submitted if one["type"] == "textarea"]
+    assert sorted(texts) == [["EXIT"], ["NO ENTRY"]]
+    assert [one["value"]["choices"] for one in submitted if one["type"] == "choices"] == [["wet"]]
+    regions = {one["id"] for one in submitted if one["type"] == "rectanglelabels"}
+    assert {one["id"] for one in submitted if one["type"] == "textarea"} == regions
