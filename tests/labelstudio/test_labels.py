@@ -52,6 +52,7 @@ FOLDED = [
     ("brushes", "brush"),
     ("dresses", "dress"),
     ("tomatoes", "tomato"),
+    ("TVs", "TV"),
     ("waltzes", "waltz"),
     ("5%", "5 %"),
     ("R & D", "r&d"),
@@ -197,6 +198,11 @@ def test_a_phrase_names_the_labels_among_its_words(
     phrase: str, values: list[str], expected: list[str]
 ) -> None:
     assert [label.value for label in find_named(phrase, labels(*values))] == expected
+
+
+def test_the_longest_name_wins_whatever_the_aliases() -> None:
+    cat, panda = Label("猫", alias="domestic cat"), Label("熊猫", alias="p")
+    assert find_named("左边的熊猫", [cat, panda]) == (panda,)
 
 
 def test_a_phrase_may_contain_the_words_that_the_model_is_asked_for() -> None:
