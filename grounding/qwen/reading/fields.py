@@ -297,12 +297,6 @@ def convert_corner_and_size(numbers: Numbers) -> Numbers:
     return numbers if is_absent(numbers) else (x, y, x + w, y + h)
 
 
-def enclose(numbers: Numbers) -> Numbers:
-    """Return the smallest box around points given as x1, y1, x2, y2, x3, ..."""
-    xs, ys = numbers[::2], numbers[1::2]
-    return min(xs), min(ys), max(xs), max(ys)
-
-
 def _convert_centre_and_size(numbers: Numbers) -> Numbers:
     x, y, w, h = numbers
     if is_absent(numbers):

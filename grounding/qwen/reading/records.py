@@ -18,7 +18,6 @@ from grounding.qwen.reading.fields import (
     Role,
     classify_key,
     convert_corner_and_size,
-    enclose,
     list_fields,
     list_labels,
     read_axes,
@@ -35,8 +34,10 @@ from grounding.qwen.reading.values import (
     Number,
     String,
     Value,
+    join_pairs,
     parse_lone_number,
-    parse_number_lists,
+    read_keyed_places,
+    read_places,
 )
 
 Numbers = tuple[float, ...]
@@ -315,76 +316,6 @@ READERS = {
     Role.PRESENCE: _Record.read_attribute,
     Role.ATTRIBUTE: _Record.read_attribute,
 }
-
-NESTED = ("[[", "[(", "((", "([")
-"""Beginnings of a list of pairs; pairs without a list around them are corners."""
-
-
-def read_places(value: Value, *, corners: bool, polygon: bool = False) -> list[Place]:
-    """Return the place, or the list of places, in a value.
-
-    With `corners`, two pairs are a box. With `polygon`, vertices become the box around them.
-    """
-    if isinstance(value, String):
-        span = value.start, value.end
-        corners = corners or not value.text.lstrip().startswith(NESTED)
-        lists = parse_number_lists(value.text, corners=corners and not polygon) or []
-        places = [(numbers, span) for numbers in lists]
-    elif not isinstance(value, Group) or value.keyed:
-        return []
-    elif (corners or polygon) and _is_nested(value):
-        inner = (v for _, v in value.entries)
-        return [p for v in inner for p in read_places(v, corners=corners, polygon=polygon)]
-    else:
-        places = _list_closed(value)
-    return join_pairs(places, polygon) if corners or polygon else places
-
-
-def _is_nested(group: Group) -> bool:
-    """Return whether a group is a list of lists of pairs."""
-    inner = [value for _, value in group.entries]
-    return bool(inner) and all(isinstance(v, Group) and v.entries and not v.numbers for v in inner)
-
-
-def join_pairs(places: list[Place], polygon: bool) -> list[Place]:
-    """Return `places` with pairs joined to boxes: corners, or the box around vertices."""
-    if len(places) > 1 and all(len(numbers) == 2 for numbers, _ in places):
-        boxes = [_join(a, b) for a, b in zip(places[::2], places[1::2], strict=False)]
-        if len(places) == 2 or (not polygon and len(places) % 2 == 0 and all(map(_is_box, boxes))):
-            return boxes
-        (start, _), (_, end) = places[0][1], places[-1][1]
-        return [(enclose(tuple(n for numbers, _ in places for n in numbers)), (start, end))]
-    if polygon:
-        return [(enclose(n) if len(n) > 5 and len(n) % 2 == 0 else n, span) for n, span in places]
-    return places
-
-
-def _join(first: Place, second: Place) -> Place:
-    return first[0] + second[0], merge_spans(first[1], second[1])
-
-
-def _is_box(place: Place) -> bool:
-    """Return whether the second corner lies below and to the right of the first."""
-    x1, y1, x2, y2 = place[0]
-    return x1 < x2 and y1 < y2
-
-
-def _list_closed(group: Group) -> list[Place]:
-    lists: list[Place] = []
-    waiting = [group]
-    while waiting:
-        current = waiting.pop()
-        if current.numbers and current.closed:
-            lists.append((current.numbers, (current.start, current.end)))
-        waiting += [v for _, v in reversed(current.entries) if isinstance(v, Group)]
-    return lists
-
-
-def read_keyed_places(value: Value) -> list[Place]:
-    """Return the places under a key of unknown meaning; a string must begin with a bracket."""
-    if isinstance(value, String) and value.text.lstrip()[:1] not in tuple("([<"):
-        return []
-    return read_places(value, corners=False)
 
 
 def _is_malformed(value: Value) -> bool:

@@ -33,10 +33,10 @@ from grounding.qwen.reading.elements import (
 from grounding.qwen.reading.fields import Name
 from grounding.qwen.reading.lines import LONGEST_NAME, find_name_before
 from grounding.qwen.reading.matches import Matches, Note, Place, merge_spans
-from grounding.qwen.reading.records import join_pairs, read_group, read_places
+from grounding.qwen.reading.records import read_group
 from grounding.qwen.reading.sentences import says_none
 from grounding.qwen.reading.tokenizer import ENDINGS, Corners, Fence, Lexeme, Tag, Text
-from grounding.qwen.reading.values import Group, parse_number_lists
+from grounding.qwen.reading.values import Group, join_pairs, parse_number_lists, read_places
 
 _SEPARATORS = re.compile(r"[\s,，;；、.。:：]*+(?:and\b|和|与)?[\s,，]*+", re.IGNORECASE)
 

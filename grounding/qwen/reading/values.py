@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from grounding.qwen.reading.matches import Place, merge_spans
+
 LONGEST_NUMBER = 40
 """Characters of a number; longer digit runs come from a loop and are no number."""
 
@@ -207,3 +209,82 @@ def _make_list(groups: list[Group]) -> Group:
     closed = all(group.closed for group in groups)
     entries: list[tuple[Key | None, Value]] = [(None, group) for group in groups]
     return Group("[", groups[0].start, groups[-1].end, closed=closed, entries=entries)
+
+
+# Places
+
+NESTED = ("[[", "[(", "((", "([")
+"""Beginnings of a list of pairs; pairs without a list around them are corners."""
+
+
+def read_places(value: Value, *, corners: bool, polygon: bool = False) -> list[Place]:
+    """Return the place, or the list of places, in a value.
+
+    With `corners`, two pairs are a box. With `polygon`, vertices become the box around them.
+    """
+    if isinstance(value, String):
+        span = value.start, value.end
+        is_box = corners or not value.text.lstrip().startswith(NESTED)
+        lists = parse_number_lists(value.text, corners=is_box and not polygon) or []
+        places = [(numbers, span) for numbers in lists]
+    elif not isinstance(value, Group) or value.keyed:
+        return []
+    elif (corners or polygon) and _is_nested(value):
+        inner = (v for _, v in value.entries)
+        return [p for v in inner for p in read_places(v, corners=corners, polygon=polygon)]
+    else:
+        places = _list_closed(value)
+    return join_pairs(places, polygon) if corners or polygon else places
+
+
+def _is_nested(group: Group) -> bool:
+    """Return whether a group is a list of lists of pairs."""
+    inner = [value for _, value in group.entries]
+    return bool(inner) and all(isinstance(v, Group) and v.entries and not v.numbers for v in inner)
+
+
+def join_pairs(places: list[Place], polygon: bool) -> list[Place]:
+    """Return `places` with pairs joined to boxes: corners, or the box around vertices."""
+    if len(places) > 1 and all(len(numbers) == 2 for numbers, _ in places):
+        boxes = [_join_corners(a, b) for a, b in zip(places[::2], places[1::2], strict=False)]
+        if len(places) == 2 or (not polygon and len(places) % 2 == 0 and all(map(_is_box, boxes))):
+            return boxes
+        (start, _), (_, end) = places[0][1], places[-1][1]
+        return [(enclose(tuple(n for numbers, _ in places for n in numbers)), (start, end))]
+    if polygon:
+        return [(enclose(n) if len(n) > 5 and len(n) % 2 == 0 else n, span) for n, span in places]
+    return places
+
+
+def _join_corners(first: Place, second: Place) -> Place:
+    return first[0] + second[0], merge_spans(first[1], second[1])
+
+
+def _is_box(place: Place) -> bool:
+    """Return whether the second corner lies below and to the right of the first."""
+    x1, y1, x2, y2 = place[0]
+    return x1 < x2 and y1 < y2
+
+
+def _list_closed(group: Group) -> list[Place]:
+    lists: list[Place] = []
+    waiting = [group]
+    while waiting:
+        current = waiting.pop()
+        if current.numbers and current.closed:
+            lists.append((current.numbers, (current.start, current.end)))
+        waiting += [v for _, v in reversed(current.entries) if isinstance(v, Group)]
+    return lists
+
+
+def read_keyed_places(value: Value) -> list[Place]:
+    """Return the places under a key of unknown meaning; a string must begin with a bracket."""
+    if isinstance(value, String) and value.text.lstrip()[:1] not in tuple("([<"):
+        return []
+    return read_places(value, corners=False)
+
+
+def enclose(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the smallest box around points given as x1, y1, x2, y2, x3, ..."""
+    xs, ys = numbers[::2], numbers[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
