@@ -183,11 +183,11 @@ class Rig:
         return self.store.books()[1]
 
     def check_books(self) -> None:
-        """Assert that what was accepted is done, dead or pending."""
+        """Assert that what was accepted is done, failed or pending."""
         if not self._valkey.is_running():
             self.start_redis()
         count, pending = self.store.books()
-        assert count.get("accepted", 0) == count.get("done", 0) + count.get("dead", 0) + pending
+        assert count.get("accepted", 0) == count.get("done", 0) + count.get("failed", 0) + pending
 
     def check_watches(self, bar: float = HEALTH_SECONDS) -> None:
         """Assert F32 of every web server."""
