@@ -26,6 +26,7 @@ OLDEST_FORMAT = 2
 """The oldest format that this release reads."""
 INLINE_CHARACTERS = 1024
 """Task data up to this length stays in the record: an ordinary address and a little more."""
+ASK_AGAIN = "Ask again, once a worker is running"
 
 T = TypeVar("T")
 
@@ -142,9 +143,15 @@ def restore(claim: Claim) -> Mapping[str, Any]:
     """Return the payload that `split` took apart; `DataError` where a part has expired."""
     payload = dict(claim.payload)
     if payload.get("data") is None:
-        payload["data"] = json.loads(_kept(claim.blob, "data", "picture"))
+        if claim.blob is None:
+            cause = "the task waited so long that its picture is no longer kept"
+            raise DataError(cause, code="data_expired", hint=ASK_AGAIN)
+        payload["data"] = json.loads(claim.blob)
     if payload.get("label_config") is None:
-        payload["label_config"] = _kept(claim.config, "config", "labelling config").decode()
+        if claim.config is None:
+            cause = "the task waited so long that its labelling config is no longer kept"
+            raise DataError(cause, code="config_expired", hint=ASK_AGAIN)
+        payload["label_config"] = claim.config.decode()
     return payload
 
 
@@ -172,13 +179,3 @@ def unreadable() -> DataError:
         code="record_unreadable",
         hint="See that nothing else writes to the queue's Redis, and ask again",
     )
-
-
-def _kept(text: bytes | None, name: str, part: str) -> bytes:
-    if text is None:
-        raise DataError(
-            f"the task waited so long that its {part} is no longer kept",
-            code=f"{name}_expired",
-            hint="Ask again, once a worker is running",
-        )
-    return text
