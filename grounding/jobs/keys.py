@@ -41,7 +41,7 @@ KEYS: Mapping[str, str] = {
     # Of one project.
     "totals": "totals:{project}",  # hash: running totals by name
     "undelivered": "undelivered:{project}",  # sorted set: outbox entries, by when each is due
-    "project": "project:{project}",  # hash: what Label Studio told about the project
+    "project": "project:{project}",  # hash: extra parameters and the last typed prompt
 }
 """Every key that a script may name, behind `PREFIX`. Times are of Redis's own clock."""
 
@@ -96,7 +96,7 @@ local function wake_waiters()
   redis.call('DEL', waiters)
 end
 """
-"""Takes a job out of everything that lists unfinished ones, and tells who waits for it."""
+"""Takes a job out of everything that lists unfinished ones, and wakes the processes that wait."""
 CLOSE_KEYS = (
     "job lease blob waiters pending unqueued leased deadlines counters unfinished configs"
     " blob_bytes "

@@ -2,9 +2,10 @@
 
 It runs in the reconciler's thread, so a rolling upgrade loses nothing. While a worker of the old
 release lives, the jobs are left to it. After that, unfinished jobs without a live lease, finished
-predictions that Label Studio lacks, and what projects have told move over, in batches. Each move is
-one script: a process killed between two leaves the rest to the next round of any process. An old
-web server may still run: what it accepts moves too, it answers `[]`, and the outbox delivers.
+predictions that Label Studio lacks, and projects' parameters and prompts move over, in batches.
+Each move is one script: a process killed between two leaves the rest to the next round of any
+process. An old web server may still run: what it accepts moves too, it answers `[]`, and the outbox
+delivers.
 """
 
 from __future__ import annotations
@@ -124,8 +125,8 @@ return 1
     finishing=True,
 )
 
-# What this release was told goes before what the old one was. An old web server may still read the
-# hash, so it stays until it expires, marked as adopted.
+# A value that this release has stays. An old web server may still read the old hash, so that one
+# stays until it expires, marked as adopted.
 ADOPT_PROJECT = Script(
     f"""
 local old = '{OLD}project:' .. name

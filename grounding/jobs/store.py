@@ -182,7 +182,8 @@ class JobStore:
         """Say whether `jobs` would take Redis's memory beyond the part that is for new jobs."""
         memory: Any = self.redis.info("memory")
         limit: float = ROOM * memory.get("maxmemory", 0)
-        used: int = memory["used_memory"] + sum(len(job.blob) for job in jobs)
+        configs = sum(map(len, {job.config for job in jobs}))
+        used: int = memory["used_memory"] + configs + sum(len(job.blob) for job in jobs)
         return 0 < limit < used
 
     def obstacle(self) -> str:

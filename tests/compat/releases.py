@@ -48,8 +48,8 @@ class Releases(Rig):
 
     def _has_old_worker(self) -> bool:
         names = self.redis.smembers("g:workers")
-        told = [self.redis.get(b"g:worker:" + name) for name in names]
-        return any(text and b'"ready"' in text for text in told)
+        texts = [self.redis.get(b"g:worker:" + name) for name in names]
+        return any(text and b'"ready"' in text for text in texts)
 
 
 @contextmanager

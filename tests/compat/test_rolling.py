@@ -10,7 +10,7 @@ import pytest
 
 from tests.compat.releases import Releases, releases
 from tests.faults.label_studio import Studio, label_studio
-from tests.faults.rig import Web, number_of_each, task, until
+from tests.faults.rig import Web, task, until
 
 SECONDS = 0.25
 """What the model takes for a batch of eight."""
@@ -62,7 +62,8 @@ def test_an_upgrade_loses_and_doubles_nothing_that_the_old_release_accepted(
     deployment.settle(10)
     calls = deployment.calls()
     assert {calls[n] for n in [*first, *second]} == {1}
-    assert number_of_each(web.predict([task(n) for n in (500, 501)])) == [500, 501]
+    web.predict([task(n) for n in second])  # what was just pushed is not answered too
+    assert sum(deployment.calls().values()) < 3 * COUNT, "what moved has kept its key"
     assert not deployment.redis.exists("g:pending", "g:projects", "rq:queue:bulk")
     deployment.end(worker, web.part)
 
