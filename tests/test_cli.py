@@ -76,7 +76,7 @@ def test_a_worker_whose_model_is_missing_ends_with_3_and_ready_tells_why(
     (report,) = reports(redis)
     assert report.phase == "failed"
     assert "/no/such/folder" in report.detail
-    (key,) = redis.keys("g:worker:*")
+    (key,) = redis.keys("grounding:*:worker:*")
     assert redis.ttl(key) > 60, "it is told until the next try"
 
 

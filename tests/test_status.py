@@ -22,11 +22,11 @@ def test_jobs_shows_every_projects_counts_and_why_tasks_failed(
         "pending": 0,
         "running": 0,
         "done": 2,
-        "dead": 1,
+        "failed": 1,
         "refused": 0,
         "reasons": {"image_not_found": 1},
-        "owed": 0,
-        "owed_reason": "",
+        "undelivered": 0,
+        "undelivered_reason": "",
         "deliveries": {"answered": 2},
     }
     assert (second["project"], second["done"]) == ("2.2", 2)
@@ -34,7 +34,7 @@ def test_jobs_shows_every_projects_counts_and_why_tasks_failed(
     assert (failed["task"], failed["code"]) == (1, "image_not_found")
     assert failed["reason"].startswith("the picture is not there")
     job = client.get(f"/jobs/{failed['job']}").json
-    assert (job["state"], job["reason"]) == ("dead", failed["reason"])  # type: ignore[index]
+    assert (job["state"], job["reason"]) == ("failed", failed["reason"])  # type: ignore[index]
 
 
 def test_what_waits_and_what_runs_are_told_apart(client: FlaskClient, redis: Redis) -> None:
@@ -61,7 +61,7 @@ def test_metrics_hold_the_counters_that_add_up(client: FlaskClient, worker: list
     assert values['tasks_failed_total{code="image_not_found"}'] == 1
     assert values['attempts_total{reason="asked"}'] == 3
     assert values['worker_up{worker="test"}'] == 1
-    assert values['queue_depth{lane="bulk"}'] == values["tasks_pending"] == 0
+    assert values['queue_depth{queue="bulk"}'] == values["tasks_pending"] == 0
     assert values["oldest_pending_seconds"] == values["leases_active"] == 0
     names = {line.split("{")[0].split()[0] for line in lines}
     plain = {name for name in names if not name.startswith("model_seconds_")}

@@ -58,7 +58,7 @@ class Leases:
             return list(self._held)
 
     def _loop(self) -> None:
-        while not self._stopped.wait(self._store.terms.lease_ttl / 3):
+        while not self._stopped.wait(self._store.limits.lease_ttl / 3):
             try:
                 self._store.renew(self._snapshot(), self._owner)
             except RedisError as exc:  # Redis may be away for a while; leases outlive two misses

@@ -1,4 +1,4 @@
-"""What the locks in Redis have in common: each is set for a short term, and none outlasts it."""
+"""Locks and marks in Redis that last for a short time, whatever becomes of Redis's clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from redis import Redis
 
 
 def shorten(redis: Redis, lock: str, term_ms: int) -> None:
-    """Let a lock run no longer than one is set for: Redis's clock has been set back since."""
+    """Shorten `lock` to `term_ms` where it has longer to run: Redis's clock was set back."""
     left: Any = redis.pttl(lock)
     if left > term_ms:
         redis.pexpire(lock, term_ms)

@@ -11,6 +11,7 @@ from typing import Any
 from grounding.jobs.heartbeat import reports
 from grounding.jobs.metrics import FETCH, MODEL, NS, OUT_OF_MEMORY, histogram, outcomes
 from grounding.jobs.outbox.backoff import DeliveryBackoff
+from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import (
     DELIVERIES,
@@ -18,10 +19,9 @@ from grounding.jobs.store import (
     FAILED,
     LEASED,
     NOTED,
-    OWED,
     PENDING,
-    PROJECTS,
     TOTALS,
+    UNDELIVERED,
     JobStore,
     job_key,
 )
@@ -31,10 +31,11 @@ Sample = tuple[Mapping[str, str], float]
 
 def overview(store: JobStore) -> dict[str, Any]:
     """Return every project's counts with the reasons of its failures, and the last 100 of these."""
-    rows: Any = store.redis.hgetall(PROJECTS)
-    unfinished = {name.decode(): int(count) for name, count in rows.items()}
+    unfinished = store.unfinished_by_project()
     running = _running(store)
-    projects = [_project(store, name, unfinished[name], running[name]) for name in unfinished]
+    projects = [
+        _project(store, name, unfinished.get(name, 0), running[name]) for name in store.projects()
+    ]
     return {"projects": projects, "failed": _failed(store)}
 
 
@@ -49,12 +50,12 @@ def one(store: JobStore, key: str) -> dict[str, Any] | None:
         "state": fields["state"],
         "project": fields["project"],
         "task": json.loads(fields["task"]),
-        "lane": fields["lane"],
+        "queue": fields["queue"],
         "accepted": float(fields["accepted"]),
         "deaths": int(fields.get("deaths", 0)),
         "code": outcome.get("code", ""),
         "reason": outcome.get("reason", ""),
-        "owed": store.redis.zscore(OWED + fields["project"], key) is not None,
+        "undelivered": store.redis.zscore(UNDELIVERED + fields["project"], key) is not None,
         "prediction": outcome.get("prediction"),
     }
 
@@ -94,9 +95,9 @@ def _families(
 ) -> Iterator[tuple[str, str, str, list[Sample]]]:
     for name, prefix, label, text in (
         ("tasks_done_total", "done:", "verdict", "Tasks answered"),
-        ("tasks_failed_total", "dead:", "code", "Tasks that cannot be answered"),
+        ("tasks_failed_total", "failed:", "code", "Tasks that cannot be answered"),
         ("attempts_total", "attempts:", "reason", "Times that a worker took a task"),
-        ("deliveries_total", DELIVERIES, "outcome", "What became of tasks owed to Label Studio"),
+        ("deliveries_total", DELIVERIES, "outcome", "What became of finished predictions"),
         ("detections_dropped_total", DROPPED, "reason", "Detections that became no region"),
         ("answers_noted_total", NOTED, "note", "Answers that were cut, clipped, repaired, …"),
     ):
@@ -104,7 +105,7 @@ def _families(
     for name, field, text in (
         ("tasks_accepted_total", "accepted", "Tasks entered"),
         ("tasks_refused_total", "refused", "Tasks over a bound, of their project or of memory"),
-        ("leases_lapsed_total", "lapsed", "Tasks whose worker died"),
+        ("leases_expired_total", "expired", "Tasks whose worker died"),
         ("reconciled_total", "reconciled", "Tasks put back into the queue"),
         ("oom_total", OUT_OF_MEMORY, "Questions that had no room on the device, even alone"),
     ):
@@ -115,16 +116,20 @@ def _families(
 
 def _gauges(store: JobStore) -> Iterator[tuple[str, str, str, list[Sample]]]:
     depths = Queues(store.redis).depths()
-    queues: list[Sample] = [({"lane": queue.value}, count) for queue, count in depths.items()]
+    queues: list[Sample] = [({"queue": queue.value}, count) for queue, count in depths.items()]
     workers: list[Sample] = [
         ({"worker": worker.worker}, worker.phase == "ready") for worker in reports(store.redis)
     ]
     oldest: Any = store.redis.zrange(PENDING, 0, 0, withscores=True)
     age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0
     yield "queue_depth", "gauge", "Entries that wait in the queue", queues
-    projects: Any = store.redis.hkeys(PROJECTS)
-    undelivered: float = sum(_owed(store, name.decode()) for name in projects)
-    yield "tasks_owed", "gauge", "Tasks finished that Label Studio lacks", [({}, undelivered)]
+    undelivered: float = sum(_undelivered(store, name) for name in Outbox(store.redis).projects())
+    yield (
+        "tasks_undelivered",
+        "gauge",
+        "Tasks finished that Label Studio lacks",
+        [({}, undelivered)],
+    )
     yield "oldest_pending_seconds", "gauge", "Age of the oldest of them", [({}, age)]
     yield "leases_active", "gauge", "Tasks in workers' hands", [({}, store.redis.scard(LEASED))]
     yield "worker_up", "gauge", "1 for a worker with its model loaded", workers
@@ -149,24 +154,22 @@ def _lines(name: str, samples: list[Sample]) -> Iterator[str]:
 def _project(store: JobStore, name: str, unfinished: int, running: int) -> dict[str, Any]:
     rows: Any = store.redis.hgetall(TOTALS + name)
     totals = {field.decode(): int(count) for field, count in rows.items()}
-    counts = {state: totals.get(state, 0) for state in ("done", "dead", "refused")}
-    undelivered = _owed(store, name)
+    counts = {state: totals.get(state, 0) for state in ("done", "failed", "refused")}
+    undelivered = _undelivered(store, name)
     return {
         "project": name,
         "pending": max(0, unfinished - running),
         "running": running,
         **counts,
-        "reasons": _after(totals, "dead:"),
-        "owed": undelivered,
-        "owed_reason": DeliveryBackoff(store.redis).reason(name) if undelivered else "",
+        "reasons": _after(totals, "failed:"),
+        "undelivered": undelivered,
+        "undelivered_reason": DeliveryBackoff(store.redis).reason(name) if undelivered else "",
         "deliveries": _after(totals, DELIVERIES),
     }
 
 
-def _owed(store: JobStore, project: str) -> int:
-    """Return how many finished jobs Label Studio lacks; without what Redis has forgotten."""
-    oldest = (time.time() - store.terms.result_ttl) * 1000
-    return int(store.redis.zcount(OWED + project, oldest, "(+inf"))
+def _undelivered(store: JobStore, project: str) -> int:
+    return Outbox(store.redis).undelivered(project, store.limits.result_ttl)
 
 
 def _after(totals: Mapping[str, int], prefix: str) -> dict[str, int]:
@@ -182,7 +185,7 @@ def _running(store: JobStore) -> Counter[str]:
 
 def _failed(store: JobStore) -> list[dict[str, Any]]:
     keys: Any = store.redis.lrange(FAILED, 0, -1)
-    jobs = [job for key in keys if (job := one(store, key.decode())) and job["state"] == "dead"]
+    jobs = [job for key in keys if (job := one(store, key.decode())) and job["state"] == "failed"]
     told = ("job", "project", "task", "code", "reason")
     return [{name: job[name] for name in told} for job in jobs]
 

@@ -1,37 +1,181 @@
-"""What a task carries in itself, kept apart from its record: pictures as `data:` addresses.
+"""A job as it is asked, claimed and answered, and what its record holds across releases.
 
-A record holds a reference; the bulk lies beside it until the job is finished. All of it together
-is bounded, so that pictures of megabytes cannot fill the queue's memory for everyone.
+A record has the task without what is large. A labelling config is stored once for all jobs that
+have it, under its digest. Task data that is long, such as pictures as `data:` addresses, lies
+beside the record until the job ends, and all of it together is bounded, so that pictures of
+megabytes cannot fill the queue's memory for everyone.
+
+A record of another format is left to the processes that read it. Within a format fields may be
+added: a reader ignores those that it does not know.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any, TypeVar
 
-from grounding.errors import DataError
+from grounding.errors import DataError, GroundingError
 
+FORMAT = 2
+"""The format of the records that this release writes. Format 1 had the config in each record."""
+OLDEST_FORMAT = 2
+"""The oldest format that this release reads."""
 INLINE_CHARACTERS = 1024
 """Task data up to this length stays in the record: an ordinary address and a little more."""
+ASK_AGAIN = "Ask again, once a worker is running"
+
+T = TypeVar("T")
 
 
-def parted(payload: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
-    """Return `payload` for the record and what lies beside it; empty where nothing must."""
+class QueueName(StrEnum):
+    """The two queues: what a person waits for goes before the bulk."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+    @classmethod
+    def of(cls, word: str) -> QueueName:
+        """Return the queue called `word`; the bulk where another release has one of that name."""
+        return cls(word) if word in set(cls) else cls.BULK
+
+
+class State(StrEnum):
+    """Where a job stands, as `accept` finds it."""
+
+    NEW = "new"
+    RAISED = "raised"
+    PENDING = "pending"
+    LEASED = "leased"
+    DONE = "done"
+    FAILED = "failed"
+    FULL = "full"
+    NO_ROOM = "no_room"
+
+    @classmethod
+    def of(cls, word: str) -> State:
+        """Return the state called `word`; pending where another release has one of that name."""
+        return cls(word) if word in set(cls) else cls.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to answer: a `payload` of plain JSON under its `key`.
+
+    `config` and `blob` are the parts that `payloads.split` took out of the payload. After
+    `timeout` seconds nobody waits for the answer any more; 0 means that it is always wanted.
+    """
+
+    key: str
+    queue: QueueName
+    project: str
+    payload: Mapping[str, Any]
+    blob: str = ""
+    timeout: float = 0
+    config: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this process holds; with `alone` it runs beside no other, since a worker died.
+
+    `waited` is whether an annotator waits for the answer. `config` and `blob` are what
+    `payloads.restore` puts back into the payload, None where there is none or it has expired.
+    """
+
+    key: str
+    payload: Mapping[str, Any]
+    alone: bool
+    queue: QueueName = QueueName.BULK
+    waited: bool = False
+    blob: bytes | None = None
+    config: bytes | None = None
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it goes before the bulk."""
+        return self.queue is QueueName.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an ended job: a prediction, or the code and reason of its failure."""
+
+    prediction: Mapping[str, Any] | None = None
+    code: str = ""
+    reason: str = ""
+
+    @classmethod
+    def read(cls, text: bytes) -> Outcome:
+        """Return the outcome that a record has; an unreadable one is a failure that says so."""
+        try:
+            return build(cls, json.loads(text))
+        except (ValueError, AttributeError, GroundingError):
+            return cls(code=unreadable().code, reason=str(unreadable()))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A payload apart: the `record`, the text of its labelling `config`, and the long task `data`.
+
+    Either text is empty where the record has it itself.
+    """
+
+    record: Mapping[str, Any]
+    config: str = ""
+    data: str = ""
+
+
+def split(payload: Mapping[str, Any]) -> Parts:
+    """Return `payload` apart; `restore` is the reverse."""
     text = json.dumps(payload["data"], ensure_ascii=False, separators=(",", ":"))
+    config = payload["label_config"]
+    record = {**payload, "label_config": None if config else ""}
     if len(text) <= INLINE_CHARACTERS:
-        return payload, ""
-    return {**payload, "data": None}, text
+        return Parts(record, config)
+    return Parts({**record, "data": None}, config, text)
 
 
-def whole(payload: Mapping[str, Any], blob: bytes | None) -> Mapping[str, Any]:
-    """Return what `parted` was given; `DataError` where what lay beside it has expired."""
-    if payload["data"] is not None:
-        return payload
-    if blob is None:
-        raise DataError(
-            "the task waited so long that its picture is no longer kept",
-            code="data_expired",
-            hint="Ask again, once a worker is running",
-        )
-    return {**payload, "data": json.loads(blob)}
+def restore(claim: Claim) -> Mapping[str, Any]:
+    """Return the payload that `split` took apart; `DataError` where a part has expired."""
+    payload = dict(claim.payload)
+    if payload.get("data") is None:
+        if claim.blob is None:
+            cause = "the task waited so long that its picture is no longer kept"
+            raise DataError(cause, code="data_expired", hint=ASK_AGAIN)
+        payload["data"] = json.loads(claim.blob)
+    if payload.get("label_config") is None:
+        if claim.config is None:
+            cause = "the task waited so long that its labelling config is no longer kept"
+            raise DataError(cause, code="config_expired", hint=ASK_AGAIN)
+        payload["label_config"] = claim.config.decode()
+    return payload
+
+
+def digest(config: str) -> str:
+    """Return what a labelling config is stored under."""
+    return hashlib.sha256(config.encode()).hexdigest()[:40]
+
+
+def build(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Return the dataclass `cls` from those `values` that it has fields for.
+
+    Raises `DataError` where a field without a default is missing.
+    """
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    try:
+        return cls(**{name: value for name, value in values.items() if name in known})
+    except TypeError as exc:
+        raise unreadable() from exc
+
+
+def unreadable() -> DataError:
+    """Return the error of a record that is not JSON or not of this program."""
+    return DataError(
+        "the job's record cannot be read",
+        code="record_unreadable",
+        hint="See that nothing else writes to the queue's Redis, and ask again",
+    )

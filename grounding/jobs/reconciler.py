@@ -1,32 +1,63 @@
-"""The reconciler: puts back what is pending, unleased and not queued. One thread per process.
+"""The reconciler: queues every pending job that no queue has. One thread per process.
 
-A lock in Redis lets one process at a time do it; it lapses at once, so that another takes over
-when that one dies. Two at once would do no harm. It is what makes a killed worker, a killed web
-process between accepting and queueing, and a Redis that lost RQ's lists harmless.
+A killed worker, a killed web process between accepting and queueing, and a Redis that lost RQ's
+lists are therefore harmless. A lock in Redis lets one process at a time do it. The lock lasts for
+one round, so that another process takes over when that one dies; two at once do no harm.
+
+What a round costs grows with what changed, not with what waits:
+
+- the job store lists the jobs that are not queued, and those that workers hold;
+- what slots have taken and not claimed is in RQ's own lists, a few entries for each slot;
+- a comparison of counts shows that RQ has lost entries. Then, and now and then anyhow, a sweep
+  looks at every pending job. Sweeps take at most a fiftieth of the time.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
 import time
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from grounding.errors import WorkerDied
+from grounding.jobs import scripts
+from grounding.jobs.keys import PREFIX, redis_key
 from grounding.jobs.locks import shorten
-from grounding.jobs.queues import Queues
-from grounding.jobs.store import MAX_DEATHS, PREFIX, JobStore, QueueName
+from grounding.jobs.migration import Migration
+from grounding.jobs.queues import Queues, key_of
+from grounding.jobs.store import (
+    CONFIGS,
+    LEASED,
+    MAX_DEATHS,
+    PENDING,
+    UNQUEUED,
+    JobStore,
+    QueueName,
+)
 
 log = logging.getLogger(__name__)
 
 LOCK = PREFIX + "reconciler"
+SWEPT = PREFIX + "swept"
+"""Exists until the next sweep is due."""
+SHORT = PREFIX + "short"
+"""Exists for a few seconds after the counts did not agree."""
 PERIOD_SECONDS = 1.0
 PERIOD_MS = 1000
-GRACE_SECONDS = 2.0
-"""How long after its acceptance a job may still be on its way into the queue."""
+GRACE_SECONDS = scripts.GRACE_MS / 1000
+SHORT_MS = 5000
+SWEEP_MS = 5000
+"""Shortest time between two sweeps."""
+LONGEST_SWEEP_MS = 600_000
+SWEEP_SHARE = 0.02
+"""Part of the time that sweeps may take."""
+BATCH = 1000
+"""Jobs that one round queues. A full batch goes behind what waits: it is no small mishap."""
 
 
 class Reconciler:
@@ -36,6 +67,11 @@ class Reconciler:
         self._redis = redis
         self._store = store
         self._queues = Queues(redis)
+        self._migration = Migration(redis)
+        self._due = scripts.DUE.bind(redis)
+        self._note_in_transit = scripts.NOTE_IN_TRANSIT.bind(redis)
+        self._note_missing = scripts.NOTE_MISSING.bind(redis)
+        self._forget_projects = scripts.FORGET_PROJECTS.bind(redis)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
 
@@ -49,50 +85,104 @@ class Reconciler:
         self._thread.join()
 
     def reconcile(self) -> int:
-        """Put back every stranded job, and return how many there were.
+        """Queue every job that is due, and return how many there were.
 
-        Drops the questions whose askers' time is over, too.
+        Also adopts what an older release left, ends the jobs whose askers' time is over, and
+        expires the leases of dead workers.
         """
+        self._migration.run()
         self._store.cancel_unwaited()
-        held = self._store.leased()
-        for key in (key for key, alive in held.items() if not alive):
-            self._lapse(key)
-        # In this order: a job that is finished or taken meanwhile is put back in vain, not missed.
+        self._expire_leases()
+        self._look_in_transit()
+        if self._is_sweep_due():
+            self._sweep()
+        return self._queue_due()
+
+    def _expire_leases(self) -> None:
+        for key in (key for key, alive in self._store.leased().items() if not alive):
+            deaths = self._store.expire(key)
+            if deaths >= MAX_DEATHS:
+                self._store.fail(key, WorkerDied(f"the worker died {deaths} times at this task"))
+
+    def _look_in_transit(self) -> None:
+        """Note the jobs that slots have taken: those of dead slots stay unclaimed, and fall due."""
+        pipe = self._redis.pipeline(transaction=False)
+        for entry in self._queues.in_transit():
+            self._note_in_transit(pipe, key=key_of(entry), entry=entry)
+        pipe.execute()
+
+    def _is_sweep_due(self) -> bool:
+        """Say whether it is time for a sweep, or the counts have disagreed twice in a row."""
+        if not self._redis.exists(SWEPT):
+            return True
+        shorten(self._redis, SWEPT, LONGEST_SWEEP_MS)
+        if self._missing() <= 0:
+            return False
+        if self._redis.set(SHORT, 1, nx=True, px=SHORT_MS):
+            return False
+        self._redis.delete(SHORT)
+        return True
+
+    def _missing(self) -> int:
+        """Return how many pending jobs RQ does not have, at the least: some are in transit."""
+        pipe = self._redis.pipeline()
+        pipe.zcard(PENDING)
+        pipe.scard(LEASED)
+        pipe.zcard(UNQUEUED)
+        self._queues.add_counts(pipe)
+        pending, leased, unqueued, *counts = pipe.execute()
+        waiting, taken, running = (sum(counts[kind::3]) for kind in range(3))
+        in_transit = taken + max(0, running - leased)
+        return int(pending - leased - unqueued - waiting - in_transit)
+
+    def _sweep(self) -> None:
+        """Note every pending job that RQ does not have, and drop what nobody needs any more."""
+        begun = time.monotonic()
+        self._redis.set(SWEPT, 1, px=SWEEP_MS)  # a long sweep outlives the lock
+        # In this order: what is queued, taken or finished meanwhile is noted in vain, not missed.
+        pending: Any = self._redis.zrange(PENDING, 0, -1)
+        known: Any = self._redis.zrange(UNQUEUED, 0, -1)
         waiting = self._queues.waiting()
-        now = time.time()
-        back = [
-            key
-            for key, accepted in self._store.pending().items()
-            # One from the future was accepted by another clock, and may be of any age.
-            if not 0 <= now - accepted <= GRACE_SECONDS and not held.get(key) and key not in waiting
-        ]
-        self._queue(back)
-        if back:
-            self._store.count("reconciled", len(back))
-        return len(back)
+        noticed = {*known, *(key.encode() for key in waiting)}
+        missing = [key.decode() for key in pending if key not in noticed]
+        for start in range(0, len(missing), BATCH):
+            self._note_missing(missing=json.dumps(missing[start : start + BATCH]))
+        self._keep_configs()
+        self._forget_projects(limit=BATCH)
+        took_ms = (time.monotonic() - begun) * 1000
+        pause = min(max(SWEEP_MS, took_ms / SWEEP_SHARE), LONGEST_SWEEP_MS)
+        self._redis.set(SWEPT, 1, px=int(pause))
+
+    def _keep_configs(self) -> None:
+        """Prolong the labelling configs that unfinished jobs need."""
+        digests: Any = self._redis.hkeys(CONFIGS)
+        pipe = self._redis.pipeline(transaction=False)
+        for digest in digests:
+            pipe.expire(redis_key("config", digest=digest.decode()), self._store.limits.result_ttl)
+        pipe.execute()
+
+    def _queue_due(self) -> int:
+        due: Any = self._due(limit=BATCH)
+        names = [word.decode() for word in due]
+        jobs = dict(zip(names[::2], names[1::2], strict=True))
+        for queue in QueueName:
+            mine = [key for key, name in jobs.items() if QueueName.of(name) is queue]
+            if mine:
+                log.warning("queued %d stranded %s jobs", len(mine), queue)
+                self._queues.put(queue, mine, first=len(jobs) < BATCH)
+        if jobs:
+            self._store.count("reconciled", len(jobs))
+        return len(jobs)
 
     def _is_our_turn(self) -> bool:
         """Take the lock, so that all processes together look once in a period.
 
-        It lapses by itself, and a process killed under it delays nothing.
+        It expires by itself, and a process killed under it delays nothing.
         """
         if self._redis.set(LOCK, os.getpid(), nx=True, px=PERIOD_MS):
             return True
         shorten(self._redis, LOCK, PERIOD_MS)
         return False
-
-    def _lapse(self, key: str) -> None:
-        deaths = self._store.expire(key)
-        if deaths >= MAX_DEATHS:
-            self._store.fail(key, WorkerDied(f"the worker died {deaths} times at this task"))
-
-    def _queue(self, keys: list[str]) -> None:
-        queues = self._store.queues(keys)
-        for queue in QueueName:
-            mine = [key for key in keys if queues.get(key) is queue]
-            if mine:
-                log.warning("put back %d stranded %s jobs", len(mine), queue)
-                self._queues.put(queue, mine, first=True)  # they have waited once
 
     def _loop(self) -> None:
         while not self._stopped.wait(PERIOD_SECONDS):

@@ -1,254 +1,406 @@
 """Every change of a job's state, each one Lua script: Redis runs it whole or not at all.
 
-The comment beside each says which crash that survives. `JobStore` names the keys and arguments.
+The comment above each script says which crash it survives. `keys.KEYS` describes the keys.
 """
 
-NOW = """
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-"""
+from __future__ import annotations
 
-HOLD_MS = 90_000
-"""How long a push closes a debt: no push takes longer."""
-ANSWERED_MS = 180_000
-"""When an answered debt falls due after all: Label Studio was seen to save ten a second."""
+from grounding.jobs.keys import CLOSE, CLOSE_KEYS, COUNT, NOW, PROJECT_SECONDS, Script
+from grounding.jobs.outbox.scripts import ENTRY
 
-DEBT = f"""
-local function is_closed(job, at)
-  local closed = tonumber(redis.call('HGET', job, 'closed') or '0')
-  return at < closed and closed <= now() + {HOLD_MS}
-end
-local function saving(job)
-  local age = now() - (redis.call('HGET', job, 'answered') or '-inf')
-  return 0 <= age and age < {ANSWERED_MS} and {ANSWERED_MS} - age or 0
-end
-"""
-"""Whether a push closes a debt, and how long Label Studio may still be saving its answer.
-
-Times beyond what either is given for are from before Redis's clock was set back.
-"""
+GRACE_MS = 2000
+"""How long a job may be on its way into RQ's queue, or from there to its lease."""
+LEAVE_MS = 10_000
+"""How long a job waits whose record the process that took it cannot read."""
+LONGEST_MS = 60_000
+"""More than a job ever waits to be queued. A longer wait is from before a clock was set back."""
 
 FORGET = """
-local function forget(job, key, pending, projects, counters, waited, blob, bytes, totals)
-  local project = redis.call('HGET', job, 'project')
-  redis.call('DECRBY', bytes, redis.call('HGET', job, 'blob') or 0)
-  redis.call('DEL', job, blob)
-  redis.call('ZREM', pending, key)
-  redis.call('ZREM', waited, key)
-  redis.call('HINCRBY', projects, project, -1)
-  for _, books in ipairs({counters, totals .. project}) do
-    redis.call('HINCRBY', books, 'dead', 1)
-    redis.call('HINCRBY', books, 'dead:nobody_waits', 1)
-  end
+local function forget()
+  local project = close_job()
+  redis.call('DEL', job)
+  count(project, 'failed')
+  count(project, 'failed:nobody_waits')
+  wake_waiters()
 end
 """
 """Drops a job without a trace but its count: the same question may be asked again at once."""
 
-FINISHING = "#!lua flags=allow-oom\n"
-"""Before scripts that must run though Redis has no memory left: they bring work to its end."""
-
 # A web process killed after this script leaves a pending job, which the reconciler queues, and
-# its debt, which delivery pays; one killed after raising a job leaves it to its place in the bulk.
-# What is being pushed, or was a moment ago, is not owed again; what was answered a moment ago falls
-# due only when Label Studio must have saved it. A project's bulk leaves room for people.
-ACCEPT = (
-    NOW
-    + DEBT
-    + """
-local function wait()
-  if ARGV[11] == '0' then return end
-  redis.call('ZADD', KEYS[8], 'GT', now() + ARGV[11], ARGV[6])
-  redis.call('HINCRBY', KEYS[1], 'askers', 1)
+# its outbox entry, which delivery pushes. One killed after raising a job leaves it in its place of
+# the bulk queue. An entry that a push holds, or held a moment ago, does not become undelivered
+# again; one that was answered a moment ago falls due when Label Studio must have saved it. Each
+# project has twice as much room for interactive jobs as for its bulk.
+ACCEPT = Script(
+    f"""
+local function prolong_wait()
+  if timeout_ms == '0' then return end
+  redis.call('ZADD', deadlines, 'GT', now() + timeout_ms, key)
+  redis.call('HINCRBY', job, 'askers', 1)
 end
-local function owe(state)
-  if ARGV[12] == '' or state == 'dead' then return end
-  if is_closed(KEYS[1], now()) then return end
-  local due = now() + math.max(ARGV[12], saving(KEYS[1]))
-  redis.call('HSET', KEYS[1], 'due', due)
-  redis.call('ZADD', KEYS[9], state == 'done' and due or '+inf', ARGV[6])
+local function add_waiter()
+  if inbox == '' then return end
+  redis.call('SADD', waiters, inbox)
+  redis.call('EXPIRE', waiters, result_ttl)
 end
-local state = redis.call('HGET', KEYS[1], 'state')
+local function enter_outbox(state)
+  if deliver_ms == '' or state == 'failed' or is_held(job, now()) then return end
+  local due = now() + math.max(deliver_ms, saving(job))
+  redis.call('HSET', job, 'due', due)
+  redis.call('ZADD', undelivered, state == 'done' and due or '+inf', key)
+  redis.call('EXPIRE', undelivered, {PROJECT_SECONDS})
+  redis.call('SADD', outboxes, project)
+end
+local function refuse(why)
+  count(project, 'refused')
+  return why
+end
+redis.call('ZADD', projects, now(), project)
+local state = redis.call('HGET', job, 'state')
 if state then
-  owe(state)
-  if state == 'done' then redis.call('EXPIRE', KEYS[1], ARGV[10]) end
-  if state == 'pending' or state == 'leased' then wait() end
-  local front = ARGV[2] == 'interactive' and redis.call('HGET', KEYS[1], 'lane') == 'bulk'
-  if front and state == 'pending' then
-    redis.call('HSET', KEYS[1], 'lane', ARGV[2])
+  enter_outbox(state)
+  if state == 'done' then redis.call('EXPIRE', job, result_ttl) end
+  if state == 'done' or state == 'failed' then return state end
+  prolong_wait()
+  add_waiter()
+  local is_front = queue == 'interactive' and redis.call('HGET', job, 'queue') == 'bulk'
+  if is_front and state == 'pending' then
+    redis.call('HSET', job, 'queue', queue)
     return 'raised'
   end
   return state
 end
-local bound = ARGV[2] == 'bulk' and ARGV[5] or 2 * ARGV[5]
-if tonumber(redis.call('HGET', KEYS[3], ARGV[3]) or '0') >= tonumber(bound) then
-  redis.call('HINCRBY', KEYS[4], 'refused', 1)
-  redis.call('HINCRBY', KEYS[5], 'refused', 1)
-  return 'full'
+local bound = queue == 'bulk' and max_pending or 2 * max_pending
+if tonumber(redis.call('HGET', unfinished, project) or '0') >= tonumber(bound) then
+  return refuse('full')
 end
-local size = string.len(ARGV[8])
-if size + (redis.call('GET', KEYS[7]) or 0) > tonumber(ARGV[9]) then
-  redis.call('HINCRBY', KEYS[4], 'refused', 1)
-  redis.call('HINCRBY', KEYS[5], 'refused', 1)
-  return 'no_room'
+local size = string.len(data)
+if size + (redis.call('GET', blob_bytes) or 0) > tonumber(max_blob_bytes) then
+  return refuse('no_room')
 end
 if size > 0 then
-  redis.call('SET', KEYS[6], ARGV[8], 'EX', ARGV[10])
-  redis.call('INCRBY', KEYS[7], size)
-  redis.call('HSET', KEYS[1], 'blob', size)
+  redis.call('SET', blob, data, 'EX', result_ttl)
+  redis.call('INCRBY', blob_bytes, size)
+  redis.call('HSET', job, 'blob', size)
 end
-wait()
-redis.call('HSET', KEYS[1], 'state', 'pending', 'lane', ARGV[2], 'project', ARGV[3],
-           'payload', ARGV[4], 'accepted', ARGV[1], 'task', ARGV[7])
-redis.call('ZADD', KEYS[2], ARGV[1], ARGV[6])
-redis.call('HINCRBY', KEYS[3], ARGV[3], 1)
-redis.call('HINCRBY', KEYS[4], 'accepted', 1)
-owe('pending')
+if digest ~= '' then
+  redis.call('HINCRBY', configs, digest, 1)
+  redis.call('HSET', job, 'config', digest)
+end
+prolong_wait()
+add_waiter()
+local seconds = now() / 1000
+redis.call('HSET', job, 'state', 'pending', 'format', format, 'queue', queue, 'project', project,
+           'task', task, 'payload', payload, 'accepted', seconds)
+redis.call('ZADD', pending, seconds, key)
+redis.call('ZADD', unqueued, now() + {GRACE_MS}, key)
+redis.call('HINCRBY', unfinished, project, 1)
+count(project, 'accepted')
+enter_outbox('pending')
 return 'new'
-"""
+""",
+    keys="job blob waiters pending unqueued deadlines counters unfinished configs blob_bytes"
+    " projects undelivered outboxes",
+    args="key queue project task format payload data digest max_pending max_blob_bytes result_ttl"
+    " timeout_ms deliver_ms inbox",
+    uses=(NOW, COUNT, ENTRY),
 )
 
-# A worker killed after this script leaves a lease that lapses; one killed before it, nothing.
-CLAIM = (
-    FINISHING
-    + NOW
-    + FORGET
-    + """
-if redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return false end
-local till = redis.call('ZSCORE', KEYS[7], ARGV[3])
+# A process killed before this script leaves jobs that the reconciler queues once more: claims are
+# exclusive, so the second entry of a job in RQ's queue does nothing.
+MARK_QUEUED = Script(
+    """
+for key, entry in pairs(cjson.decode(entries)) do
+  redis.call('ZREM', unqueued, key)
+  local job = PREFIX .. 'job:' .. key
+  if redis.call('EXISTS', job) == 1 then redis.call('HSET', job, 'entry', entry) end
+end
+""",
+    keys="unqueued",
+    args="entries",
+)
+
+# A worker killed after this script leaves a lease that expires; one killed before it, a job that
+# the reconciler finds on its way. A record of another format stays for processes that read it.
+CLAIM = Script(
+    f"""
+if redis.call('HGET', job, 'state') ~= 'pending' then return false end
+local till = redis.call('ZSCORE', deadlines, key)
 if now() > tonumber(till or 'inf') then
-  forget(KEYS[1], ARGV[3], KEYS[5], KEYS[6], KEYS[4], KEYS[7], KEYS[8], KEYS[9], ARGV[4])
+  forget()
   return false
 end
-if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
-redis.call('HSET', KEYS[1], 'state', 'leased')
-redis.call('SADD', KEYS[3], ARGV[3])
-local alone = redis.call('HGET', KEYS[1], 'alone')
-redis.call('HINCRBY', KEYS[4], alone and 'attempts:worker_died' or 'attempts:asked', 1)
-local lane, waited = redis.call('HGET', KEYS[1], 'lane'), till and '1' or '0'
-local payload, blob = redis.call('HGET', KEYS[1], 'payload'), redis.call('GET', KEYS[8])
-return {payload, alone or '0', lane, waited, blob}
-"""
+local format = redis.call('HGET', job, 'format')
+local number = tonumber(format)
+if number and (number < tonumber(oldest) or number > tonumber(newest)) then
+  redis.call('ZADD', unqueued, now() + {LEAVE_MS}, key)
+  return {{'left', format}}
+end
+if not redis.call('SET', lease, owner, 'NX', 'PX', lease_ms) then return false end
+redis.call('HSET', job, 'state', 'leased')
+redis.call('SADD', leased, key)
+redis.call('ZREM', unqueued, key)
+local payload, queue, alone, digest = unpack(
+  redis.call('HMGET', job, 'payload', 'queue', 'alone', 'config'))
+redis.call('HINCRBY', counters, alone and 'attempts:worker_died' or 'attempts:asked', 1)
+local config = digest and redis.call('GET', PREFIX .. 'config:' .. digest)
+local data = redis.call('GET', blob)
+return {{'claimed', number and format or false, payload, queue, alone, till, data, config}}
+""",
+    keys=CLOSE_KEYS,
+    args="key owner lease_ms oldest newest",
+    uses=(NOW, COUNT, CLOSE, FORGET),
+    finishing=True,
 )
 
-# The web process that asked may be dead: a job that nobody waits for any more is known by its
-# time alone. One that a worker holds runs to its end, and so does one that another asked as well.
-CANCEL = (
-    FINISHING
-    + NOW
-    + FORGET
-    + """
-local till = tonumber(redis.call('ZSCORE', KEYS[5], ARGV[1]) or 'inf')
-if till == math.huge or redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return 0 end
-if ARGV[2] == 'due' and now() <= till then return 0 end
-if ARGV[2] == 'now' and redis.call('HINCRBY', KEYS[1], 'askers', -1) > 0 then return 0 end
-forget(KEYS[1], ARGV[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], ARGV[3])
+# The web process that asked may be dead: the time alone shows that nobody waits any more. A job
+# that a worker holds runs to its end, and so does one that another annotator asked as well.
+CANCEL = Script(
+    """
+local till = tonumber(redis.call('ZSCORE', deadlines, key) or 'inf')
+if till == math.huge or redis.call('HGET', job, 'state') ~= 'pending' then return 0 end
+if when == 'due' and now() <= till then return 0 end
+if when == 'now' and redis.call('HINCRBY', job, 'askers', -1) > 0 then return 0 end
+forget()
 return 1
-"""
+""",
+    keys=CLOSE_KEYS,
+    args="key when",
+    uses=(NOW, COUNT, CLOSE, FORGET),
+    finishing=True,
 )
 
-# A worker killed before this script has a lease that lapses sooner: no more than that.
-RENEW = (
-    FINISHING
-    + """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-"""
-)
-
-# The first result wins: a worker that was taken for dead and finishes late changes nothing.
-# One killed before this script leaves a lease that lapses; one killed after it, the result, and
-# the debt fallen due with it. The dead owe nothing, and are kept for a shorter time than the done:
-# only the end of a done job tells what Redis has forgotten, which is owed no more.
-SETTLE = (
-    FINISHING
-    + NOW
-    + """
-local state = redis.call('HGET', KEYS[1], 'state')
-if not state or state == 'done' or state == 'dead' then return 0 end
-redis.call('HSET', KEYS[1], 'state', ARGV[1], 'outcome', ARGV[2])
-redis.call('DECRBY', KEYS[9], redis.call('HGET', KEYS[1], 'blob') or 0)
-redis.call('HDEL', KEYS[1], 'payload', 'blob')
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-redis.call('ZREM', KEYS[3], ARGV[4])
-redis.call('ZREM', KEYS[10], ARGV[4])
-redis.call('SREM', KEYS[6], ARGV[4])
-redis.call('DEL', KEYS[2], KEYS[8])
-local project = redis.call('HGET', KEYS[1], 'project')
-redis.call('HINCRBY', KEYS[4], project, -1)
-redis.call('HINCRBY', ARGV[6] .. project, ARGV[1], 1)
-if ARGV[1] == 'dead' then
-  redis.call('HINCRBY', ARGV[6] .. project, 'dead:' .. ARGV[5], 1)
-  if ARGV[9] == '1' then
-    redis.call('LPUSH', KEYS[7], ARGV[4])
-    redis.call('LTRIM', KEYS[7], 0, 99)
-  end
-end
-redis.call('HINCRBY', KEYS[5], ARGV[1], 1)
-redis.call('HINCRBY', KEYS[5], ARGV[1] .. ':' .. ARGV[5], 1)
-local owed = ARGV[7] .. project
-if ARGV[1] == 'dead' then
-  redis.call('ZREM', owed, ARGV[4])
-  return 1
-end
-if redis.call('ZSCORE', owed, ARGV[4]) then
-  local due = tonumber(redis.call('HGET', KEYS[1], 'due') or '0')
-  redis.call('ZADD', owed, math.max(due, now()), ARGV[4])
-end
-local forgotten = redis.call('ZREMRANGEBYSCORE', owed, '-inf', now() - ARGV[3] * 1000)
-if forgotten > 0 then
-  redis.call('HINCRBY', KEYS[5], ARGV[8], forgotten)
-  redis.call('HINCRBY', ARGV[6] .. project, ARGV[8], forgotten)
-end
+# A process that dies before this script has its answer later, from the look that it would repeat.
+WATCH = Script(
+    """
+local state = redis.call('HGET', job, 'state')
+if not state or state == 'done' or state == 'failed' then return 0 end
+redis.call('SADD', waiters, inbox)
+redis.call('EXPIRE', waiters, result_ttl)
 return 1
+""",
+    keys="job waiters",
+    args="inbox result_ttl",
+)
+
+# A worker killed before this script has a lease that expires sooner, and no more.
+RENEW = Script(
+    """
+if redis.call('GET', lease) ~= owner then return 0 end
+return redis.call('PEXPIRE', lease, lease_ms)
+""",
+    keys="lease",
+    args="owner lease_ms",
+    finishing=True,
+)
+
+END = """
+local function end_job(state, detail)
+  local before = redis.call('HGET', job, 'state')
+  if not before or before == 'done' or before == 'failed' then return nil end
+  local project = close_job()
+  redis.call('HSET', job, 'state', state, 'outcome', outcome)
+  redis.call('HDEL', job, 'payload', 'blob', 'config', 'entry')
+  redis.call('EXPIRE', job, ttl)
+  count(project, state)
+  count(project, state .. ':' .. detail)
+  return project
+end
 """
+"""Ends a job and returns its project; nil where it has ended already: the first result wins."""
+
+# A worker that was taken for dead and finishes late changes nothing. One killed before this script
+# leaves a lease that expires; one killed after it, the result, and an outbox entry that is due.
+# Entries of results that Redis no longer keeps leave the outbox.
+FINISH = Script(
+    f"""
+local project = end_job('done', verdict)
+if not project then return 0 end
+local undelivered = PREFIX .. 'undelivered:' .. project
+if redis.call('ZSCORE', undelivered, key) then
+  local due = tonumber(redis.call('HGET', job, 'due') or '0')
+  redis.call('ZADD', undelivered, math.max(due, now()), key)
+  redis.call('EXPIRE', undelivered, {PROJECT_SECONDS})
+end
+local expired = redis.call('ZREMRANGEBYSCORE', undelivered, '-inf', now() - ttl * 1000)
+if expired > 0 then count(project, 'delivery:expired', expired) end
+wake_waiters()
+return 1
+""",
+    keys=CLOSE_KEYS,
+    args="key outcome verdict ttl",
+    uses=(NOW, COUNT, CLOSE, END),
+    finishing=True,
+)
+
+# As above. A failed job has nothing to deliver, and is kept for a shorter time than a done one.
+FAIL = Script(
+    """
+local project = end_job('failed', code)
+if not project then return 0 end
+if listed == '1' then
+  redis.call('LPUSH', failed, key)
+  redis.call('LTRIM', failed, 0, 99)
+end
+redis.call('ZREM', PREFIX .. 'undelivered:' .. project, key)
+wake_waiters()
+return 1
+""",
+    keys=CLOSE_KEYS + "failed",
+    args="key outcome code ttl listed",
+    uses=(COUNT, CLOSE, END),
+    finishing=True,
 )
 
 # A worker killed after this script has died of this very job; before it, of some other.
-START_ALONE = (
-    FINISHING
-    + """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'solo', '1')
+START_ALONE = Script(
+    """
+if redis.call('GET', lease) ~= owner then return 0 end
+redis.call('HSET', job, 'runs_alone', '1')
 return 1
-"""
+""",
+    keys="job lease",
+    args="owner",
+    finishing=True,
 )
 
 GIVE_BACK = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[2])
-redis.call('HDEL', KEYS[1], 'solo')
-redis.call('SREM', KEYS[3], ARGV[2])
-redis.call('HSET', KEYS[1], 'state', 'pending')
+local function give_back(wait_ms)
+  if redis.call('GET', lease) ~= owner then return false end
+  redis.call('DEL', lease)
+  redis.call('HDEL', job, 'runs_alone')
+  redis.call('SREM', leased, key)
+  redis.call('HSET', job, 'state', 'pending')
+  redis.call('ZADD', unqueued, now() + wait_ms, key)
+  return true
+end
 """
 
-# A worker killed between its releases leaves leases that lapse; a lapsed one is not given twice.
-RELEASE = FINISHING + GIVE_BACK + "return 1\n"
-
-# The same, of a worker that found nobody to answer. The job goes to the bulk, lest people wait
-# behind it, and counts how often it may have been to blame.
-POSTPONE = (
-    FINISHING
-    + GIVE_BACK
-    + """
-redis.call('HSET', KEYS[1], 'lane', 'bulk')
-return redis.call('HINCRBY', KEYS[1], 'suspected', ARGV[3])
-"""
+# A worker killed between two releases leaves leases that expire. A released job is not blamed.
+RELEASE = Script(
+    "give_back(0)",
+    keys="job lease leased unqueued",
+    args="key owner",
+    uses=(NOW, GIVE_BACK),
+    finishing=True,
 )
 
-# Only a death of a job that ran alone counts against it: beside others, any could be to blame.
+# As above, from a worker whose model's server is away. The job goes to the bulk queue, so that
+# annotators do not wait behind it, and counts how often it may have been the cause. A worker killed
+# before it queues the job leaves that to the reconciler.
+POSTPONE = Script(
+    f"""
+if not give_back({GRACE_MS}) then return 0 end
+redis.call('HSET', job, 'queue', 'bulk')
+return redis.call('HINCRBY', job, 'suspected', suspect)
+""",
+    keys="job lease leased unqueued",
+    args="key owner suspect",
+    uses=(NOW, GIVE_BACK),
+    finishing=True,
+)
+
+# Only the death of a job that ran alone counts against it: beside others, any may be the cause.
 # A reconciler killed after this script leaves a pending job, which the next one queues; killed
-# before it buries one at its last death, it lets that run alone once more.
-EXPIRE = (
-    FINISHING
-    + """
-if redis.call('HGET', KEYS[1], 'state') ~= 'leased' then return 0 end
-if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
-redis.call('SREM', KEYS[4], ARGV[1])
-redis.call('HINCRBY', KEYS[3], 'lapsed', 1)
-if redis.call('HDEL', KEYS[1], 'solo') == 1 then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
-redis.call('HSET', KEYS[1], 'state', 'pending', 'alone', '1')
-return tonumber(redis.call('HGET', KEYS[1], 'deaths') or '0')
-"""
+# before it fails a job at its last death, it lets that one run alone once more.
+EXPIRE = Script(
+    """
+if redis.call('HGET', job, 'state') ~= 'leased' then
+  redis.call('SREM', leased, key)
+  return 0
+end
+if redis.call('EXISTS', lease) == 1 then return 0 end
+redis.call('SREM', leased, key)
+redis.call('HINCRBY', counters, 'expired', 1)
+if redis.call('HDEL', job, 'runs_alone') == 1 then redis.call('HINCRBY', job, 'deaths', 1) end
+redis.call('HSET', job, 'state', 'pending', 'alone', '1')
+redis.call('ZADD', unqueued, now(), key)
+return tonumber(redis.call('HGET', job, 'deaths') or '0')
+""",
+    keys="job lease leased unqueued counters",
+    args="key",
+    uses=(NOW,),
+    finishing=True,
+)
+
+# Changes nothing but to drop what is not pending any more, and to shorten waits from before Redis's
+# clock was set back. A reconciler killed after it leaves the jobs to the next one.
+DUE = Script(
+    f"""
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', unqueued, now() + {LONGEST_MS}, '+inf')) do
+  redis.call('ZADD', unqueued, now(), key)
+end
+local found = {{}}
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', unqueued, '-inf', now(), 'LIMIT', 0, limit)) do
+  local state, queue = unpack(redis.call('HMGET', PREFIX .. 'job:' .. key, 'state', 'queue'))
+  if state == 'pending' then
+    found[#found + 1] = key
+    found[#found + 1] = queue or ''
+  else
+    redis.call('ZREM', unqueued, key)
+  end
+end
+return found
+""",
+    keys="unqueued",
+    args="limit",
+    uses=(NOW,),
+    finishing=True,
+)
+
+# A slot may be about to claim the job, which takes it out again. One that died has left it here.
+# A stale entry of a job that was queued again since is not its latest, and does not count.
+NOTE_IN_TRANSIT = Script(
+    f"""
+local state, latest = unpack(redis.call('HMGET', job, 'state', 'entry'))
+if state ~= 'pending' or latest ~= entry then return 0 end
+return redis.call('ZADD', unqueued, 'NX', now() + {GRACE_MS}, key)
+""",
+    keys="job unqueued",
+    args="key entry",
+    uses=(NOW,),
+    finishing=True,
+)
+
+# As above, of jobs that are nowhere in RQ. One whose record is gone, by hand or by eviction, fails.
+NOTE_MISSING = Script(
+    f"""
+local noted = 0
+for _, key in ipairs(cjson.decode(missing)) do
+  local state = redis.pcall('HGET', PREFIX .. 'job:' .. key, 'state')
+  if state == 'pending' then
+    noted = noted + redis.call('ZADD', unqueued, 'NX', now() + {GRACE_MS}, key)
+  elseif state ~= 'leased' and redis.call('ZREM', pending, key) == 1 then
+    redis.call('ZREM', unqueued, key)
+    redis.call('HINCRBY', counters, 'failed', 1)
+    redis.call('HINCRBY', counters, 'failed:record_lost', 1)
+  end
+end
+return noted
+""",
+    keys="pending unqueued counters",
+    args="missing",
+    uses=(NOW,),
+    finishing=True,
+)
+
+# A process killed between two of these leaves the rest to the next one.
+FORGET_PROJECTS = Script(
+    f"""
+local before = now() - {PROJECT_SECONDS} * 1000
+local old = redis.call('ZRANGEBYSCORE', projects, '-inf', before, 'LIMIT', 0, limit)
+for _, project in ipairs(old) do
+  if redis.call('HEXISTS', unfinished, project) == 1 then
+    redis.call('ZADD', projects, now(), project)
+  else
+    redis.call('ZREM', projects, project)
+    redis.call('SREM', outboxes, project)
+    redis.call('DEL', PREFIX .. 'totals:' .. project, PREFIX .. 'undelivered:' .. project)
+  end
+end
+""",
+    keys="projects unfinished outboxes",
+    args="limit",
+    uses=(NOW,),
+    finishing=True,
 )

@@ -21,7 +21,7 @@ from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job as RqJob
 from rq.timeouts import TimerDeathPenalty
 
-from grounding.jobs.queues import KeyJob
+from grounding.jobs.queues import KeyJob, rq_name
 from grounding.jobs.store import QueueName
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Slot(SimpleWorker):
     def on(cls, queue_name: QueueName, redis: Redis, work: Work) -> Slot:
         """Return a slot that hands each key of `queue_name` to `work`."""
         slot = cls(
-            [queue_name.value],
+            [rq_name(queue_name)],
             connection=redis,
             serializer="json",
             log_job_description=False,

@@ -25,7 +25,7 @@ from grounding.jobs.heartbeat import Heartbeat
 from grounding.jobs.leases import ExclusiveRunner, Leases
 from grounding.jobs.metrics import MeteredEngine, MeteredFetcher
 from grounding.jobs.outbox.delivery import Delivery
-from grounding.jobs.payloads import whole
+from grounding.jobs.payloads import build, restore
 from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import Slots
@@ -155,7 +155,7 @@ class Worker:
         """Answer one job, or write why not. Raises `EngineAway` where it may be asked later."""
         number = claim.payload.get("id")
         try:
-            task = Task(**whole(claim.payload, claim.blob))
+            task = build(Task, restore(claim))
             self._check_version(task)
             grounded = predict(task, replace(self._tools, urgent=claim.urgent))
             self._report(task, grounded)

@@ -25,7 +25,7 @@ from grounding.jobs.heartbeat import any_ready, readiness, reports
 from grounding.jobs.latest import LatestRequests, Requester
 from grounding.jobs.outbox.delivery import Delivery
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox
-from grounding.jobs.payloads import parted
+from grounding.jobs.payloads import split
 from grounding.jobs.projects import Projects
 from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
@@ -302,8 +302,16 @@ class Backend:
         # to all others serve the next request.
         waits = request.kind is RequestKind.INTERACTIVE
         patience = self.settings.interactive_deadline if waits else 0
-        record, blob = parted(payload)
-        return Job(key, request.kind.queue, request.project, record, blob, patience)
+        parts = split(payload)
+        return Job(
+            key,
+            request.kind.queue,
+            request.project,
+            parts.record,
+            blob=parts.data,
+            timeout=patience,
+            config=parts.config,
+        )
 
     def _outcomes(self, jobs: Sequence[Job], request: PredictRequest) -> dict[str, Outcome]:
         deadline = self._deadline(request.kind)
@@ -328,7 +336,7 @@ class Backend:
         refused: Counter[State] = Counter()
         for start in range(0, len(jobs), ACCEPT_BATCH):
             batch = jobs[start : start + ACCEPT_BATCH]
-            entered = store.accept(batch, wait=due)
+            entered = store.accept(batch, deliver_after=due)
             states: dict[str, State] = {}
             for job, state in zip(batch, entered, strict=True):
                 states.setdefault(job.key, state)  # the second of two equal tasks is known already

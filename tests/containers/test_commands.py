@@ -97,7 +97,7 @@ def test_the_web_image_has_no_torch(services: Sandboxes) -> None:
 
 REFUSED = {
     "anybody without a name": ("PING",),
-    "the health check reads": ("--user", "health", "--pass", "x", "GET", "g:pending"),
+    "the health check reads": ("--user", "health", "--pass", "x", "GET", "grounding:2:pending"),
     "our user reads other keys": ("-u", "URL", "GET", "foreign"),
     "our user empties the queue": ("-u", "URL", "FLUSHALL"),
     "our user changes the server": ("-u", "URL", "CONFIG", "SET", "maxmemory", "1"),

@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from grounding.jobs.store import DELIVERIES, OWED
+from grounding.jobs.store import DELIVERIES, UNDELIVERED
 from tests.faults.label_studio import TOKEN, Studio
 from tests.faults.rig import Rig, Web, rig
 
 PROJECT = 1
-OWED_HERE = f"{OWED}{PROJECT}.1"
+UNDELIVERED_HERE = f"{UNDELIVERED}{PROJECT}.1"
 
 
 def deployed(folder: Path, studio: Studio, **settings: Any) -> AbstractContextManager[Rig]:
@@ -31,12 +31,12 @@ def retrieve(studio: Studio, web: Web, tasks: Sequence[Mapping[str, Any]]) -> in
 
 
 def paid(deployment: Rig) -> dict[str, int]:
-    """Return how many debts came to each end."""
+    """Return how many outbox entries came to each end."""
     counted = deployment.store.counters().items()
     return {k.removeprefix(DELIVERIES): n for k, n in counted if k.startswith(DELIVERIES)}
 
 
 def end_holds(deployment: Rig) -> None:
-    """Let the time pass that a debt is held for a process that may be dead."""
-    for key in deployment.redis.zrangebyscore(OWED_HERE, "-inf", "(+inf"):
-        deployment.redis.zadd(OWED_HERE, {key: int(time.time() * 1000)}, xx=True)
+    """Let the time pass that an entry is held for a process that may be dead."""
+    for key in deployment.redis.zrangebyscore(UNDELIVERED_HERE, "-inf", "(+inf"):
+        deployment.redis.zadd(UNDELIVERED_HERE, {key: int(time.time() * 1000)}, xx=True)

@@ -17,9 +17,10 @@ ROOT = Path(__file__).parent.parent.parent
 class Process:
     """One part in a process group of its own, started again by the rig's keeper when it dies."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], cwd: Path = ROOT) -> None:
         self._command = command
         self._env = env
+        self._cwd = cwd
         # The keeper may be about to start it again just as it is told to end.
         self._lock = threading.Lock()
         self.meant = False
@@ -30,7 +31,7 @@ class Process:
     def start(self) -> None:
         """Start it (again)."""
         self.process = subprocess.Popen(
-            self._command, env=self._env, cwd=ROOT, start_new_session=True
+            self._command, env=self._env, cwd=self._cwd, start_new_session=True
         )
         self.starts += 1
 

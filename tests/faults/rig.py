@@ -31,7 +31,7 @@ from grounding.jobs.queues import Queues
 from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.pipeline import Task
 from grounding.settings import Settings
-from tests.faults.processes import Process
+from tests.faults.processes import ROOT, Process
 from tests.faults.scripted import Deed, number_of, picture
 from tests.faults.watch import HEALTH_SECONDS, Watch
 
@@ -183,21 +183,23 @@ class Rig:
         return self.store.books()[1]
 
     def check_books(self) -> None:
-        """Assert that what was accepted is done, dead or pending."""
+        """Assert that what was accepted is done, failed or pending."""
         if not self._valkey.is_running():
             self.start_redis()
         count, pending = self.store.books()
-        assert count.get("accepted", 0) == count.get("done", 0) + count.get("dead", 0) + pending
+        assert count.get("accepted", 0) == count.get("done", 0) + count.get("failed", 0) + pending
 
     def check_watches(self, bar: float = HEALTH_SECONDS) -> None:
         """Assert F32 of every web server."""
         for watch in self.watches:
             watch.check(bar)
 
-    def _part(self, command: Sequence[str], settings: Mapping[str, Any]) -> Process:
+    def _part(
+        self, command: Sequence[str], settings: Mapping[str, Any], cwd: Path = ROOT
+    ) -> Process:
         chosen = {"redis_url": self._url} | self._settings | settings
         own = {name.upper(): str(value) for name, value in chosen.items()}
-        part = Process(command, os.environ | own)
+        part = Process(command, os.environ | own, cwd)
         self.parts.append(part)
         return part
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.faults.delivering import OWED_HERE, PROJECT, deployed, end_holds, paid, retrieve
+from tests.faults.delivering import PROJECT, UNDELIVERED_HERE, deployed, end_holds, paid, retrieve
 from tests.faults.label_studio import Mood, Studio, label_studio
 from tests.faults.rig import Rig, Web, kill_workers, task, until
 
@@ -40,7 +40,7 @@ def click(studio: Studio, web: Web, count: int) -> int:
 
 def wait_for_all(deployment: Rig, studio: Studio, count: int, seconds: float) -> None:
     """Wait until nothing is owed, and hold what is stored against what was asked."""
-    until(lambda: not deployment.redis.zcard(OWED_HERE), seconds)
+    until(lambda: not deployment.redis.zcard(UNDELIVERED_HERE), seconds)
     deployment.settle(5)
     assert studio.counts() == dict.fromkeys(range(count), 1)
 
@@ -61,7 +61,7 @@ def test_one_click_over_the_deadline_ends_with_one_prediction_each(
         assert 0 < at_once < QUICK
         assert paid(deployment) == {"answered": at_once, "pushed": QUICK - at_once}
         assert set(deployment.calls().values()) == {1}
-        assert web.get("/jobs").json()["projects"][0]["owed"] == 0
+        assert web.get("/jobs").json()["projects"][0]["undelivered"] == 0
 
 
 def test_what_a_killed_web_server_had_accepted_is_delivered(
@@ -93,7 +93,7 @@ def test_a_thousand_tasks_clicked_once_through_every_death_end_as_a_thousand(
         assert not studio.counts()
         assert kill_workers(deployment, 5, random.Random(3)) == 5
         until(lambda: not deployment.pending(), 60)
-        until(lambda: end_holds(deployment) or not deployment.redis.zcard(OWED_HERE), 60)
+        until(lambda: end_holds(deployment) or not deployment.redis.zcard(UNDELIVERED_HERE), 60)
         wait_for_all(deployment, studio, WHOLE, 5)
         assert deployment.store.counters()["done"] == WHOLE
 
@@ -123,7 +123,7 @@ def test_label_studio_away_for_ten_seconds_has_all_within_thirty_of_its_return(
         web = deployment.web()
         studio.mood = Mood.FAILS
         at_once = click(studio, web, QUICK)
-        until(lambda: web.get("/jobs").json()["projects"][0]["owed_reason"], 30)
+        until(lambda: web.get("/jobs").json()["projects"][0]["undelivered_reason"], 30)
         time.sleep(10)
         studio.mood = Mood.WELL
         begun = time.monotonic()
@@ -141,7 +141,7 @@ def test_pushes_that_end_unclear_double_nothing(tmp_path: Path, studio: Studio) 
         click(studio, web, QUICK)
         until(lambda: len(studio.imports) >= 2, 60)
         studio.mood = Mood.WELL
-        until(lambda: end_holds(deployment) or not deployment.redis.zcard(OWED_HERE), 60)
+        until(lambda: end_holds(deployment) or not deployment.redis.zcard(UNDELIVERED_HERE), 60)
         wait_for_all(deployment, studio, QUICK, 5)
         assert paid(deployment)["found"] >= 100
 

@@ -105,7 +105,11 @@ def test_locks_of_processes_that_died_delay_nothing(
         web = deployment.web()
         asked: Asked = pool.submit(web.predict, [task(n) for n in range(40)])
         until(lambda: len(deployment.calls()) >= 8, 20)
-        for name in ("rq:clean_registries:bulk", "rq:clean_registries:interactive", LOCK):
+        for name in (
+            "rq:clean_registries:grounding-2-bulk",
+            "rq:clean_registries:grounding-2-interactive",
+            LOCK,
+        ):
             deployment.redis.set(name, "a process that died", ex=899)
         held = list(deployment.store.leased())
         begun = time.monotonic()

@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults.delivering import OWED_HERE, deployed, end_holds, paid, retrieve
+from tests.faults.delivering import UNDELIVERED_HERE, deployed, end_holds, paid, retrieve
 from tests.faults.image_host import ImageHost, image_host
 from tests.faults.label_studio import Mood, Studio, label_studio
 from tests.faults.processes import family, resident_bytes
@@ -80,7 +80,7 @@ class Soak:
         self.deployment.settle(30)
         self.deployment.workers_ready(2)
         end_holds(self.deployment)
-        until(lambda: not self.deployment.redis.zcard(OWED_HERE), 60)
+        until(lambda: not self.deployment.redis.zcard(UNDELIVERED_HERE), 60)
 
     @property
     def line(self) -> str:

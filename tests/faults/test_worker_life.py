@@ -122,7 +122,7 @@ def test_sigterm_finishes_what_is_in_hand_takes_no_more_and_exits_0(one: Rig) ->
     assert answered(one, first) == [0, 1, 2, 3]
     assert one.store.unfinished(late) == late
     assert not any(one.store.leased().values())
-    assert list(one.redis.scan_iter("g:worker:*")) == []
+    assert list(one.redis.scan_iter("grounding:*:worker:*")) == []
 
 
 def test_a_second_sigterm_frees_the_leases_at_once(one: Rig) -> None:

@@ -1,4 +1,4 @@
-"""A loopback Label Studio, and what is owed to it."""
+"""A job store, a loopback Label Studio, and an outbox with what that one lacks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
+from grounding.jobs.store import JobStore, StoreLimits
 from tests.faults.label_studio import Studio, label_studio
-from tests.jobs.house import House
+from tests.jobs.outbox_rig import OutboxRig
+
+
+@pytest.fixture
+def store(redis: Redis) -> JobStore:
+    """A job store with a short lease and little room."""
+    return JobStore(redis, StoreLimits(lease_ttl=2, max_pending=3))
 
 
 @pytest.fixture
@@ -18,5 +25,5 @@ def studio() -> Iterator[Studio]:
 
 
 @pytest.fixture
-def house(redis: Redis, studio: Studio) -> House:
-    return House(redis, studio)
+def rig(redis: Redis, studio: Studio) -> OutboxRig:
+    return OutboxRig(redis, studio)

@@ -11,320 +11,320 @@ from redis import Redis
 
 from grounding.errors import ImageMissing
 from grounding.jobs.outbox.delivery import LOCK, LOCK_SECONDS, Delivery
-from grounding.jobs.outbox.outbox import LOST_MS, PUSHED_MS, DeliveryResult, Outbox
-from grounding.jobs.overview import metrics, one, overview
-from grounding.jobs.scripts import ANSWERED_MS, HOLD_MS
-from grounding.jobs.store import OWED, Job, QueueName, job_key
+from grounding.jobs.outbox.outbox import DeliveryResult, Outbox
+from grounding.jobs.outbox.scripts import ANSWERED_MS, HOLD_MS, LOST_MS, PUSHED_MS
+from grounding.jobs.overview import one, overview
+from grounding.jobs.store import UNDELIVERED, Job, QueueName, job_key
 from grounding.labelstudio.client.api import Api
 from grounding.labelstudio.client.importing import Importer
 from tests.faults.label_studio import TOKEN, Mood
-from tests.jobs.house import NUMBER, PROJECT, House, prediction
+from tests.jobs.outbox_rig import NUMBER, PROJECT, OutboxRig, prediction
 
 
-def test_what_is_late_is_pushed_once_as_it_was_answered(house: House) -> None:
-    house.owe(1, 2)
-    assert house.delivery.deliver() == 2
-    assert house.delivery.deliver() == 0
-    assert sorted(house.studio.stored, key=lambda pair: pair[0]) == [
+def test_what_is_late_is_pushed_once_as_it_was_answered(rig: OutboxRig) -> None:
+    rig.finish(1, 2)
+    assert rig.delivery.deliver() == 2
+    assert rig.delivery.deliver() == 0
+    assert sorted(rig.studio.stored, key=lambda pair: pair[0]) == [
         (1, prediction(1)),
         (2, prediction(2)),
     ]
-    assert house.outcomes() == {"pushed": 2}
+    assert rig.results() == {"pushed": 2}
 
 
-def test_nothing_found_is_pushed_too(house: House) -> None:
-    house.owe(1, result=[])
-    house.delivery.deliver()
-    assert house.studio.stored[0][1]["result"] == []
+def test_nothing_found_is_pushed_too(rig: OutboxRig) -> None:
+    rig.finish(1, result=[])
+    rig.delivery.deliver()
+    assert rig.studio.stored[0][1]["result"] == []
 
 
-def test_what_a_request_may_still_answer_is_not_pushed(house: House) -> None:
-    (key,) = house.accept(1, wait=30)
-    house.store.finish(key, prediction(1), "found")
-    house.accept(2, wait=0)
-    assert house.delivery.deliver() == 0
-    assert house.answered([key]) == [key]
+def test_what_a_request_may_still_answer_is_not_pushed(rig: OutboxRig) -> None:
+    (key,) = rig.accept(1, deliver_after=30)
+    rig.store.finish(key, prediction(1), "found")
+    rig.accept(2, deliver_after=0)
+    assert rig.delivery.deliver() == 0
+    assert rig.answer([key]) == [key]
 
 
-def test_what_was_answered_is_not_pushed(house: House) -> None:
-    keys = house.owe(1, 2)
-    house.entries.mark_delivered(house.answered(keys), PROJECT, DeliveryResult.ANSWERED)
-    house.later()
-    assert house.delivery.deliver() == 0
-    assert house.outcomes() == {"answered": 2}
+def test_what_was_answered_is_not_pushed(rig: OutboxRig) -> None:
+    keys = rig.finish(1, 2)
+    rig.outbox.mark_delivered(rig.answer(keys), PROJECT, DeliveryResult.ANSWERED)
+    rig.end_all_waits()
+    assert rig.delivery.deliver() == 0
+    assert rig.results() == {"answered": 2}
 
 
 @pytest.mark.parametrize(
     ("project", "task", "wait"), [(PROJECT, 1, None), (PROJECT, None, 0.0), ("", 1, 0.0)]
 )
-def test_what_cannot_be_stored_is_not_owed(
-    house: House, project: str, task: int | None, wait: float | None
+def test_what_cannot_be_stored_is_not_undelivered(
+    rig: OutboxRig, project: str, task: int | None, wait: float | None
 ) -> None:
-    house.store.accept([Job("a", QueueName.INTERACTIVE, project, {"id": task})], wait=wait)
-    house.store.finish("a", prediction(1), "found")
-    assert house.delivery.deliver() == 0
-    assert house.redis.keys(OWED + "*") == []
+    rig.store.accept([Job("a", QueueName.INTERACTIVE, project, {"id": task})], deliver_after=wait)
+    rig.store.finish("a", prediction(1), "found")
+    assert rig.delivery.deliver() == 0
+    assert rig.redis.keys(UNDELIVERED + "*") == []
 
 
-def test_the_dead_owe_nothing(house: House) -> None:
-    (key,) = house.accept(1)
-    house.store.fail(key, ImageMissing("gone"))
-    assert house.redis.zcard(OWED + PROJECT) == 0
-    house.accept(1)
-    assert house.redis.zcard(OWED + PROJECT) == 0
+def test_a_failed_job_has_nothing_to_deliver(rig: OutboxRig) -> None:
+    (key,) = rig.accept(1)
+    rig.store.fail(key, ImageMissing("gone"))
+    assert rig.redis.zcard(UNDELIVERED + PROJECT) == 0
+    rig.accept(1)
+    assert rig.redis.zcard(UNDELIVERED + PROJECT) == 0
 
 
-def test_a_death_forgives_no_debt_of_the_projects_other_jobs(house: House) -> None:
-    (old,) = house.owe(1)
-    kept = house.store.terms.failed_ttl * 1000
-    house.redis.zincrby(OWED + PROJECT, -2 * kept, old)
-    (dead,) = house.accept(2)
-    house.store.fail(dead, ImageMissing("gone"))
-    assert house.redis.zscore(OWED + PROJECT, old) is not None
+def test_a_failure_drops_no_entry_of_the_projects_other_jobs(rig: OutboxRig) -> None:
+    (old,) = rig.finish(1)
+    kept = rig.store.limits.failed_ttl * 1000
+    rig.redis.zincrby(UNDELIVERED + PROJECT, -2 * kept, old)
+    (failed,) = rig.accept(2)
+    rig.store.fail(failed, ImageMissing("gone"))
+    assert rig.redis.zscore(UNDELIVERED + PROJECT, old) is not None
 
 
-def test_a_deleted_task_among_a_hundred_costs_only_itself(house: House) -> None:
-    house.owe(*range(100))
-    house.studio.tasks[NUMBER].discard(61)
-    house.delivery.deliver()
-    assert house.studio.counts() == {n: 1 for n in range(100) if n != 61}
-    assert house.outcomes() == {"pushed": 99, "refused": 1}
-    assert len(house.studio.imports) <= 15, "it is searched for by halves"
+def test_a_deleted_task_among_a_hundred_costs_only_itself(rig: OutboxRig) -> None:
+    rig.finish(*range(100))
+    rig.studio.tasks[NUMBER].discard(61)
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {n: 1 for n in range(100) if n != 61}
+    assert rig.results() == {"pushed": 99, "refused": 1}
+    assert len(rig.studio.imports) <= 15, "it is searched for by halves"
 
 
-def test_what_is_dropped_under_a_201_is_counted_and_costs_no_other(house: House) -> None:
-    house.owe(1, 2, 3)
-    house.owe(4, **prediction(4, "no such control"))
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1, 2: 1, 3: 1}
-    assert house.outcomes() == {"found": 3, "refused": 1}
-    assert house.delivery.deliver() == 0
+def test_what_is_dropped_under_a_201_is_counted_and_costs_no_other(rig: OutboxRig) -> None:
+    rig.finish(1, 2, 3)
+    rig.finish(4, **prediction(4, "no such control"))
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1, 2: 1, 3: 1}
+    assert rig.results() == {"found": 3, "refused": 1}
+    assert rig.delivery.deliver() == 0
 
 
 @pytest.mark.parametrize("mood", [Mood.SAVES_AND_HANGS_UP, Mood.SAVES_AND_FAILS])
-def test_an_unclear_push_that_was_saved_is_not_repeated(house: House, mood: Mood) -> None:
-    house.owe(1, 2)
-    house.studio.mood = mood
-    assert house.delivery.deliver() == 0
-    house.studio.mood = Mood.WELL
-    assert house.delivery.deliver() == 0, "it gives Label Studio a while to save"
-    house.later()
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1, 2: 1}
-    assert house.outcomes() == {"found": 2}
+def test_an_unclear_push_that_was_saved_is_not_repeated(rig: OutboxRig, mood: Mood) -> None:
+    rig.finish(1, 2)
+    rig.studio.mood = mood
+    assert rig.delivery.deliver() == 0
+    rig.studio.mood = Mood.WELL
+    assert rig.delivery.deliver() == 0, "it gives Label Studio a while to save"
+    rig.end_all_waits()
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1, 2: 1}
+    assert rig.results() == {"found": 2}
 
 
-def test_an_unclear_push_that_was_not_saved_is_repeated(house: House) -> None:
-    house.owe(1, 2)
-    house.studio.mood = Mood.FAILS
-    house.delivery.deliver()
-    assert "503" in house.project()["owed_reason"]
-    house.studio.mood = Mood.WELL
-    house.later()
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1, 2: 1}
-    assert house.project()["owed_reason"] == ""
+def test_an_unclear_push_that_was_not_saved_is_repeated(rig: OutboxRig) -> None:
+    rig.finish(1, 2)
+    rig.studio.mood = Mood.FAILS
+    rig.delivery.deliver()
+    assert "503" in rig.reason()
+    rig.studio.mood = Mood.WELL
+    rig.end_all_waits()
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1, 2: 1}
+    assert rig.reason() == ""
 
 
 def test_predictions_that_label_studio_fails_at_are_soon_alone_and_keep_no_other_waiting(
-    house: House,
+    rig: OutboxRig,
 ) -> None:
-    house.owe(*range(200))
-    house.studio.chokes = {61, 117}
+    rig.finish(*range(200))
+    rig.studio.chokes = {61, 117}
     for _ in range(30):
-        house.delivery.deliver()
-        house.pass_time(LOST_MS)
-    assert house.studio.counts() == {n: 1 for n in range(200) if n not in (61, 117)}
-    assert house.project()["owed"] == 2
-    house.studio.chokes = set()
+        rig.delivery.deliver()
+        rig.pass_time(LOST_MS)
+    assert rig.studio.counts() == {n: 1 for n in range(200) if n not in (61, 117)}
+    assert rig.undelivered() == 2
+    rig.studio.chokes = set()
     for _ in range(2):
-        house.delivery.deliver()
-        house.pass_time(LOST_MS)
-    assert set(house.studio.counts().values()) == {1}
-    assert house.outcomes() == {"pushed": 200}
+        rig.delivery.deliver()
+        rig.pass_time(LOST_MS)
+    assert set(rig.studio.counts().values()) == {1}
+    assert rig.results() == {"pushed": 200}
 
 
-def test_a_push_that_may_still_be_on_its_way_is_not_repeated(house: House) -> None:
+def test_a_push_that_may_still_be_on_its_way_is_not_repeated(rig: OutboxRig) -> None:
     """A proxy gave up waiting for Label Studio, which did not give up saving."""
-    house.owe(1, 2)
-    house.studio.mood = Mood.SAVES_LATE
-    house.delivery.deliver()
-    house.studio.mood = Mood.WELL
+    rig.finish(1, 2)
+    rig.studio.mood = Mood.SAVES_LATE
+    rig.delivery.deliver()
+    rig.studio.mood = Mood.WELL
     for _ in range(3):
-        house.pass_time(LOST_MS)
-        assert house.delivery.deliver() == 0
-    house.studio.commit()
-    house.pass_time(HOLD_MS)
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1, 2: 1}
+        rig.pass_time(LOST_MS)
+        assert rig.delivery.deliver() == 0
+    rig.studio.commit()
+    rig.pass_time(HOLD_MS)
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1, 2: 1}
 
 
-def test_a_task_whose_predictions_cannot_be_listed_keeps_no_other_waiting(house: House) -> None:
-    house.owe(*range(5))
-    house.studio.mood = Mood.FAILS
-    house.delivery.deliver()
-    house.studio.mood, house.studio.unlisted = Mood.WELL, {0}
+def test_a_task_whose_predictions_cannot_be_listed_keeps_no_other_waiting(rig: OutboxRig) -> None:
+    rig.finish(*range(5))
+    rig.studio.mood = Mood.FAILS
+    rig.delivery.deliver()
+    rig.studio.mood, rig.studio.unlisted = Mood.WELL, {0}
     for _ in range(10):
-        house.pass_time(LOST_MS)
-        house.delivery.deliver()
-    assert house.studio.counts() == {n: 1 for n in range(1, 5)}
-    house.studio.unlisted = set()
-    house.pass_time(LOST_MS)
-    house.delivery.deliver()
-    assert house.studio.counts() == {n: 1 for n in range(5)}
+        rig.pass_time(LOST_MS)
+        rig.delivery.deliver()
+    assert rig.studio.counts() == {n: 1 for n in range(1, 5)}
+    rig.studio.unlisted = set()
+    rig.pass_time(LOST_MS)
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {n: 1 for n in range(5)}
 
 
-def test_a_stale_lock_holds_no_delivery_up(house: House) -> None:
+def test_a_stale_lock_holds_no_delivery_up(rig: OutboxRig) -> None:
     """F12, F24: its holder is gone, or Redis's clock was set back."""
-    house.redis.set(LOCK, "a process that died", px=899_000)
-    house.owe(1)
-    house.delivery.start()
+    rig.redis.set(LOCK, "a process that died", px=899_000)
+    rig.finish(1)
+    rig.delivery.start()
     limit = time.monotonic() + LOCK_SECONDS + 5
-    while not house.studio.counts() and time.monotonic() < limit:
+    while not rig.studio.counts() and time.monotonic() < limit:
         time.sleep(0.1)
-    house.delivery.stop()
-    assert house.studio.counts() == {1: 1}
+    rig.delivery.stop()
+    assert rig.studio.counts() == {1: 1}
 
 
-def test_what_redis_forgot_since_it_was_seen_stays_forgotten(house: House) -> None:
-    (key,) = house.owe(1)
-    due = house.entries.due(PROJECT, 10)
-    house.redis.delete(job_key(key))
-    assert house.entries.hold(due) == []
-    assert not house.redis.exists(job_key(key))
+def test_a_result_that_expired_since_it_was_seen_stays_gone(rig: OutboxRig) -> None:
+    (key,) = rig.finish(1)
+    due = rig.outbox.due(PROJECT, 10)
+    rig.redis.delete(job_key(key))
+    assert rig.outbox.hold(due) == []
+    assert not rig.redis.exists(job_key(key))
 
 
 @pytest.mark.parametrize(("to", "answered"), [("BULK", True), ("PAGE", False)])
 def test_what_label_studio_may_still_be_saving_is_not_answered_to_another_request(
-    house: House, to: str, answered: bool
+    rig: OutboxRig, to: str, answered: bool
 ) -> None:
     """It saves a run's answer as a whole, and a page that is opened meanwhile sees nothing of it.
 
-    The page's question is owed all the same, until it was looked for.
+    The page's question stays undelivered all the same, until it was looked for.
     """
-    keys = house.owe(1)
-    house.entries.mark_delivered(house.answered(keys), PROJECT, DeliveryResult.ANSWERED)
-    house.accept(1)
-    assert bool(house.answered(keys, to=to)) is answered
-    house.pass_time(ANSWERED_MS // 2)
-    assert house.delivery.deliver() == 0
-    house.later()
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1}
+    keys = rig.finish(1)
+    rig.outbox.mark_delivered(rig.answer(keys), PROJECT, DeliveryResult.ANSWERED)
+    rig.accept(1)
+    assert bool(rig.answer(keys, to=to)) is answered
+    rig.pass_time(ANSWERED_MS // 2)
+    assert rig.delivery.deliver() == 0
+    rig.end_all_waits()
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1}
 
 
-def test_a_hold_from_before_redis_clock_was_set_back_closes_nothing_to_be_owed(
-    house: House,
+def test_a_hold_from_before_redis_clock_was_set_back_holds_nothing(
+    rig: OutboxRig,
 ) -> None:
-    (key,) = house.owe(1)
-    house.delivery.deliver()
-    house.studio.forget(1)
-    house.redis.hset(job_key(key), "closed", int(time.time() * 1000) + 3_600_000)
-    house.accept(1)
-    assert house.project()["owed"] == 1
+    (key,) = rig.finish(1)
+    rig.delivery.deliver()
+    rig.studio.forget(1)
+    rig.redis.hset(job_key(key), "held_until", int(time.time() * 1000) + 3_600_000)
+    rig.accept(1)
+    assert rig.undelivered() == 1
 
 
-def test_a_process_that_dies_between_push_and_paying_leaves_no_double(
-    house: House, monkeypatch: pytest.MonkeyPatch
+def test_a_process_that_dies_after_its_push_leaves_no_double(
+    rig: OutboxRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = house.owe(1, 2)
+    keys = rig.finish(1, 2)
     with monkeypatch.context() as patch:
         patch.setattr(Outbox, "mark_delivered", lambda *_: sys.exit())
         with pytest.raises(SystemExit):
-            house.delivery.deliver()
-    assert house.delivery.deliver() == 0, "held for the one that may still push"
-    assert house.answered(keys) == []
-    house.later()
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1, 2: 1}
+            rig.delivery.deliver()
+    assert rig.delivery.deliver() == 0, "held for the one that may still push"
+    assert rig.answer(keys) == []
+    rig.end_all_waits()
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1, 2: 1}
 
 
 def test_a_process_that_dies_before_the_push_loses_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    rig: OutboxRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.owe(1, 2)
+    rig.finish(1, 2)
     with monkeypatch.context() as patch:
         patch.setattr(Importer, "send", lambda *_: sys.exit())
         with pytest.raises(SystemExit):
-            house.delivery.deliver()
-    house.later()
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1, 2: 1}
+            rig.delivery.deliver()
+    rig.end_all_waits()
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1, 2: 1}
 
 
 @pytest.mark.parametrize("arrived", [True, False])
-def test_an_answer_that_may_have_been_lost_is_looked_for(house: House, arrived: bool) -> None:
-    (key,) = house.owe(1)
-    assert house.answered([key]) == [key]
-    assert house.delivery.deliver() == 0, "Label Studio takes its time to save"
+def test_an_answer_that_may_have_been_lost_is_looked_for(rig: OutboxRig, arrived: bool) -> None:
+    (key,) = rig.finish(1)
+    assert rig.answer([key]) == [key]
+    assert rig.delivery.deliver() == 0, "Label Studio takes its time to save"
     if arrived:
-        house.studio.save(1, prediction(1))
-    house.later()
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1}
-    assert house.outcomes() == {"found" if arrived else "pushed": 1}
+        rig.studio.save(1, prediction(1))
+    rig.end_all_waits()
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1}
+    assert rig.results() == {"found" if arrived else "pushed": 1}
 
 
-def test_what_was_just_pushed_is_not_answered_too(house: House) -> None:
-    keys = house.owe(1)
-    house.delivery.deliver()
-    house.accept(1)
-    assert house.answered(keys) == []
-    assert house.delivery.deliver() == 0, "asking crossed the push: it is not owed again"
+def test_what_was_just_pushed_is_not_answered_too(rig: OutboxRig) -> None:
+    keys = rig.finish(1)
+    rig.delivery.deliver()
+    rig.accept(1)
+    assert rig.answer(keys) == []
+    assert rig.delivery.deliver() == 0, "asking crossed the push: there is no new entry"
 
 
 def test_what_was_pushed_while_its_request_waited_is_not_answered_too(
-    house: House, redis: Redis
+    rig: OutboxRig, redis: Redis
 ) -> None:
     """Label Studio asked before the push, however long ago that is by now."""
-    (key,) = house.owe(1)
-    house.delivery.deliver()
-    redis.hincrby(job_key(key), "closed", -PUSHED_MS - 1000)
-    assert house.answered([key], asked=60) == []
-    assert house.answered([key], asked=0.5) == [key]
+    (key,) = rig.finish(1)
+    rig.delivery.deliver()
+    redis.hincrby(job_key(key), "held_until", -PUSHED_MS - 1000)
+    assert rig.answer([key], asked=60) == []
+    assert rig.answer([key], asked=0.5) == [key]
 
 
-def test_what_label_studio_lacks_again_is_answered_and_owed_again(house: House) -> None:
+def test_what_label_studio_lacks_again_is_answered_and_undelivered_again(rig: OutboxRig) -> None:
     """Someone deleted the prediction."""
-    keys = house.owe(1)
-    house.delivery.deliver()
-    house.later()
-    house.studio.forget(1)
-    house.accept(1)
-    assert house.project()["owed"] == 1
-    assert house.answered(keys) == keys
+    keys = rig.finish(1)
+    rig.delivery.deliver()
+    rig.end_all_waits()
+    rig.studio.forget(1)
+    rig.accept(1)
+    assert rig.undelivered() == 1
+    assert rig.answer(keys) == keys
 
 
 def test_what_was_answered_since_it_was_seen_is_not_pushed(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    rig: OutboxRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = house.owe(1, 2)
+    keys = rig.finish(1, 2)
 
     def asked_meanwhile(entries: Outbox, project: str, limit: int) -> list[Any]:
         seen = plain(entries, project, limit)
-        assert house.answered(keys[:1]) == keys[:1]
+        assert rig.answer(keys[:1]) == keys[:1]
         return seen
 
     plain = Outbox.due
     monkeypatch.setattr(Outbox, "due", asked_meanwhile)
-    house.delivery.deliver()
-    assert house.studio.counts() == {2: 1}
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {2: 1}
 
 
-def test_equal_questions_at_once_get_equal_answers(house: House) -> None:
+def test_equal_questions_at_once_get_equal_answers(rig: OutboxRig) -> None:
     """A double click; Label Studio itself does not compare what it saves."""
-    keys = house.owe(1, 2)
-    assert house.answered(keys) == house.answered(keys) == keys
+    keys = rig.finish(1, 2)
+    assert rig.answer(keys) == rig.answer(keys) == keys
 
 
-def test_a_page_opened_during_a_bulk_run_is_answered_and_the_run_is_not(house: House) -> None:
-    keys = house.owe(1, 2)
-    house.entries.mark_delivered(
-        house.answered(keys[:1], asked=0.5, to="PAGE"), PROJECT, DeliveryResult.ANSWERED
+def test_a_page_opened_during_a_bulk_run_is_answered_and_the_run_is_not(rig: OutboxRig) -> None:
+    keys = rig.finish(1, 2)
+    rig.outbox.mark_delivered(
+        rig.answer(keys[:1], asked=0.5, to="PAGE"), PROJECT, DeliveryResult.ANSWERED
     )
-    assert house.answered(keys, asked=20, to="BULK") == keys[1:]
-    house.later()
-    assert house.answered(keys, asked=0, to="BULK") == keys, "asked afterwards, it lacks both"
+    assert rig.answer(keys, asked=20, to="BULK") == keys[1:]
+    rig.end_all_waits()
+    assert rig.answer(keys, asked=0, to="BULK") == keys, "asked afterwards, it lacks both"
 
 
 REASONS = {
@@ -335,87 +335,90 @@ REASONS = {
 
 @pytest.mark.parametrize("mood", REASONS)
 def test_trouble_with_label_studio_drops_nothing_and_is_told_with_its_cure(
-    house: House, mood: Mood
+    rig: OutboxRig, mood: Mood
 ) -> None:
-    keys = house.owe(*range(5))
-    house.studio.mood = mood
-    house.delivery.deliver()
-    assert house.project()["owed"] == 5
-    assert REASONS[mood] in house.project()["owed_reason"]
-    assert house.answered(keys) == keys, "nothing was pushed, so who asks is answered"
+    keys = rig.finish(*range(5))
+    rig.studio.mood = mood
+    rig.delivery.deliver()
+    assert rig.undelivered() == 5
+    assert REASONS[mood] in rig.reason()
+    assert rig.answer(keys) == keys, "nothing was pushed, so who asks is answered"
 
 
-def test_a_refused_token_and_a_deleted_project_keep_their_debts(house: House, redis: Redis) -> None:
-    house.owe(1)
-    House(redis, house.studio, token="wrong").delivery.deliver()
-    assert "LABEL_STUDIO_API_KEY" in house.project()["owed_reason"]
-    house.later()
-    tasks = house.studio.tasks.pop(NUMBER)
-    house.delivery.deliver()
-    assert "404" in house.project()["owed_reason"]
-    house.studio.tasks[NUMBER] = tasks
-    house.later()
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1}
-    assert house.studio.looks == 0, "nothing was in doubt"
+def test_a_refused_token_and_a_deleted_project_keep_their_entries(
+    rig: OutboxRig, redis: Redis
+) -> None:
+    rig.finish(1)
+    OutboxRig(redis, rig.studio, token="wrong").delivery.deliver()
+    assert "LABEL_STUDIO_API_KEY" in rig.reason()
+    rig.end_all_waits()
+    tasks = rig.studio.tasks.pop(NUMBER)
+    rig.delivery.deliver()
+    assert "404" in rig.reason()
+    rig.studio.tasks[NUMBER] = tasks
+    rig.end_all_waits()
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1}
+    assert rig.studio.looks == 0, "nothing was unconfirmed"
 
 
-def test_an_absent_label_studio_is_tried_less_and_less_often(house: House) -> None:
-    house.owe(1)
-    gone = Delivery(house.redis, Importer(Api("http://127.0.0.1:1", TOKEN)))
+def test_an_absent_label_studio_is_tried_less_and_less_often(rig: OutboxRig) -> None:
+    rig.finish(1)
+    gone = Delivery(rig.redis, Importer(Api("http://127.0.0.1:1", TOKEN)))
     gone.deliver()
-    assert "cannot be reached" in house.project()["owed_reason"]
-    assert house.delivery.deliver() == 0, "all processes wait together"
-    house.later()
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1}
+    assert "cannot be reached" in rig.reason()
+    assert rig.delivery.deliver() == 0, "all processes wait together"
+    rig.end_all_waits()
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1}
 
 
-def test_one_projects_trouble_is_not_anothers(house: House) -> None:
-    house.store.accept([Job("x", QueueName.BULK, "99.1", {"id": 5})], wait=0)
-    house.store.finish("x", prediction(5), "found")
-    house.owe(1)
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1}
+def test_one_projects_trouble_is_not_anothers(rig: OutboxRig) -> None:
+    rig.store.accept([Job("x", QueueName.BULK, "99.1", {"id": 5})], deliver_after=0)
+    rig.store.finish("x", prediction(5), "found")
+    rig.finish(1)
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1}
 
 
-def test_a_fault_in_one_projects_debts_costs_no_other_project(house: House) -> None:
-    house.store.accept([Job("odd", QueueName.BULK, "6", {"id": "no number"})], wait=0)
-    house.store.finish("odd", prediction(1), "found")
-    house.owe(1)
-    house.delivery.deliver()
-    assert house.studio.counts() == {1: 1}
-    odd, _ = sorted(overview(house.store)["projects"], key=lambda one: str(one["project"]))
-    assert (odd["owed"], odd["owed_reason"][:23]) == (1, "a fault of this program")
+def test_a_fault_in_one_projects_entries_costs_no_other_project(rig: OutboxRig) -> None:
+    rig.store.accept([Job("odd", QueueName.BULK, "6", {"id": "no number"})], deliver_after=0)
+    rig.store.finish("odd", prediction(1), "found")
+    rig.finish(1)
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {1: 1}
+    odd, _ = sorted(overview(rig.store)["projects"], key=lambda one: str(one["project"]))
+    assert (odd["undelivered"], odd["undelivered_reason"][:23]) == (1, "a fault of this program")
 
 
-def test_what_redis_has_forgotten_is_owed_no_more(house: House, redis: Redis) -> None:
-    (key, _) = house.owe(1, 2)
+def test_an_expired_result_leaves_the_outbox(rig: OutboxRig, redis: Redis) -> None:
+    (key, _) = rig.finish(1, 2)
     redis.delete(job_key(key))
-    house.delivery.deliver()
-    assert house.studio.counts() == {2: 1}
-    assert house.outcomes() == {"forgotten": 1, "pushed": 1}
+    rig.delivery.deliver()
+    assert rig.studio.counts() == {2: 1}
+    assert rig.results() == {"expired": 1, "pushed": 1}
 
 
-def test_without_a_way_to_deliver_jobs_tells_what_is_owed_and_why(house: House) -> None:
-    (key,) = house.owe(1)
-    assert house.project()["owed"] == 1
-    assert "Set LABEL_STUDIO_URL" in house.project()["owed_reason"]
-    job = one(house.store, key)
+def test_without_a_way_to_deliver_jobs_shows_what_is_undelivered_and_why(rig: OutboxRig) -> None:
+    (key,) = rig.finish(1)
+    assert rig.undelivered() == 1
+    assert "Set LABEL_STUDIO_URL" in rig.reason()
+    job = one(rig.store, key)
     assert job is not None
-    assert job["owed"]
-    assert "tasks_owed 1\n" in metrics(house.store)
-    house.delivery.deliver()
-    assert house.project()["owed"] == 0
-    assert 'deliveries_total{outcome="pushed"} 1\n' in metrics(house.store)
-    assert house.project()["deliveries"] == {"pushed": 1}
+    assert job["undelivered"]
+    (shown,) = overview(rig.store)["projects"]
+    assert (shown["undelivered"], shown["undelivered_reason"]) == (1, rig.reason())
+    rig.delivery.deliver()
+    assert rig.undelivered() == 0
+    (shown,) = overview(rig.store)["projects"]
+    assert shown["deliveries"] == rig.results() == {"pushed": 1}
 
 
-def test_two_deliveries_at_once_push_each_debt_once(house: House, redis: Redis) -> None:
-    """The lock may lapse during a long push."""
-    house.owe(*range(50))
-    other = House(redis, house.studio)
-    seen = other.entries.due(PROJECT, 100)
-    house.delivery.deliver()
+def test_two_deliveries_at_once_push_each_entry_once(rig: OutboxRig, redis: Redis) -> None:
+    """The lock may expire during a long push."""
+    rig.finish(*range(50))
+    other = OutboxRig(redis, rig.studio)
+    seen = other.outbox.due(PROJECT, 100)
+    rig.delivery.deliver()
     other.delivery._push(seen)
-    assert set(house.studio.counts().values()) == {1}
+    assert set(rig.studio.counts().values()) == {1}

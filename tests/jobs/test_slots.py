@@ -1,4 +1,4 @@
-"""Lanes, slots, leases and the reconciler, with real RQ on a real Valkey."""
+"""Queues, slots, leases and the reconciler, with real RQ on a real Valkey."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from grounding.jobs.leases import ExclusiveRunner
 from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import GRACE_SECONDS, LOCK, Reconciler
 from grounding.jobs.slots import Slot, Slots
-from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits, lease_key
+from grounding.jobs.store import UNQUEUED, Job, JobStore, QueueName, StoreLimits, lease_key
 
 
 def until(holds: Callable[[], bool], seconds: float = 10) -> None:
@@ -27,6 +27,11 @@ def until(holds: Callable[[], bool], seconds: float = 10) -> None:
     while not holds():
         assert time.monotonic() < limit, "it did not come true in time"
         time.sleep(0.02)
+
+
+def end_grace(redis: Redis, key: str) -> None:
+    """Let a job be due for the reconciler."""
+    redis.zincrby(UNQUEUED, -GRACE_SECONDS * 1000, key)
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def heard(valkey: ValkeyServer, redis: Redis) -> Iterator[list[str]]:
     slots.join()
 
 
-def test_a_key_put_in_a_lane_reaches_a_slot(redis: Redis, heard: list[str]) -> None:
+def test_a_key_put_in_a_queue_reaches_a_slot(redis: Redis, heard: list[str]) -> None:
     queues = Queues(redis)
     queues.put(QueueName.BULK, ["a", "b"])
     queues.put(QueueName.INTERACTIVE, ["c"])
@@ -52,7 +57,7 @@ def test_a_key_put_in_a_lane_reaches_a_slot(redis: Redis, heard: list[str]) -> N
     assert queues.waiting() == set()
 
 
-def test_what_waits_in_a_lane_can_be_seen(redis: Redis) -> None:
+def test_what_waits_in_a_queue_can_be_seen(redis: Redis) -> None:
     queues = Queues(redis)
     queues.put(QueueName.BULK, ["a-with-dashes"])
     assert queues.waiting() == {"a-with-dashes"}
@@ -72,8 +77,11 @@ def test_a_key_that_comes_just_as_a_slot_is_told_to_stop_is_put_back_at_once(red
 
     slot.queue_class = ToldMeanwhile
     assert not slot.work(logging_level="WARNING")
-    assert [key.decode()[0] for key in redis.lrange("rq:queue:bulk", 0, -1)] == ["a", "b"]
-    assert redis.llen("rq:queue:bulk:intermediate") == 0
+    assert [key.decode()[0] for key in redis.lrange("rq:queue:grounding-2-bulk", 0, -1)] == [
+        "a",
+        "b",
+    ]
+    assert redis.llen("rq:queue:grounding-2-bulk:intermediate") == 0
 
 
 def test_a_process_that_dies_while_tidying_up_delays_the_next_for_seconds_only(
@@ -83,7 +91,7 @@ def test_a_process_that_dies_while_tidying_up_delays_the_next_for_seconds_only(
     (queue,) = Slot.on(QueueName.BULK, redis, lambda key: None).queues
     assert queue.acquire_maintenance_lock()
     assert not queue.acquire_maintenance_lock()
-    assert 0 < redis.ttl("rq:clean_registries:bulk") <= 30
+    assert 0 < redis.ttl("rq:clean_registries:grounding-2-bulk") <= 30
 
 
 def test_what_rq_notes_of_a_key_on_its_way_is_forgotten_in_minutes(redis: Redis) -> None:
@@ -139,7 +147,7 @@ def test_a_planted_job_can_neither_run_a_function_nor_a_callback(
         "timeout": "-1",
     }
     redis.hset("rq:job:evil", mapping=record)
-    redis.lpush("rq:queue:bulk", "evil")
+    redis.lpush("rq:queue:grounding-2-bulk", "evil")
     until(lambda: heard == [command])
     assert not trace.exists()
 
@@ -162,16 +170,19 @@ def test_stranded_jobs_go_before_what_was_accepted_later_in_their_own_order(redi
     store.accept([Job("late", QueueName.BULK, "1", {})])
     queues.put(QueueName.BULK, ["late"])
     Reconciler(redis, store).reconcile()
-    queued = [name.decode().rpartition("-")[0] for name in redis.lrange("rq:queue:bulk", 0, -1)]
+    queued = [
+        name.decode().rpartition("-")[0]
+        for name in redis.lrange("rq:queue:grounding-2-bulk", 0, -1)
+    ]
     assert queued == ["a", "b", "c", "late"]
 
 
 @pytest.mark.parametrize("step", [-3600, 3600])
 def test_a_clock_that_was_set_strands_no_job(redis: Redis, step: int) -> None:
-    """F24: accepted by a machine whose clock is an hour before or behind ours."""
+    """F24: accepted an hour before or after Redis's clock was set."""
     store = JobStore(redis)
     store.accept([Job("a", QueueName.BULK, "1", {})])
-    redis.zincrby("g:pending", step, "a")
+    redis.zincrby(UNQUEUED, step * 1000, "a")
     assert Reconciler(redis, store).reconcile() == 1
 
 
@@ -193,7 +204,7 @@ def test_a_stale_lock_of_the_reconciler_holds_nothing_up(redis: Redis) -> None:
     """F12, F24: whoever set it is gone, and it has a quarter of an hour to run."""
     store = JobStore(redis)
     store.accept([Job("a", QueueName.BULK, "1", {})])
-    redis.zincrby("g:pending", -GRACE_SECONDS - 1, "a")
+    end_grace(redis, "a")
     redis.set(LOCK, "a process that died", ex=899)
     reconciler = Reconciler(redis, store)
     reconciler.start()
@@ -201,10 +212,10 @@ def test_a_stale_lock_of_the_reconciler_holds_nothing_up(redis: Redis) -> None:
     reconciler.stop()
 
 
-def test_a_job_is_dead_after_three_deaths_alone(redis: Redis) -> None:
+def test_a_job_fails_after_three_deaths_alone(redis: Redis) -> None:
     store = JobStore(redis, StoreLimits(lease_ttl=2))
     store.accept([Job("a", QueueName.BULK, "1", {})])
-    redis.zincrby("g:pending", -GRACE_SECONDS - 1, "a")
+    end_grace(redis, "a")
     reconciler = Reconciler(redis, store)
     for _ in range(4):
         claim = store.claim("a", "a process that dies")

@@ -1,6 +1,6 @@
-"""Why a project's debts cannot be delivered at present, and when the next attempt is.
+"""Why the predictions of a project cannot be delivered now, and when the next attempt is.
 
-Kept in Redis: all processes wait together, and every one can tell.
+Kept in Redis: all processes wait together, and every one can say why.
 """
 
 from __future__ import annotations
@@ -12,51 +12,55 @@ from typing import Any
 from redis import Redis
 
 from grounding.errors import LabelStudioError
-from grounding.jobs.store import PREFIX
+from grounding.jobs.keys import PREFIX
+from grounding.retry import Backoff
 
-TROUBLES = PREFIX + "troubles"
+BACKOFF = PREFIX + "backoff:"
+"""Before a project: why its delivery failed, how often in a row, and until when it waits."""
+KEPT_SECONDS = 86_400
+"""How long the reason of a project without further attempts is kept."""
 DELIVERER = PREFIX + "deliverer"
 DELIVERER_SECONDS = 120
-"""How long a process that can deliver is believed to be there: longer than a push."""
-FIRST_SECONDS = 1.0
+"""How long a process that can deliver counts as running: longer than a push takes."""
 LONGEST_SECONDS = 15.0
+DELAYS = Backoff(first=1.0, longest=LONGEST_SECONDS)
 NOBODY = (
     "nobody delivers. Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, or retrieve predictions again"
 )
 
 
 class DeliveryBackoff:
-    """The troubles of all projects; safe to share between threads."""
+    """The waits of all projects; safe to share between threads."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def attend(self) -> None:
-        """Tell that there is a process that can deliver."""
+    def announce(self) -> None:
+        """Note that a process runs that can deliver."""
         self._redis.set(DELIVERER, "1", ex=DELIVERER_SECONDS)
 
-    def note(self, project: str, error: LabelStudioError) -> None:
+    def record_failure(self, project: str, error: LabelStudioError) -> None:
         """Keep why a project's delivery failed; each failure in a row doubles the wait."""
-        failures = int(self._get(project).get("failures", 0)) + 1
-        seconds = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(failures - 1, 10))
-        told = {"reason": str(error), "failures": failures, "until": time.time() + seconds}
-        self._redis.hset(TROUBLES, project, json.dumps(told))
+        failures = int(self._read(project).get("failures", 0)) + 1
+        until = time.time() + DELAYS.delay(failures - 1)
+        facts = {"reason": str(error), "failures": failures, "until": until}
+        self._redis.set(BACKOFF + project, json.dumps(facts), ex=KEPT_SECONDS)
 
     def clear(self, project: str) -> None:
-        """Forget a project's trouble, since delivery has worked."""
-        self._redis.hdel(TROUBLES, project)
+        """Forget a project's failures, since delivery has worked."""
+        self._redis.delete(BACKOFF + project)
 
-    def waits(self, project: str) -> bool:
+    def is_waiting(self, project: str) -> bool:
         """Say whether the next attempt is not due yet."""
-        left = float(self._get(project).get("until", 0)) - time.time()
+        left = float(self._read(project).get("until", 0)) - time.time()
         return 0 < left <= LONGEST_SECONDS  # more: a clock was put back
 
     def reason(self, project: str) -> str:
-        """Return why the debts of a project cannot be delivered at present; empty if they can."""
+        """Return why the predictions of a project cannot be delivered now; empty if they can."""
         if not self._redis.exists(DELIVERER):
             return NOBODY
-        return str(self._get(project).get("reason", ""))
+        return str(self._read(project).get("reason", ""))
 
-    def _get(self, project: str) -> dict[str, Any]:
-        text = self._redis.hget(TROUBLES, project)
+    def _read(self, project: str) -> dict[str, Any]:
+        text = self._redis.get(BACKOFF + project)
         return dict(json.loads(text)) if isinstance(text, bytes) else {}

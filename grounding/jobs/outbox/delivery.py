@@ -1,8 +1,8 @@
-"""Delivery: pushes to Label Studio what became ready too late for its request. A thread a process.
+"""Delivery: pushes to Label Studio the predictions that were too late for their request.
 
-A lock in Redis lets one process at a time do it, out of regard for Label Studio; should it lapse
-during a long push, two push different debts. What `entries` says about doubt keeps every
-prediction single, whoever dies and whatever Label Studio does with a push.
+One thread per process, and a lock in Redis lets one at a time push, to spare Label Studio. Where
+the lock expires during a long push, two processes push different entries of the outbox. The rules
+of `outbox` keep every prediction single, whoever dies and whatever Label Studio does with a push.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from redis import Redis
 from redis.exceptions import LockError, RedisError
 
 from grounding.errors import AnswerLost, ImportRefused, LabelStudioError
+from grounding.jobs.keys import PREFIX
 from grounding.jobs.locks import shorten
 from grounding.jobs.outbox.backoff import DeliveryBackoff
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox, OutboxEntry
-from grounding.jobs.store import PREFIX
 from grounding.labelstudio.client.api import Api
 from grounding.labelstudio.client.importing import Importer
 from grounding.settings import Settings
@@ -37,10 +37,10 @@ SEE_LOG = "See the log of the web server and the workers"
 
 
 def next_batch(due: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
-    """Return those of `due` to push together: what is at the front, and what has fared alike.
+    """Return those of `due` to push together: the first, and others that were lost as often.
 
-    Each push that was lost halves the company, so that a prediction at which Label Studio fails
-    whenever it comes is soon alone, and keeps no other from being stored.
+    Each lost push halves the batch, so that a prediction that always makes Label Studio fail is
+    soon alone, and keeps no other from being stored.
     """
     alike = [entry for entry in due if entry.lost == due[0].lost]
     return alike[: max(1, BATCH >> due[0].lost)] if due else []
@@ -69,29 +69,31 @@ class Delivery:
         self._thread.start()
 
     def stop(self) -> None:
-        """End. A push that takes longer than a moment is left, and its debts in doubt."""
+        """End. A push that takes longer than half a second is left, and its entries unconfirmed."""
         self._stopped.set()
         self._thread.join(STOP_SECONDS)
 
     def deliver(self) -> int:
-        """Push one batch of each project that has debts due; return how many were looked at."""
-        self._backoff.attend()
+        """Push one batch of each project that has entries due; return how many were looked at."""
+        self._backoff.announce()
         return sum(self._attempt(project) for project in self._outbox.projects())
 
     def _attempt(self, project: str) -> int:
-        if self._stopped.is_set() or self._backoff.waits(project):
+        if self._stopped.is_set() or self._backoff.is_waiting(project):
             return 0
         try:
             batch = next_batch(self._outbox.due(project, BATCH))
             self._push(self._lacking(batch))
         except LabelStudioError as exc:
-            self._backoff.note(project, exc)
+            self._backoff.record_failure(project, exc)
             log.warning("project %s: delivery waits: %s (%s)", project, exc, exc.code)
             return 0
         except RedisError:
             raise
-        except Exception:  # it must not keep the projects behind this one from their debts
-            self._backoff.note(project, LabelStudioError("a fault of this program", hint=SEE_LOG))
+        except Exception:  # whatever it met, the projects behind this one are still served
+            self._backoff.record_failure(
+                project, LabelStudioError("a fault of this program", hint=SEE_LOG)
+            )
             log.exception("project %s: delivery failed; it tries again", project)
             return 0
         if batch:
@@ -99,7 +101,7 @@ class Delivery:
         return len(batch)
 
     def _lacking(self, entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
-        """Return the debts that Label Studio has not: those in doubt are looked for there."""
+        """Return the entries that Label Studio lacks: it is asked about unconfirmed ones."""
         return [entry for entry in entries if not (entry.unconfirmed and self._is_there(entry))]
 
     def _is_there(self, entry: OutboxEntry) -> bool:
@@ -118,18 +120,18 @@ class Delivery:
         self._keep_lock()
         held = self._outbox.hold(entries)
         try:
-            taken = self._send(held)
+            stored = self._send(held)
         except AnswerLost as exc:
             self._outbox.mark_unconfirmed(held, ended=exc.ended)
             raise
         except LabelStudioError:
             self._outbox.put_back(held)
             raise
-        if taken == len(held):
-            self._pay(held, DeliveryResult.PUSHED)
+        if stored == len(held):
+            self._drop(held, DeliveryResult.PUSHED)
         elif len(held) == 1:
-            self._refused(held[0])
-        elif taken == 0:
+            self._drop_refused(held[0])
+        elif stored == 0:
             self._push_halves(held)
         else:
             self._push_missing(held)
@@ -144,7 +146,7 @@ class Delivery:
         self._push(refused[middle:])
 
     def _push_missing(self, held: Sequence[OutboxEntry]) -> None:
-        """Push those of which Label Studio has dropped some without saying which, one by one."""
+        """Push one by one what Label Studio has dropped in part, without saying which."""
         try:
             for entry in held:
                 if not self._is_there(entry):
@@ -154,24 +156,27 @@ class Delivery:
             raise
 
     def _send(self, entries: Sequence[OutboxEntry]) -> int:
+        """Return how many Label Studio stored: none where it refuses the batch."""
         if not entries:
             return 0
         number = int(entries[0].project.partition(".")[0])
         try:
-            return self._importer.send(number, [{"task": d.task, **d.prediction} for d in entries])
+            return self._importer.send(
+                number, [{"task": one.task, **one.prediction} for one in entries]
+            )
         except ImportRefused as exc:
             log.info(
                 "project %s: of %d predictions: %s", entries[0].project, len(entries), exc.cause
             )
             return 0
 
-    def _refused(self, entry: OutboxEntry) -> None:
+    def _drop_refused(self, entry: OutboxEntry) -> None:
         log.warning("project %s: Label Studio refuses task %d", entry.project, entry.task)
-        self._pay([entry], DeliveryResult.REFUSED)
+        self._drop([entry], DeliveryResult.REFUSED)
 
-    def _pay(self, entries: Sequence[OutboxEntry], how: DeliveryResult) -> None:
+    def _drop(self, entries: Sequence[OutboxEntry], result: DeliveryResult) -> None:
         for entry in entries[:1]:
-            self._outbox.mark_delivered([one.key for one in entries], entry.project, how)
+            self._outbox.mark_delivered([one.key for one in entries], entry.project, result)
 
     def _keep_lock(self) -> None:
         with suppress(LockError):
@@ -185,7 +190,9 @@ class Delivery:
             except RedisError as exc:  # Redis may be away for a while; the next round finds out
                 log.warning("delivery waits for Redis: %s", exc)
                 self._stopped.wait(PERIOD_SECONDS)
-            except Exception:  # whatever this round met, without a next one debts would stay
+            except (
+                Exception
+            ):  # whatever this round met, without a next one nothing would be delivered
                 log.exception("delivery failed; it tries again")
                 self._stopped.wait(PERIOD_SECONDS)
 

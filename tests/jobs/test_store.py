@@ -1,14 +1,16 @@
-"""The ledger's promises, against a real Valkey."""
+"""The job store's promises, against a real Valkey."""
 
 from __future__ import annotations
 
 import time
 
-import pytest
 from redis import Redis
 
 from grounding.errors import ImageMissing
+from grounding.jobs.keys import redis_key
 from grounding.jobs.store import (
+    BLOB_BYTES,
+    DEADLINES,
     PREFIX,
     Job,
     JobStore,
@@ -22,11 +24,6 @@ from grounding.jobs.store import (
 PREDICTION = {"result": [], "model_version": "v"}
 
 
-@pytest.fixture
-def store(redis: Redis) -> JobStore:
-    return JobStore(redis, StoreLimits(lease_ttl=2, max_pending=3))
-
-
 def job(key: str = "a", *, queue: QueueName = QueueName.BULK, project: str = "1") -> Job:
     return Job(key, queue, project, {"id": key})
 
@@ -35,16 +32,24 @@ def expire_lease(redis: Redis, key: str) -> None:
     redis.delete(lease_key(key))
 
 
+def blob_key(key: str) -> str:
+    return redis_key("blob", key=key)
+
+
+def queue_of(store: JobStore, key: str) -> str:
+    return str(store.redis.hget(job_key(key), "queue").decode())  # type: ignore[union-attr]
+
+
 def test_the_same_job_is_entered_once(store: JobStore) -> None:
     assert store.accept([job(), job(), job("b")]) == [State.NEW, State.PENDING, State.NEW]
     assert set(store.pending()) == {"a", "b"}
 
 
-def test_a_waiting_person_raises_a_bulk_job_to_the_front_lane_once(store: JobStore) -> None:
+def test_a_waiting_person_raises_a_bulk_job_to_the_interactive_queue_once(store: JobStore) -> None:
     store.accept([job()])
     front = job(queue=QueueName.INTERACTIVE)
     assert store.accept([front, front, job()]) == [State.RAISED, State.PENDING, State.PENDING]
-    assert store.queues(["a"]) == {"a": QueueName.INTERACTIVE}
+    assert queue_of(store, "a") == QueueName.INTERACTIVE
 
 
 def test_one_project_cannot_fill_the_queue_for_others(store: JobStore) -> None:
@@ -75,7 +80,7 @@ def test_the_first_result_wins(store: JobStore) -> None:
     assert store.unfinished(["a"]) == []
 
 
-def test_a_dead_job_keeps_its_reason_and_is_asked_afresh_when_that_lapses(
+def test_a_failed_job_keeps_its_reason_and_is_asked_afresh_when_that_expires(
     redis: Redis, store: JobStore
 ) -> None:
     store.accept([job()])
@@ -84,24 +89,24 @@ def test_a_dead_job_keeps_its_reason_and_is_asked_afresh_when_that_lapses(
     assert (outcome.prediction, outcome.code) == (None, "image_not_found")
     assert outcome.reason == "no such picture. Look again"
     assert store.accept([job()]) == [State.FAILED]
-    assert 0 < redis.ttl(job_key("a")) <= store.terms.failed_ttl
+    assert 0 < redis.ttl(job_key("a")) <= store.limits.failed_ttl
     redis.delete(job_key("a"))
     assert store.accept([job()]) == [State.NEW]
 
 
-def test_a_renewed_lease_outlives_its_term_and_a_silent_one_lapses(store: JobStore) -> None:
+def test_a_renewed_lease_outlives_its_term_and_a_silent_one_expires(store: JobStore) -> None:
     store.accept([job(), job("b")])
     store.claim("a", "me")
     store.claim("b", "me")
     until = time.monotonic() + 2.5
     while time.monotonic() < until:
         store.renew(["a"], "me")
-        store.renew(["b"], "a stranger, whose word is not heard")
+        store.renew(["b"], "another worker, who does not hold it")
         time.sleep(0.2)
     assert store.leased() == {"a": True, "b": False}
 
 
-def test_a_job_dies_at_its_third_death_alone(redis: Redis, store: JobStore) -> None:
+def test_deaths_count_only_of_a_job_that_runs_alone(redis: Redis, store: JobStore) -> None:
     store.accept([job()])
     deaths = []
     for _ in range(4):
@@ -141,14 +146,14 @@ def test_a_job_does_not_start_alone_under_a_lost_lease(redis: Redis, store: JobS
     assert not store.start_alone("a", "me")
 
 
-def test_a_living_lease_does_not_lapse(store: JobStore) -> None:
+def test_a_living_lease_does_not_expire(store: JobStore) -> None:
     store.accept([job()])
     store.claim("a", "me")
     assert store.expire("a") == 0
     assert store.claim("a", "you") is None
 
 
-def test_a_released_job_is_free_at_once_and_blameless(store: JobStore) -> None:
+def test_a_released_job_is_free_at_once_and_not_blamed(store: JobStore) -> None:
     store.accept([job()])
     store.claim("a", "me")
     store.release(["a"], "you")
@@ -159,16 +164,16 @@ def test_a_released_job_is_free_at_once_and_blameless(store: JobStore) -> None:
     assert not claim.alone
 
 
-def test_what_was_accepted_is_done_dead_or_pending(store: JobStore) -> None:
+def test_what_was_accepted_is_done_failed_or_pending(store: JobStore) -> None:
     store.accept([job(), job("b"), job("c")])
     store.finish("a", PREDICTION, "nothing")
     store.fail("b", ImageMissing("gone"))
     counted = store.counters()
-    assert counted["accepted"] == counted["done"] + counted["dead"] + len(store.pending())
-    assert (counted["done:nothing"], counted["dead:image_not_found"]) == (1, 1)
+    assert counted["accepted"] == counted["done"] + counted["failed"] + len(store.pending())
+    assert (counted["done:nothing"], counted["failed:image_not_found"]) == (1, 1)
 
 
-def test_every_key_of_the_ledger_stands_under_its_prefix(redis: Redis, store: JobStore) -> None:
+def test_every_key_of_the_store_has_its_prefix(redis: Redis, store: JobStore) -> None:
     store.accept([job()])
     store.claim("a", "me")
     assert all(key.startswith(PREFIX.encode()) for key in redis.scan_iter())
@@ -178,8 +183,8 @@ def test_every_key_of_the_ledger_stands_under_its_prefix(redis: Redis, store: Jo
 
 
 def blobs(redis: Redis) -> tuple[int, int]:
-    """Return how many there are, and how many bytes the books say they have."""
-    return len(list(redis.scan_iter("g:blob:*"))), int(redis.get("g:blob_bytes") or 0)
+    """Return how many there are, and how many bytes the store says they have."""
+    return len(list(redis.scan_iter(blob_key("*")))), int(redis.get(BLOB_BYTES) or 0)
 
 
 def with_blob(key: str, text: str) -> Job:
@@ -216,10 +221,12 @@ def test_blobs_beyond_the_bound_are_refused_until_others_are_gone(redis: Redis) 
     assert store.accept(three[2:]) == [State.NEW]
 
 
-def test_an_expired_blob_is_told_and_no_room_is_kept_for_it(redis: Redis, store: JobStore) -> None:
+def test_an_expired_blob_is_missing_in_the_claim_and_takes_no_room(
+    redis: Redis, store: JobStore
+) -> None:
     store.accept([with_blob("a", "x")])
-    assert 0 < redis.ttl("g:blob:a") <= store.terms.result_ttl
-    redis.delete("g:blob:a")
+    assert 0 < redis.ttl(blob_key("a")) <= store.limits.result_ttl
+    redis.delete(blob_key("a"))
     claim = store.claim("a", "me")
     assert claim is not None
     assert claim.blob is None
@@ -227,20 +234,20 @@ def test_an_expired_blob_is_told_and_no_room_is_kept_for_it(redis: Redis, store:
     assert blobs(redis) == (0, 0)
 
 
-# Questions that nobody waits for any more
+# Interactive jobs that nobody waits for any more
 
 
-def question(key: str, patience: float) -> Job:
-    return Job(key, QueueName.INTERACTIVE, "1", {"id": key}, "x", patience)
+def question(key: str, timeout: float) -> Job:
+    return Job(key, QueueName.INTERACTIVE, "1", {"id": key}, "x", timeout)
 
 
 def books(store: JobStore) -> tuple[int, int, int]:
-    """Return what was accepted, what is dead because nobody waits, and what is pending."""
+    """Return what was accepted, what failed because nobody waits, and what is pending."""
     count = store.counters()
-    return count["accepted"], count.get("dead:nobody_waits", 0), len(store.pending())
+    return count["accepted"], count.get("failed:nobody_waits", 0), len(store.pending())
 
 
-def test_a_question_past_its_askers_patience_is_never_handed_out(
+def test_an_interactive_job_past_its_timeout_is_never_claimed(
     redis: Redis, store: JobStore
 ) -> None:
     store.accept([question("a", 0.05), job("b")])
@@ -249,7 +256,7 @@ def test_a_question_past_its_askers_patience_is_never_handed_out(
     assert store.claim("b", "me") is not None, "bulk is wanted whenever it comes"
     assert books(store) == (2, 1, 1)
     assert blobs(redis) == (0, 0)
-    assert redis.hget("g:projects", "1") == b"1"
+    assert store.unfinished_by_project() == {"1": 1}
     assert store.accept([question("a", 5)]) == [State.NEW], "it may be asked again"
     assert store.claim("a", "me") is not None
 
@@ -261,7 +268,7 @@ def test_only_what_nobody_waits_for_is_dropped(redis: Redis, store: JobStore) ->
     assert store.cancel_unwaited() == 1
     assert set(store.pending()) == {"held", "early"}
     assert store.finish("held", PREDICTION, "nothing")
-    assert redis.zrange("g:waited", 0, -1) == [b"early"]
+    assert redis.zrange(DEADLINES, 0, -1) == [b"early"]
 
 
 def test_a_second_asker_prolongs_the_wait(store: JobStore) -> None:
@@ -273,7 +280,7 @@ def test_a_second_asker_prolongs_the_wait(store: JobStore) -> None:
     assert store.claim("a", "me") is not None
 
 
-def test_a_question_can_be_withdrawn_unless_it_runs(store: JobStore) -> None:
+def test_an_interactive_job_can_be_withdrawn_unless_it_runs(store: JobStore) -> None:
     store.accept([question("a", 60), question("b", 60), job("bulk")])
     store.claim("b", "me")
     assert store.cancel(["a", "b", "bulk", "unknown"]) == 1
@@ -281,7 +288,7 @@ def test_a_question_can_be_withdrawn_unless_it_runs(store: JobStore) -> None:
     assert store.outcomes(["a"]) == {}
 
 
-def test_a_question_that_another_asked_as_well_outlives_one_askers_next(store: JobStore) -> None:
+def test_a_job_that_another_annotator_asked_as_well_stays(store: JobStore) -> None:
     store.accept([question("a", 60)])
     store.accept([question("a", 60)])
     assert store.cancel(["a"]) == 0
@@ -291,14 +298,16 @@ def test_a_question_that_another_asked_as_well_outlives_one_askers_next(store: J
 
 
 def test_a_project_s_bulk_leaves_room_for_people(store: JobStore) -> None:
-    bound = store.terms.max_pending
+    bound = store.limits.max_pending
     store.accept([job(str(n)) for n in range(bound)])
     assert store.accept([job("more")]) == [State.FULL]
     asked = [question(f"asked{n}", 60) for n in range(bound + 1)]
     assert store.accept(asked) == [State.NEW] * bound + [State.FULL]
 
 
-def test_a_question_that_failed_may_soon_be_asked_again(redis: Redis, store: JobStore) -> None:
+def test_an_interactive_job_that_failed_may_soon_be_asked_again(
+    redis: Redis, store: JobStore
+) -> None:
     store.accept([question("a", 60), job("b")])
     for key in ("a", "b"):
         claim = store.claim(key, "me")
@@ -316,7 +325,7 @@ def test_a_result_that_is_asked_for_is_kept_anew(redis: Redis, store: JobStore) 
     assert redis.ttl(job_key("a")) > 1
 
 
-def test_a_postponed_job_waits_in_the_bulk_and_its_suspicions_are_counted(
+def test_a_postponed_job_goes_to_the_bulk_and_counts_as_suspect(
     redis: Redis, store: JobStore
 ) -> None:
     store.accept([job(queue=QueueName.INTERACTIVE)])
@@ -325,7 +334,7 @@ def test_a_postponed_job_waits_in_the_bulk_and_its_suspicions_are_counted(
         assert store.claim("a", "me") is not None
         counted.append(store.postpone("a", "me", suspect=suspect))
     assert counted == [1, 1, 2]
-    assert store.queues(["a"]) == {"a": QueueName.BULK}
+    assert queue_of(store, "a") == QueueName.BULK
     assert store.leased() == {}
     assert store.postpone("a", "another", suspect=True) == 0
 
@@ -353,7 +362,7 @@ def test_when_memory_runs_short_nothing_new_is_accepted_and_what_is_there_ends(
     assert store.accept([job("new")]) == [State.NEW]
 
 
-def test_what_keeps_every_new_job_out_is_told(store: JobStore) -> None:
+def test_the_obstacle_to_every_new_job_is_named(store: JobStore) -> None:
     assert store.obstacle() == ""
     store.accept([job(str(n)) for n in range(3)])
     assert "MAX_PENDING" in store.obstacle()

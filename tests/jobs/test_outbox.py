@@ -1,4 +1,4 @@
-"""The law of debts: whatever dies, and whenever, each task ends with one prediction."""
+"""The law of the outbox: whatever dies, and whenever, each task ends with one prediction."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from grounding.jobs.outbox.backoff import TROUBLES
 from grounding.jobs.outbox.delivery import Delivery
-from grounding.jobs.outbox.outbox import LOST_MS, DeliveryResult, Outbox
+from grounding.jobs.outbox.outbox import DeliveryResult, Outbox
+from grounding.jobs.outbox.scripts import LOST_MS
 from tests.faults.label_studio import Mood
-from tests.jobs.house import PROJECT, House, prediction
+from tests.jobs.outbox_rig import PROJECT, OutboxRig, prediction
 
 BULK, PAGE = "BULK", "PAGE"
 MOODS = st.sampled_from(
@@ -56,13 +56,13 @@ def ends_behind(owner: type, name: str) -> Iterator[None]:
 class Deaths(RuleBasedStateMachine):
     """Label Studio asks, jobs finish, answers and pushes are made, and any step may be the last."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, rig: OutboxRig) -> None:
         super().__init__()
-        self.house = house
-        house.redis.flushdb()
-        house.studio.stored.clear()
-        house.studio.late.clear()
-        house.studio.mood = Mood.WELL
+        self.rig = rig
+        rig.redis.flushdb()
+        rig.studio.stored.clear()
+        rig.studio.late.clear()
+        rig.studio.mood = Mood.WELL
         self.tasks: list[int] = []
         self.asked: set[int] = set()
         self.finished: set[int] = set()
@@ -84,85 +84,87 @@ class Deaths(RuleBasedStateMachine):
 
     def _ask(self, kind: str, tasks: Iterable[int], wait: float) -> None:
         """Ask for what has no prediction; equal requests before it is saved are not meant."""
-        lacking = sorted(set(tasks) - set(self.house.studio.counts()) - self.saving[kind])
+        lacking = sorted(set(tasks) - set(self.rig.studio.counts()) - self.saving[kind])
         if lacking:
             self.waiting[kind] = (time.monotonic(), lacking)
-            self.house.accept(*lacking, wait=wait)
+            self.rig.accept(*lacking, deliver_after=wait)
             self.asked.update(lacking)
 
     @precondition(lambda self: self.asked - self.finished)
     @rule(left=st.integers(0, 1))
     def finish(self, left: int) -> None:
         for task in sorted(self.asked - self.finished)[left:]:
-            self.house.store.finish(str(task), prediction(task), "found")
+            self.rig.store.finish(str(task), prediction(task), "found")
             self.finished.add(task)
 
     @precondition(lambda self: self.waiting and self.finished)
-    @rule(late=st.booleans(), fate=st.sampled_from(["paid", "saved", "saving", "lost", "killed"]))
+    @rule(
+        late=st.booleans(), fate=st.sampled_from(["confirmed", "saved", "saving", "lost", "killed"])
+    )
     def answer(self, late: bool, fate: str) -> None:
-        """Saved and paid; saved only; paid and saved later; marked, and lost; or not even that."""
+        """Saved and confirmed; saved; confirmed and saved later; marked and lost; or nothing."""
         kind = sorted(self.waiting)[-1 if late else 0]
         begun, tasks = self.waiting.pop(kind)
         if fate == "killed":
             return
         asked = time.monotonic() - begun
-        keys = self.house.answered([str(task) for task in tasks], asked=asked, to=kind)
+        keys = self.rig.answer([str(task) for task in tasks], asked=asked, to=kind)
         if fate == "saving":
-            self.house.studio.mood = Mood.SAVES_LATE
+            self.rig.studio.mood = Mood.SAVES_LATE
             self.saving[kind].update(map(int, keys))
-        if fate in ("paid", "saved", "saving"):
+        if fate in ("confirmed", "saved", "saving"):
             for key in keys:
-                self.house.studio.save(int(key), prediction(int(key)))
-        self.house.studio.mood = Mood.WELL
-        if fate in ("paid", "saving"):
-            self.house.entries.mark_delivered(keys, PROJECT, DeliveryResult.ANSWERED)
+                self.rig.studio.save(int(key), prediction(int(key)))
+        self.rig.studio.mood = Mood.WELL
+        if fate in ("confirmed", "saving"):
+            self.rig.outbox.mark_delivered(keys, PROJECT, DeliveryResult.ANSWERED)
 
     @precondition(lambda self: self.finished)
     @rule(mood=MOODS, last=st.sampled_from([None, (Outbox, "hold"), (Delivery, "_send")]))
     def deliver(self, mood: Mood, last: tuple[type, str] | None) -> None:
         """A round, perhaps the last of its process, ending behind a step."""
-        self.house.studio.mood = mood
-        self.house.redis.delete(TROUBLES)
+        self.rig.studio.mood = mood
+        self.rig.end_backoff()
         with ends_behind(*last) if last else nullcontext():
-            self.house.delivery.deliver()
-        self.house.studio.mood = Mood.WELL
+            self.rig.delivery.deliver()
+        self.rig.studio.mood = Mood.WELL
 
     @precondition(lambda self: self.moments < MOMENTS)
     @rule()
     def a_moment_passes(self) -> None:
         """What Label Studio is saving may still be invisible."""
         self.moments += 1
-        self.house.pass_time(LOST_MS)
+        self.rig.pass_time(LOST_MS)
 
     @precondition(lambda self: not self.waiting)
     @rule()
     def time_passes(self) -> None:
         """More than a request may wait, and than Label Studio may need to save."""
         self.moments = 0
-        self.house.studio.commit()
+        self.rig.studio.commit()
         self.saving = {BULK: set(), PAGE: set()}
-        self.house.later()
+        self.rig.end_all_waits()
 
     @invariant()
     def nothing_is_double(self) -> None:
-        counts = self.house.studio.counts()
+        counts = self.rig.studio.counts()
         assert set(counts.values()) <= {1}, counts
 
     def teardown(self) -> None:
         """In the end nobody dies, and what was asked is there."""
-        self.house.studio.commit()
+        self.rig.studio.commit()
         for task in self.asked:
-            self.house.store.finish(str(task), prediction(task), "found")
+            self.rig.store.finish(str(task), prediction(task), "found")
         for _ in range(3):
-            self.house.later()
-            self.house.delivery.deliver()
-        assert self.house.studio.counts() == dict.fromkeys(self.asked, 1)
-        assert self.house.project()["owed"] == 0 if self.asked else True
+            self.rig.end_all_waits()
+            self.rig.delivery.deliver()
+        assert self.rig.studio.counts() == dict.fromkeys(self.asked, 1)
+        assert self.rig.undelivered() == 0 if self.asked else True
 
 
-def test_whoever_dies_and_whenever_each_task_ends_with_one_prediction(house: House) -> None:
+def test_whoever_dies_and_whenever_each_task_ends_with_one_prediction(rig: OutboxRig) -> None:
     run_state_machine_as_test(
-        lambda: Deaths(house),
+        lambda: Deaths(rig),
         settings=settings(
             max_examples=30,
             stateful_step_count=20,
