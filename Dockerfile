@@ -29,12 +29,7 @@ COPY requirements/web.txt requirements/
 RUN --mount=type=cache,target=/tmp/.cache/pip pip install -r requirements/web.txt
 
 
-FROM web-packages AS light-packages
-COPY requirements/remote.txt requirements/
-RUN --mount=type=cache,target=/tmp/.cache/pip pip install -r requirements/remote.txt
-
-
-FROM light-packages AS worker-packages
+FROM web-packages AS worker-packages
 COPY requirements/worker.txt requirements/
 # An index of CPU builds has a torch of the same version: refuse it here, not at the first task.
 RUN --mount=type=cache,target=/tmp/.cache/pip pip install -r requirements/worker.txt \
@@ -53,7 +48,7 @@ HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 \
 CMD ["python", "-m", "grounding", "worker"]
 
 
-FROM light-packages AS light-worker
+FROM web-packages AS light-worker
 COPY LICENSE gunicorn.conf.py _wsgi.py ./
 COPY grounding grounding
 USER 10001:10001

@@ -133,9 +133,10 @@ def _share(flags: Sequence[bool]) -> float:
 def over_http() -> Iterator[Local]:
     """Run a backend whose worker asks the same checkpoint behind an OpenAI-compatible server."""
     from grounding.engines.local.engine import LocalEngine
+    from grounding.engines.local.loading import LoadOptions
     from tests.openai_server import KEY, MODEL, Behaviour, serving
 
-    engine = LocalEngine.load(str(SHAPES), torch_threads=1)
+    engine = LocalEngine.load(str(SHAPES), LoadOptions(torch_threads=1))
     bounds = engine.profile.min_pixels, engine.profile.max_pixels
     with serving(engine, Behaviour()) as server:
         settings = {

@@ -15,25 +15,27 @@ from grounding.pipeline import WorkerContext
 from grounding.settings import Settings
 
 if TYPE_CHECKING:
+    from grounding.engines.remote.servers import RequestFormat
     from grounding.engines.selftest import SelfTestReport
+    from grounding.qwen.profiles import Profile
 
 log = logging.getLogger(__name__)
 
 ProgressCallback = Callable[..., None]
 
 
-def load_context(settings: Settings, tell: ProgressCallback) -> WorkerContext:
-    """Return the tools of a worker, its model loaded; `tell` hears how far the loading is.
+def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerContext:
+    """Return the context of a worker with its model loaded; `on_progress` hears of each step.
 
     Takes from seconds to an hour (a first download). Raises `EngineError` or `SettingError`
-    where the model cannot be had, or fails the self-test and the settings do not let that pass.
+    where the model cannot be loaded, or fails the self-test and SELF_TEST is `refuse`.
     """
     images = fetcher(settings)  # before the model, so that a wrong setting shows at once
-    engine = load_engine(settings, tell)
+    engine = load_engine(settings, on_progress)
     if settings.engine == "openai" and settings.self_test != "off":
-        tell(phase="loading", done=None, detail="the self-test")
+        on_progress(phase="loading", done=None, detail="the self-test")
         try:
-            _heed(examine(engine, settings), settings)
+            _apply_policy(examine(engine, settings), settings)
         except GroundingError:
             engine.close()
             raise
@@ -46,11 +48,11 @@ def load_context(settings: Settings, tell: ProgressCallback) -> WorkerContext:
     )
 
 
-def load_engine(settings: Settings, tell: ProgressCallback) -> Engine:
+def load_engine(settings: Settings, on_progress: ProgressCallback) -> Engine:
     """Return the engine that the settings choose; raises as `load_context` does."""
     if settings.engine == "openai":
-        return _remote(settings, tell)
-    return _local(settings, tell)
+        return _connect(settings, on_progress)
+    return _load(settings, on_progress)
 
 
 def examine(engine: Engine, settings: Settings) -> SelfTestReport:
@@ -63,78 +65,86 @@ def examine(engine: Engine, settings: Settings) -> SelfTestReport:
     return self_test(engine, cure=SERVERS[settings.server].cure)
 
 
-def _heed(finding: SelfTestReport, settings: Settings) -> None:
+def _apply_policy(report: SelfTestReport, settings: Settings) -> None:
     if settings.self_test == "refuse":
-        finding.check()
-    elif finding.fault:
-        log.warning("self-test: %s. %s", finding.fault, finding.cure)
+        report.check()
+    elif report.fault:
+        log.warning("self-test: %s. %s", report.fault, report.cure)
 
 
-def _remote(settings: Settings, tell: ProgressCallback) -> Engine:
-    # Imported here, because a worker with a model of its own needs no client library.
-    from grounding.engines.remote.data_uris import Encoding
+def _connect(settings: Settings, on_progress: ProgressCallback) -> Engine:
+    # Imported here, because a worker with a model of its own needs no HTTP client for it.
+    from grounding.engines.remote.client import Endpoint
     from grounding.engines.remote.engine import RemoteEngine, RetryPolicy
-    from grounding.engines.remote.servers import SERVERS, RequestFormat
     from grounding.qwen.profiles import profile_for
 
     profile = profile_for(settings.model, name=settings.profile or None).bounded(
         min_pixels=settings.min_pixels, max_pixels=settings.max_pixels
     )
-    manner = RequestFormat(
+    key = settings.openai_api_key
+    policy = RetryPolicy(
+        settings.server_timeout,
+        settings.server_patience,
+        # After that nobody waits for the answer, and the request would keep its job's slot.
+        interactive_patience=min(settings.server_patience, settings.interactive_deadline),
+    )
+    return RemoteEngine(
+        Endpoint(
+            settings.openai_base_url,
+            key.get_secret_value() if key else "",
+            settings.max_in_flight,
+        ),
+        _request_format(settings, profile),
+        profile,
+        policy,
+        on_trouble=lambda why: on_progress(detail=why or settings.model_name),
+    )
+
+
+def _request_format(settings: Settings, profile: Profile) -> RequestFormat:
+    from grounding.engines.remote.data_uris import Encoding
+    from grounding.engines.remote.servers import SERVERS, RequestFormat
+
+    return RequestFormat(
         SERVERS[settings.server],
         settings.model,
         profile.min_pixels,
         profile.max_pixels,
+        Encoding(settings.image_format, settings.image_quality),
         native=settings.dashscope_native,
         logprobs=settings.logprobs,
         structured=settings.structured_output,
         priority=settings.server_priority,
         repetition_penalty=settings.repetition_penalty,
     )
-    key = settings.openai_api_key
-    return RemoteEngine(
-        settings.openai_base_url,
-        manner,
-        profile,
-        api_key=key.get_secret_value() if key else "",
-        encoding=Encoding(settings.image_format, settings.image_quality),
-        terms=RetryPolicy(
-            settings.max_in_flight,
-            settings.server_timeout,
-            settings.server_patience,
-            # Beyond that nobody waits, and the question would keep its slot from those who do.
-            urgent_patience=min(settings.server_patience, settings.interactive_deadline),
-        ),
-        on_trouble=lambda why: tell(detail=why or settings.model_name),
-    )
 
 
-def _local(settings: Settings, tell: ProgressCallback) -> Engine:
+def _load(settings: Settings, on_progress: ProgressCallback) -> Engine:
     # Imported here, because torch takes seconds and the web process must never load it.
     from grounding.engines.local.engine import LocalEngine
+    from grounding.engines.local.loading import LoadOptions
 
-    def on_progress(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         if progress.phase != "ready":  # the worker says so itself, once its slots take jobs
-            tell(phase=progress.phase, done=progress.done, detail=progress.detail)
+            on_progress(phase=progress.phase, done=progress.done, detail=progress.detail)
 
-    return LocalEngine.load(
-        settings.model_path,
-        profile=settings.profile or None,
-        revision=settings.revision or None,
+    options = LoadOptions(
         device=settings.device or None,
-        max_batch=settings.max_batch,
+        revision=settings.revision or None,
+        profile=settings.profile or None,
         min_pixels=settings.min_pixels,
         max_pixels=settings.max_pixels,
+        max_batch=settings.max_batch,
         repetition_penalty=settings.repetition_penalty,
-        # The demo model is too small to gain from threads, and busy ones would wait for each other.
+        # The demo model is too small to gain from threads; more would wait for each other.
         torch_threads=settings.torch_threads or int(settings.is_demo),
         step_seconds=settings.job_timeout,
-        on_progress=on_progress,
     )
+    return LocalEngine.load(settings.model_path, options, report)
 
 
 def fetcher(settings: Settings) -> Fetcher:
-    """Return the way to pictures that the settings allow."""
+    """Return the fetcher of the pictures that the settings allow."""
     rules = FetchRules(allowed_origins=settings.allowed_origins, max_bytes=settings.max_image_bytes)
     root = settings.local_files_root
     return Fetcher(rules, label_studio(settings), folder=Folder(root) if root else None)

@@ -35,5 +35,5 @@ def set_up_logging(level: str) -> None:
     handler.setFormatter(OneLine(FORMAT))
     handler.addFilter(in_one_line)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("httpx", "httpcore", "httpx2", "httpcore2", "rq.worker"):
+    for chatty in ("httpx", "httpcore", "rq.worker"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))

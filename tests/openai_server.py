@@ -1,9 +1,9 @@
 """A small server that speaks OpenAI's chat completions and DashScope's own form, over real HTTP.
 
-It runs a real engine: decodes the picture, resizes it as vLLM or DashScope would within the bounds
-that it was told where that server reads them, and answers with text, log-probabilities and counts.
-It can resize behind our back, and answer with faults. `python -m tests.openai_server` serves the
-shapes checkpoint until it is ended.
+It runs a real engine: it decodes the pictures, resizes them as vLLM or DashScope would, within the
+bounds that it reads where that server reads them, and answers with text, log-probabilities and
+counts. It can also resize unasked, refuse fields, and answer with faults.
+`python -m tests.openai_server` serves the shapes checkpoint until it is ended.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from PIL import Image
 
 from grounding.engines.base import Completion, Engine, ModelRequest
 from grounding.geometry import image_frame, model_frame
+from grounding.testing import ask_one, make_view
 
 Body = dict[str, Any]
 Fault = Callable[["Handler"], None]
@@ -39,14 +40,16 @@ class Behaviour:
     """How the server behaves; tests change it while it runs.
 
     `reads` is where it looks for pixel bounds; `own` are its bounds where it finds none, by
-    default those that leave every picture alone, and `behind` are bounds that it uses whatever it
-    was told. `faults` are what it does instead of answering, one request each; `seen` are the
-    bodies that it got and `most` how many it had at once.
+    default those that leave every picture alone, and `forced` are bounds that it uses whatever a
+    request says. It answers 400 to a request with one of the fields `refused`. `faults` are what
+    it does instead of answering, one request each; `seen` are the bodies of all requests, and
+    `most` is the most requests that it had at once.
     """
 
     reads: Literal["request", "part", "nowhere"] = "request"
     own: Bounds = (28 * 28, 16384 * 28 * 28)
-    behind: Bounds | None = None
+    forced: Bounds | None = None
+    refused: frozenset[str] = frozenset()
     logprobs: bool = True
     counts: bool = True
     faults: Iterator[Fault | None] = field(default_factory=lambda: iter(()))
@@ -54,6 +57,16 @@ class Behaviour:
     now: int = 0
     most: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request's messages hold; `bounds` are those in the picture's own part."""
+
+    pictures: list[Image.Image]
+    text: str
+    system: str | None
+    bounds: Mapping[str, Any]
 
 
 class Server(ThreadingHTTPServer):
@@ -82,23 +95,23 @@ class Handler(BaseHTTPRequestHandler):
     body: Body
 
     def do_POST(self) -> None:
-        """Answer a question, or do what the next fault says."""
+        """Answer a request, or do what the next fault says."""
         self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        how = self.server.behaviour
-        with how.lock:
-            how.seen.append(self.body)
-            how.now += 1
-            how.most = max(how.most, how.now)
-            fault = next(how.faults, None)
+        behaviour = self.server.behaviour
+        with behaviour.lock:
+            behaviour.seen.append(self.body)
+            behaviour.now += 1
+            behaviour.most = max(behaviour.most, behaviour.now)
+            fault = next(behaviour.faults, None)
         try:
             (fault or Handler.answer)(self)
         finally:
-            with how.lock:
-                how.now -= 1
+            with behaviour.lock:
+                behaviour.now -= 1
 
     def answer(self) -> None:
-        """Answer the question, or refuse it as such servers do."""
-        self.reply(*self._answered(self.body))
+        """Answer the request, or refuse it as such servers do."""
+        self.reply(*self._compute(self.body))
 
     def reply(self, status: int, body: Body, **headers: str) -> None:
         """Send JSON."""
@@ -117,34 +130,46 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Stay silent."""
 
-    def _answered(self, body: Body) -> tuple[int, Body]:
+    def _compute(self, body: Body) -> tuple[int, Body]:
         if self.headers["Authorization"] != f"Bearer {KEY}":
             return 401, _error("Incorrect API key provided", "invalid_api_key")
         if body["model"] != MODEL:
             return 404, _error(f"The model `{body['model']}` does not exist.", "model_not_found")
-        native = self.path == NATIVE
+        behaviour, native = self.server.behaviour, self.path == NATIVE
+        fields = body["parameters"] if native else body
+        if found := behaviour.refused & fields.keys():
+            return 400, _error(f"the field {sorted(found)[0]} is disabled", "BadRequestError")
         try:
-            picture, text, said = _parts(body, native)
+            asked = _parse(body, native)
         except (KeyError, ValueError, OSError) as exc:
             return 400, _error(f"bad picture: {exc}", "invalid_request_error")
-        how = self.server.behaviour
-        fields = body["parameters"] if native else body
-        told = fields.get("mm_processor_kwargs", {}) if how.reads == "request" else {}
-        told = said if how.reads == "part" else told
-        seen = _resized(picture, how.behind or _bounds(told, how.own))
-        question = ModelRequest(seen, text, fields["max_tokens"])
-        reply = self.server.engine.ask(question)
-        wanted = how.logprobs and fields.get("logprobs", False)
-        return 200, (_native if native else _chat)(reply, wanted, how.counts)
+        completion = ask_one(self.server.engine, self._request(asked, fields))
+        wanted = behaviour.logprobs and fields.get("logprobs", False)
+        return 200, (_native if native else _chat)(completion, wanted, behaviour.counts)
+
+    def _request(self, asked: Asked, fields: Body) -> ModelRequest:
+        """Return the engine's request, the pictures resized as this server does."""
+        behaviour = self.server.behaviour
+        bounds = fields.get("mm_processor_kwargs", {}) if behaviour.reads == "request" else {}
+        bounds = asked.bounds if behaviour.reads == "part" else bounds
+        used = behaviour.forced or _bounds(bounds, behaviour.own)
+        views = [make_view(_resized(picture, used)) for picture in asked.pictures]
+        stop = tuple(fields.get("stop", ()))
+        return ModelRequest((*views, asked.text), fields["max_tokens"], asked.system, stop=stop)
 
 
-def _parts(body: Body, native: bool) -> tuple[Image.Image, str, Mapping[str, Any]]:
-    """Return the picture, the text, and what the picture's part says besides."""
-    (message,) = body["input"]["messages"] if native else body["messages"]
-    first, second = message["content"]
-    uri = first["image"] if native else first["image_url"]["url"]
+def _parse(body: Body, native: bool) -> Asked:
+    """Return what a request asks."""
+    *before, user = (body["input"] if native else body)["messages"]
+    *pictures, words = user["content"]
+    uris = [part["image"] if native else part["image_url"]["url"] for part in pictures]
+    system = before[0]["content"][0]["text"] if before else None
+    return Asked([_decode(uri) for uri in uris], words["text"], system, (pictures or [{}])[0])
+
+
+def _decode(uri: str) -> Image.Image:
     data = base64.b64decode(uri.partition(";base64,")[2], validate=True)
-    return Image.open(io.BytesIO(data)).convert("RGB"), second["text"], first
+    return Image.open(io.BytesIO(data)).convert("RGB")
 
 
 def _bounds(told: Mapping[str, Any], own: Bounds) -> Bounds:
@@ -156,19 +181,19 @@ def _resized(picture: Image.Image, bounds: Bounds) -> Image.Image:
     return picture.resize((int(frame.width), int(frame.height)), Image.Resampling.BICUBIC)
 
 
-def _choice(reply: Completion, content: Any, wanted: bool) -> Body:
+def _choice(completion: Completion, content: Any, wanted: bool) -> Body:
     return {
         "index": 0,
         "message": {"role": "assistant", "content": content},
-        "logprobs": {"content": _logprobs(reply)} if wanted else None,
-        "finish_reason": "stop" if reply.complete else "length",
+        "logprobs": {"content": _logprobs(completion)} if wanted else None,
+        "finish_reason": "stop" if completion.complete else "length",
     }
 
 
-def _logprobs(reply: Completion) -> list[Body]:
+def _logprobs(completion: Completion) -> list[Body]:
     """Return the tokens as OpenAI does, with the one that ended the answer, as vLLM does."""
-    pieces = [(reply.text[t.start : t.end], t.logprob) for t in reply.tokens]
-    if reply.complete:
+    pieces = [(completion.text[t.start : t.end], t.logprob) for t in completion.tokens]
+    if completion.complete:
         pieces.append(("<|im_end|>", -0.01))
     return [
         {"token": piece, "bytes": list(piece.encode()), "logprob": logprob, "top_logprobs": []}
@@ -176,20 +201,20 @@ def _logprobs(reply: Completion) -> list[Body]:
     ]
 
 
-def _chat(reply: Completion, wanted: bool, counts: bool) -> Body:
-    usage = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": len(reply.tokens)}
+def _chat(completion: Completion, wanted: bool, counts: bool) -> Body:
+    usage = {"prompt_tokens": completion.prompt_tokens, "completion_tokens": len(completion.tokens)}
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "model": MODEL,
-        "choices": [_choice(reply, reply.text, wanted)],
+        "choices": [_choice(completion, completion.text, wanted)],
         "usage": usage if counts else None,
     }
 
 
-def _native(reply: Completion, wanted: bool, counts: bool) -> Body:
-    choice = _choice(reply, [{"text": reply.text}], wanted)
-    usage = {"input_tokens": reply.prompt_tokens} if counts else {}
+def _native(completion: Completion, wanted: bool, counts: bool) -> Body:
+    choice = _choice(completion, [{"text": completion.text}], wanted)
+    usage = {"input_tokens": completion.prompt_tokens} if counts else {}
     return {"output": {"choices": [choice]}, "usage": usage, "request_id": "r-1"}
 
 
@@ -253,9 +278,11 @@ def serving(engine: Engine, behaviour: Behaviour) -> Iterator[Server]:
 def main() -> None:
     """Serve the shapes checkpoint on port 8000."""
     from grounding.engines.local.engine import LocalEngine
+    from grounding.engines.local.loading import LoadOptions
     from grounding.settings import SHAPES
 
-    server = Server(LocalEngine.load(str(SHAPES), torch_threads=1), Behaviour(), 8000)
+    engine = LocalEngine.load(str(SHAPES), LoadOptions(torch_threads=1))
+    server = Server(engine, Behaviour(), 8000)
     print(f"{server.url} model {MODEL} key {KEY}", flush=True)
     server.serve_forever()
 

@@ -32,6 +32,7 @@ FOREIGN = {
     "LOCAL_FILES_DOCUMENT_ROOT",
     "HF_HUB_OFFLINE",
     "SGLANG_IMAGE_MAX_PIXELS",
+    "SSL_CERT_FILE",
     "NAME_FILE",
 }
 """Variables of others that the documents name, and the pattern of ours."""

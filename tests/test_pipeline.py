@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -13,11 +12,12 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
-from grounding.engines.base import Completion, ModelRequest, Token
+from grounding.engines.base import Completion, ModelRequest
 from grounding.errors import AnswerError, DataError
 from grounding.media.fetch import Fetcher, FetchRules
 from grounding.pipeline import Task, TaskResult, WorkerContext, predict
 from grounding.qwen.profiles import PROFILES, Profile
+from grounding.testing import make_completion
 from tests.labelstudio.configs import (
     BOXES,
     KEY_POINT,
@@ -51,16 +51,19 @@ class Parrot:
     def answer(self, request: ModelRequest) -> Completion:
         """Return what it says to one request."""
         text = self.says(request.text)
-        tokens = [Token(*m.span(), self.probability or 0.0) for m in re.finditer(r"\S+|\s+", text)]
-        return Completion(
-            text, self.complete, tuple(tokens) if self.probability is not None else ()
-        )
+        return make_completion(text, self.probability, complete=self.complete)
 
     def drain(self) -> None:
         """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""
+
+    def _answered(self, request: ModelRequest) -> Future[Completion]:
+        answer: Future[Completion] = Future()
+        text = self.says(request.text)
+        answer.set_result(make_completion(text, self.probability, complete=self.complete))
+        return answer
 
 
 def completed(completion: Completion) -> Future[Completion]:

@@ -66,7 +66,7 @@ class ModelRequest:
         return "".join(part for part in self.parts if isinstance(part, str))
 
     def check(self, factor: int) -> None:
-        """Raise `ImageError` unless all pixels are RGB with sides that are multiples of `factor`."""
+        """Raise `ImageError` unless all pixels are RGB, their sides multiples of `factor`."""
         for view in self.views:
             image = view.pixels
             if image.mode != "RGB" or any(side % factor for side in image.size):

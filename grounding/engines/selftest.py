@@ -1,8 +1,8 @@
-"""Asks a picture whose answer is known: does the model see what is sent, and point where it is?
+"""Tests an engine on known pictures: does the model see what is sent, and point where it is?
 
-Two pictures of one red circle each are asked, one of the smallest size that is sent and one of
-the largest. Their prompts differ by picture tokens alone, so the difference of the counts that
-the engine reports is that of the two grids, unless somebody resized on the way.
+There are two pictures of one red circle each, of the smallest size that is sent and of the
+largest. Their prompts differ by image tokens alone, so the difference of the token counts that
+the engine reports equals that of the two grids, unless the pictures were resized on the way.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from grounding.engines.base import Completion, Engine, ModelRequest
+from grounding.engines.base import Completion, Engine, ModelRequest, Priority
 from grounding.errors import EngineError
 from grounding.geometry import Box, Frame, image_frame, model_frame
+from grounding.media.views import View
 from grounding.queries import Locate, Shape
 from grounding.qwen.answers import read
 from grounding.qwen.profiles import Profile
-from grounding.qwen.prompts import question
+from grounding.qwen.queries.locate import write_prompt
 
 NAME, RED, PAPER = "red circle", (220, 30, 30), (245, 245, 245)
 RIGHT = 0.5
-"""The IoU from which a box is right. A wrong frame gives less: see `_circle`."""
+"""The IoU from which a box is right. A wrong frame gives less, as `_draw_circle` explains."""
 
 MAX_NEW_TOKENS = 256
 LARGE = (40_000, 30_000)
@@ -51,9 +52,9 @@ class SelfTestReport:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A picture, where its one circle is, and how many image tokens the model makes of it."""
+    """A view, where its one circle is, and how many image tokens the model makes of it."""
 
-    picture: Image.Image
+    view: View
     truth: Box
     tokens: int
 
@@ -61,39 +62,41 @@ class Trial:
 def self_test(engine: Engine, *, cure: str = "See the worker's log") -> SelfTestReport:
     """Ask `engine` about two known pictures; `cure` is what to do where they are resized.
 
-    Raises what `engine.ask` raises.
+    Raises what the engine's futures raise.
     """
-    small, large = trials(engine.profile)
-    replies = [_ask(engine, one) for one in (small, large)]
-    expected, seen = large.tokens - small.tokens, _difference(replies)
+    pair = make_trials(engine.profile)
+    futures = engine.submit([_make_request(one, engine.profile) for one in pair])
+    completions = [future.result() for future in futures]
+    small, large = pair
+    expected, seen = large.tokens - small.tokens, _subtract_counts(completions)
     overlaps = [
-        _overlap(reply, one, engine.profile)
-        for reply, one in zip(replies, (small, large), strict=True)
+        _measure_overlap(completion, one, engine.profile)
+        for completion, one in zip(completions, pair, strict=True)
     ]
-    lines = (*_sizes((small, large), overlaps), _counts(expected, seen))
+    lines = (*_describe_sizes(pair, overlaps), _describe_counts(expected, seen))
     if seen is not None and seen != expected:
-        return SelfTestReport(lines, _resized(expected, seen), cure)
-    if fault := _misplaced(overlaps, proven=seen is not None and expected > 0):
+        return SelfTestReport(lines, _describe_resizing(expected, seen), cure)
+    if fault := _find_fault(overlaps, proven=seen is not None and expected > 0):
         hint = f"Check that PROFILE is the model's family ({engine.profile.name}?). {cure}"
         return SelfTestReport(lines, fault, hint)
     return SelfTestReport(lines)
 
 
-def trials(profile: Profile) -> tuple[Trial, Trial]:
+def make_trials(profile: Profile) -> tuple[Trial, Trial]:
     """Return the smallest picture that is sent to a model of `profile`, and the largest.
 
-    The smallest is square and the largest lying, so that sides that are mixed up show as well.
+    The smallest is square and the largest is wide, so that swapped sides show as well.
     """
-    square = model_frame(image_frame(1, 1), *_bounds(profile))
-    lying = model_frame(image_frame(*LARGE), *_bounds(profile))
-    return _circle(square, profile.factor), _circle(lying, profile.factor)
+    square = model_frame(image_frame(1, 1), *_list_bounds(profile))
+    wide = model_frame(image_frame(*LARGE), *_list_bounds(profile))
+    return _draw_circle(square, profile.factor), _draw_circle(wide, profile.factor)
 
 
-def _bounds(profile: Profile) -> tuple[int, int, int]:
+def _list_bounds(profile: Profile) -> tuple[int, int, int]:
     return profile.factor, profile.min_pixels, profile.max_pixels
 
 
-def _circle(frame: Frame, factor: int) -> Trial:
+def _draw_circle(frame: Frame, factor: int) -> Trial:
     """Draw a circle near the far corner, where a wrong scale moves it most."""
     width, height = int(frame.width), int(frame.height)
     side = min(width, height) * 2 // 5
@@ -102,49 +105,54 @@ def _circle(frame: Frame, factor: int) -> Trial:
     picture = Image.new("RGB", (width, height), PAPER)
     ImageDraw.Draw(picture).ellipse(corners, fill=RED)
     truth = Box.spanning(corners[:2], corners[2:], frame)
-    return Trial(picture, truth, (width // factor) * (height // factor))
+    view = View(picture, frame, image_frame(width, height))
+    return Trial(view, truth, (width // factor) * (height // factor))
 
 
-def _ask(engine: Engine, one: Trial) -> Completion:
-    frame = engine.profile.answer_frame(one.truth.frame)
-    text = question(Locate(Shape.BOX, classes=(NAME,)), frame, engine.profile.prompts)
-    return engine.ask(ModelRequest(one.picture, text, MAX_NEW_TOKENS, urgent=True))
+def _make_request(one: Trial, profile: Profile) -> ModelRequest:
+    frame = profile.answer_frame(one.truth.frame)
+    text = write_prompt(Locate(Shape.BOX, classes=(NAME,)), frame, profile.prompts)
+    return ModelRequest((one.view, text), MAX_NEW_TOKENS, priority=Priority.INTERACTIVE)
 
 
-def _overlap(reply: Completion, one: Trial, profile: Profile) -> float | None:
-    """Return the IoU of the best box in the reply, None where it has no box."""
-    found = read(reply.text, profile.answer_frame(one.truth.frame), reply.complete).detections
+def _measure_overlap(completion: Completion, one: Trial, profile: Profile) -> float | None:
+    """Return the IoU of the best box in the answer, None where it has no box."""
+    frame = profile.answer_frame(one.truth.frame)
+    found = read(completion.text, frame, completion.complete).detections
     boxes = [d.place.to(one.truth.frame) for d in found if isinstance(d.place, Box)]
     return max((box.iou(one.truth) for box in boxes), default=None)
 
 
-def _difference(replies: list[Completion]) -> int | None:
-    small, large = (reply.prompt_tokens for reply in replies)
+def _subtract_counts(completions: list[Completion]) -> int | None:
+    small, large = (completion.prompt_tokens for completion in completions)
     return None if small is None or large is None else large - small
 
 
-def _sizes(pictures: tuple[Trial, ...], overlaps: list[float | None]) -> list[str]:
+def _describe_sizes(pictures: tuple[Trial, ...], overlaps: list[float | None]) -> list[str]:
     return [
-        f"{one.picture.width}×{one.picture.height}: {one.tokens} picture tokens, "
+        f"{one.view.pixels.width}×{one.view.pixels.height}: {one.tokens} picture tokens, "
         + ("no box" if overlap is None else f"IoU {overlap:.2f}")
         for one, overlap in zip(pictures, overlaps, strict=True)
     ]
 
 
-def _counts(expected: int, seen: int | None) -> str:
+def _describe_counts(expected: int, seen: int | None) -> str:
     found = "the server tells no counts" if seen is None else f"counted {seen}"
     return f"tokens between the two: expected {expected}, {found}"
 
 
-def _resized(expected: int, seen: int) -> str:
+def _describe_resizing(expected: int, seen: int) -> str:
     return (
         "the server resizes our pictures: the model saw other sizes than were sent "
         f"({seen} instead of {expected} tokens between the smallest and the largest)"
     )
 
 
-def _misplaced(overlaps: list[float | None], *, proven: bool) -> str:
-    """Say what is wrong with the boxes; a model that finds no circle is right if counts say so."""
+def _find_fault(overlaps: list[float | None], *, proven: bool) -> str:
+    """Return what is wrong with the boxes, "" if nothing.
+
+    `proven` says that the token counts are right; then a model that finds no circle passes.
+    """
     found = [overlap for overlap in overlaps if overlap is not None]
     if any(overlap < RIGHT for overlap in found):
         return f"the box of a {NAME} is beside it (IoU {min(found):.2f})"

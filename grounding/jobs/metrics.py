@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -25,35 +27,42 @@ NS = 1e-9
 
 
 class MeteredEngine:
-    """An `Engine` that counts how long each question waited for its answer."""
+    """An `Engine` that counts how long each request waited for its completion.
+
+    A thread of its own counts, because futures are completed in the engine's thread, which must
+    not wait for Redis.
+    """
 
     def __init__(self, engine: Engine, store: JobStore) -> None:
         self._engine = engine
         self._store = store
+        self._counting = ThreadPoolExecutor(1, "metrics")
 
     @property
     def profile(self) -> Profile:
         """The engine's own."""
         return self._engine.profile
 
-    def ask(self, question: ModelRequest) -> Completion:
-        """Return what the engine returns, or raise what it raises."""
-        begun = time.monotonic_ns()
-        try:
-            return self._engine.ask(question)
-        except OutOfMemory:
-            _count(self._store, {OUT_OF_MEMORY: 1})
-            raise
-        finally:
-            _count(self._store, _timed(MODEL, begun))
+    def submit(self, requests: Sequence[ModelRequest]) -> list[Future[Completion]]:
+        """Return the engine's futures."""
+        futures = self._engine.submit(requests)
+        for future in futures:
+            future.add_done_callback(partial(self._measure, time.monotonic_ns()))
+        return futures
 
     def drain(self) -> None:
         """Drain the engine."""
         self._engine.drain()
 
     def close(self) -> None:
-        """Close the engine."""
+        """Close the engine, and count what it answered last."""
         self._engine.close()
+        self._counting.shutdown()
+
+    def _measure(self, begun: int, future: Future[Completion]) -> None:
+        full = not future.cancelled() and isinstance(future.exception(), OutOfMemory)
+        counts = _timed(MODEL, begun) | ({OUT_OF_MEMORY: 1} if full else {})
+        self._counting.submit(_count, self._store, counts)
 
 
 class MeteredFetcher:

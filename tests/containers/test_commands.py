@@ -142,7 +142,7 @@ def test_a_light_worker_waits_for_its_server_without_torch() -> None:
         started.wait_healthy("redis", START_SECONDS)
         started.start("light-worker")
         started.wait_healthy("light-worker", START_SECONDS)
-        without = started.execute("light-worker", "python", "-c", "import openai, torch")
+        without = started.execute("light-worker", "python", "-c", "import httpx, torch")
         assert "No module named 'torch'" in without.stderr
         assert started.stop("light-worker", GRACE_SECONDS) == 0
         assert "server is not to be reached" in started.log("light-worker")

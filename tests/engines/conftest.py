@@ -10,10 +10,13 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from grounding.engines.local.engine import LocalEngine
+from grounding.engines.local.loading import LoadOptions
 from grounding.settings import SHAPES
 from tests.engines.checkpoints import save_checkpoint
 from tests.engines.checkpoints import tokenizer as tiny_tokenizer
 from tests.openai_server import Behaviour, Server, serving
+
+CPU = LoadOptions(device="cpu")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -33,7 +36,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture
 def engine(tiny: Path) -> Iterator[LocalEngine]:
-    engine = LocalEngine.load(str(tiny), device="cpu")
+    engine = LocalEngine.load(str(tiny), CPU)
     yield engine
     engine.close()
 
@@ -41,7 +44,7 @@ def engine(tiny: Path) -> Iterator[LocalEngine]:
 @pytest.fixture(scope="session")
 def shapes() -> Iterator[LocalEngine]:
     """The shapes checkpoint, which knows what it sees."""
-    engine = LocalEngine.load(str(SHAPES), device="cpu")
+    engine = LocalEngine.load(str(SHAPES), CPU)
     yield engine
     engine.close()
 

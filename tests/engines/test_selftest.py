@@ -1,4 +1,4 @@
-"""The self-test: what it lets pass, what it names, and what comes of it."""
+"""The self-test: what passes, what it finds, and what the worker does then."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from grounding.cli.main import cli
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.remote.servers import SERVERS
-from grounding.engines.selftest import SelfTestReport, self_test, trials
+from grounding.engines.selftest import SelfTestReport, make_trials, self_test
 from grounding.errors import EngineError
 from grounding.factory import load_context
 from grounding.qwen.profiles import PROFILES
-from tests.engines.remotes import connect, settings
+from tests.engines.remote.connecting import connect, settings
 from tests.openai_server import Behaviour, Server
 
 SMALLER = (8 * 784, 12 * 784)
@@ -34,9 +34,9 @@ def find(server: Server, /, **changes: object) -> SelfTestReport:
 
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
 def test_a_server_that_leaves_our_pixels_alone_passes(kind: str, server: Server) -> None:
-    finding = find(server, image_format=kind)
-    assert finding.fault == ""
-    assert "expected 4, counted 4" in finding.lines[-1]
+    report = find(server, image_format=kind)
+    assert report.fault == ""
+    assert "expected 4, counted 4" in report.lines[-1]
 
 
 def test_the_engine_in_this_process_passes(shapes: LocalEngine) -> None:
@@ -44,47 +44,57 @@ def test_the_engine_in_this_process_passes(shapes: LocalEngine) -> None:
 
 
 @pytest.mark.parametrize("bounds", [SMALLER, LARGER])
-def test_a_server_that_resizes_behind_our_back_is_named(
+def test_a_server_that_resizes_unasked_is_found(
     bounds: tuple[int, int], server: Server, behaviour: Behaviour
 ) -> None:
-    behaviour.behind = bounds
-    finding = find(server)
-    assert RESIZED in finding.fault
-    assert finding.cure == "mend it"
+    behaviour.forced = bounds
+    report = find(server)
+    assert RESIZED in report.fault
+    assert report.cure == "mend it"
 
 
 @pytest.mark.parametrize("bounds", [SMALLER, LARGER])
-def test_without_counts_the_boxes_give_it_away(
+def test_without_counts_the_boxes_show_the_resizing(
     bounds: tuple[int, int], server: Server, behaviour: Behaviour
 ) -> None:
-    behaviour.behind, behaviour.counts = bounds, False
-    finding = find(server)
-    assert finding.fault
-    assert RESIZED not in finding.fault
+    behaviour.forced, behaviour.counts = bounds, False
+    report = find(server)
+    assert report.fault
+    assert RESIZED not in report.fault
 
 
-def test_a_server_whose_bounds_lie_elsewhere_passes_only_when_told_ours(
+def test_a_server_with_other_bounds_passes_only_when_it_is_told_ours(
     server: Server, behaviour: Behaviour
 ) -> None:
-    """The content part's bounds, which vLLM ignores, are what DashScope reads, and the reverse."""
+    """SGLang's preset sends them beside the messages, DashScope's in the picture's part."""
     behaviour.own = LARGER
-    assert not find(server).fault
+    assert not find(server, server="sglang").fault
     behaviour.reads = "part"
-    assert RESIZED in find(server).fault
+    assert RESIZED in find(server, server="sglang").fault
     assert not find(server, server="dashscope").fault
     assert RESIZED in find(server, server="generic").fault
 
 
-def test_a_wrong_family_is_found_by_its_boxes(server: Server) -> None:
-    finding = find(server, profile="qwen2-vl")
-    assert "beside it" in finding.fault
-    assert "PROFILE" in finding.cure
-
-
-def test_a_worker_refuses_it_and_says_which_setting_mends_it(
+def test_a_vllm_that_refuses_pixel_bounds_in_requests_passes_if_its_own_enclose_ours(
     server: Server, behaviour: Behaviour
 ) -> None:
-    behaviour.behind = SMALLER
+    """As vLLM does from 0.32; its own bounds are set at its start."""
+    behaviour.refused = frozenset({"mm_processor_kwargs"})
+    assert not find(server, server="vllm").fault
+    behaviour.own = LARGER
+    assert RESIZED in find(server, server="vllm").fault
+
+
+def test_a_wrong_family_is_found_by_its_boxes(server: Server) -> None:
+    report = find(server, profile="qwen2-vl")
+    assert "beside it" in report.fault
+    assert "PROFILE" in report.cure
+
+
+def test_a_worker_refuses_such_a_server_and_names_the_setting_that_helps(
+    server: Server, behaviour: Behaviour
+) -> None:
+    behaviour.forced = SMALLER
     with pytest.raises(EngineError) as caught:
         load_context(settings(server), lambda **_: None)
     assert caught.value.code == "self_test_failed"
@@ -93,10 +103,10 @@ def test_a_worker_refuses_it_and_says_which_setting_mends_it(
 
 
 @pytest.mark.parametrize(("policy", "asked", "warned"), [("warn", 2, True), ("off", 0, False)])
-def test_a_setting_lets_it_serve_all_the_same(
+def test_a_setting_lets_the_worker_serve_nevertheless(
     policy: str, asked: int, warned: bool, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.behaviour.behind = SMALLER
+    server.behaviour.forced = SMALLER
     with caplog.at_level(logging.WARNING):
         tools = load_context(settings(server, self_test=policy), lambda **_: None)
     assert len(server.behaviour.seen) == asked
@@ -105,10 +115,10 @@ def test_a_setting_lets_it_serve_all_the_same(
 
 
 @pytest.mark.parametrize(("bounds", "status"), [(None, 0), (SMALLER, 1)])
-def test_on_demand_it_prints_what_it_measured(
+def test_the_command_prints_what_it_measured(
     bounds: tuple[int, int] | None, status: int, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.behaviour.behind = bounds
+    server.behaviour.forced = bounds
     for name, value in settings(server).environment().items():
         monkeypatch.setenv(name, value)
     done = CliRunner().invoke(cli, ["selftest"])
@@ -119,11 +129,12 @@ def test_on_demand_it_prints_what_it_measured(
 @pytest.mark.parametrize("name", PROFILES)
 def test_the_two_pictures_are_as_different_as_the_bounds_allow(name: str) -> None:
     profile = PROFILES[name]
-    small, large = trials(profile)
+    small, large = make_trials(profile)
     assert small.tokens == 256
     assert large.tokens > 1200
     for one in (small, large):
-        assert profile.min_pixels <= one.picture.width * one.picture.height <= profile.max_pixels
+        width, height = one.view.pixels.size
+        assert profile.min_pixels <= width * height <= profile.max_pixels
 
 
 def test_every_server_has_a_cure() -> None:

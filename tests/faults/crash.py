@@ -14,15 +14,15 @@ from grounding.jobs.slots import Slot
 from grounding.jobs.store import JobStore
 from grounding.labelstudio.client.importing import Importer
 from grounding.media.fetch import Fetcher
-from tests.faults.scripted import ScriptedEngine
+from grounding.testing import ScriptedEngine
 
 POINTS: dict[str, tuple[type, str, bool]] = {
     "before the key is taken to work": (Slot, "execute_job", False),
     "before the lease": (JobStore, "claim", False),
     "after the lease": (JobStore, "claim", True),
     "after the fetch": (Fetcher, "fetch", True),
-    "before the model": (ScriptedEngine, "ask", False),
-    "after the model": (ScriptedEngine, "ask", True),
+    "before the model": (ScriptedEngine, "submit", False),
+    "after the model": (ScriptedEngine, "compute", True),
     "before the result is written": (JobStore, "finish", False),
     "after the result is written": (JobStore, "finish", True),
     "before RQ hears that it is done": (Slot, "handle_job_success", False),

@@ -18,14 +18,15 @@ from enum import IntEnum
 from PIL import Image
 
 from grounding.engines.base import Completion, ModelRequest
-from grounding.engines.local.batching import Batcher
-from grounding.engines.local.watchdog import Watchdog
+from grounding.engines.local.scheduler import Watchdog
 from grounding.errors import DeviceBroken, OutOfMemory
 from grounding.qwen.profiles import PROFILES
+from grounding.testing import ScriptedEngine
 
 SIDE = 280
 """Side of a picture in pixels, which the model sees unscaled."""
 HANG_SECONDS = 600
+PROFILE = PROFILES["qwen2.5-vl"].bounded(min_pixels=SIDE**2, max_pixels=SIDE**2)
 
 
 class Deed(IntEnum):
@@ -64,46 +65,36 @@ def number_of(prediction: dict[str, object]) -> int:
     return (height - 10) * 200 + width - 10
 
 
-class ScriptedEngine:
-    """An `Engine` whose batches take `seconds`; each call adds `pid number` to the file `calls`."""
+def engine(calls: str, *, seconds: float, job_timeout: float) -> ScriptedEngine:
+    """Return the engine; its batches take `seconds`, each call adds `pid number` to `calls`."""
 
-    profile = PROFILES["qwen2.5-vl"].bounded(min_pixels=SIDE**2, max_pixels=SIDE**2)
-
-    def __init__(self, calls: str, *, seconds: float, job_timeout: float) -> None:
-        self._calls = calls
-        self._seconds = seconds
-        self._batcher = Batcher(self._answer, max_batch=8, watchdog=Watchdog(job_timeout))
-
-    def ask(self, question: ModelRequest) -> Completion:
-        """Do what the picture says."""
-        red, green, blue = question.pixels.getpixel((0, 0))  # type: ignore[misc]
-        return self._batcher.ask((Deed(red), green * 256 + blue), urgent=question.urgent)
-
-    def drain(self) -> None:
-        """Do nothing, as the local engine does."""
-
-    def close(self) -> None:
-        """End the model's thread."""
-        self._batcher.close()
-
-    def _answer(self, batch: Sequence[tuple[Deed, int]]) -> list[Completion]:
-        self._note(batch)
-        deeds = {deed for deed, _ in batch}
-        if Deed.OVERFLOW in deeds:
+    def answer(batch: Sequence[ModelRequest]) -> list[Completion]:
+        orders = [_read_order(request) for request in batch]
+        _note(calls, [number for _, number in orders])
+        if any(deed is Deed.OVERFLOW for deed, _ in orders):
             raise OutOfMemory("no room for this picture")
-        time.sleep(self._seconds)
-        for deed, _ in batch:
+        time.sleep(seconds)
+        for deed, _ in orders:
             _do(deed)
         return [
             Completion(_words(deed, number), complete=deed is not Deed.STOP_SHORT)
-            for deed, number in batch
+            for deed, number in orders
         ]
 
-    def _note(self, batch: Sequence[tuple[Deed, int]]) -> None:
-        lines = "".join(f"{os.getpid()} {number}\n" for _, number in batch)
-        file = os.open(self._calls, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.write(file, lines.encode())
-        os.close(file)
+    return ScriptedEngine(answer, PROFILE, watchdog=Watchdog(job_timeout))
+
+
+def _read_order(request: ModelRequest) -> tuple[Deed, int]:
+    """Return what the picture says: the deed, and the number."""
+    red, green, blue = request.views[0].pixels.getpixel((0, 0))  # type: ignore[misc]
+    return Deed(red), green * 256 + blue
+
+
+def _note(calls: str, numbers: Sequence[int]) -> None:
+    lines = "".join(f"{os.getpid()} {number}\n" for number in numbers)
+    file = os.open(calls, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(file, lines.encode())
+    os.close(file)
 
 
 def _do(deed: Deed) -> None:

@@ -18,15 +18,15 @@ from grounding.jobs.worker import Worker
 from grounding.logs import set_up_logging
 from grounding.pipeline import WorkerContext
 from grounding.settings import Settings
+from tests.faults import scripted as model
 from tests.faults.clock import set_by
 from tests.faults.crash import arm
-from tests.faults.scripted import ScriptedEngine
 
 
 def scripted(settings: Settings, tell: Callable[..., None]) -> WorkerContext:
     """Return the worker's tools around the scripted model."""
     calls, seconds = sys.argv[1], float(sys.argv[2])
-    engine = ScriptedEngine(calls, seconds=seconds, job_timeout=settings.job_timeout)
+    engine = model.engine(calls, seconds=seconds, job_timeout=settings.job_timeout)
     return WorkerContext(
         engine,
         fetcher(settings),

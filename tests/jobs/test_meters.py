@@ -14,25 +14,21 @@ from grounding.jobs.connection import connect
 from grounding.jobs.metrics import MeteredEngine, MeteredFetcher
 from grounding.jobs.overview import metrics
 from grounding.jobs.store import JobStore
-from grounding.qwen.profiles import PROFILES
+from grounding.testing import ScriptedEngine, answer_each, ask_one, make_view
 
-QUESTION = ModelRequest(Image.new("RGB", (28, 28)), "x", 1)
+REQUEST = ModelRequest((make_view(Image.new("RGB", (28, 28))), "x"), 1)
 
 
-class Slow:
-    profile = PROFILES["qwen2.5-vl"]
+def metered(store: JobStore, seconds: float, *, full: bool = False) -> MeteredEngine:
+    """Return an engine that takes `seconds` for an answer, or for saying that it has no room."""
 
-    def __init__(self, seconds: float, *, full: bool = False) -> None:
-        self._seconds = seconds
-        self._full = full
-
-    def ask(self, question: ModelRequest) -> Completion:
-        time.sleep(self._seconds)
-        if self._full:
+    def answer(request: ModelRequest) -> Completion:
+        time.sleep(seconds)
+        if full:
             raise OutOfMemory("no room")
         return Completion("[]", complete=True)
 
-    def close(self) -> None: ...
+    return MeteredEngine(ScriptedEngine(answer_each(answer)), store)
 
 
 class Host:
@@ -52,9 +48,12 @@ def values(store: JobStore) -> dict[str, float]:
 
 def test_answers_and_failures_are_counted_in_cumulative_buckets(redis: Redis) -> None:
     store = JobStore(redis)
-    MeteredEngine(Slow(0), store).ask(QUESTION)
+    quick, full = metered(store, 0), metered(store, 0.3, full=True)
+    ask_one(quick, REQUEST)
     with pytest.raises(OutOfMemory):
-        MeteredEngine(Slow(0.3, full=True), store).ask(QUESTION)
+        ask_one(full, REQUEST)
+    quick.close()
+    full.close()
     seen = values(store)
     assert seen['model_seconds_bucket{le="0.25"}'] == 1
     assert seen['model_seconds_bucket{le="60"}'] == seen['model_seconds_bucket{le="+Inf"}'] == 2
@@ -80,5 +79,7 @@ def test_fetches_are_counted_by_what_came_of_them(redis: Redis) -> None:
 
 def test_an_answer_does_not_depend_on_its_being_counted() -> None:
     store = JobStore(connect("redis://127.0.0.1:1"))
-    assert MeteredEngine(Slow(0), store).ask(QUESTION).complete
+    engine = metered(store, 0)
+    assert ask_one(engine, REQUEST).complete
+    engine.close()
     assert MeteredFetcher(Host(), store).fetch("http://a/b") == b"bytes"

@@ -1,75 +1,149 @@
-"""The checkpoint's own chat template, turned into token ids around one picture and one text.
+"""The checkpoint's own chat template, turned into token ids around views and texts.
 
-Only the text and the number of image tokens differ between questions, so the template is
-rendered once, and each question's text is tokenised by itself. Any control token found there
-can only have come from the asker, and is left out: no text can end its own turn, start another
-or smuggle in a picture.
+Requests of one form (how many views, with a system text or not) differ in texts and in numbers
+of image tokens alone. So the template is rendered once per form, and only texts are tokenised per
+request. A control token found in a text came from outside and is left out: no text can end its
+own turn, start another or add a picture.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
 
 from grounding.errors import SettingError
 
-MARKER = "\ue000question\ue000"
-"""Stands for the text while the template is rendered: private-use characters no template has."""
+SYSTEM, TEXT = "\ue000system\ue000", "\ue000text\ue000"
+"""Stand for the texts while the template is rendered: private-use characters no template has."""
+
+Form = tuple[int, bool]
+"""How many views a request has, and whether it has a system text."""
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a text goes: `marker` names it, and the template's own words stand around it.
+
+    The words between the nearest control tokens are tokenised together with the text, as in the
+    whole rendered template: a line break before the text and one that begins it may be one token.
+    """
+
+    marker: str
+    before: str
+    after: str
+
+
+Piece = tuple[int, ...] | Slot
+"""A part of a rendered template: ids that are always the same, or a text's place."""
+
+
 class Chat:
-    """One question's token ids, but for its text and its image tokens."""
+    """Turns requests into a checkpoint's token ids; safe to share between threads."""
 
-    tokenizer: PreTrainedTokenizerBase
-    image_id: int
-    before: tuple[int, ...]
-    between: tuple[int, ...]
-    after: tuple[int, ...]
-    control: frozenset[int]
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, image_id: int) -> None:
+        """Use `image_id` as the placeholder of an image token.
 
-    @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, image_id: int) -> Chat:
-        """Return the chat of a checkpoint: system prompt, picture, text, the assistant's turn.
-
-        `image_id` is the placeholder's token id. Raises `SettingError` where the tokenizer has
-        no template, or one that does not show one picture before the text.
+        Raises `SettingError` where the tokenizer has no chat template, or one that does not put
+        one picture before the text.
         """
-        head, _, tail = _render(tokenizer).partition(MARKER)
-        ids = _encode(tokenizer, head)
-        if not tail or ids.count(image_id) != 1:
+        self._tokenizer = tokenizer
+        self._image_id = image_id
+        self._control = frozenset(tokenizer.added_tokens_decoder)
+        self._forms: dict[Form, tuple[Piece, ...]] = {}
+        self._pieces((1, False))
+
+    def tokenize(
+        self, text: str, image_tokens: Sequence[int], system: str | None = None
+    ) -> list[int]:
+        """Return the whole prompt's ids; `image_tokens` has each view's number of tokens.
+
+        The texts add plain words only, whatever they hold. Raises `SettingError` where the
+        template cannot carry a request of this form.
+        """
+        texts = {TEXT: text, SYSTEM: system or ""}
+        views = iter(image_tokens)
+        ids: list[int] = []
+        for piece in self._pieces((len(image_tokens), system is not None)):
+            if isinstance(piece, Slot):
+                ids += self._tokenize_words(piece.before + texts[piece.marker] + piece.after)
+            else:
+                ids += self._expand(piece, views)
+        return ids
+
+    def _tokenize_words(self, text: str) -> list[int]:
+        return [i for i in self._encode(text) if i not in self._control]
+
+    def _expand(self, ids: Sequence[int], views: Iterator[int]) -> Iterator[int]:
+        """Yield `ids`, each image placeholder as often as the next view has tokens."""
+        for one in ids:
+            yield from [one] * (next(views) if one == self._image_id else 1)
+
+    def _pieces(self, form: Form) -> tuple[Piece, ...]:
+        if form not in self._forms:
+            self._forms[form] = self._parse(self._render(form), form)
+        return self._forms[form]
+
+    def _parse(self, rendered: str, form: Form) -> tuple[Piece, ...]:
+        """Split a rendered template at its texts; raise unless it has all, and the views first."""
+        views, has_system = form
+        head, found, _ = rendered.partition(TEXT)
+        complete = found and (SYSTEM in head or not has_system)
+        if not complete or self._encode(head).count(self._image_id) != views:
+            images = "one image" if views == 1 else f"{views} images"
             raise SettingError(
-                "the checkpoint's chat template does not put one image before the text",
+                f"the checkpoint's chat template does not put {images} before the text",
                 hint="Use the chat template of the base model",
             )
-        place = ids.index(image_id)
-        return cls(
-            tokenizer,
-            image_id,
-            before=tuple(ids[:place]),
-            between=tuple(ids[place + 1 :]),
-            after=tuple(_encode(tokenizer, tail)),
-            control=frozenset(tokenizer.added_tokens_decoder),
+        pieces = re.split(f"({SYSTEM}|{TEXT})", rendered)
+        return tuple(self._join(pieces))
+
+    def _join(self, pieces: Sequence[str]) -> Iterator[Piece]:
+        """Yield the pieces; the words around a text go into its slot."""
+        literal = pieces[0]
+        for marker, following in zip(pieces[1::2], pieces[2::2], strict=True):
+            fixed, before = self._split_last(literal)
+            after, literal = self._split_first(following)
+            yield tuple(self._encode(fixed))
+            yield Slot(marker, before, after)
+        yield tuple(self._encode(literal))
+
+    def _split_last(self, text: str) -> tuple[str, str]:
+        """Return `text` up to the end of its last control token, and the rest."""
+        end = max((found.end() for found in self._controls.finditer(text)), default=0)
+        return text[:end], text[end:]
+
+    def _split_first(self, text: str) -> tuple[str, str]:
+        """Return `text` before its first control token, and the rest."""
+        found = self._controls.search(text)
+        start = found.start() if found else len(text)
+        return text[:start], text[start:]
+
+    @cached_property
+    def _controls(self) -> re.Pattern[str]:
+        contents = [token.content for token in self._tokenizer.added_tokens_decoder.values()]
+        longest_first = sorted(contents, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def _render(self, form: Form) -> str:
+        if not self._tokenizer.chat_template:
+            raise SettingError(
+                "the checkpoint has no chat template", hint="Use an Instruct checkpoint"
+            )
+        views, has_system = form
+        content = [*[{"type": "image"}] * views, {"type": "text", "text": TEXT}]
+        messages = [{"role": "user", "content": content}]
+        if has_system:
+            system = [{"type": "text", "text": SYSTEM}]
+            messages.insert(0, {"role": "system", "content": system})
+        return str(
+            self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
         )
 
-    def ids(self, text: str, image_tokens: int) -> list[int]:
-        """Return the whole prompt's ids; `text` adds plain words only, whatever it holds."""
-        words = [i for i in _encode(self.tokenizer, text) if i not in self.control]
-        picture = [self.image_id] * image_tokens
-        return [*self.before, *picture, *self.between, *words, *self.after]
-
-
-def _render(tokenizer: PreTrainedTokenizerBase) -> str:
-    if not tokenizer.chat_template:
-        raise SettingError("the checkpoint has no chat template", hint="Use an Instruct checkpoint")
-    content = [{"type": "image"}, {"type": "text", "text": MARKER}]
-    return str(
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-    )
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return list(tokenizer.encode(text, add_special_tokens=False))
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False))

@@ -1,10 +1,11 @@
-"""A checkpoint's folder: the one that was named, or the hub's copy, downloaded with progress."""
+"""Finds a checkpoint's folder: a local one, or a download from the hub, with progress."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from grounding.engines.base import Progress
 from grounding.errors import EngineError, GroundingError, SettingError
 
 OnProgress = Callable[[Progress], None]
-"""Is told how far the model is; called from download threads too."""
+"""Hears how far the model is; called from download threads too."""
 
 FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
-"""What a checkpoint needs; leaves out pickled and other formats of the same weights."""
+"""The files that a checkpoint needs; pickled and other formats of the weights are left out."""
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -38,9 +39,9 @@ def fetch(
 ) -> Path:
     """Return a folder that holds the files of `model` that match `patterns`.
 
-    An existing folder is taken as it is; else `model` is a hub id, at `revision` or its newest,
-    and what the hub's cache lacks is downloaded. Raises `SettingError` where the name leads
-    nowhere or is not open to us, `EngineError` where the hub cannot be reached.
+    An existing folder is returned as it is. Otherwise `model` is a hub id, at `revision` or its
+    newest, and files that the hub's cache lacks are downloaded. Raises `SettingError` where there
+    is no such checkpoint or it is not open to us, `EngineError` where the hub cannot be reached.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -50,22 +51,27 @@ def fetch(
             f"there is no folder {model}",
             hint="Set MODEL to a checkpoint's folder or a hub id like Qwen/Qwen2.5-VL-7B-Instruct",
         )
-    return _download(model, revision, patterns, report)
-
-
-def _download(
-    model: str, revision: str | None, patterns: tuple[str, ...], report: OnProgress
-) -> Path:
-    try:
-        folder = snapshot_download(
-            model, revision=revision, allow_patterns=list(patterns), tqdm_class=_bar(model, report)
+    with _translate_errors(model, revision):
+        copy = snapshot_download(
+            model,
+            revision=revision,
+            allow_patterns=list(patterns),
+            tqdm_class=_make_bar(model, report),
         )
-    except Exception as exc:  # The transport's errors change class between the client's releases.
-        raise _explained(exc, model, revision) from exc
-    return Path(folder)
+    return Path(copy)
 
 
-def _explained(exc: Exception, model: str, revision: str | None) -> GroundingError:
+@contextmanager
+def _translate_errors(model: str, revision: str | None) -> Iterator[None]:
+    """Translate what the hub's client raises."""
+    try:
+        yield
+    # The client's edge: its transport errors change class between releases.
+    except Exception as exc:
+        raise _explain(exc, model, revision) from exc
+
+
+def _explain(exc: Exception, model: str, revision: str | None) -> GroundingError:
     if isinstance(exc, GatedRepoError):
         return SettingError(
             f"the hub wants a licence accepted for {model}",
@@ -87,7 +93,7 @@ def _explained(exc: Exception, model: str, revision: str | None) -> GroundingErr
     )
 
 
-def _bar(model: str, report: OnProgress) -> type[Any]:
+def _make_bar(model: str, report: OnProgress) -> type[Any]:
     """Return a progress bar class that draws nothing and reports the bytes that are on disk."""
 
     class Bar(tqdm):  # type: ignore[misc]
@@ -97,11 +103,11 @@ def _bar(model: str, report: OnProgress) -> type[Any]:
             super().__init__(*args, **kwargs | {"file": io.StringIO()})
 
         def close(self) -> None:
-            # Also called when the bar is collected: by then the model may long be ready.
+            # Also called by the garbage collector, perhaps long after the model is ready.
             self.disable = True
 
         def display(self, *args: object, **kwargs: object) -> None:
-            # The hub counts the same bytes twice, arriving and written; files it counts in "it".
+            # The hub counts the same bytes twice, received and written, and files in units of "it".
             if self.unit == "B" and self.total and "Downloading" not in self.desc:
                 report(Progress("downloading", min(1.0, self.n / self.total), model))
 

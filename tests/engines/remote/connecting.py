@@ -1,4 +1,4 @@
-"""What tests of the engine behind HTTP share."""
+"""What tests of the remote engine share."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from typing import Any
 
 from PIL import Image
 
-from grounding.engines.base import Engine, ModelRequest
+from grounding.engines.base import Completion, Engine, ModelRequest, Priority
 from grounding.engines.remote.engine import RemoteEngine
 from grounding.factory import load_engine
 from grounding.geometry import Frame
 from grounding.queries import Locate, Shape
-from grounding.qwen.prompts import question as wording
+from grounding.qwen.queries.locate import write_prompt as wording
 from grounding.settings import Settings
+from grounding.testing import ask_one, make_view
 from tests.openai_server import KEY, MODEL, Server
 from tools.shapes.scenes import Scene, scene
 
 MIN_PIXELS, MAX_PIXELS = 12544, 19600
 """The shapes checkpoint's own bounds."""
 
+BULK, INTERACTIVE = Priority.BULK, Priority.INTERACTIVE
+
 
 def settings(server: Server, /, **changes: Any) -> Settings:
-    """Return settings for `server`, with PNG and short patience."""
+    """Return settings for `server`, with PNG and a short patience."""
     chosen = {
         "engine": "openai",
         "server": "vllm",
@@ -43,15 +46,23 @@ def connect(server: Server, /, **changes: Any) -> RemoteEngine:
     return engine
 
 
-def question(seed: int, engine: Engine, *, urgent: bool = False, most: int = 128) -> ModelRequest:
-    """Return a question about the scene of `seed`, whose first thing is asked for."""
+def question(
+    seed: int, engine: Engine, *, priority: Priority = BULK, most: int = 128
+) -> ModelRequest:
+    """Return a request for the first thing in the scene of `seed`, of at most `most` tokens."""
     drawn: Scene = scene(seed)
     size = (140, 112) if seed % 2 else (112, 112)
     picture = drawn.draw().convert("RGB").resize(size, Image.Resampling.BICUBIC)
-    return ModelRequest(picture, asking(drawn.things[0].name, engine, size), most, urgent)
+    text = _wording(drawn.things[0].name, engine, size)
+    return ModelRequest((make_view(picture), text), most, priority=priority)
 
 
-def asking(name: str, engine: Engine, size: tuple[int, int]) -> str:
+def ask(engine: Engine, seed: int, *, most: int = 128) -> Completion:
+    """Return the engine's completion of one question."""
+    return ask_one(engine, question(seed, engine, most=most))
+
+
+def _wording(name: str, engine: Engine, size: tuple[int, int]) -> str:
     """Return our own words for finding boxes of `name`."""
     frame = engine.profile.answer_frame(Frame("model", *size))
     return wording(Locate(Shape.BOX, classes=(name,)), frame, engine.profile.prompts)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.engines.base import Token
-from grounding.engines.remote.completions import read_reply
+from grounding.engines.remote.completions import read_completion
 from grounding.errors import EngineError
 
 
@@ -26,7 +26,7 @@ def body(text: str, pieces: list[bytes] | None, reason: str = "stop") -> bytes:
 
 
 def ranges(data: bytes) -> list[tuple[int, int]]:
-    return [(t.start, t.end) for t in read_reply(data, native=False).tokens]
+    return [(t.start, t.end) for t in read_completion(data, native=False).tokens]
 
 
 @pytest.mark.parametrize(
@@ -63,21 +63,21 @@ def test_a_token_without_bytes_is_its_text() -> None:
     token = {"token": "[]", "bytes": None, "logprob": -1.5}
     choice = {"message": {"content": "[]"}, "finish_reason": "stop"}
     data = {"choices": [choice | {"logprobs": {"content": [token]}}]}
-    reply = read_reply(json.dumps(data).encode(), native=False)
+    reply = read_completion(json.dumps(data).encode(), native=False)
     assert reply.tokens == (Token(0, 2, -1.5),)
     assert reply.prompt_tokens is None
 
 
 @pytest.mark.parametrize(("reason", "complete"), [("stop", True), ("length", False)])
 def test_an_answer_cut_at_its_length_is_not_complete(reason: str, complete: bool) -> None:
-    assert read_reply(body("[]", None, reason), native=False).complete is complete
+    assert read_completion(body("[]", None, reason), native=False).complete is complete
 
 
 @pytest.mark.parametrize("content", ["[]", [{"text": "["}, {"text": "]"}]])
 def test_dashscopes_own_form_is_text_or_parts(content: Any) -> None:
     choice = {"message": {"content": content}, "finish_reason": "stop"}
     data = {"output": {"choices": [choice]}, "usage": {"input_tokens": 9}}
-    reply = read_reply(json.dumps(data).encode(), native=True)
+    reply = read_completion(json.dumps(data).encode(), native=True)
     assert (reply.text, reply.prompt_tokens) == ("[]", 9)
 
 
@@ -95,7 +95,7 @@ def test_dashscopes_own_form_is_text_or_parts(content: Any) -> None:
     ids=["empty", "null", "no utf-8", "unfinished", "no message", "odd", "deep"],
 )
 @pytest.mark.parametrize("native", [True, False])
-def test_what_is_no_answer_is_an_engine_error(data: bytes, native: bool) -> None:
+def test_a_body_without_an_answer_is_an_engine_error(data: bytes, native: bool) -> None:
     with pytest.raises(EngineError) as caught:
-        read_reply(data, native=native)
-    assert caught.value.code == "reply_unreadable"
+        read_completion(data, native=native)
+    assert caught.value.code == "completion_unreadable"

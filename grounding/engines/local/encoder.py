@@ -1,25 +1,46 @@
-"""Pixels to patches: what the vision encoder eats, in the order it wants.
+"""Requests to the model's inputs: token rows, and views cut into the vision encoder's patches.
 
-The library's processor does the same, but needs torchvision for its fast form and takes twice
-the time in its slow one. Here the pixels travel to the device as bytes and become numbers there.
+The library's processor cuts patches too, but its fast form needs torchvision and its slow form
+takes twice the time. Here the pixels go to the device as bytes and become numbers there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from grounding.engines.base import Priority
 from grounding.errors import SettingError
 from grounding.qwen.profiles import Bounds
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 CONFIG_FILES = ("preprocessor_config.json", "processor_config.json")
 """Where a checkpoint keeps its image processor; the second nests it under "image_processor"."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenizedRequest:
+    """A request ready for the model; two are equal only if they are the same object.
+
+    `ids` are the whole prompt's tokens with a placeholder for each image token, `pictures` the
+    views' RGB pixels in order, and `budget` the most tokens of the answer, which ends before the
+    first of the `stop` texts.
+    """
+
+    ids: list[int]
+    pictures: tuple[Image, ...]
+    budget: int
+    priority: Priority = Priority.BULK
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +66,7 @@ class PatchRule:
 
         Raises `SettingError` where the folder has none or it lacks a value.
         """
-        config = _image_config(folder)
+        config = _read_image_config(folder)
         try:
             return cls(
                 patch=int(config["patch_size"]),
@@ -54,7 +75,7 @@ class PatchRule:
                 scale=float(config.get("rescale_factor", 1 / 255)),
                 mean=tuple(config["image_mean"]),
                 std=tuple(config["image_std"]),
-                bounds=_bounds(config),
+                bounds=_read_bounds(config),
             )
         except KeyError as exc:
             raise SettingError(
@@ -67,7 +88,7 @@ class PatchRule:
         """Side of the square that one image token covers, in pixels."""
         return self.patch * self.merge
 
-    def tokens(self, width: int, height: int) -> int:
+    def count_tokens(self, width: int, height: int) -> int:
         """Return how many image tokens a picture of `width` by `height` pixels takes."""
         return (width // self.factor) * (height // self.factor)
 
@@ -100,7 +121,52 @@ class PatchRule:
         return patches
 
 
-def _image_config(folder: Path) -> Mapping[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Makes the inputs of one checkpoint's model, on its device.
+
+    `image_id` is the id of the image placeholder, `pad` the one that fills short rows.
+    """
+
+    patches: PatchRule
+    image_id: int
+    pad: int
+    device: torch.device
+
+    def encode(self, batch: Sequence[TokenizedRequest]) -> dict[str, Tensor]:
+        """Return what `generate` takes: rows padded on the left, all patches in one tensor.
+
+        A picture that several requests show is cut once.
+        """
+        longest = max(len(request.ids) for request in batch)
+        gaps = [longest - len(request.ids) for request in batch]
+        rows = [[self.pad] * gap + one.ids for gap, one in zip(gaps, batch, strict=True)]
+        ids = torch.tensor(rows, device=self.device)
+        starts = torch.tensor(gaps, device=self.device)[:, None]
+        return {
+            "input_ids": ids,
+            "attention_mask": (torch.arange(longest, device=self.device) >= starts).long(),
+            # Without these, generate gives image tokens the positions of words, and no error.
+            "mm_token_type_ids": (ids == self.image_id).int(),
+            **self._encode_pictures([picture for request in batch for picture in request.pictures]),
+        }
+
+    def _encode_pictures(self, pictures: Sequence[Image]) -> dict[str, Tensor]:
+        if not pictures:
+            return {}
+        # By identity, since pictures compare by their pixels.
+        cut = {key: self._cut(one) for key, one in {id(one): one for one in pictures}.items()}
+        grids = [self.patches.grid(*one.size) for one in pictures]
+        return {
+            "pixel_values": torch.cat([cut[id(one)] for one in pictures]),
+            "image_grid_thw": torch.tensor(grids).to(self.device),
+        }
+
+    def _cut(self, picture: Image) -> Tensor:
+        return self.patches.cut(torch.from_numpy(np.array(picture)).to(self.device))
+
+
+def _read_image_config(folder: Path) -> Mapping[str, Any]:
     for name in CONFIG_FILES:
         if (folder / name).is_file():
             config: dict[str, Any] = json.loads((folder / name).read_text("utf-8"))
@@ -111,7 +177,7 @@ def _image_config(folder: Path) -> Mapping[str, Any]:
     )
 
 
-def _bounds(config: Mapping[str, Any]) -> Bounds | None:
+def _read_bounds(config: Mapping[str, Any]) -> Bounds | None:
     """Read the bounds in any of the three forms that checkpoints of these families have."""
     size = config.get("size") or {}
     low = config.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,15 @@ from transformers import PreTrainedModel
 
 from grounding.engines.base import ModelRequest, Progress
 from grounding.engines.local.engine import LocalEngine
-from grounding.engines.local.loading import Checkpoint, load_checkpoint
+from grounding.engines.local.loading import Checkpoint, LoadOptions, load_checkpoint
 from grounding.errors import EngineError, GroundingError, OutOfMemory, SettingError
+from grounding.testing import ask_one, make_view
+
+CPU = LoadOptions(device="cpu")
 
 
 def load(folder: Path, **options: Any) -> Checkpoint:
-    defaults = {
-        "device": "cpu",
-        "revision": None,
-        "profile": None,
-        "pixels": (None, None),
-        "report": lambda _: None,
-    }
-    return load_checkpoint(str(folder), **defaults | options)
+    return load_checkpoint(str(folder), replace(CPU, **options), lambda _: None)
 
 
 def edit(path: Path, **values: object) -> None:
@@ -42,7 +39,7 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
 
 def test_a_folder_loads_in_float32_on_a_cpu_and_reports_its_phases(tiny: Path) -> None:
     reports: list[Progress] = []
-    engine = LocalEngine.load(str(tiny), device="cpu", on_progress=reports.append)
+    engine = LocalEngine.load(str(tiny), CPU, reports.append)
     engine.close()
     assert [(r.phase, r.done) for r in reports] == [("loading", None), ("ready", 1.0)]
     checkpoint = load(tiny)
@@ -57,7 +54,7 @@ def test_pixel_bounds_are_the_defaults_within_the_checkpoints(tiny: Path, copy: 
     edit(copy / "preprocessor_config.json", size=small)
     profile = load(copy).profile
     assert (profile.min_pixels, profile.max_pixels) == (16 * 784, 25 * 784)
-    profile = load(copy, pixels=(None, 20 * 784)).profile
+    profile = load(copy, max_pixels=20 * 784).profile
     assert (profile.min_pixels, profile.max_pixels) == (16 * 784, 20 * 784)
 
 
@@ -66,9 +63,9 @@ def test_torch_threads_are_left_alone_unless_asked_for(
 ) -> None:
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    LocalEngine.load(str(tiny), device="cpu").close()
+    LocalEngine.load(str(tiny), CPU).close()
     assert asked == []
-    LocalEngine.load(str(tiny), device="cpu", torch_threads=3).close()
+    LocalEngine.load(str(tiny), replace(CPU, torch_threads=3)).close()
     assert asked == [3]
 
 
@@ -148,7 +145,7 @@ def test_a_name_that_is_neither_folder_nor_hub_id_is_refused_at_once(name: str) 
         LocalEngine.load(name)
 
 
-def test_a_running_model_does_not_heed_what_becomes_of_its_file(copy: Path) -> None:
+def test_a_running_model_does_not_depend_on_its_file(copy: Path) -> None:
     model = load(copy).model
     before = [weights.sum().item() for weights in model.parameters()]
     path = copy / "model.safetensors"
@@ -175,17 +172,17 @@ def test_a_device_that_torch_does_not_know_is_refused(tiny: Path, device: str) -
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has the device")
-def test_cuda_where_there_is_none_is_refused(tiny: Path) -> None:
+def test_a_missing_cuda_device_is_refused(tiny: Path) -> None:
     with pytest.raises(SettingError, match="DEVICE=cpu"):
         load(tiny, device="cuda")
 
 
 def test_an_unknown_kind_runs_as_the_profile_that_is_named(copy: Path) -> None:
     edit(copy / "config.json", model_type="qwen2_5_vl_of_somebody")
-    engine = LocalEngine.load(str(copy), profile="qwen2.5-vl")
+    engine = LocalEngine.load(str(copy), LoadOptions(profile="qwen2.5-vl"))
     try:
         assert engine.profile.name == "qwen2.5-vl"
-        pixels = Image.new("RGB", (112, 112))
-        assert engine.ask(ModelRequest(pixels, "a cat", 3)).tokens
+        view = make_view(Image.new("RGB", (112, 112)))
+        assert ask_one(engine, ModelRequest((view, "a cat"), 3)).tokens
     finally:
         engine.close()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gc
 import io
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image, ImageChops
@@ -46,17 +46,32 @@ def test_no_metadata_of_the_original_travels(kind: str) -> None:
     assert b"secret" not in data
 
 
-def test_many_who_ask_at_once_get_one_encoding() -> None:
-    image, uris = noise((560, 560)), DataUris(Encoding("png"))
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        made = list(pool.map(uris.of, [image] * 8))
-    assert len({id(uri) for uri in made}) == 1
+def test_a_picture_is_encoded_once_for_all_callers() -> None:
+    async def encode_together() -> list[bytes]:
+        image, uris = noise((560, 560)), DataUris(Encoding("png"))
+        return await asyncio.gather(*[uris.get(image) for _ in range(8)])
+
+    assert len({id(uri) for uri in asyncio.run(encode_together())}) == 1
 
 
-def test_equal_pictures_are_told_apart_and_forgotten_with_their_pixels() -> None:
-    one, uris = noise(), DataUris(Encoding("png"))
-    other = one.copy()
-    assert uris.of(one) is not uris.of(other)
-    del one
-    gc.collect()
-    assert len(uris._made) == 1
+def test_the_cancellation_of_one_caller_does_not_harm_the_others() -> None:
+    async def cancel_the_first() -> bytes:
+        image, uris = noise((560, 560)), DataUris(Encoding("png"))
+        first, second = (asyncio.create_task(uris.get(image)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        return await second
+
+    assert asyncio.run(cancel_the_first()).startswith(b"data:image/png;base64,")
+
+
+def test_equal_pictures_are_distinct_and_an_entry_ends_with_its_picture() -> None:
+    async def entries_left() -> int:
+        one, uris = noise(), DataUris(Encoding("png"))
+        other = one.copy()
+        assert await uris.get(one) is not await uris.get(other)
+        del one
+        gc.collect()
+        return len(uris._entries)
+
+    assert asyncio.run(entries_left()) == 1

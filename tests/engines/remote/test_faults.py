@@ -1,4 +1,4 @@
-"""What the engine behind HTTP makes of servers that are away, busy, broken or of another mind."""
+"""How the remote engine treats servers that are away, busy, broken, or refuse."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from grounding.engines.base import Completion
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.remote.engine import RemoteEngine
-from grounding.engines.remote.failures import SHOWN, of_status
+from grounding.engines.remote.failures import SHOWN, Failure, Refusal, explain
 from grounding.errors import EngineAway, EngineError, GroundingError, TaskError
-from tests.engines.remotes import connect, question
+from grounding.retry import Backoff
+from grounding.testing import ask_one
+from tests.engines.remote import connecting
+from tests.engines.remote.connecting import INTERACTIVE, connect, question
 from tests.openai_server import (
     KEY,
     Behaviour,
@@ -58,7 +60,7 @@ REFUSED: dict[str, tuple[Fault, str]] = {
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grounding.engines.remote.retry.FIRST_SECONDS", 0.1)
+    monkeypatch.setattr("grounding.engines.remote.engine.BACKOFF", Backoff(0.1, 30))
 
 
 @pytest.fixture
@@ -68,32 +70,38 @@ def remote(server: Server) -> Iterator[RemoteEngine]:
     engine.close()
 
 
-def ask(engine: RemoteEngine, seed: int = SEED) -> Completion:
-    return engine.ask(question(seed, engine, most=WORDS))
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
-def test_a_question_keeps_its_slot_no_longer_than_its_asker_waits(
+def ask(engine: RemoteEngine) -> Completion:
+    return connecting.ask(engine, SEED, most=WORDS)
+
+
+def test_an_interactive_request_is_tried_no_longer_than_the_annotator_waits(
     server: Server, behaviour: Behaviour
 ) -> None:
     behaviour.faults = iter([PASSING["503"]] * 1000)
     engine = connect(server, server_patience=600, interactive_deadline=0.5)
-    asked = replace(question(SEED, engine, most=WORDS), urgent=True)
     with pytest.raises(EngineError):
-        engine.ask(asked)
+        ask_one(engine, question(SEED, engine, priority=INTERACTIVE, most=WORDS))
     assert len(behaviour.seen) < 10
     engine.close()
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_passing_fault_costs_no_answer(
+def test_a_temporary_fault_costs_no_answer(
     fault: str, remote: RemoteEngine, behaviour: Behaviour, shapes: LocalEngine
 ) -> None:
     behaviour.faults = iter([PASSING[fault]] * 2)
-    assert ask(remote) == shapes.ask(question(SEED, shapes, most=WORDS))
+    assert ask(remote) == connecting.ask(shapes, SEED, most=WORDS)
     assert len(behaviour.seen) == 3
 
 
-def test_a_server_that_is_not_up_yet_is_waited_for(shapes: LocalEngine) -> None:
+def test_a_request_waits_for_a_server_that_is_not_up_yet(shapes: LocalEngine) -> None:
     server = Server(shapes, Behaviour())
     port = server.server_port
     server.server_close()
@@ -118,6 +126,32 @@ def test_retry_after_is_honoured(remote: RemoteEngine, behaviour: Behaviour) -> 
     begun = time.monotonic()
     ask(remote)
     assert time.monotonic() - begun >= 2
+
+
+def test_a_request_that_waits_for_its_retry_leaves_its_place_to_others(
+    server: Server, behaviour: Behaviour
+) -> None:
+    behaviour.faults = iter([status(429, Retry_After="3")])
+    engine = connect(server, max_in_flight=1)
+    first, second = engine.submit([question(SEED, engine, most=WORDS)] * 2)
+    assert second.result(60).text
+    assert not first.done()
+    assert first.result(60) == second.result()
+    engine.close()
+
+
+def test_draining_ends_the_wait_for_a_retry_and_blames_no_request(
+    remote: RemoteEngine, behaviour: Behaviour
+) -> None:
+    ask(remote)
+    behaviour.faults = iter([status(500), status(503, Retry_After="15")])
+    failing = remote.submit([question(SEED, remote, most=WORDS)])[0]
+    wait_until(lambda: len(behaviour.seen) == 3)
+    remote.drain()
+    error = failing.exception(10)
+    assert isinstance(error, EngineAway)
+    assert not error.suspect
+    assert ask(remote).text
 
 
 def test_a_wait_beyond_the_patience_ends_at_once(server: Server, behaviour: Behaviour) -> None:
@@ -152,10 +186,10 @@ def hasty(server: Server) -> Iterator[RemoteEngine]:
     ],
     ids=["loading", "busy", "a wrong key", "a proxy", "half an answer", "down since it was asked"],
 )
-def test_where_nobody_is_answered_a_question_may_wait_but_is_suspect_if_it_went_down_then(
+def test_a_request_may_be_retried_while_none_is_answered_but_is_suspect_if_the_server_went_down(
     faults: list[Fault], suspect: bool, hasty: RemoteEngine, behaviour: Behaviour
 ) -> None:
-    """The server may have gone down over this very question."""
+    """The server may have gone down over this very request."""
     ask(hasty)
     behaviour.faults = iter([*faults, *[faults[-1]] * 100])
     with pytest.raises(EngineAway) as caught:
@@ -165,10 +199,10 @@ def test_where_nobody_is_answered_a_question_may_wait_but_is_suspect_if_it_went_
 
 
 @pytest.mark.parametrize(("fault", "waits"), [(status(500), False), (LOADING, True)])
-def test_a_question_that_fails_while_others_are_answered_waits_only_if_the_fault_was_not_its_own(
+def test_a_request_that_fails_alone_may_be_retried_only_if_the_fault_is_common(
     hasty: RemoteEngine, behaviour: Behaviour, fault: Fault, waits: bool
 ) -> None:
-    """It is suspect all the same: not even a busy server keeps one out for ever."""
+    """It is suspect nevertheless: so even a server that is always busy fails it in the end."""
 
     def choosy(handler: Handler) -> None:
         unlucky = handler.body["max_tokens"] == WORDS + 1
@@ -185,7 +219,7 @@ def test_a_question_that_fails_while_others_are_answered_waits_only_if_the_fault
     asking.start()
     try:
         with pytest.raises(EngineError) as caught:
-            hasty.ask(question(SEED, hasty, most=WORDS + 1))
+            ask_one(hasty, question(SEED, hasty, most=WORDS + 1))
     finally:
         over.set()
         asking.join()
@@ -201,28 +235,28 @@ def test_a_server_that_stays_away_is_an_engine_error(shapes: LocalEngine) -> Non
         engine = connect(server, openai_base_url=url, server_patience=1)
         with pytest.raises(EngineAway) as caught:
             ask(engine)
+        engine.close()
     server.server_close()
     assert caught.value.code == "server_away"
     assert "OPENAI_BASE_URL" in str(caught.value)
 
 
 @pytest.mark.parametrize("refusal", REFUSED)
-def test_a_server_that_never_answered_and_refuses_ends_it_at_once_with_the_cure(
+def test_a_server_that_refuses_from_the_start_fails_an_interactive_request_at_once(
     refusal: str, remote: RemoteEngine, behaviour: Behaviour
 ) -> None:
     fault, cure = REFUSED[refusal]
     behaviour.faults = iter([fault])
-    asked = replace(question(SEED, remote, most=WORDS), urgent=True)
     with pytest.raises(EngineError, match=cure):
-        remote.ask(asked)
+        ask_one(remote, question(SEED, remote, priority=INTERACTIVE, most=WORDS))
     assert len(behaviour.seen) == 1
 
 
 @pytest.mark.parametrize("refusal", ["a wrong key", "an unpaid bill", "an unknown model"])
-def test_a_server_that_did_answer_is_asked_again_when_it_refuses(
+def test_a_server_that_answered_before_is_tried_again_when_it_refuses(
     refusal: str, remote: RemoteEngine, behaviour: Behaviour
 ) -> None:
-    """Somebody may set right what somebody changed; the tasks meanwhile are not to be lost."""
+    """The setting may be corrected soon; the tasks must not be lost meanwhile."""
     ask(remote)
     behaviour.faults = iter([REFUSED[refusal][0]] * 2)
     assert ask(remote).text
@@ -230,7 +264,7 @@ def test_a_server_that_did_answer_is_asked_again_when_it_refuses(
 
 
 @pytest.mark.parametrize("number", [400, 413, 422])
-def test_a_refused_question_costs_its_task_alone(
+def test_a_refused_request_costs_its_task_alone(
     number: int, remote: RemoteEngine, behaviour: Behaviour
 ) -> None:
     ask(remote)
@@ -252,17 +286,18 @@ def test_no_error_holds_the_key_or_the_picture(number: int, before: str, server:
     engine.close()
 
 
-def test_without_a_key_the_servers_words_are_left_as_they_are() -> None:
-    body = {"message": "none of the models"}
-    trouble = of_status(503, body, model="m", secret="", retry_after=None, task_alone=True)
-    assert "none of the models" in str(trouble.error)
+def test_without_a_key_the_servers_words_are_unchanged() -> None:
+    refusal = Refusal(503, b'{"message": "none of the models"}')
+    failure = explain(refusal, model="m", secret="", task_alone=True)
+    assert isinstance(failure, Failure)
+    assert "none of the models" in str(failure.error)
 
 
-def test_trouble_is_told_and_so_is_its_end(
+def test_trouble_is_reported_and_so_is_its_end(
     remote: RemoteEngine, behaviour: Behaviour, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[str] = []
-    remote._on_trouble = told.append
+    remote._trouble._report = told.append
     behaviour.faults = iter([status(503, "loading the model")])
     ask(remote)
     assert [("loading the model" in words) for words in told] == [True, False]

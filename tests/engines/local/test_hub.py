@@ -16,10 +16,12 @@ import pytest
 from grounding.engines.base import Progress
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.hub import fetch
+from grounding.engines.local.loading import LoadOptions
 from grounding.errors import EngineError, GroundingError, SettingError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODEL = "someone/tiny-qwen2.5-vl"
+CPU = LoadOptions(device="cpu")
 
 
 class Hub(ThreadingHTTPServer):
@@ -100,7 +102,7 @@ def hub(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def test_a_hub_id_is_downloaded_with_progress_then_loaded(hub: Hub) -> None:
     reports: list[Progress] = []
-    LocalEngine.load(MODEL, device="cpu", on_progress=reports.append).close()
+    LocalEngine.load(MODEL, CPU, reports.append).close()
     gc.collect()
     phases = [r.phase for r in reports]
     assert phases == sorted(phases, key=["downloading", "loading", "ready"].index)
@@ -126,11 +128,11 @@ def test_an_architecture_that_we_do_not_run_costs_no_download(hub: Hub, tmp_path
     (hub.folder / "config.json").write_text('{"model_type": "llama"}')
     (hub.folder / "model.safetensors").write_text("sixteen gigabytes")
     with pytest.raises(SettingError, match="'llama'"):
-        LocalEngine.load(MODEL, device="cpu")
+        LocalEngine.load(MODEL, CPU)
     assert not any("safetensors" in path for path in hub.asked)
 
 
-def test_what_is_in_the_cache_needs_no_hub(hub: Hub) -> None:
+def test_a_cached_checkpoint_needs_no_hub(hub: Hub) -> None:
     folder = fetch(MODEL, revision=None)
     hub.refusal = (503, "")
     assert fetch(MODEL, revision=None) == folder
@@ -169,6 +171,6 @@ def test_a_hub_that_is_down_may_be_tried_again(hub: Hub, monkeypatch: pytest.Mon
     assert caught.value.code == "hub_unreachable"
 
 
-def test_a_folder_is_taken_as_it_is(tiny: Path, hub: Hub) -> None:
+def test_an_existing_folder_is_used_as_it_is(tiny: Path, hub: Hub) -> None:
     assert fetch(str(tiny), revision=None) == tiny
     assert hub.asked == []
