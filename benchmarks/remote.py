@@ -1,4 +1,4 @@
-"""What one worker with ENGINE=openai costs and keeps in flight: `make remote`.
+"""What one worker with GROUNDING_ENGINE=openai costs and keeps in flight: `make remote`.
 
 First the CPU of one picture by stage, in one thread, with the worker's own code. Then the whole: a
 real queue and a real worker process against a server that answers anything after a fixed time and

@@ -57,6 +57,10 @@ class GroundingError(Exception):
         return f"{self.cause}. {self.hint}" if self.hint else self.cause
 
 
+EXIT_SETTINGS = 2
+"""Exit status of a process that its settings keep from starting: restarting it would not help."""
+
+
 class SettingError(GroundingError):
     """A setting is missing or wrong: the process refuses to start."""
 
@@ -106,7 +110,7 @@ class UrlRefused(ImageError):
     """The picture's address is not one that we may fetch."""
 
     code = "url_refused"
-    hint = "Use a public http(s) address, or name its origin in ALLOWED_ORIGINS"
+    hint = "Use a public http(s) address, or name its origin in GROUNDING_ALLOWED_ORIGINS"
 
 
 class ImageMissing(ImageError):
@@ -141,7 +145,7 @@ class ImageTooLarge(ImageError):
     """The picture's bytes or pixels exceed the limits."""
 
     code = "image_too_large"
-    hint = "Shrink the picture, or raise MAX_IMAGE_BYTES or MAX_IMAGE_PIXELS"
+    hint = "Shrink the picture, or raise GROUNDING_MAX_IMAGE_BYTES or GROUNDING_MAX_IMAGE_PIXELS"
 
 
 class ImageTooThin(ImageError):
@@ -196,7 +200,7 @@ class OutOfMemory(EngineError):
 
     code = "out_of_memory"
     retryable = False
-    hint = "Lower MAX_PIXELS or MAX_BATCH"
+    hint = "Lower GROUNDING_MAX_PIXELS or GROUNDING_MAX_BATCH"
 
 
 class DeviceBroken(EngineError):

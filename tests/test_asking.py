@@ -102,7 +102,7 @@ def test_a_task_without_data_is_told_in_the_page(client: FlaskClient, worker: li
 def test_what_is_late_says_why(
     env: pytest.MonkeyPatch, start: Start, redis: Redis, phase: str | None, word: str
 ) -> None:
-    env.setenv("INTERACTIVE_DEADLINE", "0.2")
+    env.setenv("GROUNDING_INTERACTIVE_DEADLINE", "0.2")
     if phase:
         Heartbeat(redis, "w", "m").tell(phase=phase, done=0.4)
     (told,) = said(ask(start(), 3))
@@ -112,8 +112,8 @@ def test_what_is_late_says_why(
 def test_what_the_queue_has_no_room_for_says_so(
     env: pytest.MonkeyPatch, start: Start, redis: Redis
 ) -> None:
-    env.setenv("MAX_PENDING", "1")
-    env.setenv("INTERACTIVE_DEADLINE", "0.2")
+    env.setenv("GROUNDING_MAX_PENDING", "1")
+    env.setenv("GROUNDING_INTERACTIVE_DEADLINE", "0.2")
     client = start()
     for number in range(2):
         JobStore(redis).accept([Job(f"other{number}", QueueName.INTERACTIVE, "1.1795316671", {})])

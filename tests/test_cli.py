@@ -39,7 +39,7 @@ def grounding(*words: str, **environment: str) -> subprocess.CompletedProcess[st
 
 REFUSALS = {
     "wrong setting": ({"PORT": "abc"}, "PORT"),
-    "open to all without a password": ({"HOST": "0.0.0.0"}, "BASIC_AUTH_USER"),
+    "open to all without a password": ({"GROUNDING_HOST": "0.0.0.0"}, "BASIC_AUTH_USER"),
     "user without password": ({"BASIC_AUTH_USER": "a"}, "BASIC_AUTH_PASS"),
 }
 
@@ -68,11 +68,11 @@ def test_a_worker_without_a_queue_names_both_ways_to_get_one() -> None:
     assert "grounding up" in done.stderr
 
 
-def test_a_worker_whose_model_is_missing_ends_with_3_and_ready_tells_why(
+def test_a_worker_whose_model_is_missing_ends_with_2_and_ready_tells_why(
     valkey: ValkeyServer, redis: Redis
 ) -> None:
     done = grounding("worker", REDIS_URL=valkey.connection_url, MODEL="/no/such/folder")
-    assert done.returncode == 3
+    assert done.returncode == 2
     (report,) = reports(redis)
     assert report.phase == "failed"
     assert "/no/such/folder" in report.detail
@@ -132,7 +132,7 @@ def test_what_the_embedded_queue_holds_survives_a_restart(tmp_path: Path) -> Non
 
 def test_two_deployments_never_share_a_data_folder(tmp_path: Path) -> None:
     with sole_user(tmp_path):
-        done = grounding("up", DATA_DIR=str(tmp_path), PORT=str(free_port()))
+        done = grounding("up", GROUNDING_DATA_DIR=str(tmp_path), PORT=str(free_port()))
     assert done.returncode == 2
     assert "in use" in done.stderr
 
@@ -145,7 +145,7 @@ def test_ctrl_c_and_even_a_kill_leave_no_process_behind(
     process = subprocess.Popen(
         [sys.executable, "-m", "grounding", "up"],
         cwd=ROOT,
-        env=os.environ | {"DATA_DIR": str(tmp_path), "PORT": str(free_port())},
+        env=os.environ | {"GROUNDING_DATA_DIR": str(tmp_path), "PORT": str(free_port())},
         start_new_session=True,
     )
     family = grown_family(process.pid, 5)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from grounding.cli.main import cli
+from grounding.environment import variable
 from grounding.labelstudio.config.parse import parse
 from grounding.settings import Settings
 from tools.reference import DOCS, PAGES, ROOT
@@ -55,7 +56,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 @each_page
 def test_every_variable_is_a_setting(page: Path) -> None:
     code = " ".join([*CODE.findall(page.read_text()), *commands(page)])
-    known = {name.upper() for name in Settings.model_fields} | FOREIGN
+    known = {variable(name) for name in Settings.model_fields} | FOREIGN
     assert set(VARIABLE.findall(code)) - known == set()
 
 

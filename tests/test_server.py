@@ -69,7 +69,7 @@ def test_two_projects_never_mix(client: FlaskClient, worker: list[int]) -> None:
 def test_what_is_late_is_empty_now_and_there_at_the_next_request(
     env: pytest.MonkeyPatch, start: Start, worker: list[int]
 ) -> None:
-    env.setenv("BULK_DEADLINE", "0.5")
+    env.setenv("GROUNDING_BULK_DEADLINE", "0.5")
     client = start()
     assert [bool(entry) for entry in predict(client, 2, 4)] == [False, True]
     time.sleep(1.5)
@@ -243,8 +243,8 @@ def test_unknown_ways_in_are_json_errors_too(
 
 
 def test_too_many_tasks_or_bytes_are_refused(env: pytest.MonkeyPatch, start: Start) -> None:
-    env.setenv("MAX_TASKS", "2")
-    env.setenv("MAX_REQUEST_BYTES", "1024")
+    env.setenv("GROUNDING_MAX_TASKS", "2")
+    env.setenv("GROUNDING_MAX_REQUEST_BYTES", "1024")
     client = start()
     assert client.post("/predict", json=request(1, 2, 3)).json["error"]["code"] == (  # type: ignore[index]
         "too_many_tasks"

@@ -12,14 +12,17 @@ from grounding.settings import Settings
 
 WRONG = {
     "no number": ({"PORT": "abc"}, "PORT"),
-    "negative": ({"MAX_TASKS": "-1"}, "MAX_TASKS"),
-    "too large": ({"BULK_DEADLINE": "1e9"}, "BULK_DEADLINE"),
-    "no boolean": ({"ALLOW_ANONYMOUS": "maybe"}, "ALLOW_ANONYMOUS"),
+    "negative": ({"GROUNDING_MAX_TASKS": "-1"}, "GROUNDING_MAX_TASKS"),
+    "too large": ({"GROUNDING_BULK_DEADLINE": "1e9"}, "GROUNDING_BULK_DEADLINE"),
+    "no boolean": ({"GROUNDING_ALLOW_ANONYMOUS": "maybe"}, "GROUNDING_ALLOW_ANONYMOUS"),
     "user without password": ({"BASIC_AUTH_USER": "a"}, "BASIC_AUTH_PASS"),
     "password without user": ({"BASIC_AUTH_PASS": "a"}, "BASIC_AUTH_USER"),
     "token with a space": ({"LABEL_STUDIO_API_KEY": "a b"}, "LABEL_STUDIO_API_KEY"),
     "no web address": ({"LABEL_STUDIO_URL": "localhost:8080"}, "LABEL_STUDIO_URL"),
-    "crossed bounds": ({"MIN_PIXELS": "99999", "MAX_PIXELS": "9999"}, "MIN_PIXELS"),
+    "crossed bounds": (
+        {"GROUNDING_MIN_PIXELS": "99999", "GROUNDING_MAX_PIXELS": "9999"},
+        "GROUNDING_MIN_PIXELS",
+    ),
 }
 
 
@@ -45,13 +48,13 @@ def test_empty_is_unset_and_spaces_around_a_number_are_fine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PORT", "")
-    monkeypatch.setenv("MAX_BATCH", " 5 ")
+    monkeypatch.setenv("GROUNDING_MAX_BATCH", " 5 ")
     settings = Settings.load()
     assert (settings.port, settings.max_batch) == (9090, 5)
 
 
 def test_origins_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALLOWED_ORIGINS", "http://minio:9000, https://10.0.3.0/24,")
+    monkeypatch.setenv("GROUNDING_ALLOWED_ORIGINS", "http://minio:9000, https://10.0.3.0/24,")
     assert Settings.load().allowed_origins == {"http://minio:9000", "https://10.0.3.0/24"}
 
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from grounding import errors
+from grounding.environment import variable
 from grounding.errors import GroundingError
 from grounding.settings import Settings
 
@@ -21,9 +22,11 @@ DOCS = ROOT / "docs"
 SETTINGS_HEAD = """\
 # Settings
 
-Each is an environment variable, read once at the start; a wrong one refuses to start and is named.
-An empty one counts as unset. `NAME_FILE` may hold the path of a file with the value instead, as
-Docker's secrets do. Times are seconds. The web server and all workers of one queue need the same.
+Each is an environment variable, read once at the start. A wrong value, an unknown `GROUNDING_…`
+variable and a misspelt name keep the process from starting, with one line that names the variable.
+Names without `GROUNDING_` are those that other programs of this field use. An empty variable counts
+as unset. `NAME_FILE` may hold the path of a file with the value instead, as Docker's secrets do.
+Times are seconds, sizes bytes. The web server and all workers of one queue need the same settings.
 
 | variable | takes | default | what it does |
 |---|---|---|---|
@@ -51,7 +54,8 @@ Some places name the case more closely. What holds for the error beside holds fo
 def settings_page() -> str:
     """Return docs/settings.md."""
     rows = (
-        f"| `{name.upper()}` | {_takes(field)} | {_default(field)} | {_cell(field.description)} |\n"
+        f"| `{variable(name)}` | {_takes(field)} | {_default(field)} "
+        f"| {_cell(field.description)} |\n"
         for name, field in Settings.model_fields.items()
     )
     return SETTINGS_HEAD + "".join(rows)

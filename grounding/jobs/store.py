@@ -223,7 +223,7 @@ class JobStore:
         unfinished: Any = self.redis.hvals(PROJECTS)
         busy = [int(count) for count in unfinished if int(count)]
         if busy and min(busy) >= self.terms.max_pending:
-            return "every project in the queue has MAX_PENDING unfinished tasks"
+            return "every project in the queue has GROUNDING_MAX_PENDING unfinished tasks"
         return ""
 
     def cancel(self, keys: Iterable[str]) -> int:

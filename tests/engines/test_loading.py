@@ -176,7 +176,7 @@ def test_a_device_that_torch_does_not_know_is_refused(tiny: Path, device: str) -
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has the device")
 def test_cuda_where_there_is_none_is_refused(tiny: Path) -> None:
-    with pytest.raises(SettingError, match="DEVICE=cpu"):
+    with pytest.raises(SettingError, match="GROUNDING_DEVICE=cpu"):
         load(tiny, device="cuda")
 
 

@@ -51,8 +51,8 @@ REFUSED: dict[str, tuple[Fault, str]] = {
     "a key without the right": (status(403, "denied"), "OPENAI_API_KEY"),
     "an unpaid bill": (status(400, "pay first", "Arrearage"), "OPENAI_API_KEY"),
     "an unknown model": (status(404, "no such model"), "MODEL=qwen2.5-vl-shapes"),
-    "a field that it does not know": (status(400, "extra field logprobs"), "SERVER"),
-    "a picture that is too large": (status(413, "too large"), "MAX_PIXELS"),
+    "a field that it does not know": (status(400, "extra field logprobs"), "GROUNDING_SERVER"),
+    "a picture that is too large": (status(413, "too large"), "GROUNDING_MAX_PIXELS"),
 }
 
 
@@ -76,7 +76,7 @@ def test_a_question_keeps_its_slot_no_longer_than_its_asker_waits(
     server: Server, behaviour: Behaviour
 ) -> None:
     behaviour.faults = iter([PASSING["503"]] * 1000)
-    engine = connect(server, server_patience=600, interactive_deadline=0.5)
+    engine = connect(server, server_retry_timeout=600, interactive_deadline=0.5)
     asked = replace(question(SEED, engine, most=WORDS), urgent=True)
     with pytest.raises(EngineError):
         engine.ask(asked)
@@ -122,7 +122,7 @@ def test_retry_after_is_honoured(remote: RemoteEngine, behaviour: Behaviour) -> 
 
 def test_a_wait_beyond_the_patience_ends_at_once(server: Server, behaviour: Behaviour) -> None:
     behaviour.faults = iter([status(429, "later", Retry_After="3600")])
-    engine = connect(server, server_patience=5)
+    engine = connect(server, server_retry_timeout=5)
     with pytest.raises(EngineError) as caught:
         ask(engine)
     assert (caught.value.code, caught.value.retryable) == ("server_busy", True)
@@ -135,7 +135,7 @@ LOADING = PASSING["503"]
 
 @pytest.fixture
 def hasty(server: Server) -> Iterator[RemoteEngine]:
-    engine = connect(server, server_patience=2)
+    engine = connect(server, server_retry_timeout=2)
     yield engine
     engine.close()
 
@@ -198,7 +198,7 @@ def test_a_server_that_stays_away_is_an_engine_error(shapes: LocalEngine) -> Non
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
         server = Server(shapes, Behaviour())
-        engine = connect(server, openai_base_url=url, server_patience=1)
+        engine = connect(server, openai_base_url=url, server_retry_timeout=1)
         with pytest.raises(EngineAway) as caught:
             ask(engine)
     server.server_close()
@@ -244,7 +244,7 @@ def test_a_refused_question_costs_its_task_alone(
 @pytest.mark.parametrize("number", [400, 401, 500])
 def test_no_error_holds_the_key_or_the_picture(number: int, before: str, server: Server) -> None:
     server.behaviour.faults = iter([status(number, f"{before}{KEY} and " + "x" * 5000)] * 9)
-    engine = connect(server, server_patience=0)
+    engine = connect(server, server_retry_timeout=0)
     with pytest.raises(GroundingError) as caught:
         ask(engine)
     assert KEY[:-1] not in str(caught.value)

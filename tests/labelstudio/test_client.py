@@ -171,7 +171,7 @@ def test_a_private_bucket_must_be_opened_by_the_operator() -> None:
         with pytest.raises(UrlRefused) as refusal:
             fetch("s3://b/k", server)
         assert bucket.requests == []
-    assert "ALLOWED_ORIGINS" in refusal.value.hint
+    assert "GROUNDING_ALLOWED_ORIGINS" in refusal.value.hint
     assert "secret" not in str(refusal.value)
 
 

@@ -144,7 +144,7 @@ class LocalEngine:
             raise TaskError(
                 f"the question takes {len(ids)} tokens, the model reads {self._context}",
                 code="question_too_long",
-                hint="Shorten the prompt, or lower MAX_PIXELS",
+                hint="Shorten the prompt, or lower GROUNDING_MAX_PIXELS",
             )
         pixels = torch.from_numpy(np.array(image))
         return TokenizedRequest(ids, pixels, min(question.max_new_tokens, room))

@@ -225,5 +225,7 @@ def _broken(exc: openai.APIConnectionError) -> Failure:
         away = f"the server is not to be reached ({what})"
         return Failure(EngineError(away, code=EngineAway.code, hint=EngineAway.hint), common=True)
     if isinstance(exc, openai.APITimeoutError):
-        return Failure(EngineError("the server took too long", hint="Raise SERVER_TIMEOUT"))
+        return Failure(
+            EngineError("the server took too long", hint="Raise GROUNDING_SERVER_TIMEOUT")
+        )
     return Failure(EngineError(f"the server gave no answer ({what})", hint=SEE_LOG))

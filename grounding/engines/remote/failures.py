@@ -53,12 +53,12 @@ def of_status(
         refused = EngineError(said, code="server_refused", hint=cure)
         return Failure(refused, lasting=True, common=True)
     if status in (*AGAIN, *BUSY) or status >= 500:
-        hint = "Lower MAX_IN_FLIGHT if it stays so" if status == 429 else SEE_LOG
+        hint = "Lower GROUNDING_MAX_IN_FLIGHT if it stays so" if status == 429 else SEE_LOG
         busy = EngineError(said, code="server_busy", hint=hint)
         return Failure(busy, retry_after, common=status in BUSY)
     if task_alone:
         raise TaskError(said, code="question_refused", hint=_cure(status))
-    hint = f"{_cure(status)}; check SERVER and its settings"
+    hint = f"{_cure(status)}; check GROUNDING_SERVER and its settings"
     return Failure(EngineError(said, code="server_refused", hint=hint), lasting=True)
 
 
@@ -75,7 +75,7 @@ def _lasting_cure(status: int, code: str, model: str) -> str:
 
 def _cure(status: int) -> str:
     if status == 413:
-        return "Lower MAX_PIXELS, or raise the server's limit of a request's size"
+        return "Lower GROUNDING_MAX_PIXELS, or raise the server's limit of a request's size"
     return SEE_LOG
 
 
