@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from grounding.engines.base import Completion, Engine, ModelRequest
@@ -32,6 +32,7 @@ from grounding.qwen.answers import Answer, Verdict, read
 from grounding.qwen.caveats import with_caveats
 from grounding.qwen.prompts import question, strict_question
 from grounding.qwen.scores import scored
+from grounding.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -39,28 +40,6 @@ MAX_AT_ONCE = 32
 """Questions of one task that wait at the engine together."""
 
 UNDERSTOOD = (Verdict.FOUND, Verdict.NOTHING)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One task of one request, as plain JSON: what the answer depends on.
-
-    `context` is what an annotator does, and None where none waits. `extra_params` and `prompt`
-    are what the project has told us beside its requests.
-    """
-
-    id: int | None
-    data: Mapping[str, Any]
-    label_config: str
-    context: Mapping[str, Any] | None
-    model_version: str
-    project: str = ""
-    extra_params: str = ""
-    prompt: str = ""
-
-    def payload(self) -> dict[str, Any]:
-        """Return the task as the ledger keeps it; `Task(**payload)` is its reverse."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def answered(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis
     """A queue whose slots answer each job with the labelling config that it came with."""
     monkeypatch.setenv("REDIS_URL", valkey.connection_url)
     monkeypatch.setattr(library.LabelStudioMLManager, "_current_model", {})
-    model._backend.cache_clear()
+    model._services.cache_clear()
     store = JobStore(redis)
 
     def work(key: str) -> None:
@@ -45,8 +45,8 @@ def answered(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis
     yield
     slots.stop()
     slots.join()
-    model._backend().close()
-    model._backend.cache_clear()
+    model._services().close()
+    model._services.cache_clear()
 
 
 @pytest.fixture

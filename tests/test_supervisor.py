@@ -29,8 +29,8 @@ def starts(script: str, log: Path, *, count: int, seconds: float) -> list[float]
 def test_a_part_that_cannot_run_is_started_less_and_less_often(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(supervisor, "BACK_OFF_SECONDS", 0.1)
-    monkeypatch.setattr(supervisor, "MAX_BACK_OFF_SECONDS", 60)
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0.1)
+    monkeypatch.setattr(supervisor, "MAX_RESTART_SECONDS", 60)
     first, second, third = starts("exit 3", tmp_path / "log", count=3, seconds=30)
     assert second - first >= 0.15
     assert third - second >= 0.35
@@ -39,5 +39,5 @@ def test_a_part_that_cannot_run_is_started_less_and_less_often(
 def test_a_part_that_was_killed_is_started_again_soon_each_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(supervisor, "BACK_OFF_SECONDS", 0.1)
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0.1)
     assert starts("kill -9 $$", tmp_path / "log", count=9, seconds=20), "51 s with longer pauses"
