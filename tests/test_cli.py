@@ -121,7 +121,7 @@ def test_a_worker_whose_model_is_missing_ends_with_2_and_ready_tells_why(
     assert report.phase == "failed"
     assert "/no/such/folder" in report.detail
     (key,) = redis.keys("g:worker:*")
-    assert redis.ttl(key) > 60, "it is told until the next try"
+    assert redis.ttl(key) > 60, "the reason stays until the next try"
 
 
 @pytest.fixture

@@ -35,16 +35,16 @@ Times are seconds, sizes bytes. The web server and all workers of one queue need
 ERRORS_HEAD = """\
 # Errors
 
-What each code means, as it stands in `/jobs`, in `/metrics` and in the log. *Retried* tells whether
-the same thing may work later without anyone doing anything. One code is no error: `nobody_waits`
-counts annotators' questions that no worker had begun by their deadline.
+What each code in `/jobs`, in `/metrics` and in the log means. *Retried* says whether the same
+request may work later without anyone doing anything. One code is no error: `nobody_waits` counts
+annotators' requests that no worker had begun by their deadline.
 
 | code | what happened | retried | cure |
 |---|---|---|---|
 """
 
 FINER_HEAD = """
-Some places name the case more closely. What holds for the error beside holds for them too.
+These codes name a case of an error above more closely; its cure applies to them, too.
 
 | code | is a kind of |
 |---|---|
