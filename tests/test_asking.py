@@ -257,6 +257,6 @@ def test_an_earlier_request_of_the_same_user_on_the_same_task_is_dropped(
         until(lambda: len(JobStore(redis).pending()) == min(place, 3), 20)  # noqa: B023
     for thread in threads:
         thread.join(30)
-    assert words[1] == ["a newer question took its place"]
+    assert words[1] == ["a newer request took its place"]
     assert [words[n] for n in (0, 2, 3)] == [["nothing found"]] * 3
     assert worker == [2, 5, 5]

@@ -82,7 +82,7 @@ def test_tasks_being_opened_and_bulk_have_places_of_their_own(
     assert number_of_each(page.result(30)) == [12]
 
 
-def test_what_is_ready_is_answered_in_a_full_house(
+def test_what_is_ready_is_answered_while_all_places_are_taken(
     deployment: Rig, pool: ThreadPoolExecutor
 ) -> None:
     web = deployment.web(max_interactive_requests=1)

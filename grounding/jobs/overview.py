@@ -16,6 +16,7 @@ from grounding.jobs.store import (
     DELIVERIES,
     DROPPED,
     FAILED,
+    FULL,
     LEASED,
     NOTED,
     OWED,
@@ -98,7 +99,7 @@ def _families(
         ("attempts_total", "attempts:", "reason", "Times that a worker took a task"),
         ("deliveries_total", DELIVERIES, "outcome", "What became of tasks owed to Label Studio"),
         ("detections_dropped_total", DROPPED, "reason", "Detections that became no region"),
-        ("requests_full_total", "full:", "kind", "Requests that found all places to wait taken"),
+        ("requests_full_total", FULL, "kind", "Requests that found all places to wait taken"),
         ("answers_noted_total", NOTED, "note", "Answers that were cut, clipped, repaired, …"),
     ):
         yield name, "counter", text, _by(counted, prefix, label)

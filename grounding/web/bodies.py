@@ -20,7 +20,7 @@ from grounding.jobs.store import QueueName
 
 
 class RequestKind(Enum):
-    """The three kinds of predict request, told apart by their shape."""
+    """The three kinds of predict request, distinguished by their shape."""
 
     INTERACTIVE = "interactive"
     """An annotator asked in the page and waits."""

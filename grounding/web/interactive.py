@@ -40,7 +40,7 @@ Entry = dict[str, Any]
 
 FORGOTTEN = "the prompt is forgotten"
 ONLY_EXCLUDED = "click on what you want first; a click with Alt says what you do not want"
-REPLACED = "a newer question took its place"
+REPLACED = "a newer request took its place"
 TIMED_OUT = "the model did not answer in time"
 
 

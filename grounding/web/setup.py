@@ -1,4 +1,4 @@
-"""Connecting a project: its config is checked, its extra parameters are kept, its version told."""
+"""Connects a project: checks its config, keeps its extra parameters, returns its version."""
 
 from __future__ import annotations
 

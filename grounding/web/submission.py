@@ -1,4 +1,4 @@
-"""Tasks to jobs, into the queue, and what comes of them by the deadline.
+"""Turns tasks into jobs, queues them, and returns what is done by the deadline.
 
 The web process never touches pixels or the model, so it always has time for Label Studio's short
 time limits.
@@ -17,7 +17,7 @@ from typing import Any
 
 from grounding.errors import DataError, QueueError
 from grounding.jobs.payloads import parted
-from grounding.jobs.store import Job, Outcome, State
+from grounding.jobs.store import FULL, Job, Outcome, State
 from grounding.settings import Settings
 from grounding.tasks import Task
 from grounding.web.bodies import PredictRequest, RequestKind
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 ACCEPT_BATCH = 1000
 OUTBOX_SECONDS = 3.0
 """How long after its deadline a request may still be writing its answer; then delivery pushes."""
-FULL_HOUSE = "full:"
-"""Before the counters of requests that found no free place, by kind."""
 REFUSALS = {
     State.FULL: "the project has too many unfinished tasks, or the queue's memory is used up",
     State.NO_ROOM: "the pictures in unfinished tasks have GROUNDING_MAX_BLOB_BYTES",
@@ -86,7 +84,7 @@ class JobFactory:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What came of a request's jobs, by key: by its deadline, or at once in a `full` house."""
+    """What came of a request's jobs, by key; with `full` the request found no place to wait."""
 
     outcomes: Mapping[str, Outcome]
     full: bool = False
@@ -108,7 +106,7 @@ def run_jobs(services: Services, jobs: Sequence[Job], request: PredictRequest) -
     outcomes = _outcomes(queue, accepted, request)
     full = not placed and len(outcomes) < len(accepted)
     if full:
-        _note_full_house(services, kind)
+        _note_full(services, kind)
     return Answers(outcomes, full)
 
 
@@ -165,7 +163,7 @@ def _outcomes(
     return queue.outbox.answer(accepted, request.project, asked=asked, to=request.kind.name)
 
 
-def _note_full_house(services: Services, kind: RequestKind) -> None:
+def _note_full(services: Services, kind: RequestKind) -> None:
     bound = services.places.bounds[kind]
     log.warning("full: %d %s requests wait already; one more is not waited for", bound, kind.value)
-    services.queue.store.count(FULL_HOUSE + kind.value, 1)
+    services.queue.store.count(FULL + kind.value, 1)
