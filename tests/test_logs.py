@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis.exceptions import ConnectionError
@@ -44,6 +45,19 @@ def test_an_outage_of_the_queue_is_logged_without_a_traceback(error: Exception, 
     assert text.count("\n") + 1 == lines
     assert text.startswith("slot 7 stops")
     assert str(error) in text
+
+
+def test_an_open_connection_to_a_dead_server_is_no_sign_of_life(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ValkeyServer(data_dir=tmp_path) as server:
+        first, second = (connect(server.connection_url) for _ in range(2))
+        first.ping()
+        second.ping()
+    for client in (first, second, first, second):
+        with pytest.raises(ConnectionError), client:
+            client.ping()
+    assert len([event for event in caplog.records if event.name == "grounding.logs"]) == 1
 
 
 def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(

@@ -36,7 +36,9 @@ class _ReportingRetry(Retry):
         except (ConnectionError, TimeoutError) as exc:
             QUEUE_OUTAGE.begin(exc)
             raise
-        QUEUE_OUTAGE.end()
+        # None may come without a word of the server: connecting returns it for an open connection.
+        if answer is not None:
+            QUEUE_OUTAGE.end()
         return answer
 
 
