@@ -1,5 +1,5 @@
 # Three images of one file: web, worker (a model process of its own, with CUDA) and light-worker
-# (ENGINE=openai: the model is elsewhere).
+# (GROUNDING_ENGINE=openai: the model is elsewhere).
 #
 # The base is a plain Python, not one of NVIDIA's: PyPI's torch for Linux brings its own CUDA
 # libraries as wheels, so a CUDA base would only carry them twice. The host's driver comes in with
@@ -15,8 +15,8 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_ROOT_USER_ACTION=ignore \
     HOME=/tmp \
     HF_HOME=/models \
-    DATA_DIR=/data \
-    HOST=0.0.0.0
+    GROUNDING_DATA_DIR=/data \
+    GROUNDING_HOST=0.0.0.0
 RUN groupadd --gid 10001 grounding \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin grounding \
     && install --directory --owner=10001 --group=10001 /models /data

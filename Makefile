@@ -56,7 +56,7 @@ containers: $(READY) ## what docker-compose.yml runs, without Docker (needs bubb
 accuracy: $(READY) ## the shapes checkpoint on 300 fresh pictures, through /predict
 	@$(BIN)/python -m benchmarks.accuracy
 
-remote: $(READY) ## what a worker with ENGINE=openai costs, and keeps in flight at a server
+remote: $(READY) ## what a worker with GROUNDING_ENGINE=openai costs, and keeps in flight at a server
 	@$(BIN)/python -m benchmarks.remote
 
 interactive: $(READY) ## what an annotator's request costs beside the model, step by step

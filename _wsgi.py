@@ -7,9 +7,13 @@ from grounding.logs import set_up_logging
 from grounding.settings import Settings
 from grounding.web.app import create_app
 
+CANNOT_BOOT = 3
+"""Exit status at which gunicorn ends, instead of starting the same process again for ever."""
+
 try:
     settings = Settings.load()
     set_up_logging(settings.log_level)
     app = create_app(settings)
 except SettingError as error:
-    sys.exit(f"cannot start: {error}")
+    print(f"cannot start: {error}", file=sys.stderr)
+    sys.exit(CANNOT_BOOT)

@@ -1,22 +1,33 @@
 """How gunicorn runs `_wsgi:app`; it reads this file by itself when started in this folder."""
 
+import signal
 import sys
+from typing import Any
 
-from grounding.errors import SettingError
+from grounding.cli.supervisor import end_with_parent
+from grounding.errors import EXIT_SETTINGS, SettingError
 from grounding.settings import Settings
 
 try:
     _settings = Settings.load()
     _settings.check_exposure()
 except SettingError as error:
-    sys.exit(f"cannot start: {error}")
+    print(f"cannot start: {error}", file=sys.stderr)
+    sys.exit(EXIT_SETTINGS)
 
 bind = _settings.address
 worker_class = "gthread"
-# One process: requests mostly wait, and the slots for waiting are counted per process.
+# One process: requests mostly wait, and the places for waiting are counted per process.
 workers = 1
 threads = _settings.threads
-# A request may wait for its deadline, at most 95 s; what is in hand is finished before the end.
+# A request may wait for its deadline, at most 95 s; gunicorn lets requests finish before it ends.
 timeout = 120
 graceful_timeout = 100
 loglevel = "warning"
+
+_follow_master = end_with_parent(signal.SIGKILL)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """End the process that serves requests with its master, which holds the port with it."""
+    _follow_master()

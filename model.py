@@ -6,6 +6,7 @@ differ. Their servers lose whole batches and mix projects up; `gunicorn _wsgi:ap
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -15,10 +16,12 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from grounding.errors import GroundingError
 from grounding.settings import Settings
-from grounding.web.app import error_answer
-from grounding.web.entries import Entry
-from grounding.web.predictions import Backend
-from grounding.web.requests import PredictRequest
+from grounding.web import predictions
+from grounding.web.app import error_response
+from grounding.web.bodies import PredictRequest
+from grounding.web.predictions import Entry
+from grounding.web.services import Services
+from grounding.web.setup import checked_version, connect_project, kept_params
 
 
 class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
@@ -26,22 +29,31 @@ class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if "schema" in _request_body():  # only a connection brings one
-            _answer_setup()
+            _replace_setup_response()
         super().__init__(*args, **kwargs)
 
     def setup(self) -> None:
         """Tell 2.x, which calls this for each instance, the version that predictions carry."""
-        params = _backend().extra_params(self._project())
-        self.set("model_version", _backend().version(self._label_config(), params))
+        services = _services()
+        params = kept_params(services, self._project())
+        version = checked_version(services.settings, self._label_config(), params)
+        self.set("model_version", version)
 
     def predict(
         self, tasks: Sequence[Any], context: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[Entry]:
-        """Return one entry per task, in order: a prediction, or `[]` where there is none yet."""
-        # Nothing is owed: these servers do not tell when an answer is sent, and 1.0.9 gives
-        # predictions a version of its own, which delivery could not know.
-        asked = PredictRequest(tasks, self._project(), self._label_config(), context, stored=False)
-        return _backend().predict(asked).entries
+        """Return one entry per task, in order: a prediction, or `[]` if there is none yet."""
+        # Late predictions are not delivered: these servers do not tell when an answer is sent, and
+        # 1.0.9 gives predictions a version of its own, which delivery could not know.
+        asked = PredictRequest(
+            tasks,
+            self._project(),
+            self._label_config(),
+            context,
+            begun=time.monotonic(),
+            stored=False,
+        )
+        return list(predictions.predict(_services(), asked).entries)
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Learn nothing: the model is used as it is."""
@@ -56,8 +68,8 @@ class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
 
 
 @cache
-def _backend() -> Backend:
-    return Backend(Settings.load())
+def _services() -> Services:
+    return Services(Settings.load())
 
 
 def _request_body() -> Mapping[str, Any]:
@@ -67,17 +79,17 @@ def _request_body() -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _answer_setup() -> None:
-    """Answer this `/setup` as our own server does, whatever the library's has to say.
+def _replace_setup_response() -> None:
+    """Answer this `/setup` as our own server does, whatever the library's server answers.
 
     The library's names the version itself, INITIAL, and refuses nothing; predictions would then
     be of another version than the one that they are compared with.
     """
     body = _request_body()
-    project = str(body.get("project") or "")
+    project, params = str(body.get("project") or ""), body.get("extra_params")
     try:
-        version = _backend().setup(str(body["schema"]), project, body.get("extra_params"))
-        answer = jsonify(model_version=version)
+        version = connect_project(_services(), str(body["schema"]), project, params)
+        response = jsonify(model_version=version)
     except GroundingError as exc:
-        answer = error_answer(exc)
-    after_this_request(lambda _: answer)
+        response = error_response(exc)
+    after_this_request(lambda _: response)

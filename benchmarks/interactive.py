@@ -71,7 +71,7 @@ def probed(folder: Path, origin: str) -> Iterator[Local]:
         own = {
             "REDIS_URL": valkey.connection_url,
             "PORT": str(port),
-            "ALLOWED_ORIGINS": origin,
+            "GROUNDING_ALLOWED_ORIGINS": origin,
             "PROBES": str(folder / "probes"),
             "LOG_LEVEL": "error",
         }

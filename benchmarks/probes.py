@@ -20,11 +20,11 @@ from grounding.jobs.queues import Queues
 from grounding.jobs.store import JobStore
 from grounding.jobs.worker import Worker
 from grounding.media.fetch import Fetcher
+from grounding.web import predictions
 from grounding.web.app import create_app
-from grounding.web.predictions import Backend
 
 STEPS: tuple[tuple[str, Any, str], ...] = (
-    ("request", Backend, "predict"),
+    ("request", predictions, "predict"),
     ("queued", Queues, "put"),
     ("noticed", JobStore, "outcomes"),
     ("job", Worker, "_work"),
@@ -60,7 +60,7 @@ if "PROBES" in os.environ:
     app = create_app()
 
 if __name__ == "__main__":
-    from grounding.cli.main import worker
+    from grounding.cli.serve import worker
 
     sys.argv = ["worker"]
     worker()

@@ -1,4 +1,4 @@
-"""What one worker with ENGINE=openai costs and keeps in flight: `make remote`.
+"""What one worker with GROUNDING_ENGINE=openai costs and keeps in flight: `make remote`.
 
 The first table is the CPU of one picture by stage, with the worker's own code. The second is the
 whole: a real queue and a real worker process against a server that answers anything after a fixed

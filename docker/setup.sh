@@ -41,7 +41,7 @@ printf '' | keep 644 label_studio_api_key
 printf '' | keep 644 openai_api_key
 
 if [ ! -e .env ]; then
-    sed "s/^COMPOSE_PROFILES=.*/COMPOSE_PROFILES=$profiles/; s/^ENGINE=.*/ENGINE=$engine/" docker/example.env >.env
+    sed "s/^COMPOSE_PROFILES=.*/COMPOSE_PROFILES=$profiles/; s/^GROUNDING_ENGINE=.*/GROUNDING_ENGINE=$engine/" docker/example.env >.env
     echo "Wrote .env: look through it, MODEL above all."
 else
     echo "Kept .env as it is."

@@ -1,41 +1,44 @@
 """Every error this project raises, in one tree.
 
     GroundingError
-    ├── SettingError            a setting is missing or wrong: the process refuses to start
+    ├── SettingError            a setting is missing or wrong: the process does not start
     ├── RequestError            the HTTP request cannot be read (status 4xx)
     │   └── ConfigError         the labelling config cannot be served
-    ├── TaskError               this one task cannot be answered; the others are unharmed
+    ├── TaskError               this one task cannot be answered; the others can
     │   ├── DataError           the task's data lacks what the config names
-    │   ├── ImageError          the picture cannot be had or read
-    │   │   ├── UrlRefused      its address is not one that we may fetch
-    │   │   ├── ImageMissing    its host says it is not there, or not for us
+    │   ├── ImageError          the picture cannot be fetched or read
+    │   │   ├── UrlRefused      we may not fetch its address
+    │   │   ├── ImageMissing    its host does not have it, or refuses us
     │   │   ├── ImageUnreachable its host fails or is too slow; another try may work
-    │   │   ├── ImageUnreadable its bytes are no picture that we read
+    │   │   ├── ImageUnreadable its bytes are no picture that we can decode
     │   │   ├── ImageTooLarge   its bytes or pixels exceed the limits
     │   │   └── ImageTooThin    its aspect ratio exceeds the model's 200:1
-    │   ├── AnswerError         the model's words hold no answer
-    │   └── WorkerDied          each process that ran the task ended with it
-    ├── EngineError             the model cannot be asked at present
-    │   ├── EngineAway          nobody's question is answered: this one may wait
-    │   ├── OutOfMemory         the device has no room for this picture or batch
-    │   └── DeviceBroken        the device answers no more until the process is started anew
-    ├── QueueError              Redis or the queue cannot be used at present
-    └── LabelStudioError        Label Studio's API cannot be used at present
+    │   ├── AnswerError         the model's text holds no answer
+    │   └── WorkerDied          every process that ran the task died
+    ├── EngineError             the model cannot answer now
+    │   ├── EngineAway          the model server answers no request: this one may wait
+    │   ├── OutOfMemory         the device has no memory for this picture or batch
+    │   └── DeviceBroken        the device does not answer until its process restarts
+    ├── QueueError              Redis or the queue cannot be used now
+    └── LabelStudioError        Label Studio's API cannot be used now
         ├── LabelStudioAway     it cannot be reached: nothing was done
-        ├── AnswerLost          it failed, or its answer did not come: it may have done it
-        ├── TokenRefused        the token is not accepted, or may not do that
-        └── ImportRefused       it will not have what was sent, and has done nothing
+        ├── AnswerLost          it failed, or its answer did not come: it may have done the request
+        ├── TokenRefused        the token is not accepted, or lacks the permission
+        └── ImportRefused       it refuses what was sent, and has done nothing
 
 Each class has a `code` (stable, for logs, counters and tests), `retryable` (whether the same
-thing may work later) and `hint` (the cure). Instances carry the cause as their message and may
-bring a code and hint of their own. Nothing above an edge names a foreign exception.
+request may work later) and `hint` (the cure). An instance has the cause as its message, and may
+have a code and hint of its own. Only the module that calls a foreign library names its exceptions.
 """
 
 from __future__ import annotations
 
+EXIT_SETTINGS = 2
+"""Exit status of a process that its settings keep from starting: restarting it would not help."""
+
 
 class GroundingError(Exception):
-    """Something went wrong that we can name: `code`, cause (the message) and `hint`, the cure."""
+    """A failure with a `code`, a cause (the message) and a `hint` (the cure)."""
 
     code = "error"
     retryable = False
@@ -49,7 +52,7 @@ class GroundingError(Exception):
 
     @property
     def cause(self) -> str:
-        """What happened, in one sentence without a secret in it."""
+        """What happened, in one sentence without secrets."""
         return str(self.args[0])
 
     def __str__(self) -> str:
@@ -58,13 +61,13 @@ class GroundingError(Exception):
 
 
 class SettingError(GroundingError):
-    """A setting is missing or wrong: the process refuses to start."""
+    """A setting is missing or wrong: the process does not start."""
 
     code = "setting_invalid"
 
 
 class RequestError(GroundingError):
-    """The HTTP request cannot be read; `status` is the answer's."""
+    """The HTTP request cannot be read; `status` is that of the response."""
 
     code = "request_invalid"
     status = 400
@@ -84,7 +87,7 @@ class ConfigError(RequestError):
 
 
 class TaskError(GroundingError):
-    """This one task cannot be answered; the others are unharmed."""
+    """This one task cannot be answered; the others can."""
 
     code = "task_failed"
 
@@ -97,20 +100,20 @@ class DataError(TaskError):
 
 
 class ImageError(TaskError):
-    """The picture cannot be had or read."""
+    """The picture cannot be fetched or read."""
 
     code = "image_error"
 
 
 class UrlRefused(ImageError):
-    """The picture's address is not one that we may fetch."""
+    """The picture's address may not be fetched."""
 
     code = "url_refused"
-    hint = "Use a public http(s) address, or name its origin in ALLOWED_ORIGINS"
+    hint = "Use a public http(s) address, or name its origin in GROUNDING_ALLOWED_ORIGINS"
 
 
 class ImageMissing(ImageError):
-    """The picture's host says that it is not there, or not for us."""
+    """The picture's host does not have it, or refuses us."""
 
     code = "image_not_found"
     hint = "Check that the address works without a login"
@@ -131,7 +134,7 @@ class ImageUnreachable(ImageError):
 
 
 class ImageUnreadable(ImageError):
-    """The bytes are no picture that we read."""
+    """The bytes are no picture that we can decode."""
 
     code = "image_unreadable"
     hint = "Use JPEG, PNG, WebP, GIF or BMP"
@@ -141,7 +144,7 @@ class ImageTooLarge(ImageError):
     """The picture's bytes or pixels exceed the limits."""
 
     code = "image_too_large"
-    hint = "Shrink the picture, or raise MAX_IMAGE_BYTES or MAX_IMAGE_PIXELS"
+    hint = "Shrink the picture, or raise GROUNDING_MAX_IMAGE_BYTES or GROUNDING_MAX_IMAGE_PIXELS"
 
 
 class ImageTooThin(ImageError):
@@ -152,7 +155,7 @@ class ImageTooThin(ImageError):
 
 
 class AnswerError(TaskError):
-    """The model's words hold no answer."""
+    """The model's text holds no answer."""
 
     code = "output_unreadable"
     retryable = True
@@ -160,14 +163,14 @@ class AnswerError(TaskError):
 
 
 class WorkerDied(TaskError):
-    """Each process that ran the task ended with it."""
+    """Every process that ran the task died."""
 
     code = "worker_died"
     hint = "See the worker's log; the picture may exceed the device's memory"
 
 
 class EngineError(GroundingError):
-    """The model cannot be asked at present."""
+    """The model cannot answer now."""
 
     code = "model_unavailable"
     retryable = True
@@ -176,9 +179,9 @@ class EngineError(GroundingError):
 
 
 class EngineAway(EngineError):
-    """Nobody's question is answered at present, so that this one may wait.
+    """The model server answers no request now, so this one may wait.
 
-    A `suspect` may have brought that about: the server failed at it before it failed altogether.
+    A `suspect` request may be the cause: the server failed at it before it failed altogether.
     """
 
     code = "server_away"
@@ -192,21 +195,21 @@ class EngineAway(EngineError):
 
 
 class OutOfMemory(EngineError):
-    """The device has no room for this picture or batch."""
+    """The device has no memory for this picture or batch."""
 
     code = "out_of_memory"
     retryable = False
-    hint = "Lower MAX_PIXELS or MAX_BATCH"
+    hint = "Lower GROUNDING_MAX_PIXELS or GROUNDING_MAX_BATCH"
 
 
 class DeviceBroken(EngineError):
-    """The device answers no more until the process is started anew."""
+    """The device does not answer until its process restarts."""
 
     code = "device_broken"
 
 
 class QueueError(GroundingError):
-    """Redis or the queue cannot be used at present."""
+    """Redis or the queue cannot be used now."""
 
     code = "queue_unavailable"
     retryable = True
@@ -215,7 +218,7 @@ class QueueError(GroundingError):
 
 
 class LabelStudioError(GroundingError):
-    """Label Studio's API cannot be used at present."""
+    """Label Studio's API cannot be used now."""
 
     code = "label_studio_error"
     retryable = True
@@ -224,16 +227,16 @@ class LabelStudioError(GroundingError):
 
 
 class LabelStudioAway(LabelStudioError):
-    """It cannot be reached: nothing was done."""
+    """Label Studio cannot be reached: nothing was done."""
 
     code = "label_studio_away"
     hint = "Check LABEL_STUDIO_URL and that Label Studio is up"
 
 
 class AnswerLost(LabelStudioError):
-    """It failed, or its answer did not come: it may have done what was asked nevertheless.
+    """Label Studio failed, or its answer did not come: it may have done the request all the same.
 
-    Unless it has `ended`, as Label Studio's own answer tells, it may still be at it.
+    With `ended` Label Studio said so itself; without, it may still work on the request.
     """
 
     code = "answer_lost"
@@ -247,7 +250,7 @@ class AnswerLost(LabelStudioError):
 
 
 class TokenRefused(LabelStudioError):
-    """The token is not accepted, or its user may not do that."""
+    """Label Studio does not accept the token, or its user lacks the permission."""
 
     code = "token_refused"
     hint = (
@@ -257,7 +260,7 @@ class TokenRefused(LabelStudioError):
 
 
 class ImportRefused(LabelStudioError):
-    """Label Studio will not have what was sent, and has done nothing."""
+    """Label Studio refuses what was sent, and has done nothing."""
 
     code = "import_refused"
     retryable = False

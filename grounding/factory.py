@@ -84,9 +84,9 @@ def _connect(settings: Settings, on_progress: ProgressCallback) -> Engine:
     key = settings.openai_api_key
     policy = RetryPolicy(
         settings.server_timeout,
-        settings.server_patience,
+        settings.server_retry_timeout,
         # After that nobody waits for the answer, and the request would keep its job's slot.
-        interactive_patience=min(settings.server_patience, settings.interactive_deadline),
+        interactive_patience=min(settings.server_retry_timeout, settings.interactive_deadline),
     )
     return RemoteEngine(
         Endpoint(

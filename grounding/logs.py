@@ -1,15 +1,20 @@
-"""Logging: one line per event, and nothing in it that could be a second line or a colour code."""
+"""Logging: one line per event, without control characters, and a line per outage of the queue."""
 
 from __future__ import annotations
 
 import logging
+from threading import Lock
 
 from redis.exceptions import ConnectionError, TimeoutError
+
+log = logging.getLogger(__name__)
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 UNPRINTABLE = {
     code: f"\\x{code:02x}" for code in (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0))
 }
+QUIET = ("httpx", "httpcore", "rq.worker")
+"""Loggers that tell every request or job at level info."""
 
 
 class OneLine(logging.Formatter):
@@ -21,9 +26,57 @@ class OneLine(logging.Formatter):
         return line.translate(UNPRINTABLE | {0x0A: "\\n"})
 
 
-def in_one_line(record: logging.LogRecord) -> bool:
-    """Say an outage of Redis in one line instead of a traceback for each slot; a logging filter."""
-    if record.exc_info and isinstance(exc := record.exc_info[1], ConnectionError | TimeoutError):
+class QueueOutage:
+    """Whether this process reaches the queue; logs when that changes, and only then.
+
+    Safe to share between threads. Every connection reports here, so that the many retries of an
+    outage need no line of their own: `keeps` drops those.
+    """
+
+    def __init__(self) -> None:
+        self._away = False
+        self._changing = Lock()
+
+    def begin(self, error: Exception) -> None:
+        """Note that a command failed because the queue does not answer."""
+        if self._change(away=True):
+            log.warning(
+                "the queue does not answer; work goes on when it does (%s). The queue is the "
+                "server at REDIS_URL or, without one, a part of `python -m grounding up`",
+                error,
+            )
+
+    def end(self) -> None:
+        """Note that a command was answered."""
+        if self._away and self._change(away=False):
+            log.warning("the queue answers again")
+
+    def keeps(self, record: logging.LogRecord) -> bool:
+        """Say whether to log `record`: not if it is about the outage; a logging filter."""
+        about: list[object] = [record.exc_info[1]] if record.exc_info else []
+        about += record.args if isinstance(record.args, tuple) else ()
+        if record.name == __name__ or not any(map(_is_outage, about)):
+            return True
+        return not self._away
+
+    def _change(self, *, away: bool) -> bool:
+        with self._changing:
+            changed = self._away is not away
+            self._away = away
+        return changed
+
+
+QUEUE_OUTAGE = QueueOutage()
+"""Of this process: it has one queue, however many connections."""
+
+
+def _is_outage(error: object) -> bool:
+    return isinstance(error, ConnectionError | TimeoutError)
+
+
+def shorten_outage(record: logging.LogRecord) -> bool:
+    """Replace the traceback of an outage of the queue by its message; a logging filter."""
+    if record.exc_info and _is_outage(exc := record.exc_info[1]):
         record.msg, record.args = "%s: %s", (record.getMessage(), exc)
         record.exc_info = None
     return True
@@ -33,7 +86,8 @@ def set_up_logging(level: str) -> None:
     """Log events of `level` and above to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine(FORMAT))
-    handler.addFilter(in_one_line)
+    handler.addFilter(QUEUE_OUTAGE.keeps)
+    handler.addFilter(shorten_outage)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("httpx", "httpcore", "rq.worker"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

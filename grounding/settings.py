@@ -1,8 +1,8 @@
 """Every setting, read once from the environment, typed and checked.
 
-A wrong value refuses to start: `Settings.load` raises a `SettingError` that names the variable.
-An empty variable counts as unset. The name in the environment is the field's in capitals. Each may
-instead come from a file: NAME_FILE holds its path, as with Docker's secrets, and NAME goes before.
+`Settings.load` raises `SettingError` for a wrong value, for an unknown `GROUNDING_…` variable and
+for a misspelt name; the process then does not start. An empty variable counts as unset.
+`grounding.environment` tells which variable a setting is read from.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -24,13 +23,23 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from grounding.environment import (
+    check_names,
+    check_redis_address,
+    check_secret,
+    check_web_address,
+    describe,
+    read_files,
+    to_text,
+    variable,
+)
 from grounding.errors import SettingError
 
 SHAPES = Path(__file__).parent / "demo" / "shapes"
 """The shipped test and demo checkpoint: it knows only coloured shapes."""
 
 ANSWERS = 3
-"""To be raised with every change of prompts, parser or shapes checkpoint that changes answers."""
+"""Raise it with every change of prompts, parser or shapes checkpoint that changes answers."""
 
 ANSWER_SETTINGS = (
     "model",
@@ -53,30 +62,29 @@ REMOTE_ANSWER_SETTINGS = (
     "structured_output",
     "logprobs",
 )
-"""Those that matter with ENGINE=openai only."""
+"""The same for settings that matter with GROUNDING_ENGINE=openai only."""
 
 REMOTE_SLOTS = {"bulk_slots": 64, "interactive_slots": 8}
-"""What slots default to with ENGINE=openai: they mostly wait for the server."""
+"""Defaults of slots with GROUNDING_ENGINE=openai: these slots mostly wait for the server."""
 
-
-def _clean_secret(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if any(c.isspace() for c in text):
-        raise ValueError("must not hold spaces or line breaks")
-    if not (text.isascii() and text.isprintable()):  # no header takes it, and a log might show it
-        raise ValueError("must hold nothing but letters, digits and signs of ASCII")
-    return value
+SPARE_THREADS = 12
+"""Server threads beyond those of waiting requests, for health checks and all that never waits."""
 
 
 ServerName = Literal["vllm", "sglang", "dashscope", "generic"]
 ImageFormat = Literal["jpeg", "png"]
-Secret = Annotated[SecretStr, AfterValidator(_clean_secret)]
+Secret = Annotated[SecretStr, AfterValidator(check_secret)]
 
 
 class Settings(BaseSettings):
     """All settings of one deployment; immutable. Times are seconds, sizes bytes or pixels."""
 
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_ignore_empty=True,
+        extra="ignore",
+        alias_generator=variable,
+    )
 
     engine: Literal["local", "openai"] = Field(
         "local", description="Where the model runs: in the worker, or behind OPENAI_BASE_URL"
@@ -87,8 +95,7 @@ class Settings(BaseSettings):
         "unset: the shapes demo model",
     )
     profile: str = Field(
-        "",
-        description="Family where the checkpoint does not tell: qwen2-vl, qwen2.5-vl, qwen3-vl",
+        "", description="Model family, if the checkpoint tells none: qwen2-vl, qwen2.5-vl, qwen3-vl"
     )
     revision: str = Field("", description="Branch, tag or commit of MODEL on the hub")
     device: str = Field(
@@ -98,14 +105,10 @@ class Settings(BaseSettings):
         0, ge=0, description="Threads of one model process on a CPU; 0: torch's own choice"
     )
     min_pixels: int | None = Field(
-        None,
-        ge=28 * 28,
-        description="Smallest picture the model is shown; unset: 256 patches' worth",
+        None, ge=28 * 28, description="Smallest picture that the model sees; unset: 256 patches"
     )
     max_pixels: int | None = Field(
-        None,
-        ge=28 * 28,
-        description="Largest picture the model is shown; unset: 1280 patches' worth",
+        None, ge=28 * 28, description="Largest picture that the model sees; unset: 1280 patches"
     )
     max_new_tokens: int = Field(
         4096, ge=16, le=32768, description="Longest answer of the model, in tokens"
@@ -114,19 +117,18 @@ class Settings(BaseSettings):
         1.0, gt=0, le=2, description="1 is none; above 1 harms coordinates, whose digits repeat"
     )
     labels_per_question: int = Field(
-        1, ge=0, le=999, description="Labels asked for at once: one finds most; 0: all"
+        1, ge=0, le=999, description="Labels in one request to the model: 1 finds most; 0: all"
     )
     max_batch: int = Field(8, ge=1, le=256, description="Pictures in one model call")
     job_timeout: float = Field(
-        300,
-        ge=1,
-        description="How long one step of the model may take before its process is ended as hung",
+        300, ge=1, description="Longest step of the model; after that its process is ended as hung"
     )
 
     openai_base_url: str = Field("", description="The API's root, such as http://vllm:8000/v1")
-    openai_api_key: Secret | None = Field(None, description="Key of that API, where it wants one")
+    openai_api_key: Secret | None = Field(None, description="Key of that API, if it needs one")
     server: ServerName = Field(
-        "generic", description="What answers there: vllm, sglang, dashscope, or generic for others"
+        "generic",
+        description="What OPENAI_BASE_URL leads to: vllm, sglang, dashscope, or generic for others",
     )
     dashscope_native: bool = Field(
         False,
@@ -134,74 +136,72 @@ class Settings(BaseSettings):
     )
     server_priority: bool = Field(
         False,
-        description="Tell the server who waits; vLLM then needs --scheduling-policy priority, "
+        description="Send priorities with requests; vLLM then needs --scheduling-policy priority, "
         "SGLang --enable-priority-scheduling",
     )
     server_timeout: float = Field(
-        120, ge=1, le=3600, description="How long one request to the server may take"
+        120, ge=1, le=3600, description="Timeout of one request to the server"
     )
-    server_patience: float = Field(
+    server_retry_timeout: float = Field(
         600,
         ge=0,
         le=86_400,
-        description="How long a question is put again before its task fails, or waits in the queue",
+        description="How long a request is retried before its task fails, or is queued again",
     )
     max_in_flight: int = Field(
-        64, ge=1, le=1024, description="Requests that one worker has at the server at once"
+        64, ge=1, le=1024, description="Requests of one worker that the server has at once"
     )
     image_format: ImageFormat = Field(
-        "jpeg", description="How pictures travel: jpeg, or png, exact at twenty times the CPU"
+        "jpeg", description="How pictures are sent: jpeg, or png, exact at twenty times the CPU"
     )
     image_quality: int = Field(95, ge=50, le=100, description="Quality of the JPEG")
     logprobs: bool = Field(
-        True, description="Ask the server for the probabilities that scores are made of"
+        True, description="Ask the server for the token probabilities that scores are made of"
     )
     structured_output: bool = Field(
-        False, description="Have the server bind answers to a JSON schema"
+        False, description="Ask the server to hold answers to a JSON schema"
     )
     self_test: Literal["refuse", "warn", "off"] = Field(
         "refuse",
-        description="At start, ask the server a known picture, and what to do where it is wrong",
+        description="At start, send the server a known picture; what to do if its answer is wrong",
     )
 
     redis_url: SecretStr | None = Field(
-        None, description="Redis or Valkey; unset: an embedded one in DATA_DIR"
+        None, description="Redis or Valkey; unset: an embedded one in GROUNDING_DATA_DIR"
     )
     data_dir: Path = Field(Path(".grounding"), description="Folder of the embedded queue")
     bulk_slots: int = Field(
         14,
         ge=1,
         le=256,
-        description="Bulk jobs that one worker holds at once; 64 with ENGINE=openai",
+        description="Bulk jobs that one worker runs at once; 64 with GROUNDING_ENGINE=openai",
     )
     interactive_slots: int = Field(
         2,
         ge=1,
         le=64,
-        description="Jobs of waiting people that one worker holds at once; 8 with ENGINE=openai",
+        description="Interactive jobs that one worker runs at once; 8 with GROUNDING_ENGINE=openai",
     )
     max_pending: int = Field(
-        10_000,
-        ge=1,
-        description="Unfinished jobs of one project, beyond which its bulk is answered empty",
+        10_000, ge=1, description="Unfinished jobs of one project; more bulk tasks are answered []"
     )
     max_blob_bytes: int = Field(
         256 * 2**20,
         ge=0,
-        description="Size of all data: pictures in unfinished jobs; the rest is answered empty",
+        description="Size of all data: pictures in unfinished jobs; more of them are answered []",
     )
     max_worker_rss: int = Field(
-        0,
-        ge=0,
-        description="Memory at which a worker finishes what it holds and starts anew; 0: none",
+        0, ge=0, description="Memory at which a worker finishes its jobs and restarts; 0: no limit"
     )
-    # Longer than what was answered stays in doubt, which is 180 s.
+    # Longer than an answer stays unconfirmed, which is 180 s.
     result_ttl: int = Field(86_400, ge=200, description="How long a finished answer is kept")
-    failed_ttl: int = Field(600, ge=1, description="How long a failed task is not asked again")
+    failed_ttl: int = Field(
+        600, ge=1, description="How long a failed task is answered [] without another try"
+    )
     lease_ttl: int = Field(6, ge=1, le=300, description="How long a silent worker keeps its jobs")
 
     interactive_deadline: float = Field(
-        60, gt=0, le=95, description="How long an annotator's question may wait"
+        60, gt=0, le=95, description="How long an annotator's request may wait"
     )
     page_deadline: float = Field(
         8, gt=0, le=95, description="How long Label Studio may wait while it opens a task"
@@ -212,15 +212,32 @@ class Settings(BaseSettings):
         le=95,
         description="How long Retrieve predictions may wait; Label Studio hangs up at 100",
     )
+    max_interactive_requests: int = Field(
+        48,
+        ge=1,
+        le=512,
+        description="Annotators who may wait at once; the next one reads that the server is full",
+    )
+    max_page_requests: int = Field(
+        24,
+        ge=1,
+        le=512,
+        description="Tasks being opened that may wait at once; the next is answered at once",
+    )
+    max_bulk_requests: int = Field(
+        12,
+        ge=1,
+        le=512,
+        description="Retrieve predictions that may wait at once; the next is answered at once",
+    )
 
     host: str = Field("127.0.0.1", description="Address that the server listens on")
     port: int = Field(9090, ge=1, le=65535, description="Port that the server listens on")
-    threads: int = Field(16, ge=4, le=256, description="Requests that the server handles at once")
     basic_auth_user: str = Field(
-        "", description="User that Label Studio must give; set both or none"
+        "", description="User that Label Studio must send; set both or none"
     )
     basic_auth_pass: SecretStr | None = Field(
-        None, description="Password that Label Studio must give"
+        None, description="Password that Label Studio must send"
     )
     allow_anonymous: bool = Field(
         False, description="Listen beyond this machine without a password"
@@ -229,17 +246,15 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(64 * 2**20, ge=1024, description="Size of one request")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="What is logged"
+        "info", description="Least severe events that are logged"
     )
 
     label_studio_url: str = Field(
-        "",
-        description="Label Studio's address, for pictures that it has or can reach, and for "
-        "late predictions",
+        "", description="Label Studio's address, for its pictures and for late predictions"
     )
     label_studio_host: str = Field(
         "",
-        description="Label Studio's own LABEL_STUDIO_HOST, where it differs from LABEL_STUDIO_URL",
+        description="Label Studio's own LABEL_STUDIO_HOST, if it differs from LABEL_STUDIO_URL",
     )
     label_studio_api_key: Secret | None = Field(
         None, description="Personal access token or legacy token of a Label Studio user"
@@ -247,7 +262,7 @@ class Settings(BaseSettings):
     local_files_root: Path | None = Field(
         None,
         description="Where Label Studio's LOCAL_FILES_DOCUMENT_ROOT is mounted for the worker; "
-        "unset: its files are asked of Label Studio",
+        "unset: the worker fetches local files from Label Studio",
     )
     allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
@@ -267,54 +282,74 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _more_slots_for_servers(cls, given: dict[str, object]) -> dict[str, object]:
-        return REMOTE_SLOTS | given if given.get("engine") == "openai" else given
+    def _default_remote_slots(cls, given: dict[str, object]) -> dict[str, object]:
+        remote = given.get(variable("engine")) == "openai"
+        return {variable(n): slots for n, slots in REMOTE_SLOTS.items() if remote} | given
 
     @field_validator("label_studio_url", "label_studio_host", "openai_base_url")
     @classmethod
-    def _http(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
+    def _check_web_address(cls, value: str) -> str:
+        if value:
+            check_web_address(value)
         return value.rstrip("/")
 
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_redis_address(value.get_secret_value())
+        return value
+
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
             raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both or none")
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
-            raise ValueError("MIN_PIXELS must not exceed MAX_PIXELS")
+            raise ValueError("GROUNDING_MIN_PIXELS must not exceed GROUNDING_MAX_PIXELS")
         if self.engine == "openai":
             self._check_remote()
         return self
 
     def _check_remote(self) -> None:
         if not (self.openai_base_url and self.model):
-            raise ValueError("ENGINE=openai needs OPENAI_BASE_URL and MODEL")
+            raise ValueError("GROUNDING_ENGINE=openai needs OPENAI_BASE_URL and MODEL")
         if self.dashscope_native and self.server != "dashscope":
-            raise ValueError("DASHSCOPE_NATIVE needs SERVER=dashscope")
+            raise ValueError("GROUNDING_DASHSCOPE_NATIVE needs GROUNDING_SERVER=dashscope")
         if self.server_priority and self.server not in ("vllm", "sglang"):
-            raise ValueError("SERVER_PRIORITY needs SERVER=vllm or sglang")
+            raise ValueError("GROUNDING_SERVER_PRIORITY needs GROUNDING_SERVER=vllm or sglang")
         if self.repetition_penalty != 1 and self.server == "generic":
-            raise ValueError("REPETITION_PENALTY needs SERVER=vllm, sglang or dashscope")
+            raise ValueError(
+                "GROUNDING_REPETITION_PENALTY needs GROUNDING_SERVER=vllm, sglang or dashscope"
+            )
 
     @classmethod
     def load(cls, **overrides: object) -> Settings:
-        """Return the settings of this process's environment, `overrides` first.
+        """Return the settings of this process's environment; `overrides` go first.
 
-        Raises `SettingError` with one line that names every wrong variable and what it wants;
-        a wrong value is never repeated, since it may be a secret.
+        Raises `SettingError` with one line that names every wrong variable and what it takes. The
+        line never repeats a value, which may be a secret.
         """
+        if unknown := overrides.keys() - cls.model_fields.keys():
+            raise TypeError(f"there is no setting {', '.join(unknown)}")
+        check_names(os.environ, cls.model_fields)
+        given = {variable(n): v for n, v in (read_files(cls.model_fields) | overrides).items()}
         try:
-            return cls(**_from_files(cls.model_fields) | overrides)  # type: ignore[arg-type]
+            return cls(**given)  # type: ignore[arg-type]
         except ValidationError as exc:
-            wrong = "; ".join(_complaint(error["loc"], error["msg"]) for error in exc.errors())
+            wrong = "; ".join(describe(error["loc"], error["msg"]) for error in exc.errors())
             raise SettingError(
                 wrong, hint="Correct the environment variable and start again"
             ) from exc
 
     def environment(self) -> dict[str, str]:
         """Return the variables that make a child process load these very settings."""
-        return {name.upper(): _text(getattr(self, name)) for name in self.model_fields_set}
+        return {variable(name): to_text(getattr(self, name)) for name in self.model_fields_set}
+
+    @property
+    def threads(self) -> int:
+        """Server threads: one for each request that may wait, and some for all others."""
+        waiting = self.max_interactive_requests + self.max_page_requests + self.max_bulk_requests
+        return waiting + SPARE_THREADS
 
     @property
     def address(self) -> str:
@@ -323,12 +358,12 @@ class Settings(BaseSettings):
         return f"{host}:{self.port}"
 
     def check_exposure(self) -> None:
-        """Raise `SettingError` where others could reach the server without a password."""
+        """Raise `SettingError` if other machines could reach the server without a password."""
         private = self.host in ("127.0.0.1", "localhost", "::1")
         if not (private or self.basic_auth_pass or self.allow_anonymous):
             raise SettingError(
-                f"HOST={self.host} is reachable by others and there is no password",
-                hint="Set BASIC_AUTH_USER and BASIC_AUTH_PASS, or ALLOW_ANONYMOUS=true",
+                f"GROUNDING_HOST={self.host} is reachable by others and there is no password",
+                hint="Set BASIC_AUTH_USER and BASIC_AUTH_PASS, or GROUNDING_ALLOW_ANONYMOUS=true",
             )
 
     @property
@@ -343,7 +378,7 @@ class Settings(BaseSettings):
 
     @property
     def model_name(self) -> str:
-        """The checkpoint's name without its owner or folder, as people know it."""
+        """The checkpoint's name without its owner or folder."""
         return Path(self.model_path).name
 
     def model_version(self, label_config: str, extra_params: str = "") -> str:
@@ -358,40 +393,3 @@ class Settings(BaseSettings):
         facts |= {"config": label_config, "extra_params": extra_params, "answers": ANSWERS}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.model_name}-{digest[:10]}"
-
-
-def _text(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, frozenset):
-        return ",".join(sorted(value))
-    return "" if value is None else str(value)
-
-
-def _from_files(names: Iterable[str]) -> dict[str, object]:
-    """Return the settings that NAME_FILE variables bring; an empty file counts as unset.
-
-    Raises `SettingError` where such a file cannot be read.
-    """
-    found: dict[str, object] = {}
-    for name in names:
-        path = os.environ.get(f"{name.upper()}_FILE")
-        if path and not os.environ.get(name.upper()):
-            found[name] = _file_text(f"{name.upper()}_FILE", Path(path))
-    return {name: text for name, text in found.items() if text}
-
-
-def _file_text(variable: str, path: Path) -> str:
-    try:
-        return path.read_text().removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
-        raise SettingError(
-            f"{variable}: {path} cannot be read: {reason}",
-            hint="Name a file that this user may read, or unset the variable",
-        ) from exc
-
-
-def _complaint(where: tuple[int | str, ...], message: str) -> str:
-    name = str(where[0]).upper() + ": " if where else ""
-    return name + message.removeprefix("Value error, ")

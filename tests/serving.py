@@ -1,4 +1,4 @@
-"""What tests of the web server say to it."""
+"""Requests and configs that tests of the web server share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an annotator gets back in the page: regions that are new, and a word on what happened."""
+"""What an annotator gets back in the page: new regions, and a message about what happened."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def boxes(entry: dict[str, Any]) -> list[float]:
         (4, "nothing found"),
     ],
 )
-def test_an_annotator_reads_what_happened_and_so_does_the_log(
+def test_the_message_about_what_happened_is_in_the_page_and_in_the_log(
     client: FlaskClient,
     worker: list[int],
     caplog: pytest.LogCaptureFixture,
@@ -43,12 +43,12 @@ def test_an_annotator_reads_what_happened_and_so_does_the_log(
     word: str,
 ) -> None:
     caplog.set_level(logging.INFO)
-    (told,) = said(ask(client, number))
-    assert told.startswith(word)
-    assert f"task {number}: {told}" in caplog.text
+    (text,) = said(ask(client, number))
+    assert text.startswith(word)
+    assert f"task {number}: {text}" in caplog.text
 
 
-def test_without_a_status_area_nothing_is_said(client: FlaskClient, worker: list[int]) -> None:
+def test_without_a_status_area_there_is_no_message(client: FlaskClient, worker: list[int]) -> None:
     silent = TALKING.replace(STATUS, "")
     assert ask(client, 1, label_config=silent)["result"] == []
 
@@ -63,7 +63,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("params", BAD.values(), ids=BAD)
-def test_a_bad_context_is_told_in_the_page_and_costs_no_job(
+def test_a_bad_context_is_explained_in_the_page_and_makes_no_job(
     client: FlaskClient, worker: list[int], params: dict[str, Any]
 ) -> None:
     entry = ask(client, 3, params=params)
@@ -71,21 +71,25 @@ def test_a_bad_context_is_told_in_the_page_and_costs_no_job(
     assert worker == []
 
 
-def test_a_broken_config_is_told_in_its_status_area_and_else_refused(client: FlaskClient) -> None:
+def test_a_broken_config_is_explained_in_its_status_area_or_refused_without_one(
+    client: FlaskClient,
+) -> None:
     broken = TALKING.replace('<Label value="cat"/>', "")
-    (told,) = said(ask(client, 3, label_config=broken))
-    assert "has no <Label>" in told
+    (text,) = said(ask(client, 3, label_config=broken))
+    assert "has no <Label>" in text
     body = request(3, label_config=broken.replace(STATUS, ""), params=typed("cats"))
     assert client.post("/predict", json=body).status_code == 400
 
 
-def test_without_a_queue_the_page_is_told_so(env: pytest.MonkeyPatch, start: Start) -> None:
+def test_without_a_queue_the_page_says_so(env: pytest.MonkeyPatch, start: Start) -> None:
     env.setenv("REDIS_URL", "redis://127.0.0.1:1")
-    (told,) = said(ask(start(), 3))
-    assert "REDIS_URL" in told
+    (text,) = said(ask(start(), 3))
+    assert "REDIS_URL" in text
 
 
-def test_a_task_without_data_is_told_in_the_page(client: FlaskClient, worker: list[int]) -> None:
+def test_a_task_without_data_is_explained_in_the_page(
+    client: FlaskClient, worker: list[int]
+) -> None:
     body = request(label_config=TALKING, params=typed("cats")) | {"tasks": [{"id": 3}, None]}
     entries = client.post("/predict", json=body).json["results"]  # type: ignore[index]
     assert [said(entry) for entry in entries] == [["a task has no data"]] * 2
@@ -99,47 +103,45 @@ def test_a_task_without_data_is_told_in_the_page(client: FlaskClient, worker: li
         (None, "the model is not ready: no worker is running"),
     ],
 )
-def test_what_is_late_says_why(
+def test_a_late_answer_is_explained(
     env: pytest.MonkeyPatch, start: Start, redis: Redis, phase: str | None, word: str
 ) -> None:
-    env.setenv("INTERACTIVE_DEADLINE", "0.2")
+    env.setenv("GROUNDING_INTERACTIVE_DEADLINE", "0.2")
     if phase:
         Heartbeat(redis, "w", "m").tell(phase=phase, done=0.4)
-    (told,) = said(ask(start(), 3))
-    assert told.startswith(word)
+    (text,) = said(ask(start(), 3))
+    assert text.startswith(word)
 
 
-def test_what_the_queue_has_no_room_for_says_so(
-    env: pytest.MonkeyPatch, start: Start, redis: Redis
-) -> None:
-    env.setenv("MAX_PENDING", "1")
-    env.setenv("INTERACTIVE_DEADLINE", "0.2")
+def test_a_full_queue_is_explained(env: pytest.MonkeyPatch, start: Start, redis: Redis) -> None:
+    env.setenv("GROUNDING_MAX_PENDING", "1")
+    env.setenv("GROUNDING_INTERACTIVE_DEADLINE", "0.2")
     client = start()
     for number in range(2):
         JobStore(redis).accept([Job(f"other{number}", QueueName.INTERACTIVE, "1.1795316671", {})])
-    (told,) = said(ask(client, 3))
-    assert told.startswith("no room: the project has too many unfinished tasks")
+    (text,) = said(ask(client, 3))
+    assert text.startswith("no room: the project has too many unfinished tasks")
 
 
 @pytest.mark.parametrize("results", [[], [{"type": "choices", "from_name": "ch", "value": {}}]])
-def test_what_asks_nothing_leaves_the_status_alone(
+def test_a_request_that_asks_nothing_leaves_the_status_area_as_it_is(
     client: FlaskClient, worker: list[int], results: list[Any]
 ) -> None:
-    """The page calls us too when a suggestion was taken: the last word is to stay."""
+    """The page also calls when a suggestion was accepted: the last message must stay."""
     assert ask(client, 3, params={"context": {"result": results}})["result"] == []
     assert worker == []
 
 
-def test_a_lone_click_on_what_is_not_meant_is_explained(client: FlaskClient) -> None:
+def test_a_lone_excluding_click_is_explained(client: FlaskClient) -> None:
     click = {"type": "keypoint", "value": {"x": 5, "y": 5}, "is_positive": False}
-    (told,) = said(ask(client, 3, params={"context": {"result": [click]}}))
-    assert told.startswith("click on what you want first")
+    (text,) = said(ask(client, 3, params={"context": {"result": [click]}}))
+    assert text.startswith("click on what you want first")
 
 
-def test_the_same_question_is_answered_from_the_ledger_under_new_ids(
+def test_the_same_prompt_is_answered_from_the_job_store_with_new_ids(
     client: FlaskClient, worker: list[int]
 ) -> None:
-    """An id that is taken would overwrite what the annotator made of the first answer."""
+    """Regions with the same ids would overwrite what the annotator made of the first answer."""
     choice = {"type": "choices", "id": "c1", "from_name": "ch", "value": {"choices": ["ok"]}}
     first, second = ask(client, 3), ask(client, 3, params=typed("cats", choice))
     assert worker == [3]
@@ -148,7 +150,7 @@ def test_the_same_question_is_answered_from_the_ledger_under_new_ids(
     assert names[0].isdisjoint(names[1])
 
 
-def test_what_stands_in_the_draft_is_not_suggested_again(
+def test_a_region_of_the_draft_is_not_suggested_again(
     client: FlaskClient, worker: list[int]
 ) -> None:
     taken = [r for r in ask(client, 3)["result"] if r["from_name"] == "box"][:2]
@@ -231,10 +233,10 @@ def test_a_prompt_is_not_kept_where_the_config_says_so(
     assert said(predict(client, 5, label_config=TALKING)[0], "prompt") == []
 
 
-def test_an_older_question_of_the_same_user_on_the_same_task_is_dropped(
+def test_an_earlier_request_of_the_same_user_on_the_same_task_is_dropped(
     client: FlaskClient, worker: list[int], redis: Redis
 ) -> None:
-    """The only slot for people is busy; of three that wait on task 5, two are answered."""
+    """The only interactive slot is busy; of three that wait on task 5, two are answered."""
 
     def body(number: int, text: str, user: str) -> dict[str, Any]:
         asked = request(number, label_config=TALKING, params=typed(text))
@@ -255,6 +257,6 @@ def test_an_older_question_of_the_same_user_on_the_same_task_is_dropped(
         until(lambda: len(JobStore(redis).pending()) == min(place, 3), 20)  # noqa: B023
     for thread in threads:
         thread.join(30)
-    assert words[1] == ["a newer question took its place"]
+    assert words[1] == ["a newer request took its place"]
     assert [words[n] for n in (0, 2, 3)] == [["nothing found"]] * 3
     assert worker == [2, 5, 5]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,9 @@ from grounding.demo.local import free_port
 from grounding.jobs.connection import connect
 from grounding.jobs.embedded import embedded, socket_path, sole_user
 from grounding.jobs.heartbeat import reports
+from tests.faults.processes import family
+from tests.faults.rig import until
+from tests.serving import request
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,8 +43,17 @@ def grounding(*words: str, **environment: str) -> subprocess.CompletedProcess[st
 
 REFUSALS = {
     "wrong setting": ({"PORT": "abc"}, "PORT"),
-    "open to all without a password": ({"HOST": "0.0.0.0"}, "BASIC_AUTH_USER"),
+    "open to all without a password": ({"GROUNDING_HOST": "0.0.0.0"}, "BASIC_AUTH_USER"),
     "user without password": ({"BASIC_AUTH_USER": "a"}, "BASIC_AUTH_PASS"),
+    "misspelt name": ({"MAX_PIXLES": "99999"}, "GROUNDING_MAX_PIXELS"),
+    "scheme that is not Redis'": ({"REDIS_URL": "http://127.0.0.1:6379"}, "redis://"),
+    "address with a user name": ({"LABEL_STUDIO_URL": "http://me@host"}, "LABEL_STUDIO_URL"),
+    "origin that is none": ({"GROUNDING_ALLOWED_ORIGINS": "minio"}, "GROUNDING_ALLOWED_ORIGINS"),
+    "network that is none": (
+        {"GROUNDING_ALLOWED_ORIGINS": "http://10.0.3.0/99"},
+        "GROUNDING_ALLOWED_ORIGINS",
+    ),
+    "no folder": ({"GROUNDING_LOCAL_FILES_ROOT": "/no/such"}, "GROUNDING_LOCAL_FILES_ROOT"),
 }
 
 
@@ -52,6 +65,37 @@ def test_up_refuses_a_wrong_setting_with_one_line_and_status_2(
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert cure in done.stderr
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"PORT": "abc"}, {"GROUNDING_HOST": "0.0.0.0"}, {"GROUNDING_THREADS": "5"}],
+    ids=["wrong value", "open to all without a password", "no setting"],
+)
+def test_gunicorn_refuses_a_wrong_setting_with_one_line_and_status_2(
+    environment: dict[str, str],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "_wsgi:app"],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_up_ends_when_a_part_cannot_run_under_its_settings(tmp_path: Path) -> None:
+    """It would be restarted for ever, for a fault that only people can mend."""
+    folder = {"GROUNDING_DATA_DIR": str(tmp_path), "PORT": str(free_port())}
+    done = grounding("up", MODEL="/no/such/folder", **folder)
+    assert done.returncode == 2
+    assert "/no/such/folder" in done.stderr
+    assert "cannot start: the worker cannot run under these settings" in done.stderr
 
 
 def test_up_says_when_its_port_is_taken() -> None:
@@ -68,16 +112,16 @@ def test_a_worker_without_a_queue_names_both_ways_to_get_one() -> None:
     assert "grounding up" in done.stderr
 
 
-def test_a_worker_whose_model_is_missing_ends_with_3_and_ready_tells_why(
+def test_a_worker_whose_model_is_missing_ends_with_2_and_ready_tells_why(
     valkey: ValkeyServer, redis: Redis
 ) -> None:
     done = grounding("worker", REDIS_URL=valkey.connection_url, MODEL="/no/such/folder")
-    assert done.returncode == 3
+    assert done.returncode == 2
     (report,) = reports(redis)
     assert report.phase == "failed"
     assert "/no/such/folder" in report.detail
     (key,) = redis.keys("grounding:*:worker:*")
-    assert redis.ttl(key) > 60, "it is told until the next try"
+    assert redis.ttl(key) > 60, "the reason stays until the next try"
 
 
 @pytest.fixture
@@ -132,27 +176,77 @@ def test_what_the_embedded_queue_holds_survives_a_restart(tmp_path: Path) -> Non
 
 def test_two_deployments_never_share_a_data_folder(tmp_path: Path) -> None:
     with sole_user(tmp_path):
-        done = grounding("up", DATA_DIR=str(tmp_path), PORT=str(free_port()))
+        done = grounding("up", GROUNDING_DATA_DIR=str(tmp_path), PORT=str(free_port()))
     assert done.returncode == 2
     assert "in use" in done.stderr
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_ctrl_c_and_even_a_kill_leave_no_process_behind(
-    tmp_path: Path, ending: signal.Signals
-) -> None:
-    """Ctrl-C reaches the whole terminal group; the parts must hear of it from us alone."""
+@pytest.fixture
+def image_host() -> Iterator[socket.socket]:
+    """A host of pictures that takes connections and sends nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        yield silent
+
+
+@pytest.fixture
+def everything(tmp_path: Path, image_host: socket.socket) -> Iterator[subprocess.Popen[bytes]]:
+    """`up`, in a process group of its own as `make serve` has, with all its parts."""
+    environment = {
+        "GROUNDING_DATA_DIR": str(tmp_path),
+        "PORT": str(free_port()),
+        "GROUNDING_ALLOWED_ORIGINS": f"http://127.0.0.1:{image_host.getsockname()[1]}",
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "grounding", "up"],
         cwd=ROOT,
-        env=os.environ | {"DATA_DIR": str(tmp_path), "PORT": str(free_port())},
+        env=os.environ | environment,
         start_new_session=True,
     )
-    family = grown_family(process.pid, 5)
-    os.killpg(process.pid, ending)
-    assert process.wait(timeout=60) == (0 if ending == signal.SIGINT else -ending)
-    _, alive = psutil.wait_procs(family, timeout=30)
+    yield process
+    for one in family(process.pid):
+        one.kill()
+    process.wait(5)
+
+
+def test_ctrl_c_leaves_no_process_behind(everything: subprocess.Popen[bytes]) -> None:
+    """It reaches the whole terminal group; the parts must hear of it from us alone."""
+    parts = grown_family(everything.pid, 5)
+    os.killpg(everything.pid, signal.SIGINT)
+    assert everything.wait(timeout=60) == 0
+    _, alive = psutil.wait_procs(parts, timeout=5)
     assert alive == []
+
+
+def test_a_kill_leaves_no_process_behind_even_amid_a_task(
+    everything: subprocess.Popen[bytes], image_host: socket.socket
+) -> None:
+    """A GPU would stay full, and the port taken, until requests and tasks were finished."""
+    parts = grown_family(everything.pid, 5)
+    port = int(psutil.Process(everything.pid).environ()["PORT"])
+    web = f"http://127.0.0.1:{port}"
+    until(lambda: is_ready(web), 60)
+    picture = f"http://127.0.0.1:{image_host.getsockname()[1]}/a.png"
+    tasks = [{"id": number, "data": {"image": picture}} for number in (1, 2)]
+    with ThreadPoolExecutor() as pool:
+        body = request(tasks=tasks)
+        asked = pool.submit(httpx.post, f"{web}/predict", json=body, timeout=60, trust_env=False)
+        fetching, _ = image_host.accept()  # the worker waits for the picture
+        os.killpg(everything.pid, signal.SIGKILL)
+        everything.wait(5)
+        _, alive = psutil.wait_procs(parts, timeout=5)
+        assert alive == []
+        with fetching, pytest.raises(httpx.TransportError):
+            asked.result()
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+def is_ready(web: str) -> bool:
+    """Say whether the web server at `web` reports a loaded model."""
+    try:
+        return httpx.get(f"{web}/ready", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
 def grown_family(pid: int, count: int) -> list[psutil.Process]:

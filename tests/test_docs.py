@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import sys
+import tokenize
 from pathlib import Path
 
 import click
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 from grounding.cli.main import cli
+from grounding.environment import ECOSYSTEM, variable
 from grounding.labelstudio.config.parse import parse
 from grounding.settings import Settings
 from tools.reference import DOCS, PAGES, ROOT
@@ -56,8 +59,32 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 @each_page
 def test_every_variable_is_a_setting(page: Path) -> None:
     code = " ".join([*CODE.findall(page.read_text()), *commands(page)])
-    known = {name.upper() for name in Settings.model_fields} | FOREIGN
+    known = {variable(name) for name in Settings.model_fields} | FOREIGN
     assert set(VARIABLE.findall(code)) - known == set()
+
+
+TEXTS = [
+    *sorted((ROOT / "grounding").rglob("*.py")),
+    *(ROOT / name for name in ("docker-compose.yml", "docker/example.env", "Dockerfile")),
+]
+
+
+@pytest.mark.parametrize("file", TEXTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_text_names_a_setting_by_a_variable_that_is_not_read(file: Path) -> None:
+    """Only what stands in strings, comments and other files counts: constants may have any name."""
+    fields = [name.upper() for name in Settings.model_fields if name not in ECOSYSTEM]
+    names = "|".join(name for name in fields if "_" in name)
+    found = re.findall(rf"(?<![A-Z_{{`])(?:{names})(?![A-Z_])", text_of(file))
+    assert found == []
+
+
+def text_of(file: Path) -> str:
+    """Return the strings and comments of Python, or a whole other file."""
+    source = file.read_text()
+    if file.suffix != ".py":
+        return source
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return "\n".join(t.string for t in tokens if t.type in (tokenize.STRING, tokenize.COMMENT))
 
 
 @each_page

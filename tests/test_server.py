@@ -1,4 +1,4 @@
-"""The web server's promises: over real HTTP semantics, with a real Valkey behind it."""
+"""What the web server promises over HTTP, with a real Valkey behind it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def test_every_task_has_its_entry_in_order_whatever_fails(
     assert [entry and entry["id"] for entry in entries] == [5, [], 7]
 
 
-def test_predictions_carry_the_version_that_setup_tells(
+def test_predictions_carry_the_version_that_setup_returns(
     client: FlaskClient, worker: list[int]
 ) -> None:
     setup = client.post("/setup", json={"project": "1.1", "schema": CONFIG}).json
     assert setup is not None
     assert setup["model_version"] == predict(client, 3)[0]["model_version"]
     other = client.post("/setup", json={"project": "1.1", "schema": CONFIG.replace("cat", "dog")})
-    assert other.json != setup, "another config is asked afresh"
+    assert other.json != setup, "another config has a version of its own"
 
 
 def test_the_same_job_asked_twice_runs_once(client: FlaskClient, worker: list[int]) -> None:
@@ -48,10 +48,10 @@ def test_the_same_job_asked_twice_runs_once(client: FlaskClient, worker: list[in
     assert sorted(worker) == [2, 4]
 
 
-def test_a_debt_is_struck_only_once_the_answer_was_taken(
+def test_predictions_stay_undelivered_until_the_caller_has_taken_the_answer(
     client: FlaskClient, worker: list[int]
 ) -> None:
-    """Else a server killed while it writes would lose it."""
+    """A server that is killed while it writes would lose them otherwise."""
     answer = client.post("/predict", json=request(4, 5), buffered=False)
     (before,) = client.get("/jobs").json["projects"]  # type: ignore[index]
     assert len(answer.json["results"]) == 2  # type: ignore[index]
@@ -59,17 +59,17 @@ def test_a_debt_is_struck_only_once_the_answer_was_taken(
     assert (before["undelivered"], after["undelivered"]) == (2, 0)
 
 
-def test_two_projects_never_mix(client: FlaskClient, worker: list[int]) -> None:
+def test_two_projects_share_no_answers(client: FlaskClient, worker: list[int]) -> None:
     predict(client, 4)
     predict(client, 4, project="2.1")
     predict(client, 4, label_config=CONFIG.replace("cat", "dog"))
     assert worker == [4, 4, 4]
 
 
-def test_what_is_late_is_empty_now_and_there_at_the_next_request(
+def test_a_late_task_is_empty_now_and_answered_at_the_next_request(
     env: pytest.MonkeyPatch, start: Start, worker: list[int]
 ) -> None:
-    env.setenv("BULK_DEADLINE", "0.5")
+    env.setenv("GROUNDING_BULK_DEADLINE", "0.5")
     client = start()
     assert [bool(entry) for entry in predict(client, 2, 4)] == [False, True]
     time.sleep(1.5)
@@ -83,7 +83,9 @@ def test_a_page_does_not_wait_while_no_model_is_loaded(client: FlaskClient) -> N
     assert time.monotonic() - begun < 1
 
 
-def test_a_task_without_data_costs_no_other(client: FlaskClient, worker: list[int]) -> None:
+def test_a_task_without_data_leaves_the_others_answered(
+    client: FlaskClient, worker: list[int]
+) -> None:
     body = request(4)
     surrogate = json.loads('{"image": "\\ud800"}')
     body["tasks"] += [None, {"id": 9}, {"id": 9, "data": []}, {"id": 9, "data": surrogate}]
@@ -94,14 +96,14 @@ def test_a_task_without_data_costs_no_other(client: FlaskClient, worker: list[in
 def test_a_config_without_controls_is_accepted_and_answered_with_nothing_yet(
     client: FlaskClient,
 ) -> None:
-    """A new project's config is an empty view, and connecting comes before configuring."""
+    """A new project's config is an empty view, and people connect before they configure."""
     answer = client.post("/setup", json={"project": "1.1", "schema": "<View></View>"})
     assert answer.status_code == 200
     assert answer.json["model_version"]  # type: ignore[index]
     assert predict(client, 4, 5, label_config="<View></View>") == [[], []]
 
 
-def test_a_broken_config_tells_why_in_the_status_line(client: FlaskClient) -> None:
+def test_a_broken_config_is_refused_with_the_reason_in_the_status_line(client: FlaskClient) -> None:
     """It is the only text of ours that Label Studio shows."""
     broken = CONFIG.replace('toName="image"', 'toName="picture"')
     answer = client.post("/setup", json={"project": "1.1", "schema": broken})
@@ -115,7 +117,7 @@ PARAMS: list[Any] = ['{"max_regions": 3}', {"max_regions": 3}, {"model_max_regio
 
 
 def version(client: FlaskClient, project: str = "1.1", extra_params: object = None) -> str:
-    """Return what `/setup` tells for a project."""
+    """Return the model version that `/setup` returns for a project."""
     body = {"project": project, "schema": CONFIG, "extra_params": extra_params}
     answer = client.post("/setup", json=body)
     assert answer.status_code == 200, answer.text
@@ -123,10 +125,10 @@ def version(client: FlaskClient, project: str = "1.1", extra_params: object = No
 
 
 @pytest.mark.parametrize("given", PARAMS, ids=["text", "object", "full name"])
-def test_a_project_s_extra_params_are_kept_for_its_tasks_until_they_are_gone(
+def test_extra_params_apply_to_a_project_s_tasks_until_it_connects_without_them(
     client: FlaskClient, worker: list[int], given: object
 ) -> None:
-    """They come with `/setup` only, and count for each task until the next one."""
+    """Label Studio sends them with `/setup` only."""
     bare = version(client)
     tuned = version(client, extra_params=given)
     assert tuned != bare
@@ -136,7 +138,7 @@ def test_a_project_s_extra_params_are_kept_for_its_tasks_until_they_are_gone(
     assert predict(client, 4, project="1.1")[0]["model_version"] == bare
 
 
-def test_wrong_extra_params_tell_why_in_the_status_line_and_change_nothing(
+def test_wrong_extra_params_are_refused_with_the_reason_and_change_nothing(
     client: FlaskClient, worker: list[int]
 ) -> None:
     tuned = version(client, extra_params=PARAMS[0])
@@ -149,20 +151,20 @@ def test_wrong_extra_params_tell_why_in_the_status_line_and_change_nothing(
     assert predict(client, 4, project="1.1")[0]["model_version"] == tuned
 
 
-def test_what_is_doubtful_is_logged_once_for_each_project(
+def test_a_warning_is_logged_once_for_each_project(
     client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     for project in ("1.1", "1.1", "2.1", "1.1"):
         version(client, project, {"api_key": "canary-4711"})
-    said = [record.getMessage() for record in caplog.records if "api_key" in record.getMessage()]
-    assert [words.partition(":")[0] for words in said] == ["project 1.1", "project 2.1"]
+    lines = [record.getMessage() for record in caplog.records if "api_key" in record.getMessage()]
+    assert [line.partition(":")[0] for line in lines] == ["project 1.1", "project 2.1"]
     assert "canary" not in caplog.text
 
 
-def test_connecting_answers_in_time_while_the_queue_takes_calls_and_says_nothing(
+def test_connecting_is_in_time_while_the_queue_accepts_connections_and_stays_silent(
     env: pytest.MonkeyPatch, start: Start
 ) -> None:
-    """Label Studio waits 3 s, and takes a backend that does not answer for no backend at all."""
+    """Label Studio waits 3 s, and then shows that it cannot connect."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         env.setenv("REDIS_URL", f"redis://127.0.0.1:{mute.getsockname()[1]}")
         client = start()
@@ -216,7 +218,7 @@ def test_a_bad_request_gets_one_clear_error(
 
 
 @pytest.mark.parametrize("path", ["/predict", "/nowhere"])
-def test_the_log_knows_an_errors_id(
+def test_an_error_s_id_is_in_the_log(
     client: FlaskClient, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     caplog.set_level("INFO")
@@ -234,7 +236,7 @@ def test_a_byte_order_mark_is_harmless(client: FlaskClient) -> None:
     ("method", "path", "status"),
     [("GET", "/predict", 405), ("POST", "/health", 405), ("GET", "/train", 404)],
 )
-def test_unknown_ways_in_are_json_errors_too(
+def test_an_unknown_path_or_method_is_a_json_error_too(
     client: FlaskClient, method: str, path: str, status: int
 ) -> None:
     answer = client.open(path, method=method)
@@ -243,8 +245,8 @@ def test_unknown_ways_in_are_json_errors_too(
 
 
 def test_too_many_tasks_or_bytes_are_refused(env: pytest.MonkeyPatch, start: Start) -> None:
-    env.setenv("MAX_TASKS", "2")
-    env.setenv("MAX_REQUEST_BYTES", "1024")
+    env.setenv("GROUNDING_MAX_TASKS", "2")
+    env.setenv("GROUNDING_MAX_REQUEST_BYTES", "1024")
     client = start()
     assert client.post("/predict", json=request(1, 2, 3)).json["error"]["code"] == (  # type: ignore[index]
         "too_many_tasks"
@@ -265,7 +267,7 @@ def test_without_a_queue_predict_is_503_and_health_and_setup_answer(
     assert client.get("/ready").status_code == 503
 
 
-def test_ready_says_what_is_missing_and_how_far_loading_is(
+def test_ready_says_what_is_missing_and_how_far_loading_has_come(
     client: FlaskClient, redis: Redis
 ) -> None:
     answer = client.get("/ready")
@@ -303,25 +305,28 @@ CREDENTIALS = {
 
 
 @pytest.mark.parametrize("given", CREDENTIALS.values(), ids=CREDENTIALS)
-def test_with_a_password_set_all_else_is_401_and_never_500(
+def test_without_the_right_password_every_path_but_health_is_401(
     env: pytest.MonkeyPatch, start: Start, given: bytes | None
 ) -> None:
     env.setenv("BASIC_AUTH_USER", "user")
     env.setenv("BASIC_AUTH_PASS", "páss")
     client = start()
-    word = {} if given is None else {"Authorization": f"Basic {base64.b64encode(given).decode()}"}
-    answer = client.get("/versions", headers=word)
+    headers = (
+        {} if given is None else {"Authorization": f"Basic {base64.b64encode(given).decode()}"}
+    )
+    answer = client.get("/versions", headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic")
-    assert client.get("/health", headers=word).status_code == 200
+    assert client.get("/health", headers=headers).status_code == 200
 
 
-def test_the_right_password_opens(env: pytest.MonkeyPatch, start: Start) -> None:
+def test_the_right_password_is_accepted(env: pytest.MonkeyPatch, start: Start) -> None:
     env.setenv("BASIC_AUTH_USER", "user")
     env.setenv("BASIC_AUTH_PASS", "páss")
     client = start()
-    word = base64.b64encode("user:páss".encode()).decode()
-    assert client.get("/versions", headers={"Authorization": f"Basic {word}"}).status_code == 200
+    password = base64.b64encode("user:páss".encode()).decode()
+    answer = client.get("/versions", headers={"Authorization": f"Basic {password}"})
+    assert answer.status_code == 200
 
 
 def test_a_secret_in_a_request_reaches_no_log(

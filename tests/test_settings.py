@@ -8,18 +8,29 @@ from pathlib import Path
 import pytest
 
 from grounding.errors import SettingError
-from grounding.settings import Settings
+from grounding.settings import SPARE_THREADS, Settings
 
 WRONG = {
     "no number": ({"PORT": "abc"}, "PORT"),
-    "negative": ({"MAX_TASKS": "-1"}, "MAX_TASKS"),
-    "too large": ({"BULK_DEADLINE": "1e9"}, "BULK_DEADLINE"),
-    "no boolean": ({"ALLOW_ANONYMOUS": "maybe"}, "ALLOW_ANONYMOUS"),
+    "negative": ({"GROUNDING_MAX_TASKS": "-1"}, "GROUNDING_MAX_TASKS"),
+    "too large": ({"GROUNDING_BULK_DEADLINE": "1e9"}, "GROUNDING_BULK_DEADLINE"),
+    "no boolean": ({"GROUNDING_ALLOW_ANONYMOUS": "maybe"}, "GROUNDING_ALLOW_ANONYMOUS"),
     "user without password": ({"BASIC_AUTH_USER": "a"}, "BASIC_AUTH_PASS"),
     "password without user": ({"BASIC_AUTH_PASS": "a"}, "BASIC_AUTH_USER"),
     "token with a space": ({"LABEL_STUDIO_API_KEY": "a b"}, "LABEL_STUDIO_API_KEY"),
     "no web address": ({"LABEL_STUDIO_URL": "localhost:8080"}, "LABEL_STUDIO_URL"),
-    "crossed bounds": ({"MIN_PIXELS": "99999", "MAX_PIXELS": "9999"}, "MIN_PIXELS"),
+    "no host": ({"LABEL_STUDIO_URL": "http://"}, "LABEL_STUDIO_URL"),
+    "port that is no number": ({"LABEL_STUDIO_URL": "http://a:b"}, "LABEL_STUDIO_URL"),
+    "user name": ({"LABEL_STUDIO_URL": "http://me@a"}, "LABEL_STUDIO_URL: must not hold a user"),
+    "query": ({"OPENAI_BASE_URL": "http://a/v1?key=b"}, r"OPENAI_BASE_URL: must end before any \?"),
+    "fragment": ({"LABEL_STUDIO_HOST": "http://a/#b"}, "LABEL_STUDIO_HOST: must end before"),
+    "no Redis address": ({"REDIS_URL": "http://a:6379"}, "REDIS_URL: must read like redis://"),
+    "Redis without a host": ({"REDIS_URL": "redis:///0"}, "REDIS_URL: must read like redis://"),
+    "Redis at no port": ({"REDIS_URL": "redis://a:b/0"}, "REDIS_URL: is no address"),
+    "crossed bounds": (
+        {"GROUNDING_MIN_PIXELS": "99999", "GROUNDING_MAX_PIXELS": "9999"},
+        "GROUNDING_MIN_PIXELS",
+    ),
 }
 
 
@@ -41,17 +52,115 @@ def test_a_wrong_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None
     assert "canary" not in str(caught.value)
 
 
+MISSPELT = {
+    "MAX_PIXLES": "GROUNDING_MAX_PIXELS",
+    "MAX_PIXELS": "GROUNDING_MAX_PIXELS",
+    "GROUNDING_MAX_PIXLES": "GROUNDING_MAX_PIXELS",
+    "GROUNDING_MAX_PIXLES_FILE": "GROUNDING_MAX_PIXELS",
+    "GROUNDIG_MAX_PIXELS": "GROUNDING_MAX_PIXELS",
+    "GROUNDING_HOSTS": "GROUNDING_HOST",
+    "GROUNDING_MODEL": "MODEL",
+    "GROUNDING_PORT": "PORT",
+    "LABEL_STUDIO_API_KEYS": "LABEL_STUDIO_API_KEY",
+    "SERVER_PATIENCE": "GROUNDING_SERVER_RETRY_TIMEOUT",
+}
+
+
+@pytest.mark.parametrize(("wrong", "right"), MISSPELT.items(), ids=MISSPELT)
+def test_a_misspelt_name_refuses_to_start_and_the_nearest_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, wrong: str, right: str
+) -> None:
+    monkeypatch.setenv(wrong, "canary")
+    with pytest.raises(SettingError) as caught:
+        Settings.load()
+    assert f"{wrong} is not read here; the nearest name is {right}." in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_name_of_ours_that_is_like_no_other_refuses_to_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GROUNDING_ZZZ", "1")
+    with pytest.raises(SettingError, match="GROUNDING_ZZZ is not read here"):
+        Settings.load()
+
+
+FOREIGN = [
+    "HOST",
+    "DEVICE",
+    "SERVER",
+    "PROFILE",
+    "ENGINE",
+    "THREADS",
+    "WORKERS",
+    "LOGLEVEL",
+    "MODELS",
+    "HF_HOME",
+    "MAX_JOBS",
+    "LABEL_STUDIO_PORT",
+    "LABEL_STUDIO_BASE_DATA_DIR",
+    "LABEL_STUDIO_USERNAME",
+    "LABEL_STUDIO_HOSTNAME",
+    "OPENAI_API_BASE",
+    "OPENAI_ORG_ID",
+    "REDIS_HOST",
+    "REDIS_PORT",
+    "REDIS_TLS_URL",
+    "REDIS_PASSWORD",
+    "BASIC_AUTH_REALM",
+    "OMP_NUM_THREADS",
+    "TORCH_HOME",
+    "CUDA_VISIBLE_DEVICES",
+    "SSL_CERT_FILE",
+    "DATABASE_URL",
+    "KUBERNETES_SERVICE_HOST",
+    "SERVER_PORT",
+    "XDG_DATA_DIRS",
+    "MODEL_DIR",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_variable_of_another_program_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Conda's shells, for one, have a HOST that is no address to listen on."""
+    before = Settings.load()
+    monkeypatch.setenv(name, "x86_64-conda-linux-gnu")
+    assert Settings.load() == before
+
+
+def test_what_no_setting_is_called_is_a_fault_of_the_caller() -> None:
+    with pytest.raises(TypeError, match="ports"):
+        Settings.load(ports=1)
+
+
+@pytest.mark.parametrize("url", ["redis://:p@h:1/0", "rediss://h", "unix:///a/b.sock?db=1"])
+def test_every_way_to_write_a_redis_address_is_taken(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    secret = Settings.load().redis_url
+    assert secret is not None
+    assert secret.get_secret_value() == url
+
+
+def test_each_waiting_request_has_a_thread_and_others_have_some_left() -> None:
+    settings = Settings.load(max_interactive_requests=5, max_page_requests=4, max_bulk_requests=3)
+    assert settings.threads == 5 + 4 + 3 + SPARE_THREADS
+
+
 def test_empty_is_unset_and_spaces_around_a_number_are_fine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PORT", "")
-    monkeypatch.setenv("MAX_BATCH", " 5 ")
+    monkeypatch.setenv("GROUNDING_MAX_BATCH", " 5 ")
     settings = Settings.load()
     assert (settings.port, settings.max_batch) == (9090, 5)
 
 
 def test_origins_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALLOWED_ORIGINS", "http://minio:9000, https://10.0.3.0/24,")
+    monkeypatch.setenv("GROUNDING_ALLOWED_ORIGINS", "http://minio:9000, https://10.0.3.0/24,")
     assert Settings.load().allowed_origins == {"http://minio:9000", "https://10.0.3.0/24"}
 
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from grounding import errors
+from grounding.environment import variable
 from grounding.errors import GroundingError
 from grounding.settings import Settings
 
@@ -21,9 +22,11 @@ DOCS = ROOT / "docs"
 SETTINGS_HEAD = """\
 # Settings
 
-Each is an environment variable, read once at the start; a wrong one refuses to start and is named.
-An empty one counts as unset. `NAME_FILE` may hold the path of a file with the value instead, as
-Docker's secrets do. Times are seconds. The web server and all workers of one queue need the same.
+Each is an environment variable, read once at the start. A wrong value, an unknown `GROUNDING_…`
+variable and a misspelt name keep the process from starting, with one line that names the variable.
+Names without `GROUNDING_` are those that other programs of this field use. An empty variable counts
+as unset. `NAME_FILE` may hold the path of a file with the value instead, as Docker's secrets do.
+Times are seconds, sizes bytes. The web server and all workers of one queue need the same settings.
 
 | variable | takes | default | what it does |
 |---|---|---|---|
@@ -32,16 +35,16 @@ Docker's secrets do. Times are seconds. The web server and all workers of one qu
 ERRORS_HEAD = """\
 # Errors
 
-What each code means, as it stands in `/jobs`, in `/metrics` and in the log. *Retried* tells whether
-the same thing may work later without anyone doing anything. One code is no error: `nobody_waits`
-counts annotators' questions that no worker had begun by their deadline.
+What each code in `/jobs`, in `/metrics` and in the log means. *Retried* says whether the same
+request may work later without anyone doing anything. One code is no error: `nobody_waits` counts
+annotators' requests that no worker had begun by their deadline.
 
 | code | what happened | retried | cure |
 |---|---|---|---|
 """
 
 FINER_HEAD = """
-Some places name the case more closely. What holds for the error beside holds for them too.
+These codes name a case of an error above more closely; its cure applies to them, too.
 
 | code | is a kind of |
 |---|---|
@@ -51,7 +54,8 @@ Some places name the case more closely. What holds for the error beside holds fo
 def settings_page() -> str:
     """Return docs/settings.md."""
     rows = (
-        f"| `{name.upper()}` | {_takes(field)} | {_default(field)} | {_cell(field.description)} |\n"
+        f"| `{variable(name)}` | {_takes(field)} | {_default(field)} "
+        f"| {_cell(field.description)} |\n"
         for name, field in Settings.model_fields.items()
     )
     return SETTINGS_HEAD + "".join(rows)

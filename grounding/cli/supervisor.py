@@ -12,11 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from grounding.errors import SettingError
+from grounding.errors import EXIT_SETTINGS, SettingError
 from grounding.jobs.embedded import socket_path, sole_user
 from grounding.settings import Settings
 
@@ -24,22 +24,29 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent.parent
 PR_SET_PDEATHSIG = 1
-BACK_OFF_SECONDS = 5.0
+RESTART_SECONDS = 5.0
 """Shortest time between two starts of one part."""
-MAX_BACK_OFF_SECONDS = 60.0
-"""The same for a part that says each time, within a minute, that it cannot run."""
-PATIENCE_SECONDS = 100.0
-"""How long parts may take to finish what is in hand: a little over the longest deadline."""
+MAX_RESTART_SECONDS = 60.0
+"""The same for a part that ends each time, within a minute, with an error."""
+STOP_SECONDS = 100.0
+"""How long parts may take to finish what they do: a little over the longest deadline."""
 
 
 class Part:
-    """One child process, started again whenever it ends."""
+    """One child process, started again whenever it ends; killed with `ending` if we are killed."""
 
-    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        ending: signal.Signals = signal.SIGKILL,
+    ) -> None:
         self._name = name
         self._command = command
         self._env = env
-        self._pause = BACK_OFF_SECONDS
+        self._ending = ending
+        self._pause = RESTART_SECONDS
         self._started = -math.inf
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -49,10 +56,12 @@ class Part:
         return self._process.pid if self._process else None
 
     def tend(self) -> None:
-        """Start the process if it is not running and its waiting time is over."""
+        """Start the process if it does not run and its pause is over.
+
+        Raises `SettingError` if the process has ended because of its settings.
+        """
         if self._process is not None and self._process.poll() is not None:
-            log.warning("%s ended with status %d", self._name, self._process.returncode)
-            self._pause = self._next_pause(self._process.returncode)
+            self._note_end(self._process.returncode)
             self._process = None
         if self._process is None and time.monotonic() >= self._started + self._pause:
             # A session of its own: Ctrl-C in the terminal is for us, who end the parts in order.
@@ -60,25 +69,33 @@ class Part:
                 self._command,
                 env=self._env,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent(self._ending),
             )
             self._started = time.monotonic()
+
+    def _note_end(self, status: int) -> None:
+        if status == EXIT_SETTINGS:
+            raise SettingError(
+                f"the {self._name} cannot run under these settings, as it says above"
+            )
+        log.warning("the %s ended with status %d", self._name, status)
+        self._pause = self._next_pause(status)
 
     def _next_pause(self, status: int) -> float:
         """Return twice the last pause for a part that cannot run, such as a worker without model.
 
-        One that was killed, or ended after it had run, is wanted again soon.
+        A part that was killed, or that had run for a while, starts again soon.
         """
-        cannot_run = status > 0 and time.monotonic() < self._started + MAX_BACK_OFF_SECONDS
-        return min(2 * self._pause, MAX_BACK_OFF_SECONDS) if cannot_run else BACK_OFF_SECONDS
+        cannot_run = status > 0 and time.monotonic() < self._started + MAX_RESTART_SECONDS
+        return min(2 * self._pause, MAX_RESTART_SECONDS) if cannot_run else RESTART_SECONDS
 
     def stop(self) -> None:
-        """Ask the process to finish what is in hand and end."""
+        """Ask the process to finish what it does and end."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
     def join(self, seconds: float) -> None:
-        """Wait for the end, at most so long; then end it."""
+        """Wait for the end, at most so long; then kill the process."""
         if self._process is None:
             return
         try:
@@ -98,8 +115,9 @@ def running(settings: Settings) -> Iterator[list[Part]]:
         if settings.redis_url is None:
             stack.enter_context(sole_user(settings.data_dir))
             env["REDIS_URL"] = f"unix://{socket_path(settings.data_dir)}"
-            parts.insert(0, Part("queue", command("queue"), env))
-        # The queue is ended last: the others write to it what they have in hand.
+            # Not by SIGKILL: it has to end its Valkey.
+            parts.insert(0, Part("queue", command("queue"), env, ending=signal.SIGTERM))
+        # The queue is ended last: the others write their results to it.
         stack.callback(_end, parts[:-2])
         stack.callback(_end, parts[-2:])
         for part in parts:
@@ -108,14 +126,14 @@ def running(settings: Settings) -> Iterator[list[Part]]:
 
 
 def tend(parts: Sequence[Part], stopping: threading.Event) -> None:
-    """Keep every part running until `stopping` is set."""
+    """Keep every part running until `stopping` is set; `SettingError` if one cannot run at all."""
     while not stopping.wait(0.5):
         for part in parts:
             part.tend()
 
 
 def _end(parts: Sequence[Part]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + STOP_SECONDS
     for part in parts:
         part.stop()
     for part in parts:
@@ -130,6 +148,25 @@ def command(name: str) -> list[str]:
     return [sys.executable, "-m", "grounding", name]
 
 
+def end_with_parent(ending: signal.Signals) -> Callable[[], None]:
+    """Return what a new child calls, so that the kernel sends it `ending` when we die.
+
+    Even by SIGKILL, and even while the child hangs in native code. On Linux only; elsewhere an
+    orphan finishes what it does. Call this in the parent, in the thread that starts the child: the
+    end of that thread counts as the parent's.
+    """
+    parent = os.getpid()
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def follow() -> None:
+        if prctl is not None:
+            prctl(PR_SET_PDEATHSIG, ending)
+            if os.getppid() != parent:  # it died before the kernel knew
+                os._exit(1)
+
+    return follow
+
+
 def _check_port(settings: Settings) -> None:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -141,9 +178,3 @@ def _check_port(settings: Settings) -> None:
                 f"cannot listen on {settings.address}: {exc.strerror}",
                 hint="Choose another PORT, or end what listens there",
             ) from exc
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies, even by SIGKILL; Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

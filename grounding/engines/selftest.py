@@ -46,7 +46,7 @@ class SelfTestReport:
             raise EngineError(
                 f"self-test: {self.fault}",
                 code="self_test_failed",
-                hint=f"{self.cure}. SELF_TEST=warn serves it all the same",
+                hint=f"{self.cure}. GROUNDING_SELF_TEST=warn serves it all the same",
             )
 
 
@@ -77,7 +77,9 @@ def self_test(engine: Engine, *, cure: str = "See the worker's log") -> SelfTest
     if seen is not None and seen != expected:
         return SelfTestReport(lines, _describe_resizing(expected, seen), cure)
     if fault := _find_fault(overlaps, proven=seen is not None and expected > 0):
-        hint = f"Check that PROFILE is the model's family ({engine.profile.name}?). {cure}"
+        hint = (
+            f"Check that GROUNDING_PROFILE is the model's family ({engine.profile.name}?). {cure}"
+        )
         return SelfTestReport(lines, fault, hint)
     return SelfTestReport(lines)
 

@@ -4,18 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import (
+    ConnectionError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 from redis.retry import Retry
 
 from grounding.errors import QueueError, SettingError
 from grounding.jobs.embedded import socket_path
+from grounding.logs import QUEUE_OUTAGE
 from grounding.settings import Settings
 
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
+
+
+class _ReportingRetry(Retry):
+    """Redis' own retries, which report whether the server answers."""
+
+    def call_with_retry(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the command returns, or raise what it raises after the last try."""
+        try:
+            answer = super().call_with_retry(*args, **kwargs)
+        except (ConnectionError, TimeoutError) as exc:
+            QUEUE_OUTAGE.begin(exc)
+            raise
+        # None may come without a word of the server: connecting returns it for an open connection.
+        if answer is not None:
+            QUEUE_OUTAGE.end()
+        return answer
 
 
 def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
@@ -29,7 +53,7 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
             url,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=answer_seconds,
-            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+            retry=_ReportingRetry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
         )
     except ValueError as exc:
         raise SettingError(

@@ -32,15 +32,17 @@ def sole_user(data_dir: Path) -> Iterator[None]:
     Two servers on one append-only file would destroy it.
     """
     if len(str(socket_path(data_dir)).encode()) > MAX_SOCKET_PATH:
-        raise SettingError(f"the path of DATA_DIR {data_dir} is too long", hint="Choose a shorter")
+        raise SettingError(
+            f"the path of GROUNDING_DATA_DIR {data_dir} is too long", hint="Choose a shorter"
+        )
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (data_dir / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             raise SettingError(
-                f"DATA_DIR {data_dir} is in use by another process",
-                hint="End that one, or choose another DATA_DIR",
+                f"GROUNDING_DATA_DIR {data_dir} is in use by another process",
+                hint="End that one, or choose another GROUNDING_DATA_DIR",
             ) from exc
         yield
 

@@ -17,6 +17,7 @@ from grounding.jobs.store import (
     DELIVERIES,
     DROPPED,
     FAILED,
+    FULL,
     LEASED,
     NOTED,
     PENDING,
@@ -99,6 +100,7 @@ def _families(
         ("attempts_total", "attempts:", "reason", "Times that a worker took a task"),
         ("deliveries_total", DELIVERIES, "outcome", "What became of finished predictions"),
         ("detections_dropped_total", DROPPED, "reason", "Detections that became no region"),
+        ("requests_full_total", FULL, "kind", "Requests that found all places to wait taken"),
         ("answers_noted_total", NOTED, "note", "Answers that were cut, clipped, repaired, …"),
     ):
         yield name, "counter", text, _by(counted, prefix, label)

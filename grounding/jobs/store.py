@@ -68,6 +68,8 @@ UNDELIVERED = PREFIX + "undelivered:"
 """Before a project: its outbox entries, each with the millisecond from which it may be pushed."""
 DROPPED, NOTED = "dropped:", "noted:"
 """Before the counters of detections that became no region, and of what the parser remarked."""
+FULL = "full:"
+"""Before the counters of predict requests that found no free place to wait, by their kind."""
 DELIVERIES = "delivery:"
 """Before the counters of what became of outbox entries."""
 
@@ -195,7 +197,7 @@ class JobStore:
             return "the queue's memory is nearly full. Raise maxmemory of Redis"
         busy = self.unfinished_by_project().values()
         if busy and min(busy) >= self.limits.max_pending:
-            return "every project in the queue has MAX_PENDING unfinished tasks"
+            return "every project in the queue has GROUNDING_MAX_PENDING unfinished tasks"
         return ""
 
     def watch(self, keys: Sequence[str], inbox: str) -> list[str]:

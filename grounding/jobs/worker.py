@@ -19,7 +19,13 @@ from typing import NoReturn
 
 from redis.exceptions import RedisError
 
-from grounding.errors import DeviceBroken, EngineAway, GroundingError, SettingError
+from grounding.errors import (
+    EXIT_SETTINGS,
+    DeviceBroken,
+    EngineAway,
+    GroundingError,
+    SettingError,
+)
 from grounding.jobs.connection import connect
 from grounding.jobs.heartbeat import Heartbeat
 from grounding.jobs.leases import ExclusiveRunner, Leases
@@ -30,8 +36,9 @@ from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import Slots
 from grounding.jobs.store import DROPPED, MAX_DEATHS, NOTED, Claim, JobStore, QueueName, StoreLimits
-from grounding.pipeline import Task, TaskResult, WorkerContext, predict
+from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.settings import Settings
+from grounding.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +77,12 @@ class Worker:
         self._asked_to_stop = False
 
     def run(self) -> int:
-        """Work until SIGTERM, and return the exit status: 0, or 3 where the model cannot load.
+        """Work until SIGTERM; return the exit status: 0, 2 for a wrong setting, 3 without a model.
 
-        SIGTERM finishes the jobs in hand, and so does a memory grown beyond MAX_WORKER_RSS; a
-        second SIGTERM frees them for others and ends at once, with 1. A broken device ends the
-        process with 4, and a hanging one with 1: neither lets Python finish anything, so the
-        leases lapse.
+        SIGTERM finishes the jobs in hand, and so does a memory grown beyond
+        GROUNDING_MAX_WORKER_RSS; a second SIGTERM frees them for others and ends at once, with 1.
+        A broken device ends the process with 4, and a hanging one with 1: neither lets Python
+        finish anything, so the leases lapse.
         """
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, self._on_signal)
@@ -90,7 +97,7 @@ class Worker:
             self._check_room()
         except GroundingError as exc:
             self._heartbeat.tell(phase="failed", done=None, detail=str(exc))
-            return EXIT_NO_MODEL
+            return EXIT_SETTINGS if isinstance(exc, SettingError) else EXIT_NO_MODEL
         self._serve()
         return 0
 
@@ -127,7 +134,7 @@ class Worker:
         """Refuse a limit that the loaded model exceeds: each task would end the process."""
         if 0 < self._settings.max_worker_rss <= (taken := _resident_bytes()):
             raise SettingError(
-                f"MAX_WORKER_RSS is below the {taken} bytes that the loaded model takes",
+                f"GROUNDING_MAX_WORKER_RSS is below the {taken} bytes that the loaded model takes",
                 hint="Raise it, or set it to 0",
             )
 

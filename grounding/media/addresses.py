@@ -112,7 +112,7 @@ class AllowList:
                 self._networks.append((origin.scheme, origin.port, network))
         except (UrlRefused, ValueError) as exc:
             raise SettingError(
-                "ALLOWED_ORIGINS holds an entry that is neither an origin nor a network",
+                "GROUNDING_ALLOWED_ORIGINS holds an entry that is neither an origin nor a network",
                 hint="Write entries like http://minio:9000 or https://10.0.3.0/24",
             ) from exc
 

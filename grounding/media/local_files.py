@@ -18,7 +18,10 @@ from grounding.errors import ImageMissing, ImageTooLarge, SettingError, UrlRefus
 SYSTEM = ("proc", "sys", "dev")
 """Folders of the root that hold no files but the kernel's and processes' insides."""
 
-HINT = "Check that LOCAL_FILES_ROOT is the folder that Label Studio calls LOCAL_FILES_DOCUMENT_ROOT"
+HINT = (
+    "Check that GROUNDING_LOCAL_FILES_ROOT is the folder that Label Studio calls "
+    "LOCAL_FILES_DOCUMENT_ROOT"
+)
 
 _LOCAL_FILES = re.compile(r"(?:/[^/]+)*?/data/local-files/?")
 
@@ -43,10 +46,13 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self._root = Path(os.path.realpath(root))
         if not self._root.is_dir():
-            raise SettingError("LOCAL_FILES_ROOT is no folder", hint="Mount it, or unset it")
+            raise SettingError(
+                "GROUNDING_LOCAL_FILES_ROOT is no folder", hint="Mount it, or unset it"
+            )
         if len(self._root.parts) == 1 or self._root.parts[1] in SYSTEM:
             raise SettingError(
-                "LOCAL_FILES_ROOT would open the whole machine", hint="Name the pictures' folder"
+                "GROUNDING_LOCAL_FILES_ROOT would open the whole machine",
+                hint="Name the pictures' folder",
             )
 
     def read(self, name: str, max_bytes: int) -> bytes:
@@ -74,7 +80,7 @@ class Folder:
     def _open(self, name: str, shown: str) -> int:
         real = Path(os.path.realpath(self._root / name.lstrip("/")))
         if not real.is_relative_to(self._root):
-            raise UrlRefused(f"{shown} lies outside LOCAL_FILES_ROOT", hint=HINT)
+            raise UrlRefused(f"{shown} lies outside GROUNDING_LOCAL_FILES_ROOT", hint=HINT)
         # NONBLOCK, or a FIFO would hold us until somebody writes to it; NOFOLLOW, since all
         # links are resolved by now and one that appears meanwhile could lead outside.
         return os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)

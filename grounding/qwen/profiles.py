@@ -62,7 +62,9 @@ class Profile:
         Raises `SettingError` where both are set and cross.
         """
         if min_pixels and max_pixels and min_pixels > max_pixels:
-            raise SettingError(f"MIN_PIXELS {min_pixels} exceeds MAX_PIXELS {max_pixels}")
+            raise SettingError(
+                f"GROUNDING_MIN_PIXELS {min_pixels} exceeds GROUNDING_MAX_PIXELS {max_pixels}"
+            )
         low, high = _meet((self.min_pixels, self.max_pixels), own)
         low, high = min_pixels or low, max_pixels or high
         return replace(

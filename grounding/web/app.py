@@ -1,31 +1,28 @@
 """The Flask app: what Label Studio calls, and what operators look at.
 
-Bodies carry tokens and passwords, so none is ever logged. Every error is one JSON shape:
-`{"error": {"code", "message", "id"}}`, with the id in our log beside the details.
+Every error has one JSON shape: `{"error": {"code", "message", "id"}}`, with the id in our log
+beside the details.
 """
 
 from __future__ import annotations
 
 import hmac
-import json
 import logging
-import math
 import secrets
+import select
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from grounding.errors import GroundingError, QueueError, RequestError
-from grounding.jobs.connection import queue_errors
-from grounding.jobs.heartbeat import readiness, reports
-from grounding.jobs.overview import metrics, one, overview
+from grounding.errors import GroundingError
 from grounding.settings import Settings
-from grounding.web.predictions import Backend
-from grounding.web.requests import PredictRequest
+from grounding.web import operator, predictions
+from grounding.web.bodies import read_json, read_predict, read_project, read_text
+from grounding.web.services import Services
+from grounding.web.setup import connect_project
 
 log = logging.getLogger(__name__)
 
@@ -35,28 +32,31 @@ OPEN_PATHS = frozenset({"/health", "/webhook"})
 REASON_CHARS = 300
 """Longest reason in a status line: three lines of Label Studio's dialog."""
 
+CLOSED = getattr(select, "POLLRDHUP", select.POLLHUP)
+"""The event of a peer that sends no more; Linux tells it even before its last bytes are read."""
+
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the app, with nothing loaded or opened yet; `SettingError` for a wrong setting."""
     settings = settings or Settings.load()
     app = Flask("grounding")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
-    backend = app.extensions["grounding"] = Backend(settings)
+    services = app.extensions["grounding"] = Services(settings)
     app.before_request(lambda: _check_password(settings))
-    app.register_error_handler(GroundingError, error_answer)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _fault)
+    app.register_error_handler(GroundingError, error_response)
+    app.register_error_handler(HTTPException, _http_error_response)
+    app.register_error_handler(Exception, _fault_response)
     for rule, method, view in (
         ("/", "GET", _health),
         ("/health", "GET", _health),
-        ("/setup", "POST", lambda: _setup(backend)),
-        ("/predict", "POST", lambda: _predict(backend)),
+        ("/setup", "POST", lambda: _setup(services)),
+        ("/predict", "POST", lambda: _predict(services)),
         ("/webhook", "POST", _webhook),
         ("/versions", "GET", lambda: _versions(settings)),
-        ("/ready", "GET", lambda: _ready(backend)),
-        ("/jobs", "GET", lambda: _jobs(backend)),
-        ("/jobs/<key>", "GET", lambda key: _job(backend, key)),
-        ("/metrics", "GET", lambda: _metrics(backend)),
+        ("/ready", "GET", lambda: _ready(services)),
+        ("/jobs", "GET", lambda: jsonify(operator.read_overview(services))),
+        ("/jobs/<key>", "GET", lambda key: _job(services, key)),
+        ("/metrics", "GET", lambda: _metrics(services)),
     ):
         app.add_url_rule(rule, rule, view, methods=[method])
     return app
@@ -66,48 +66,18 @@ def _health() -> Response:
     return jsonify(status="UP", model_class="QwenGrounding")
 
 
-def _setup(backend: Backend) -> Response:
-    body = _body()
-    version = backend.setup(_text(body, "schema"), _project(body), body.get("extra_params"))
+def _setup(services: Services) -> Response:
+    body = read_json()
+    schema, project = read_text(body, "schema"), read_project(body)
+    version = connect_project(services, schema, project, body.get("extra_params"))
     return jsonify(model_version=version)
 
 
-def _predict(backend: Backend) -> Response:
+def _predict(services: Services) -> Response:
     begun = time.monotonic()  # Label Studio counts the time that a large body takes, too
-    body = _body()
-    tasks = body.get("tasks")
-    if not isinstance(tasks, list):
-        raise RequestError("tasks is no list", code="tasks_missing")
-    config, context = _text(body, "label_config"), _context(body)
-    asked = PredictRequest(tasks, _project(body), config, context, begun=begun)
-    answer = backend.predict(asked)
-    return _told(jsonify(results=answer.entries), lambda: backend.sent(answer))
-
-
-def _told(response: Response, then: Callable[[], None]) -> Response:
-    """Return `response`, to call `then` once the caller has taken all of it and did not hang up."""
-    body = response.get_data()
-    caller = request.environ.get("gunicorn.socket")
-
-    def written() -> Iterator[bytes]:
-        gone = caller is not None and _hung_up(caller)
-        yield body  # where writing fails, the server does not come back for more
-        if not gone:
-            then()
-
-    told = Response(written(), mimetype=response.mimetype)
-    told.content_length = len(body)
-    return told
-
-
-def _hung_up(caller: socket.socket) -> bool:
-    """Say whether the other side has closed: what is written then is lost without an error."""
-    try:
-        return caller.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+    answer = predictions.predict(services, read_predict(read_json(), begun))
+    response = jsonify(results=answer.entries)
+    return call_when_sent(response, lambda: predictions.mark_delivered(services, answer))
 
 
 def _webhook() -> Response:
@@ -118,146 +88,103 @@ def _versions(settings: Settings) -> Response:
     return jsonify(versions=[settings.model_name])
 
 
-def _ready(backend: Backend) -> tuple[Response, int]:
-    try:
-        with queue_errors():
-            workers = reports(backend.queue.redis)
-            obstacle = backend.queue.store.obstacle()
-    except QueueError as exc:
-        return jsonify(ready=False, reason=str(exc), workers=[]), 503
-    ready = not obstacle and any(worker.phase == "ready" for worker in workers)
-    said = [
-        {"worker": w.worker, "model": w.model, "phase": w.phase, "done": w.done, "detail": w.detail}
-        for w in workers
-    ]
-    reason = obstacle or readiness(workers)
-    return jsonify(ready=ready, reason=reason, workers=said), 200 if ready else 503
+def _ready(services: Services) -> tuple[Response, int]:
+    readiness = operator.read_readiness(services)
+    return jsonify(readiness), 200 if readiness["ready"] else 503
 
 
-def _jobs(backend: Backend) -> Response:
-    with queue_errors():
-        return jsonify(overview(backend.queue.store))
-
-
-def _job(backend: Backend, key: str) -> Response:
-    with queue_errors():
-        found = one(backend.queue.store, key)
-    if found is None:
+def _job(services: Services, key: str) -> Response:
+    job = operator.read_job(services, key)
+    if job is None:
         return _error(404, "job_unknown", "there is no such job, or it is forgotten by now")
-    return jsonify(found)
+    return jsonify(job)
 
 
-def _metrics(backend: Backend) -> Response:
-    with queue_errors():
-        return Response(metrics(backend.queue.store), mimetype="text/plain")
+def _metrics(services: Services) -> Response:
+    return Response(operator.read_metrics(services), mimetype="text/plain")
 
 
-def _body() -> Mapping[str, Any]:
-    if request.content_encoding not in (None, "identity"):
-        raise RequestError("compressed bodies are not read", code="encoding_refused", status=415)
-    if not request.is_json:
-        raise RequestError("the body is not JSON", code="not_json", status=415)
-    raw = request.get_data(cache=False)
-    if not raw:
-        raise RequestError("the body is empty", code="body_missing")
-    try:
-        body = json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError) as exc:
-        raise RequestError("the body is not JSON", code="body_not_json") from exc
-    if not isinstance(body, dict):
-        raise RequestError("the body is no JSON object", code="body_not_object")
-    return body
+def call_when_sent(response: Response, callback: Callable[[], None]) -> Response:
+    """Return `response`, which calls `callback` after its last byte.
+
+    Not if writing fails, nor if the caller had hung up before.
+    """
+    body = response.get_data()
+    caller = request.environ.get("gunicorn.socket")
+
+    def write() -> Iterator[bytes]:
+        gone = caller is not None and has_hung_up(caller)
+        yield body  # where writing fails, the server does not come back for more
+        if not gone:
+            callback()
+
+    watched = Response(write(), mimetype=response.mimetype)
+    watched.content_length = len(body)
+    return watched
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+def has_hung_up(caller: socket.socket) -> bool:
+    """Say whether the other side has closed: what is written then is lost without an error.
 
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _text(body: Mapping[str, Any], name: str) -> str:
-    value = body.get(name)
-    if not isinstance(value, str):
-        raise RequestError(f"{name} is missing or no text", code="label_config_invalid")
-    return value
-
-
-def _project(body: Mapping[str, Any]) -> str:
-    """Return the project's name: its number, and the time of its creation where that is given."""
-    value = str(body.get("project") if body.get("project") is not None else "")
-    if value and not all(part.isascii() and part.isdigit() for part in value.split(".")):
-        raise RequestError("project is no number", code="project_invalid")
-    return value
-
-
-def _context(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    params = body.get("params")
-    if params is None:
-        return None
-    if not isinstance(params, dict):
-        raise RequestError("params is no object", code="params_invalid")
-    context = params.get("context")
-    if context is not None and not isinstance(context, dict):
-        raise RequestError("context is no object", code="context_invalid")
-    return context
+    Asks the kernel and reads nothing, so that it works for TLS sockets, too.
+    """
+    if caller.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(caller, CLOSED)
+    return bool(poll.poll(0))
 
 
 def _check_password(settings: Settings) -> Response | None:
     if not settings.basic_auth_pass or request.path in OPEN_PATHS:
         return None
-    given = request.authorization
-    user = (given.username if given else None) or ""
-    word = (given.password if given else None) or ""
+    sent = request.authorization
+    user = (sent.username if sent else None) or ""
+    password = (sent.password if sent else None) or ""
     wanted = settings.basic_auth_pass.get_secret_value()
     # Both are always compared, in constant time, so that timing tells neither.
-    right = _same(user, settings.basic_auth_user) & _same(word, wanted)
-    if right:
+    if _same(user, settings.basic_auth_user) & _same(password, wanted):
         return None
-    answer = _error(401, "unauthorized", "user and password are needed")
-    answer.headers["WWW-Authenticate"] = 'Basic realm="grounding"'
-    return answer
+    response = _error(401, "unauthorized", "user and password are needed")
+    response.headers["WWW-Authenticate"] = 'Basic realm="grounding"'
+    return response
 
 
-def _same(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
+def _same(sent: str, wanted: str) -> bool:
+    return hmac.compare_digest(sent.encode(errors="replace"), wanted.encode())
 
 
-def error_answer(error: GroundingError) -> Response:
-    """Return the answer that tells an error of ours, and log it."""
-    answer = _error(error.status, error.code, str(error))
-    number = answer.headers["X-Error-Id"]
-    log.warning("%s: %s (%s, error %s)", request.path, error, error.code, number)
+def error_response(error: GroundingError) -> Response:
+    """Return the response for an error of ours, and log it."""
+    response = _error(error.status, error.code, str(error))
+    error_id = response.headers["X-Error-Id"]
+    log.warning("%s: %s (%s, error %s)", request.path, error, error.code, error_id)
     # The status line is the only text of ours that Label Studio shows when connecting.
-    answer.status = f"{error.status} {_one_line(str(error))}"
-    return answer
+    response.status = f"{error.status} {_status_line(str(error))}"
+    return response
 
 
-def _http_error(error: HTTPException) -> Response:
-    answer = _error(error.code or 500, error.name.lower().replace(" ", "_"), error.name)
-    log.info("%s: %s (error %s)", request.path, error.name, answer.headers["X-Error-Id"])
-    return answer
+def _http_error_response(error: HTTPException) -> Response:
+    response = _error(error.code or 500, error.name.lower().replace(" ", "_"), error.name)
+    log.info("%s: %s (error %s)", request.path, error.name, response.headers["X-Error-Id"])
+    return response
 
 
-def _fault(error: Exception) -> Response:
-    answer = _error(500, "fault", "a fault of this program; its log tells more under this id")
-    log.exception("%s: fault %s", request.path, answer.headers["X-Error-Id"])
-    return answer
+def _fault_response(error: Exception) -> Response:
+    response = _error(500, "fault", "a fault of this program; its log tells more under this id")
+    log.exception("%s: fault %s", request.path, response.headers["X-Error-Id"])
+    return response
 
 
 def _error(status: int, code: str, message: str) -> Response:
-    number = secrets.token_hex(4)
-    answer = jsonify(error={"code": code, "message": message, "id": number})
-    answer.status_code = status
-    answer.headers["X-Error-Id"] = number
-    return answer
+    error_id = secrets.token_hex(4)
+    response = jsonify(error={"code": code, "message": message, "id": error_id})
+    response.status_code = status
+    response.headers["X-Error-Id"] = error_id
+    return response
 
 
-def _one_line(text: str) -> str:
+def _status_line(text: str) -> str:
     """Return `text` fit for a status line, without the brackets that the page takes for HTML."""
     plain = text.encode("ascii", "replace").decode().replace("<", "").replace(">", "")
     return " ".join(plain.split())[:REASON_CHARS]

@@ -1,18 +1,25 @@
-"""One request of an annotator, and the words back: everything of it but the queue.
+"""An annotator's requests: what they ask, and regions and a message back.
 
-The page shows none of our errors, so whatever happens is told in the config's status area. What
-stands on the page already, and how much of an answer is wanted, is settled here and not in the
-job, so that the same question has the same answer and is put to the model once.
+The page shows none of our errors, so whatever happens is a message in the config's status area,
+with HTTP 200. Regions that exist on the page already, and the page's own limits, are applied here
+and not in the job, so that the same intent has the same answer and runs once.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from grounding.jobs.store import Outcome
+from grounding.errors import ConfigError, QueueError, RequestError
+from grounding.jobs.connection import queue_errors
+from grounding.jobs.heartbeat import readiness, reports
+from grounding.jobs.latest import LatestRequests, Requester
+from grounding.jobs.projects import Projects
+from grounding.jobs.store import Job, Outcome
 from grounding.labelstudio.config.interface import LabelConfig
+from grounding.labelstudio.config.parse import parse, text_areas
 from grounding.labelstudio.controls.base import Region
 from grounding.labelstudio.interactive.commands import is_forget
 from grounding.labelstudio.interactive.context import read_request
@@ -27,76 +34,86 @@ from grounding.labelstudio.interactive.intent import Intent
 from grounding.labelstudio.interactive.limits import apply_limits, read_limits
 from grounding.labelstudio.interactive.status import explain_failure, summarize, write_status
 from grounding.labelstudio.places import Result
+from grounding.web.bodies import PredictRequest, RequestKind
+from grounding.web.services import Services
+from grounding.web.setup import kept_params
+from grounding.web.submission import NO_DATA, Answers, JobFactory, run_jobs, task_id
+
+log = logging.getLogger(__name__)
+
+Entry = dict[str, Any]
+"""One task's place in the answer: regions and a message, both possibly none."""
 
 FORGOTTEN = "the prompt is forgotten"
-ONLY_NOT_HERE = "click on what you want first; a click with Alt says what you do not want"
+ONLY_EXCLUDED = "click on what you want first; a click with Alt says what you do not want"
+REPLACED = "a newer request took its place"
+TIMED_OUT = "the model did not answer in time"
 
 
 @dataclass(frozen=True, slots=True)
 class InteractiveRequest:
-    """What an annotator asked under a config, for the model version `version`."""
+    """What an annotator asks under a config, for the model version `version`.
+
+    `sent` is the context as it came; `context` the least that asks the same, which the job has.
+    """
 
     config: LabelConfig
     version: str
-    sent: Sequence[Result]
-    wish: Intent
-    context: Mapping[str, Any]
+    sent: Sequence[Result] = ()
+    intent: Intent = field(default_factory=Intent)
+    context: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, context: object, config: LabelConfig, version: str) -> InteractiveRequest:
-        """Return what `context` asks; `RequestError` `context_invalid` where it cannot be read."""
+        """Return what `context` asks; `RequestError` `context_invalid` if it cannot be read."""
         request = read_request(context, config)
         return cls(config, version, request.results, request.intent, request.reduced)
 
     @property
     def forgets(self) -> bool:
-        """Whether it only asks to be offered the last prompt no more."""
-        return self.wish.typed and is_forget(self.wish.phrase or "")
+        """Whether it only asks that the last prompt is no longer offered."""
+        return self.intent.typed and is_forget(self.intent.phrase or "")
 
     @property
-    def asks(self) -> bool:
-        """Whether there is anything to put to the model."""
-        return bool(self.wish.controls) and not self.forgets
+    def needs_model(self) -> bool:
+        """Whether there is anything to ask the model."""
+        return bool(self.intent.controls) and not self.forgets
 
     @property
     def prompt(self) -> str | None:
-        """The prompt to keep for the next task, empty to forget it; None where none was typed."""
+        """The prompt to keep for the next task, empty to forget it; None if none was typed."""
         area = self.config.memory()
-        if area is None or not self.wish.typed or self.wish.from_name != area.name:
+        if area is None or not self.intent.typed or self.intent.from_name != area.name:
             return None
-        return "" if self.forgets else self.wish.phrase or ""
+        return "" if self.forgets else self.intent.phrase or ""
 
-    def said(self, word: str) -> dict[str, Any]:
-        """Return an entry without a region that says `word`; with an empty one, nothing."""
-        spoken = write_status(self.config, word) if word else []
-        return {"result": spoken, "model_version": self.version}
+    def message(self, text: str) -> Entry:
+        """Return an entry without a region, whose status area reads `text`; unchanged if empty."""
+        shown = write_status(self.config, text) if text else []
+        return {"result": shown, "model_version": self.version}
 
-    def idle(self) -> str:
-        """Return the word for a request that asks nothing: most of those are none of ours."""
+    def idle_message(self) -> Entry:
+        """Return the entry for a request that asks the model nothing, as most contexts do."""
         if self.forgets:
-            return FORGOTTEN
-        return ONLY_NOT_HERE if any(r.get("is_positive") is False for r in self.sent) else ""
+            return self.message(FORGOTTEN)
+        excluded = any(result.get("is_positive") is False for result in self.sent)
+        return self.message(ONLY_EXCLUDED if excluded else "")
 
     def page(self, task: object) -> Page:
         """Return what is on the page of the annotator who asks about `task`."""
         return read_page(task if isinstance(task, Mapping) else {}, self.sent)
 
-    def answer(self, page: Page, outcome: Outcome | None, late: str) -> tuple[dict[str, Any], str]:
-        """Return the entry for a task, and what it says of itself.
-
-        `outcome` is what came of the task's job, or None where it is not finished: `late` says
-        why.
-        """
-        if outcome is None:
-            return self.said(late), late
+    def answer(self, page: Page, outcome: Outcome) -> tuple[Entry, str]:
+        """Return the entry for a finished job, and the message in it."""
         if outcome.prediction is None:
-            word = explain_failure(outcome.code, outcome.reason)
-            return self.said(word), word
-        result, word = self._fitted(outcome.prediction["result"], page)
-        told = {"result": result + write_status(self.config, word), "model_version": self.version}
-        return {**outcome.prediction, **told}, word
+            text = explain_failure(outcome.code, outcome.reason)
+            return self.message(text), text
+        result, text = self._fit(outcome.prediction["result"], page)
+        shown = {"result": result + write_status(self.config, text), "model_version": self.version}
+        return {**outcome.prediction, **shown}, text
 
-    def _fitted(self, result: Sequence[Region], page: Page) -> tuple[list[Region], str]:
+    def _fit(self, result: Sequence[Region], page: Page) -> tuple[list[Region], str]:
+        """Return what of `result` is new to the page and within its limits, and how much is."""
         fresh = drop_existing(with_new_ids(result), page, self.config)
         within = apply_limits(fresh, read_limits(page.results))
         left_out = {
@@ -105,3 +122,97 @@ class InteractiveRequest:
             "beyond max_regions": within.too_many,
         }
         return within.result, summarize(len(group_regions(within.result)), left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One task of a request: its id, what is on its page, and its job, if it has one."""
+
+    task: int | None
+    page: Page
+    job: Job | None
+
+    def requester(self, project: str) -> Requester:
+        """Return who asks about which task."""
+        return Requester(project, self.task, self.page.user)
+
+
+def predict(services: Services, request: PredictRequest) -> list[Entry]:
+    """Return one entry per task, whatever happens.
+
+    Raises `ConfigError` only for a broken config without a status area: Label Studio logs it.
+    """
+    params = ""
+    try:
+        params = kept_params(services, request.project)
+        return _predict(services, request, params)
+    except (RequestError, QueueError) as exc:
+        return _explain(services, request, params, exc)
+
+
+def _explain(
+    services: Services, request: PredictRequest, params: str, error: RequestError | QueueError
+) -> list[Entry]:
+    """Return entries that say what went wrong, in the status area of a config even if broken."""
+    config = LabelConfig(text_areas=text_areas(request.label_config))
+    if isinstance(error, ConfigError) and config.status_area() is None:
+        raise error
+    for raw in request.tasks:
+        log.warning("task %s: %s (%s)", task_id(raw), error, error.code)
+    version = services.settings.model_version(request.label_config, params)
+    broken = InteractiveRequest(config, version)
+    return [broken.message(str(error)) for _ in request.tasks]
+
+
+def _predict(services: Services, request: PredictRequest, params: str) -> list[Entry]:
+    config = parse(request.label_config, params)
+    version = services.settings.model_version(request.label_config, params)
+    asked = InteractiveRequest.read(request.context, config, version)
+    _keep_prompt(services, request.project, asked.prompt)
+    if not asked.needs_model:
+        return [asked.idle_message() for _ in request.tasks]
+    factory = JobFactory(request, services.settings, version, params, context=asked.context)
+    turns = [Turn(task_id(raw), asked.page(raw), factory.job(raw)) for raw in request.tasks]
+    with queue_errors():
+        _replace_earlier(services, request.project, turns)
+        answers = run_jobs(services, [turn.job for turn in turns if turn.job], request)
+        return [_entry(services, request.project, asked, turn, answers) for turn in turns]
+
+
+def _keep_prompt(services: Services, project: str, prompt: str | None) -> None:
+    if prompt is not None and project:  # a prompt without a project's name could be anyone's
+        with queue_errors():
+            Projects(services.queue.redis).keep_prompt(project, prompt)
+
+
+def _replace_earlier(services: Services, project: str, turns: Sequence[Turn]) -> None:
+    """Note these requests as their users' latest, so that earlier ones are dropped."""
+    latest = LatestRequests(services.queue.store)
+    for turn in turns:
+        if turn.job:
+            latest.enter(turn.requester(project), turn.job.key)
+
+
+def _entry(
+    services: Services, project: str, asked: InteractiveRequest, turn: Turn, answers: Answers
+) -> Entry:
+    outcome = answers.outcomes.get(turn.job.key) if turn.job else NO_DATA
+    if outcome is None:
+        text = _late_message(services, project, turn, full=answers.full)
+        entry = asked.message(text)
+    else:
+        entry, text = asked.answer(turn.page, outcome)
+    log.info("task %s: %s", turn.task, text)
+    return entry
+
+
+def _late_message(services: Services, project: str, turn: Turn, *, full: bool) -> str:
+    """Return why an annotator's job is not finished."""
+    latest = LatestRequests(services.queue.store)
+    if turn.job and latest.is_replaced(turn.requester(project), turn.job.key):
+        return REPLACED
+    if full:
+        bound = services.places.bounds[RequestKind.INTERACTIVE]
+        return f"the server is full: {bound} requests of annotators wait. Ask again in a moment"
+    reason = readiness(reports(services.queue.redis))
+    return TIMED_OUT if reason == "ready" else f"the model is not ready: {reason}"

@@ -136,7 +136,7 @@ def test_a_worker_whose_model_is_missing_is_not_healthy() -> None:
 
 def test_a_light_worker_waits_for_its_server_without_torch() -> None:
     """It has all that it imports, reports itself, and heeds SIGTERM while it waits."""
-    remote = {"ENGINE": "openai", "MODEL": "Qwen/Qwen2.5-VL-7B-Instruct"}
+    remote = {"GROUNDING_ENGINE": "openai", "MODEL": "Qwen/Qwen2.5-VL-7B-Instruct"}
     with sandboxes(DEMO | remote) as started:
         started.start("redis")
         started.wait_healthy("redis", START_SECONDS)

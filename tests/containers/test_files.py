@@ -14,6 +14,7 @@ from typing import Any
 import compose_spec
 import pytest
 
+from grounding.environment import variable
 from grounding.settings import ANSWER_SETTINGS, REMOTE_ANSWER_SETTINGS, Settings
 from tests.e2e import label_studio
 
@@ -192,13 +193,13 @@ def test_a_service_is_waited_for_longer_than_a_request_may_take(
 def test_server_and_workers_answer_under_the_same_settings(services: dict[str, Any]) -> None:
     """A task that was asked under others is refused; .env is for all, and nothing overrides it."""
     assert [name for name in OURS if services[name]["env_file"][0]["path"] != ".env"] == []
-    shared = {name.upper() for name in (*ANSWER_SETTINGS, *REMOTE_ANSWER_SETTINGS)}
+    shared = {variable(name) for name in (*ANSWER_SETTINGS, *REMOTE_ANSWER_SETTINGS)}
     assert [name for name in OURS if shared & set(services[name]["environment"])] == []
     assert [name for name, image in images().items() if shared & set(image.env)] == []
 
 
 def test_every_variable_is_a_setting_or_composes_own(services: dict[str, Any]) -> None:
-    known = {name.upper() for name in Settings.model_fields}
+    known = {variable(name) for name in Settings.model_fields}
     named = {name for service in OURS for name in services[service]["environment"]}
     assert {name.removesuffix("_FILE") for name in named} - known == set()
     read = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
@@ -218,7 +219,7 @@ def test_the_queue_is_of_the_version_that_the_tests_run(services: dict[str, Any]
 
 
 def test_vllm_takes_our_largest_picture_and_longest_answer_unchanged() -> None:
-    served = compose({"MAX_PIXELS": "501760", "MODEL": "some/model"})["services"]
+    served = compose({"GROUNDING_MAX_PIXELS": "501760", "MODEL": "some/model"})["services"]
     first, *flags = served["vllm"]["command"]
     given = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
     bounds = json.loads(given["mm-processor-kwargs"])
@@ -247,7 +248,7 @@ def test_setup_writes_an_env_in_which_profile_and_engine_agree(
     assert set_up(folder, profile, "label-studio").returncode == 0
     lines = (folder / ".env").read_text().splitlines()
     assert f"COMPOSE_PROFILES={profile},label-studio" in lines
-    assert f"ENGINE={engine}" in lines
+    assert f"GROUNDING_ENGINE={engine}" in lines
 
 
 def test_setup_makes_secrets_that_containers_can_read_and_others_cannot_reach(folder: Path) -> None:

@@ -58,8 +58,8 @@ def backend(
     usual = {
         "LABEL_STUDIO_URL": studio.url,
         "LABEL_STUDIO_API_KEY": studio.personal_access_token(),
-        "ALLOWED_ORIGINS": origin,
-        "DATA_DIR": str(folder / "backend"),
+        "GROUNDING_ALLOWED_ORIGINS": origin,
+        "GROUNDING_DATA_DIR": str(folder / "backend"),
     }
     env = {**usual, **(settings or {})}
     print(f"starting the backend at {url}, log {log}", flush=True)

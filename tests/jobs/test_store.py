@@ -365,6 +365,6 @@ def test_when_memory_runs_short_nothing_new_is_accepted_and_what_is_there_ends(
 def test_the_obstacle_to_every_new_job_is_named(store: JobStore) -> None:
     assert store.obstacle() == ""
     store.accept([job(str(n)) for n in range(3)])
-    assert "MAX_PENDING" in store.obstacle()
+    assert "GROUNDING_MAX_PENDING" in store.obstacle()
     store.accept([job("other", project="2")])
     assert store.obstacle() == "", "the other project is served"

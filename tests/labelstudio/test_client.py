@@ -171,7 +171,7 @@ def test_a_bucket_on_a_private_address_must_be_allowed_by_the_operator() -> None
         with pytest.raises(UrlRefused) as refusal:
             fetch("s3://b/k", server)
         assert bucket.requests == []
-    assert "ALLOWED_ORIGINS" in refusal.value.hint
+    assert "GROUNDING_ALLOWED_ORIGINS" in refusal.value.hint
     assert "secret" not in str(refusal.value)
 
 

@@ -110,7 +110,7 @@ def test_what_lies_outside_or_is_no_file_is_refused_at_once(root: Path, name: st
 def test_what_cannot_be_opened_is_missing(root: Path, name: str) -> None:
     with pytest.raises(ImageMissing) as failure:
         Folder(root).read(name, 1000)
-    assert "LOCAL_FILES_ROOT" in failure.value.hint
+    assert "GROUNDING_LOCAL_FILES_ROOT" in failure.value.hint
     assert len(failure.value.cause) < 200
 
 
@@ -129,7 +129,7 @@ def test_a_root_that_is_a_link_is_its_target(root: Path, tmp_path: Path) -> None
     "wrong", ["/", "/proc", "/dev", "/proc/self", "/no/such/folder", "/etc/passwd"]
 )
 def test_a_root_that_holds_no_pictures_refuses_to_start(wrong: str) -> None:
-    with pytest.raises(SettingError, match="LOCAL_FILES_ROOT"):
+    with pytest.raises(SettingError, match="GROUNDING_LOCAL_FILES_ROOT"):
         Folder(Path(wrong))
 
 

@@ -102,7 +102,9 @@ def test_bounds_are_the_settings_else_where_default_and_checkpoint_meet(
 
 
 def test_bounds_that_cross_are_refused() -> None:
-    with pytest.raises(SettingError, match="MIN_PIXELS 2000 exceeds MAX_PIXELS 1000"):
+    with pytest.raises(
+        SettingError, match="GROUNDING_MIN_PIXELS 2000 exceeds GROUNDING_MAX_PIXELS 1000"
+    ):
         PROFILES["qwen2.5-vl"].bounded(min_pixels=2000, max_pixels=1000)
 
 

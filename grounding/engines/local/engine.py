@@ -112,7 +112,7 @@ class LocalEngine:
             raise TaskError(
                 f"the prompt takes {len(ids)} tokens, the model reads {self._context}",
                 code="prompt_too_long",
-                hint="Shorten the prompt, or lower MAX_PIXELS",
+                hint="Shorten the prompt, or lower GROUNDING_MAX_PIXELS",
             )
         budget = min(request.max_new_tokens, room)
         return TokenizedRequest(ids, pictures, budget, request.priority, request.stop)

@@ -126,12 +126,12 @@ def _choose_device(name: str | None) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as exc:
         raise SettingError(
-            f"there is no device {name!r}", hint="Set DEVICE to cuda or cpu"
+            f"there is no device {name!r}", hint="Set GROUNDING_DEVICE to cuda or cpu"
         ) from exc
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingError(
             "this machine or this build of torch has no CUDA device",
-            hint="Set DEVICE=cpu, or install a CUDA build of torch",
+            hint="Set GROUNDING_DEVICE=cpu, or install a CUDA build of torch",
         )
     return device
 

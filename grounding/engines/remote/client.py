@@ -96,7 +96,7 @@ def _translate_errors() -> Iterator[None]:
             common=True,
         ) from exc
     except (httpx.TimeoutException, TimeoutError) as exc:
-        error = EngineError("the server took too long", hint="Raise SERVER_TIMEOUT")
+        error = EngineError("the server took too long", hint="Raise GROUNDING_SERVER_TIMEOUT")
         raise Failure(error) from exc
     except httpx.HTTPError as exc:
         error = EngineError(f"the server gave no answer ({_describe(exc)})", hint=SEE_LOG)

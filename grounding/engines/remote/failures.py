@@ -65,12 +65,12 @@ def explain(refusal: Refusal, *, model: str, secret: str, task_alone: bool) -> F
         error = EngineError(answer, code="server_refused", hint=cure)
         return Failure(error, lasting=True, common=True)
     if status in (*AGAIN, *BUSY) or status >= 500:
-        hint = "Lower MAX_IN_FLIGHT if it stays so" if status == 429 else SEE_LOG
+        hint = "Lower GROUNDING_MAX_IN_FLIGHT if it stays so" if status == 429 else SEE_LOG
         error = EngineError(answer, code="server_busy", hint=hint)
         return Failure(error, refusal.retry_after, common=status in BUSY)
     if task_alone:
         return TaskError(answer, code="prompt_refused", hint=_cure(status))
-    hint = f"{_cure(status)}; check SERVER and its settings"
+    hint = f"{_cure(status)}; check GROUNDING_SERVER and its settings"
     return Failure(EngineError(answer, code="server_refused", hint=hint), lasting=True)
 
 
@@ -129,7 +129,7 @@ def _lasting_cure(status: int, code: str, model: str) -> str:
 
 def _cure(status: int) -> str:
     if status == 413:
-        return "Lower MAX_PIXELS, or raise the server's limit of a request's size"
+        return "Lower GROUNDING_MAX_PIXELS, or raise the server's limit of a request's size"
     return SEE_LOG
 
 

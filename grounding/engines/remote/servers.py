@@ -67,27 +67,29 @@ SERVERS: Mapping[ServerName, Server] = {
         structured={"structured_outputs": {"json": ANSWER_SCHEMA}},
         priorities={Priority.INTERACTIVE: 0, Priority.BULK: 1},
         cure="Start vLLM with --mm-processor-kwargs whose min_pixels and max_pixels enclose "
-        "MIN_PIXELS and MAX_PIXELS",
+        "GROUNDING_MIN_PIXELS and GROUNDING_MAX_PIXELS",
     ),
     "sglang": Server(
         bounds_in="request",
         structured=_JSON_SCHEMA,
         priorities={Priority.INTERACTIVE: 1, Priority.BULK: 0},
-        cure="Start SGLang with an --mm-process-config whose image bounds enclose MIN_PIXELS and "
-        "MAX_PIXELS, and SGLANG_IMAGE_MAX_PIXELS of at least MAX_PIXELS",
+        cure="Start SGLang with an --mm-process-config whose image bounds enclose GROUNDING_MIN_PIXELS and "
+        "GROUNDING_MAX_PIXELS, and SGLANG_IMAGE_MAX_PIXELS of at least GROUNDING_MAX_PIXELS",
     ),
     "dashscope": Server(
         bounds_in="part",
         fields={"vl_high_resolution_images": True, "top_k": 1},
         structured={"response_format": {"type": "json_object"}},
-        cure="Keep MIN_PIXELS and MAX_PIXELS within what DashScope shows the model",
+        cure="Keep GROUNDING_MIN_PIXELS and GROUNDING_MAX_PIXELS within what DashScope shows the "
+        "model",
     ),
     "generic": Server(
         bounds_in="nowhere",
         structured=_JSON_SCHEMA,
         penalty=False,
-        cure="Name the server with SERVER=vllm, sglang or dashscope if it is one of them; else set "
-        "its own pixel bounds, or MIN_PIXELS and MAX_PIXELS, so that its bounds enclose ours",
+        cure="Name the server with GROUNDING_SERVER=vllm, sglang or dashscope if it is one of "
+        "them; else set its own pixel bounds, or GROUNDING_MIN_PIXELS and GROUNDING_MAX_PIXELS, so "
+        "that its bounds enclose ours",
     ),
 }
 

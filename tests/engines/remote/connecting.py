@@ -34,7 +34,7 @@ def settings(server: Server, /, **changes: Any) -> Settings:
         "min_pixels": MIN_PIXELS,
         "max_pixels": MAX_PIXELS,
         "image_format": "png",
-        "server_patience": 30,
+        "server_retry_timeout": 30,
     }
     return Settings.load(**(chosen | changes))
 

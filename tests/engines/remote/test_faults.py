@@ -53,8 +53,8 @@ REFUSED: dict[str, tuple[Fault, str]] = {
     "a key without the right": (status(403, "denied"), "OPENAI_API_KEY"),
     "an unpaid bill": (status(400, "pay first", "Arrearage"), "OPENAI_API_KEY"),
     "an unknown model": (status(404, "no such model"), "MODEL=qwen2.5-vl-shapes"),
-    "a field that it does not know": (status(400, "extra field logprobs"), "SERVER"),
-    "a picture that is too large": (status(413, "too large"), "MAX_PIXELS"),
+    "a field that it does not know": (status(400, "extra field logprobs"), "GROUNDING_SERVER"),
+    "a picture that is too large": (status(413, "too large"), "GROUNDING_MAX_PIXELS"),
 }
 
 
@@ -156,7 +156,7 @@ def test_draining_ends_the_wait_for_a_retry_and_blames_no_request(
 
 def test_a_wait_beyond_the_patience_ends_at_once(server: Server, behaviour: Behaviour) -> None:
     behaviour.faults = iter([status(429, "later", Retry_After="3600")])
-    engine = connect(server, server_patience=5)
+    engine = connect(server, server_retry_timeout=5)
     with pytest.raises(EngineError) as caught:
         ask(engine)
     assert (caught.value.code, caught.value.retryable) == ("server_busy", True)
@@ -169,7 +169,7 @@ LOADING = PASSING["503"]
 
 @pytest.fixture
 def hasty(server: Server) -> Iterator[RemoteEngine]:
-    engine = connect(server, server_patience=2)
+    engine = connect(server, server_retry_timeout=2)
     yield engine
     engine.close()
 
@@ -232,7 +232,7 @@ def test_a_server_that_stays_away_is_an_engine_error(shapes: LocalEngine) -> Non
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
         server = Server(shapes, Behaviour())
-        engine = connect(server, openai_base_url=url, server_patience=1)
+        engine = connect(server, openai_base_url=url, server_retry_timeout=1)
         with pytest.raises(EngineAway) as caught:
             ask(engine)
         engine.close()
@@ -278,7 +278,7 @@ def test_a_refused_request_costs_its_task_alone(
 @pytest.mark.parametrize("number", [400, 401, 500])
 def test_no_error_holds_the_key_or_the_picture(number: int, before: str, server: Server) -> None:
     server.behaviour.faults = iter([status(number, f"{before}{KEY} and " + "x" * 5000)] * 9)
-    engine = connect(server, server_patience=0)
+    engine = connect(server, server_retry_timeout=0)
     with pytest.raises(GroundingError) as caught:
         ask(engine)
     assert KEY[:-1] not in str(caught.value)

@@ -52,7 +52,7 @@ def client(start: Start, server: Server, env: pytest.MonkeyPatch) -> FlaskClient
     """The web server, with the same settings as its workers."""
     for name, value in settings(server).environment().items():
         env.setenv(name, value)
-    env.setenv("BULK_SLOTS", "8")
+    env.setenv("GROUNDING_BULK_SLOTS", "8")
     return start()
 
 
@@ -168,7 +168,7 @@ def test_a_server_away_for_longer_than_its_patience_costs_no_task(
     client: FlaskClient, behaviour: Behaviour, env: pytest.MonkeyPatch
 ) -> None:
     """They wait in the queue, however long it takes."""
-    env.setenv("SERVER_PATIENCE", "1")
+    env.setenv("GROUNDING_SERVER_RETRY_TIMEOUT", "1")
     entries, config = tasks(3)
     with working():
         wait_for(lambda: ready(client))
@@ -201,7 +201,7 @@ def test_an_interactive_task_has_the_servers_first_priority(
     client: FlaskClient, behaviour: Behaviour, env: pytest.MonkeyPatch
 ) -> None:
     """One task with a null context is a page that hangs until we answer; several are bulk."""
-    env.setenv("SERVER_PRIORITY", "true")
+    env.setenv("GROUNDING_SERVER_PRIORITY", "true")
     entries, config = tasks(3)
     with working():
         wait_for(lambda: ready(client))

@@ -1,0 +1,47 @@
+"""What operators look at: whether a model is ready, every project's jobs, and the counters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grounding.errors import QueueError
+from grounding.jobs.connection import queue_errors
+from grounding.jobs.heartbeat import WorkerStatus, readiness, reports
+from grounding.jobs.overview import metrics, one, overview
+from grounding.web.services import Services
+
+
+def read_readiness(services: Services) -> dict[str, Any]:
+    """Return `ready`, the reason why or why not, and what each worker reports."""
+    try:
+        with queue_errors():
+            workers = reports(services.queue.redis)
+            obstacle = services.queue.store.obstacle()
+    except QueueError as exc:
+        return {"ready": False, "reason": str(exc), "workers": []}
+    ready = not obstacle and any(worker.phase == "ready" for worker in workers)
+    reason = obstacle or readiness(workers)
+    return {"ready": ready, "reason": reason, "workers": [_worker(worker) for worker in workers]}
+
+
+def read_overview(services: Services) -> dict[str, Any]:
+    """Return every project's counts and the last failures; `QueueError` without a queue."""
+    with queue_errors():
+        return overview(services.queue.store)
+
+
+def read_job(services: Services, key: str) -> dict[str, Any] | None:
+    """Return the state of one job; None if there is no such job (any more)."""
+    with queue_errors():
+        return one(services.queue.store, key)
+
+
+def read_metrics(services: Services) -> str:
+    """Return all counters in Prometheus' text format."""
+    with queue_errors():
+        return metrics(services.queue.store)
+
+
+def _worker(status: WorkerStatus) -> dict[str, Any]:
+    names = ("worker", "model", "phase", "done", "detail")
+    return {name: getattr(status, name) for name in names}

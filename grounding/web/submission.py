@@ -1,0 +1,169 @@
+"""Turns tasks into jobs, queues them, and returns what is done by the deadline.
+
+The web process never touches pixels or the model, so it always has time for Label Studio's short
+time limits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grounding.errors import DataError, QueueError
+from grounding.jobs.payloads import split
+from grounding.jobs.store import FULL, Job, Outcome, State
+from grounding.settings import Settings
+from grounding.tasks import Task
+from grounding.web.bodies import PredictRequest, RequestKind
+from grounding.web.services import OpenQueue, Services
+from grounding.web.waiting import deadline
+
+log = logging.getLogger(__name__)
+
+ACCEPT_BATCH = 1000
+OUTBOX_SECONDS = 3.0
+"""How long after its deadline a request may still be writing its answer; then delivery pushes."""
+REFUSALS = {
+    State.FULL: "the project has too many unfinished tasks, or the queue's memory is used up",
+    State.NO_ROOM: "the pictures in unfinished tasks have GROUNDING_MAX_BLOB_BYTES",
+}
+NO_DATA = Outcome(code="data_missing", reason="a task has no data")
+
+
+@dataclass(frozen=True, slots=True)
+class JobFactory:
+    """Makes the jobs of one request: holds what all its tasks share.
+
+    `context` is what an annotator asks, `prompt` what pre-labelling looks for by itself.
+    """
+
+    request: PredictRequest
+    settings: Settings
+    version: str
+    extra_params: str
+    context: Mapping[str, Any] | None = None
+    prompt: str = ""
+
+    def job(self, raw: object) -> Job | None:
+        """Return the job of a raw task; None, with a line in the log, if it has no usable data."""
+        project, kind = self.request.project, self.request.kind
+        try:
+            payload = self._task(raw).payload()
+            identity = _canonical([project, self.settings.label_studio_url, payload])
+        except DataError as exc:
+            log.warning("a task of project %s: %s (%s)", project, exc, exc.code)
+            return None
+        key = hashlib.sha256(identity).hexdigest()[:40]
+        # A job that nobody waits for any more is dropped. All answers but an annotator's serve the
+        # next request.
+        interactive = kind is RequestKind.INTERACTIVE
+        timeout = self.settings.interactive_deadline if interactive else 0
+        parts = split(payload)
+        return Job(key, kind.queue, project, parts.record, parts.data, timeout, parts.config)
+
+    def _task(self, raw: object) -> Task:
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), Mapping):
+            raise DataError(NO_DATA.reason)
+        return Task(
+            id=task_id(raw),
+            data=raw["data"],
+            label_config=self.request.label_config,
+            context=self.context,
+            model_version=self.version,
+            extra_params=self.extra_params,
+            project=self.request.project,
+            prompt=self.prompt,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What came of a request's jobs, by key; with `full` the request found no place to wait."""
+
+    outcomes: Mapping[str, Outcome]
+    full: bool = False
+
+
+def run_jobs(services: Services, jobs: Sequence[Job], request: PredictRequest) -> Answers:
+    """Queue `jobs`, wait for them at most until the request's deadline, and return what is done.
+
+    Raises `QueueError` if an annotator's job is not accepted, and lets Redis's own errors through.
+    """
+    queue, kind = services.queue, request.kind
+    seconds = deadline(kind, services.settings, queue.redis)
+    due = seconds + OUTBOX_SECONDS if request.uses_outbox else None
+    accepted = _accept(queue, jobs, due, urgent=kind is RequestKind.INTERACTIVE)
+    with services.places.take(kind) as placed:
+        if placed:
+            # Reading and accepting twenty thousand tasks takes some of the caller's time, too.
+            queue.wakeups.wait(accepted, request.begun + seconds)
+    outcomes = _outcomes(queue, accepted, request)
+    full = not placed and len(outcomes) < len(accepted)
+    if full:
+        _note_full(services, kind)
+    return Answers(outcomes, full)
+
+
+def task_id(raw: object) -> int | None:
+    """Return a raw task's id; None if it has none that is a number."""
+    found = raw.get("id") if isinstance(raw, Mapping) else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _canonical(value: Any) -> bytes:
+    """Return `value` as JSON in UTF-8, always the same; `DataError` if it cannot be written."""
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True).encode()
+    except (ValueError, RecursionError) as exc:  # a lone surrogate, or nested too deep
+        raise DataError("a task's data cannot be written as JSON", code="data_invalid") from exc
+
+
+def _accept(queue: OpenQueue, jobs: Sequence[Job], due: float | None, *, urgent: bool) -> list[str]:
+    """Enter and queue `jobs`; return the keys of those accepted.
+
+    Refused ones are counted and logged; if an annotator waits (`urgent`), `QueueError` says why.
+    """
+    accepted: list[str] = []
+    refused: Counter[State] = Counter()
+    for start in range(0, len(jobs), ACCEPT_BATCH):
+        states = _accept_batch(queue, jobs[start : start + ACCEPT_BATCH], due)
+        refused.update(state for state in states.values() if state in REFUSALS)
+        accepted += [key for key, state in states.items() if state not in REFUSALS]
+    for state, count in refused.items():
+        log.warning("%d of %d tasks not accepted: %s", count, len(jobs), REFUSALS[state])
+        if urgent:
+            raise QueueError(
+                f"no room: {REFUSALS[state]}", code="queue_full", hint="Ask again in a while"
+            )
+    return accepted
+
+
+def _accept_batch(queue: OpenQueue, batch: Sequence[Job], due: float | None) -> dict[str, State]:
+    states: dict[str, State] = {}
+    for job, state in zip(batch, queue.store.accept(batch, deliver_after=due), strict=True):
+        states.setdefault(job.key, state)  # the second of two equal tasks is known already
+    fresh = [key for key, state in states.items() if state in (State.NEW, State.RAISED)]
+    if fresh:
+        queue.queues.put(batch[0].queue, fresh)
+    return states
+
+
+def _outcomes(
+    queue: OpenQueue, accepted: Sequence[str], request: PredictRequest
+) -> Mapping[str, Outcome]:
+    if not request.uses_outbox:
+        return queue.store.outcomes(accepted)
+    asked = time.monotonic() - request.begun
+    return queue.outbox.answer(accepted, request.project, asked=asked, to=request.kind.name)
+
+
+def _note_full(services: Services, kind: RequestKind) -> None:
+    bound = services.places.bounds[kind]
+    log.warning("full: %d %s requests wait already; one more is not waited for", bound, kind.value)
+    services.queue.store.count(FULL + kind.value, 1)
