@@ -8,7 +8,7 @@ from typing import Literal
 import httpx
 
 from grounding.jobs.connection import connect, queue_errors, queue_url
-from grounding.jobs.heartbeat import reports
+from grounding.jobs.heartbeat import worker_statuses
 from grounding.settings import Settings
 
 ANSWER_SECONDS = 3.0
@@ -35,8 +35,8 @@ def _server_answers(settings: Settings) -> bool:
 
 
 def _worker_reports(settings: Settings) -> bool:
-    mine = f"{socket.gethostname()}-"
+    host = socket.gethostname()
     with connect(queue_url(settings)) as redis, queue_errors():
         return any(
-            report.worker.startswith(mine) and report.phase != "failed" for report in reports(redis)
+            status.host == host and status.phase != "failed" for status in worker_statuses(redis)
         )

@@ -47,7 +47,7 @@ def up(host: str | None, port: int | None) -> None:
 @cli.command(help="Run the embedded queue; `up` does that by itself.")
 def queue() -> None:
     """Run the embedded Valkey server until SIGTERM; end with 1 where it dies."""
-    from grounding.jobs.embedded import embedded
+    from grounding.jobs.connection import embedded
 
     settings, stopping = _settings(), _stop_on_signals()
     with embedded(settings.data_dir) as server:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from grounding.jobs.heartbeat import reports
 from grounding.jobs.metrics import FETCH, MODEL, NS, OUT_OF_MEMORY, histogram, outcomes
 from grounding.jobs.outbox.backoff import DeliveryBackoff
 from grounding.jobs.queues import Queues
@@ -117,7 +116,7 @@ def _gauges(store: JobStore) -> Iterator[tuple[str, str, str, list[Sample]]]:
     depths = Queues(store.redis).depths()
     queues: list[Sample] = [({"lane": queue.value}, count) for queue, count in depths.items()]
     workers: list[Sample] = [
-        ({"worker": worker.worker}, worker.phase == "ready") for worker in reports(store.redis)
+        ({"worker": worker.worker}, worker.phase == "ready") for worker in worker_statuses(store.redis)
     ]
     oldest: Any = store.redis.zrange(PENDING, 0, 0, withscores=True)
     age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0

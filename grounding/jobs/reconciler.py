@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from grounding.errors import WorkerDied
-from grounding.jobs.locks import shorten
+from grounding.jobs.connection import shorten
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import MAX_DEATHS, PREFIX, JobStore, QueueName
 

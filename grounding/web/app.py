@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException
 
 from grounding.errors import GroundingError, QueueError, RequestError
 from grounding.jobs.connection import queue_errors
-from grounding.jobs.heartbeat import readiness, reports
+from grounding.jobs.heartbeat import readiness, worker_statuses
 from grounding.jobs.overview import metrics, one, overview
 from grounding.settings import Settings
 from grounding.web.predictions import Backend
@@ -121,7 +121,7 @@ def _versions(settings: Settings) -> Response:
 def _ready(backend: Backend) -> tuple[Response, int]:
     try:
         with queue_errors():
-            workers = reports(backend.queue.redis)
+            workers = worker_statuses(backend.queue.redis)
             obstacle = backend.queue.store.obstacle()
     except QueueError as exc:
         return jsonify(ready=False, reason=str(exc), workers=[]), 503

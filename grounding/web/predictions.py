@@ -21,12 +21,11 @@ from redis.exceptions import RedisError
 
 from grounding.errors import ConfigError, DataError, QueueError, RequestError
 from grounding.jobs.connection import connect, queue_errors, queue_url
-from grounding.jobs.heartbeat import any_ready, readiness, reports
-from grounding.jobs.latest import LatestRequests, Requester
+from grounding.jobs.heartbeat import any_ready, readiness, worker_statuses
 from grounding.jobs.outbox.delivery import Delivery
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox
 from grounding.jobs.payloads import parted
-from grounding.jobs.projects import Projects
+from grounding.jobs.projects import LatestRequests, Projects, Requester
 from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.store import Job, JobStore, Outcome, QueueName, State, StoreLimits
@@ -237,7 +236,7 @@ class Backend:
         latest = LatestRequests(self.queue.store)
         if turn.job and latest.is_replaced(turn.asker(project), turn.job.key):
             return "a newer question took its place"
-        reason = readiness(reports(self.queue.redis))
+        reason = readiness(worker_statuses(self.queue.redis))
         ready = reason == "ready"
         return "the model did not answer in time" if ready else f"the model is not ready: {reason}"
 

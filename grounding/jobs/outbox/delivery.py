@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import LockError, RedisError
 
 from grounding.errors import AnswerLost, ImportRefused, LabelStudioError
-from grounding.jobs.locks import shorten
+from grounding.jobs.connection import shorten
 from grounding.jobs.outbox.backoff import DeliveryBackoff
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox, OutboxEntry
 from grounding.jobs.store import PREFIX
