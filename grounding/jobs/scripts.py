@@ -30,20 +30,36 @@ end
 Times beyond what either is given for are from before Redis's clock was set back.
 """
 
-FORGET = """
+NOTIFY = """
+local function notify(key)
+  local watchers = 'g:watchers:' .. key
+  for _, inbox in ipairs(redis.call('SMEMBERS', watchers)) do
+    redis.call('RPUSH', inbox, key)
+    redis.call('EXPIRE', inbox, 300)
+  end
+  redis.call('DEL', watchers)
+end
+"""
+"""Adds a finished job's key to the inbox of each process that waits for it."""
+
+FORGET = (
+    NOTIFY
+    + """
 local function forget(job, key, pending, projects, counters, waited, blob, bytes, totals)
   local project = redis.call('HGET', job, 'project')
   redis.call('DECRBY', bytes, redis.call('HGET', job, 'blob') or 0)
   redis.call('DEL', job, blob)
   redis.call('ZREM', pending, key)
   redis.call('ZREM', waited, key)
+  notify(key)
   redis.call('HINCRBY', projects, project, -1)
   for _, books in ipairs({counters, totals .. project}) do
-    redis.call('HINCRBY', books, 'dead', 1)
-    redis.call('HINCRBY', books, 'dead:nobody_waits', 1)
+    redis.call('HINCRBY', books, 'failed', 1)
+    redis.call('HINCRBY', books, 'failed:nobody_waits', 1)
   end
 end
 """
+)
 """Drops a job without a trace but its count: the same question may be asked again at once."""
 
 FINISHING = "#!lua flags=allow-oom\n"
@@ -63,7 +79,7 @@ local function wait()
   redis.call('HINCRBY', KEYS[1], 'askers', 1)
 end
 local function owe(state)
-  if ARGV[12] == '' or state == 'dead' then return end
+  if ARGV[12] == '' or state == 'failed' then return end
   if is_closed(KEYS[1], now()) then return end
   local due = now() + math.max(ARGV[12], saving(KEYS[1]))
   redis.call('HSET', KEYS[1], 'due', due)
@@ -74,9 +90,9 @@ if state then
   owe(state)
   if state == 'done' then redis.call('EXPIRE', KEYS[1], ARGV[10]) end
   if state == 'pending' or state == 'leased' then wait() end
-  local front = ARGV[2] == 'interactive' and redis.call('HGET', KEYS[1], 'lane') == 'bulk'
+  local front = ARGV[2] == 'interactive' and redis.call('HGET', KEYS[1], 'queue') == 'bulk'
   if front and state == 'pending' then
-    redis.call('HSET', KEYS[1], 'lane', ARGV[2])
+    redis.call('HSET', KEYS[1], 'queue', ARGV[2])
     return 'raised'
   end
   return state
@@ -99,7 +115,7 @@ if size > 0 then
   redis.call('HSET', KEYS[1], 'blob', size)
 end
 wait()
-redis.call('HSET', KEYS[1], 'state', 'pending', 'lane', ARGV[2], 'project', ARGV[3],
+redis.call('HSET', KEYS[1], 'state', 'pending', 'queue', ARGV[2], 'project', ARGV[3],
            'payload', ARGV[4], 'accepted', ARGV[1], 'task', ARGV[7])
 redis.call('ZADD', KEYS[2], ARGV[1], ARGV[6])
 redis.call('HINCRBY', KEYS[3], ARGV[3], 1)
@@ -126,13 +142,13 @@ redis.call('HSET', KEYS[1], 'state', 'leased')
 redis.call('SADD', KEYS[3], ARGV[3])
 local alone = redis.call('HGET', KEYS[1], 'alone')
 redis.call('HINCRBY', KEYS[4], alone and 'attempts:worker_died' or 'attempts:asked', 1)
-local lane, waited = redis.call('HGET', KEYS[1], 'lane'), till and '1' or '0'
+local lane, waited = redis.call('HGET', KEYS[1], 'queue'), till and '1' or '0'
 local payload, blob = redis.call('HGET', KEYS[1], 'payload'), redis.call('GET', KEYS[8])
 return {payload, alone or '0', lane, waited, blob}
 """
 )
 
-# The web process that asked may be dead: a job that nobody waits for any more is known by its
+# The web process that asked may be failed: a job that nobody waits for any more is known by its
 # time alone. One that a worker holds runs to its end, and so does one that another asked as well.
 CANCEL = (
     FINISHING
@@ -164,9 +180,10 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 SETTLE = (
     FINISHING
     + NOW
+    + NOTIFY
     + """
 local state = redis.call('HGET', KEYS[1], 'state')
-if not state or state == 'done' or state == 'dead' then return 0 end
+if not state or state == 'done' or state == 'failed' then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[1], 'outcome', ARGV[2])
 redis.call('DECRBY', KEYS[9], redis.call('HGET', KEYS[1], 'blob') or 0)
 redis.call('HDEL', KEYS[1], 'payload', 'blob')
@@ -175,11 +192,12 @@ redis.call('ZREM', KEYS[3], ARGV[4])
 redis.call('ZREM', KEYS[10], ARGV[4])
 redis.call('SREM', KEYS[6], ARGV[4])
 redis.call('DEL', KEYS[2], KEYS[8])
+notify(ARGV[4])
 local project = redis.call('HGET', KEYS[1], 'project')
 redis.call('HINCRBY', KEYS[4], project, -1)
 redis.call('HINCRBY', ARGV[6] .. project, ARGV[1], 1)
-if ARGV[1] == 'dead' then
-  redis.call('HINCRBY', ARGV[6] .. project, 'dead:' .. ARGV[5], 1)
+if ARGV[1] == 'failed' then
+  redis.call('HINCRBY', ARGV[6] .. project, 'failed:' .. ARGV[5], 1)
   if ARGV[9] == '1' then
     redis.call('LPUSH', KEYS[7], ARGV[4])
     redis.call('LTRIM', KEYS[7], 0, 99)
@@ -188,7 +206,7 @@ end
 redis.call('HINCRBY', KEYS[5], ARGV[1], 1)
 redis.call('HINCRBY', KEYS[5], ARGV[1] .. ':' .. ARGV[5], 1)
 local owed = ARGV[7] .. project
-if ARGV[1] == 'dead' then
+if ARGV[1] == 'failed' then
   redis.call('ZREM', owed, ARGV[4])
   return 1
 end
@@ -232,7 +250,7 @@ POSTPONE = (
     FINISHING
     + GIVE_BACK
     + """
-redis.call('HSET', KEYS[1], 'lane', 'bulk')
+redis.call('HSET', KEYS[1], 'queue', 'bulk')
 return redis.call('HINCRBY', KEYS[1], 'suspected', ARGV[3])
 """
 )
@@ -246,7 +264,7 @@ EXPIRE = (
 if redis.call('HGET', KEYS[1], 'state') ~= 'leased' then return 0 end
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 redis.call('SREM', KEYS[4], ARGV[1])
-redis.call('HINCRBY', KEYS[3], 'lapsed', 1)
+redis.call('HINCRBY', KEYS[3], 'expired', 1)
 if redis.call('HDEL', KEYS[1], 'solo') == 1 then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
 redis.call('HSET', KEYS[1], 'state', 'pending', 'alone', '1')
 return tonumber(redis.call('HGET', KEYS[1], 'deaths') or '0')

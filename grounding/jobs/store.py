@@ -73,7 +73,7 @@ class State(StrEnum):
     PENDING = "pending"
     LEASED = "leased"
     DONE = "done"
-    FAILED = "dead"
+    FAILED = "failed"
     FULL = "full"
     NO_ROOM = "no_room"
 
@@ -251,6 +251,14 @@ class JobStore:
         scores = self.redis.zmscore(PENDING, list(keys))
         return [key for key, score in zip(keys, scores, strict=True) if score is not None]
 
+    def watch(self, keys: Sequence[str], inbox: str) -> None:
+        """Have the keys of those of `keys` that finish from now on added to the list `inbox`."""
+        pipe = self.redis.pipeline(transaction=False)
+        for key in keys:
+            pipe.sadd(f"{PREFIX}watchers:{key}", inbox)
+            pipe.expire(f"{PREFIX}watchers:{key}", 300)
+        pipe.execute()
+
     def outcomes(self, keys: Iterable[str]) -> dict[str, Outcome]:
         """Return what came of those of `keys` that are finished."""
         wanted = list(dict.fromkeys(keys))
@@ -339,7 +347,7 @@ class JobStore:
         """Return the lane of each job among `keys` that is unfinished."""
         pipe = self.redis.pipeline(transaction=False)
         for key in keys:
-            pipe.hget(job_key(key), "lane")
+            pipe.hget(job_key(key), "queue")
         found = zip(keys, pipe.execute(), strict=True)
         return {key: QueueName(queue.decode()) for key, queue in found if queue is not None}
 
@@ -348,13 +356,13 @@ class JobStore:
         self.redis.hincrby(COUNTERS, name, by)
 
     def counters(self) -> dict[str, int]:
-        """Return the running totals by name; verdicts and codes stand after `done:` and `dead:`."""
+        """Return the totals by name; verdicts stand after `done:`, codes after `failed:`."""
         return self.books()[0]
 
     def books(self) -> tuple[dict[str, int], int]:
         """Return the running totals and how many jobs are unfinished, both of one moment.
 
-        At any moment, accepted = done + dead + unfinished.
+        At any moment, accepted = done + failed + unfinished.
         """
         pipe = self.redis.pipeline()
         pipe.hgetall(COUNTERS)

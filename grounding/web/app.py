@@ -22,7 +22,7 @@ from werkzeug.exceptions import HTTPException
 from grounding.errors import GroundingError, QueueError, RequestError
 from grounding.jobs.connection import queue_errors
 from grounding.jobs.heartbeat import readiness, worker_statuses
-from grounding.jobs.overview import metrics, one, overview
+from grounding.jobs.metrics import CONTENT_TYPE, describe_job, describe_queue, render_metrics
 from grounding.settings import Settings
 from grounding.web.predictions import Backend
 from grounding.web.requests import PredictRequest
@@ -136,12 +136,12 @@ def _ready(backend: Backend) -> tuple[Response, int]:
 
 def _jobs(backend: Backend) -> Response:
     with queue_errors():
-        return jsonify(overview(backend.queue.store))
+        return jsonify(describe_queue(backend.queue.store))
 
 
 def _job(backend: Backend, key: str) -> Response:
     with queue_errors():
-        found = one(backend.queue.store, key)
+        found = describe_job(backend.queue.store, key)
     if found is None:
         return _error(404, "job_unknown", "there is no such job, or it is forgotten by now")
     return jsonify(found)
@@ -149,7 +149,7 @@ def _job(backend: Backend, key: str) -> Response:
 
 def _metrics(backend: Backend) -> Response:
     with queue_errors():
-        return Response(metrics(backend.queue.store), mimetype="text/plain")
+        return Response(render_metrics(backend.queue.store), content_type=CONTENT_TYPE)
 
 
 def _body() -> Mapping[str, Any]:

@@ -187,7 +187,7 @@ class Rig:
         if not self._valkey.is_running():
             self.start_redis()
         count, pending = self.store.books()
-        assert count.get("accepted", 0) == count.get("done", 0) + count.get("dead", 0) + pending
+        assert count.get("accepted", 0) == count.get("done", 0) + count.get("failed", 0) + pending
 
     def check_watches(self, bar: float = HEALTH_SECONDS) -> None:
         """Assert F32 of every web server."""

@@ -35,14 +35,14 @@ def test_a_question_is_dropped_at_its_deadline_though_the_asker_has_gone(tmp_pat
             begun = time.monotonic()
             for one in (running, *queued):
                 one.result(20)
-        until(lambda: deployment.store.counters().get("dead:nobody_waits") == 2, 10)
+        until(lambda: deployment.store.counters().get("failed:nobody_waits") == 2, 10)
         late = time.monotonic() - begun - 1.5
         assert late < PERIOD_SECONDS + 0.5, "a round of the reconciler, and half a second of ours"
         deployment.settle(20)
         assert deployment.store.counters()["done"] == 1
         assert sorted(deployment.calls()) == [1]
         left = deployment.store.counters()
-        assert (left["accepted"], left["dead"]) == (3, 2)
+        assert (left["accepted"], left["failed"]) == (3, 2)
 
 
 def test_failing_image_hosts_cost_only_the_pictures_that_they_never_give(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_failing_image_hosts_cost_only_the_pictures_that_they_never_give(tmp_pat
         assert host.requests == expected, "a refusal is not tried again, a failure twice"
         codes = deployment.store.counters()
         faults = [host.fault(n) for n in numbers]
-        assert codes["dead:image_not_found"] == faults.count(Fault.GONE)
-        assert codes["dead:image_unreachable"] == faults.count(Fault.FAILED)
+        assert codes["failed:image_not_found"] == faults.count(Fault.GONE)
+        assert codes["failed:image_unreachable"] == faults.count(Fault.FAILED)
         shown = web.get("/metrics").text
         longest = re.findall(r'fetch_seconds_bucket\{outcome="\w+",le="(30|\+Inf)"\} (\d+)', shown)
         assert longest
@@ -84,9 +84,9 @@ def test_a_model_that_babbles_and_stops_short_costs_only_the_tasks_it_babbles_at
         wanted = [None if deeds.get(n % 10) is Deed.BABBLE else n for n in numbers]
         assert number_of_each(entries) == wanted
         counted = deployment.store.counters()
-        unreadable = {name: n for name, n in counted.items() if name.startswith("dead:")}
+        unreadable = {name: n for name, n in counted.items() if name.startswith("failed:")}
         assert sum(unreadable.values()) == wanted.count(None) == 200
-        assert all(name.startswith("dead:output_") for name in unreadable)
+        assert all(name.startswith("failed:output_") for name in unreadable)
         assert deployment.calls()[0] == 2, "asked once more, in stricter words"
         assert deployment.calls()[1] == 1
 

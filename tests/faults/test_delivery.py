@@ -61,7 +61,7 @@ def test_one_click_over_the_deadline_ends_with_one_prediction_each(
         assert 0 < at_once < QUICK
         assert paid(deployment) == {"answered": at_once, "pushed": QUICK - at_once}
         assert set(deployment.calls().values()) == {1}
-        assert web.get("/jobs").json()["projects"][0]["owed"] == 0
+        assert web.get("/jobs").json()["projects"][0]["undelivered"] == 0
 
 
 def test_what_a_killed_web_server_had_accepted_is_delivered(
@@ -123,7 +123,7 @@ def test_label_studio_away_for_ten_seconds_has_all_within_thirty_of_its_return(
         web = deployment.web()
         studio.mood = Mood.FAILS
         at_once = click(studio, web, QUICK)
-        until(lambda: web.get("/jobs").json()["projects"][0]["owed_reason"], 30)
+        until(lambda: web.get("/jobs").json()["projects"][0]["undelivered_reason"], 30)
         time.sleep(10)
         studio.mood = Mood.WELL
         begun = time.monotonic()

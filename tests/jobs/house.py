@@ -8,10 +8,10 @@ from typing import Any
 
 from redis import Redis
 
+from grounding.jobs.metrics import describe_queue
 from grounding.jobs.outbox.backoff import TROUBLES
 from grounding.jobs.outbox.delivery import Delivery
 from grounding.jobs.outbox.outbox import Outbox
-from grounding.jobs.overview import overview
 from grounding.jobs.store import DELIVERIES, OWED, Job, JobStore, QueueName, job_key
 from grounding.labelstudio.client.api import Api
 from grounding.labelstudio.client.importing import Importer
@@ -75,5 +75,5 @@ class House:
         return {k.removeprefix(DELIVERIES): n for k, n in counted if k.startswith(DELIVERIES)}
 
     def project(self) -> dict[str, Any]:
-        (shown,) = overview(self.store)["projects"]
+        (shown,) = describe_queue(self.store)["projects"]
         return dict(shown)

@@ -157,7 +157,7 @@ class Deaths(RuleBasedStateMachine):
             self.house.later()
             self.house.delivery.deliver()
         assert self.house.studio.counts() == dict.fromkeys(self.asked, 1)
-        assert self.house.project()["owed"] == 0 if self.asked else True
+        assert self.house.project()["undelivered"] == 0 if self.asked else True
 
 
 def test_whoever_dies_and_whenever_each_task_ends_with_one_prediction(house: House) -> None:

@@ -10,9 +10,9 @@ import pytest
 from redis import Redis
 
 from grounding.errors import ImageMissing
+from grounding.jobs.metrics import describe_job, describe_queue, render_metrics
 from grounding.jobs.outbox.delivery import LOCK, LOCK_SECONDS, Delivery
 from grounding.jobs.outbox.outbox import LOST_MS, PUSHED_MS, DeliveryResult, Outbox
-from grounding.jobs.overview import metrics, one, overview
 from grounding.jobs.scripts import ANSWERED_MS, HOLD_MS
 from grounding.jobs.store import OWED, Job, QueueName, job_key
 from grounding.labelstudio.client.api import Api
@@ -118,12 +118,12 @@ def test_an_unclear_push_that_was_not_saved_is_repeated(house: House) -> None:
     house.owe(1, 2)
     house.studio.mood = Mood.FAILS
     house.delivery.deliver()
-    assert "503" in house.project()["owed_reason"]
+    assert "503" in house.project()["undelivered_reason"]
     house.studio.mood = Mood.WELL
     house.later()
     house.delivery.deliver()
     assert house.studio.counts() == {1: 1, 2: 1}
-    assert house.project()["owed_reason"] == ""
+    assert house.project()["undelivered_reason"] == ""
 
 
 def test_predictions_that_label_studio_fails_at_are_soon_alone_and_keep_no_other_waiting(
@@ -135,7 +135,7 @@ def test_predictions_that_label_studio_fails_at_are_soon_alone_and_keep_no_other
         house.delivery.deliver()
         house.pass_time(LOST_MS)
     assert house.studio.counts() == {n: 1 for n in range(200) if n not in (61, 117)}
-    assert house.project()["owed"] == 2
+    assert house.project()["undelivered"] == 2
     house.studio.chokes = set()
     for _ in range(2):
         house.delivery.deliver()
@@ -221,7 +221,7 @@ def test_a_hold_from_before_redis_clock_was_set_back_closes_nothing_to_be_owed(
     house.studio.forget(1)
     house.redis.hset(job_key(key), "closed", int(time.time() * 1000) + 3_600_000)
     house.accept(1)
-    assert house.project()["owed"] == 1
+    assert house.project()["undelivered"] == 1
 
 
 def test_a_process_that_dies_between_push_and_paying_leaves_no_double(
@@ -291,7 +291,7 @@ def test_what_label_studio_lacks_again_is_answered_and_owed_again(house: House) 
     house.later()
     house.studio.forget(1)
     house.accept(1)
-    assert house.project()["owed"] == 1
+    assert house.project()["undelivered"] == 1
     assert house.answered(keys) == keys
 
 
@@ -340,19 +340,19 @@ def test_trouble_with_label_studio_drops_nothing_and_is_told_with_its_cure(
     keys = house.owe(*range(5))
     house.studio.mood = mood
     house.delivery.deliver()
-    assert house.project()["owed"] == 5
-    assert REASONS[mood] in house.project()["owed_reason"]
+    assert house.project()["undelivered"] == 5
+    assert REASONS[mood] in house.project()["undelivered_reason"]
     assert house.answered(keys) == keys, "nothing was pushed, so who asks is answered"
 
 
 def test_a_refused_token_and_a_deleted_project_keep_their_debts(house: House, redis: Redis) -> None:
     house.owe(1)
     House(redis, house.studio, token="wrong").delivery.deliver()
-    assert "LABEL_STUDIO_API_KEY" in house.project()["owed_reason"]
+    assert "LABEL_STUDIO_API_KEY" in house.project()["undelivered_reason"]
     house.later()
     tasks = house.studio.tasks.pop(NUMBER)
     house.delivery.deliver()
-    assert "404" in house.project()["owed_reason"]
+    assert "404" in house.project()["undelivered_reason"]
     house.studio.tasks[NUMBER] = tasks
     house.later()
     house.delivery.deliver()
@@ -364,7 +364,7 @@ def test_an_absent_label_studio_is_tried_less_and_less_often(house: House) -> No
     house.owe(1)
     gone = Delivery(house.redis, Importer(Api("http://127.0.0.1:1", TOKEN)))
     gone.deliver()
-    assert "cannot be reached" in house.project()["owed_reason"]
+    assert "cannot be reached" in house.project()["undelivered_reason"]
     assert house.delivery.deliver() == 0, "all processes wait together"
     house.later()
     house.delivery.deliver()
@@ -385,8 +385,8 @@ def test_a_fault_in_one_projects_debts_costs_no_other_project(house: House) -> N
     house.owe(1)
     house.delivery.deliver()
     assert house.studio.counts() == {1: 1}
-    odd, _ = sorted(overview(house.store)["projects"], key=lambda one: str(one["project"]))
-    assert (odd["owed"], odd["owed_reason"][:23]) == (1, "a fault of this program")
+    odd, _ = sorted(describe_queue(house.store)["projects"], key=lambda one: str(one["project"]))
+    assert (odd["undelivered"], odd["undelivered_reason"][:23]) == (1, "a fault of this program")
 
 
 def test_what_redis_has_forgotten_is_owed_no_more(house: House, redis: Redis) -> None:
@@ -399,15 +399,15 @@ def test_what_redis_has_forgotten_is_owed_no_more(house: House, redis: Redis) ->
 
 def test_without_a_way_to_deliver_jobs_tells_what_is_owed_and_why(house: House) -> None:
     (key,) = house.owe(1)
-    assert house.project()["owed"] == 1
-    assert "Set LABEL_STUDIO_URL" in house.project()["owed_reason"]
-    job = one(house.store, key)
+    assert house.project()["undelivered"] == 1
+    assert "Set LABEL_STUDIO_URL" in house.project()["undelivered_reason"]
+    job = describe_job(house.store, key)
     assert job is not None
-    assert job["owed"]
-    assert "tasks_owed 1\n" in metrics(house.store)
+    assert job["undelivered"]
+    assert b"grounding_tasks_undelivered 1.0\n" in render_metrics(house.store)
     house.delivery.deliver()
-    assert house.project()["owed"] == 0
-    assert 'deliveries_total{outcome="pushed"} 1\n' in metrics(house.store)
+    assert house.project()["undelivered"] == 0
+    assert b'grounding_deliveries_total{outcome="pushed"} 1.0\n' in render_metrics(house.store)
     assert house.project()["deliveries"] == {"pushed": 1}
 
 

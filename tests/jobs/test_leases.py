@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 from redis import Redis
 
-from grounding.jobs.leases import Leases
+from grounding.jobs.slots import Leases
 from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits
 
 

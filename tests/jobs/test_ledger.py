@@ -164,8 +164,8 @@ def test_what_was_accepted_is_done_dead_or_pending(store: JobStore) -> None:
     store.finish("a", PREDICTION, "nothing")
     store.fail("b", ImageMissing("gone"))
     counted = store.counters()
-    assert counted["accepted"] == counted["done"] + counted["dead"] + len(store.pending())
-    assert (counted["done:nothing"], counted["dead:image_not_found"]) == (1, 1)
+    assert counted["accepted"] == counted["done"] + counted["failed"] + len(store.pending())
+    assert (counted["done:nothing"], counted["failed:image_not_found"]) == (1, 1)
 
 
 def test_every_key_of_the_ledger_stands_under_its_prefix(redis: Redis, store: JobStore) -> None:
@@ -237,7 +237,7 @@ def question(key: str, patience: float) -> Job:
 def books(store: JobStore) -> tuple[int, int, int]:
     """Return what was accepted, what is dead because nobody waits, and what is pending."""
     count = store.counters()
-    return count["accepted"], count.get("dead:nobody_waits", 0), len(store.pending())
+    return count["accepted"], count.get("failed:nobody_waits", 0), len(store.pending())
 
 
 def test_a_question_past_its_askers_patience_is_never_handed_out(

