@@ -66,7 +66,7 @@ def test_failing_image_hosts_cost_only_the_pictures_that_they_never_give(tmp_pat
         assert codes["failed:image_not_found"] == faults.count(Fault.GONE)
         assert codes["failed:image_unreachable"] == faults.count(Fault.FAILED)
         shown = web.get("/metrics").text
-        longest = re.findall(r'fetch_seconds_bucket\{outcome="\w+",le="(30|\+Inf)"\} (\d+)', shown)
+        longest = re.findall(r'fetch_seconds_bucket\{le="(30|\+Inf)",outcome="\w+"\} (\S+)', shown)
         assert longest
         assert longest[::2] == [("30", count) for _, count in longest[1::2]]
         deployment.settle(5)

@@ -136,7 +136,7 @@ def test_clocks_set_by_an_hour_lose_nothing_and_prolong_no_lease(
         assert number_of_each(asked.result(90)) == list(range(400))
         stranded = deployment.enter(5000, queued=False)
         until(lambda: not deployment.store.unfinished(stranded), 10)
-        assert "oldest_pending_seconds 0\n" in web.get("/metrics").text
+        assert "grounding_oldest_pending_seconds 0.0\n" in web.get("/metrics").text
 
 
 def longest(deployment: Rig, leases: list[str]) -> int:

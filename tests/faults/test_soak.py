@@ -228,7 +228,7 @@ def slope(samples: list[tuple[float, float]]) -> float:
 def test_a_long_run_with_every_fault_loses_nothing_and_grows_nowhere(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    kept = {"result_ttl": TTL, "dead_ttl": TTL, "forget": TTL}
+    kept = {"result_ttl": TTL, "failed_ttl": TTL, "forget": TTL}
     terms = kept | {"job_timeout": 2, "bulk_deadline": DEADLINE}
     with (
         image_host(rate=10 * RATE) as host,

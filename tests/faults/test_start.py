@@ -45,7 +45,7 @@ def test_a_deployment_becomes_ready_whatever_starts_first(
         assert took < READY_SECONDS
         assert number_of_each(web.predict([task(n) for n in range(4)])) == [0, 1, 2, 3]
         assert all(part.starts == 1 for part in deployment.parts), "no restart was needed"
-        deployment.check_books()
+        deployment.check_counters()
         deployment.check_watches()
     finally:
         deployment.close()
@@ -61,7 +61,7 @@ def test_ready_tells_the_truth_soon_after_it_changes(tmp_path: Path) -> None:
 
         turns(200)
         (worker,) = deployment.workers
-        worker.meant = True
+        worker.must_end = True
         worker.kill()
         turns(503)
         deployment.worker()
