@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -183,8 +184,12 @@ class MeteredFetcher:
 
 def _duration(prefix: str, begun: int) -> dict[str, int]:
     took = time.monotonic_ns() - begun
-    bucket = next((str(bound) for bound in BOUNDS if took * NS <= bound), "+Inf")
-    return {prefix + bucket: 1, prefix + "ns": took}
+    bound = next((bound for bound in BOUNDS if took * NS <= bound), math.inf)
+    return {prefix + _bucket(bound): 1, prefix + "ns": took}
+
+
+def _bucket(bound: float) -> str:
+    return "+Inf" if bound == math.inf else str(bound)
 
 
 def render_metrics(store: JobStore) -> bytes:
@@ -260,9 +265,9 @@ def _add_histogram(
     family: HistogramMetricFamily, labels: list[str], counters: Mapping[str, int], prefix: str
 ) -> None:
     total, buckets = 0, []
-    for bound in (*map(str, BOUNDS), "+Inf"):
-        total += counters.get(prefix + bound, 0)
-        buckets.append((bound, float(total)))
+    for bound in (*BOUNDS, math.inf):
+        total += counters.get(prefix + _bucket(bound), 0)
+        buckets.append(("+Inf" if bound == math.inf else str(float(bound)), float(total)))
     family.add_metric(labels, buckets, counters.get(prefix + "ns", 0) * NS)
 
 

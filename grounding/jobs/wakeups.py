@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -109,11 +110,11 @@ class Wakeups:
         failures = 0
         while not self._stopped.is_set():
             try:
-                taken = self._store.redis.blpop([self._inbox], timeout=TAKE_SECONDS)
+                taken: Any = self._store.redis.blpop([self._inbox], timeout=TAKE_SECONDS)
                 if failures:
                     self._recover()
                 failures = 0
-                if isinstance(taken, list | tuple):
+                if taken is not None:
                     self._wake(taken[1].decode())
             except RedisError as exc:
                 log.warning("wake-ups wait for Redis: %s", exc)

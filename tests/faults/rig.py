@@ -32,7 +32,7 @@ from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.pipeline import Task
 from grounding.settings import Settings
 from tests.faults.processes import Process
-from tests.faults.scripted import Deed, number_of, picture
+from tests.faults.scripted import Behavior, number_of, picture
 from tests.faults.watch import HEALTH_SECONDS, Watch
 
 CONFIG = (
@@ -52,9 +52,9 @@ def until(holds: Callable[[], T], seconds: float) -> T:
     return value
 
 
-def task(number: int, deed: Deed = Deed.ANSWER) -> dict[str, Any]:
+def task(number: int, behavior: Behavior = Behavior.ANSWER) -> dict[str, Any]:
     """Return the task whose picture encodes `number` and what the model does at it."""
-    return {"id": number, "data": {"image": picture(number, deed)}}
+    return {"id": number, "data": {"image": picture(number, behavior)}}
 
 
 def typed(text: str = "cat") -> dict[str, Any]:
@@ -154,13 +154,17 @@ class Rig:
         """Valkey's process id."""
         return int(self.redis.info("server")["process_id"])
 
-    def enter(self, *numbers: int, deed: Deed = Deed.ANSWER, queued: bool = True) -> list[str]:
+    def enter(
+        self, *numbers: int, behavior: Behavior = Behavior.ANSWER, queued: bool = True
+    ) -> list[str]:
         """Accept bulk jobs as a web server does, and return their keys.
 
         Without `queued`, as a web server that died before it queued them.
         """
         version = Settings.load().model_version(CONFIG)
-        payloads = [Task(n, task(n, deed)["data"], CONFIG, None, version).payload() for n in numbers]
+        payloads = [
+            Task(n, task(n, behavior)["data"], CONFIG, None, version).payload() for n in numbers
+        ]
         jobs = [Job(f"job{payload['id']}", QueueName.BULK, "1", payload) for payload in payloads]
         self.store.accept(jobs)
         keys = [job.key for job in jobs]

@@ -89,7 +89,7 @@ def test_model_requests_are_counted_in_cumulative_buckets(
     seen = samples(redis)
     name = "grounding_model_request_seconds"
     assert seen[f"{name}_bucket", "0.25"] == 1
-    assert seen[f"{name}_bucket", "60"] == seen[f"{name}_bucket", "+Inf"] == 2
+    assert seen[f"{name}_bucket", "60.0"] == seen[f"{name}_bucket", "+Inf"] == 2
     assert seen[f"{name}_count"] == 2
     assert 0.3 <= seen[f"{name}_sum"] < 2
     assert seen["grounding_out_of_memory_total"] == 1
@@ -106,7 +106,7 @@ def test_fetches_are_counted_by_outcome(redis: Redis, counters: CounterBuffer) -
     seen = samples(redis)
     name = "grounding_fetch_seconds"
     assert seen[f"{name}_count", "ok"] == 2
-    assert seen[f"{name}_bucket", "60", "image_not_found"] == 1
+    assert seen[f"{name}_bucket", "60.0", "image_not_found"] == 1
     assert seen[f"{name}_count", "fault"] == 1
     assert 0 < seen[f"{name}_sum", "ok"] < 1
 
