@@ -56,7 +56,7 @@ def test_a_debt_is_struck_only_once_the_answer_was_taken(
     (before,) = client.get("/jobs").json["projects"]  # type: ignore[index]
     assert len(answer.json["results"]) == 2  # type: ignore[index]
     (after,) = client.get("/jobs").json["projects"]  # type: ignore[index]
-    assert (before["owed"], after["owed"]) == (2, 0)
+    assert (before["undelivered"], after["undelivered"]) == (2, 0)
 
 
 def test_two_projects_never_mix(client: FlaskClient, worker: list[int]) -> None:

@@ -141,7 +141,7 @@ def test_a_task_deleted_before_its_delivery_costs_no_other(
 
 
 def undelivered(web: Web) -> int:
-    return sum(int(shown["owed"]) for shown in web.get("/jobs").json()["projects"])
+    return sum(int(shown["undelivered"]) for shown in web.get("/jobs").json()["projects"])
 
 
 def deliveries(web: Web, number: int) -> dict[str, int]:
