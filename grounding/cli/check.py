@@ -11,7 +11,7 @@ import httpx
 
 from grounding.cli.serve import load_settings
 from grounding.jobs.connection import connect, queue_errors, queue_url
-from grounding.jobs.heartbeat import reports
+from grounding.jobs.heartbeat import worker_statuses
 from grounding.settings import Settings
 
 ANSWER_SECONDS = 3.0
@@ -64,9 +64,5 @@ def _server_answers(settings: Settings) -> bool:
 def _worker_reports(settings: Settings) -> bool:
     here = socket.gethostname()
     with connect(queue_url(settings)) as redis, queue_errors():
-        return any(_host(one.worker) == here and one.phase != "failed" for one in reports(redis))
-
-
-def _host(worker: str) -> str:
-    """Return the host in a worker's name, `{host}-{pid}-{hex}`; hosts may hold hyphens."""
-    return worker.rsplit("-", 2)[0]
+        workers = worker_statuses(redis)
+        return any(one.host == here and one.phase != "failed" for one in workers)

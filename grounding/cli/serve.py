@@ -45,7 +45,7 @@ def up(host: str | None, port: int | None) -> None:
 @click.command(help="Run the embedded queue; `up` does that by itself.")
 def queue() -> None:
     """Run the embedded Valkey server until SIGTERM; exit 1 if it dies."""
-    from grounding.jobs.embedded import embedded
+    from grounding.jobs.connection import embedded
 
     settings, stopping = load_settings(), _stop_on_signals()
     with embedded(settings.data_dir) as server:

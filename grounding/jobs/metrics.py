@@ -1,53 +1,137 @@
-"""How long the model and fetching take, counted in Redis where every web process can tell it."""
+"""What operators see: the counters, `/metrics` for Prometheus and `/jobs` as JSON.
+
+Workers count in memory and add to the counters in Redis once per job, so that every web process
+can show the sums of all.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
+from typing import Any
 
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+from redis import Redis
 from redis.exceptions import RedisError
 
 from grounding.engines.base import Completion, Engine, ModelRequest
 from grounding.errors import GroundingError, OutOfMemory
-from grounding.jobs.store import JobStore
+from grounding.jobs.heartbeat import worker_statuses
+from grounding.jobs.outbox.backoff import DeliveryBackoff
+from grounding.jobs.outbox.outbox import Outbox
+from grounding.jobs.queues import Queues
+from grounding.jobs.store import (
+    COUNTERS,
+    DELIVERIES,
+    DROPPED,
+    FAILED,
+    FULL,
+    LEASED,
+    NOTED,
+    PENDING,
+    TOTALS,
+    UNDELIVERED,
+    JobStore,
+    State,
+    job_key,
+)
 from grounding.media.fetch import Fetches
 from grounding.qwen.profiles import Profile
 
 log = logging.getLogger(__name__)
 
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+"""Of `/metrics`: every version of Prometheus reads it."""
+PREFIX = "grounding_"
 BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-"""Upper bounds of the histogram's buckets, in seconds."""
+"""Upper bounds of the buckets of both histograms, in seconds."""
 MODEL, FETCH = "model:", "fetch:"
-"""Before the counters of answers, and of fetches, whose outcome comes next."""
-OUT_OF_MEMORY = "oom"
+"""Prefixes of the counters of completions, and of fetches; the outcome of a fetch follows."""
+OUT_OF_MEMORY = "out_of_memory"
 NS = 1e-9
+
+LABELLED_COUNTERS = (
+    ("tasks_done", f"{State.DONE}:", "verdict", "Tasks answered"),
+    ("tasks_failed", f"{State.FAILED}:", "code", "Tasks that cannot be answered"),
+    ("attempts", "attempts:", "reason", "Times that a worker took a task"),
+    ("deliveries", DELIVERIES, "outcome", "Predictions for Label Studio, by what became of them"),
+    ("requests_full", FULL, "kind", "Predict requests that found no free place to wait"),
+    ("findings_dropped", DROPPED, "reason", "Findings that became no region"),
+    ("answer_warnings", NOTED, "warning", "Answers that were cut, clipped, repaired, …"),
+)
+"""Metric, prefix of its counters in Redis, the label that the rest of their names is, and help."""
+PLAIN_COUNTERS = (
+    ("tasks_accepted", "accepted", "Tasks accepted"),
+    ("tasks_refused", "refused", "Tasks over a limit of their project or of memory"),
+    ("leases_expired", "expired", "Leases that ran out because their worker died"),
+    ("tasks_requeued", "reconciled", "Tasks that the reconciler put back into the queue"),
+    ("out_of_memory", OUT_OF_MEMORY, "Model requests too large for the device, even alone"),
+)
+"""Metric, its counter in Redis, and help."""
+
+
+class CounterBuffer:
+    """Counts in memory, and adds to the counters in Redis in one round trip; thread-safe."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add to the counts in memory."""
+        with self._lock:
+            self._counts.update(counts)
+
+    def flush(self) -> None:
+        """Write the counts to Redis; they stay in memory while it does not answer."""
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        if not counts:
+            return
+        pipe = self._redis.pipeline()
+        for name, by in counts.items():
+            pipe.hincrby(COUNTERS, name, by)
+        try:
+            pipe.execute()
+        except RedisError as exc:
+            self.add(counts)
+            log.debug("the counters wait for Redis: %s", exc)
 
 
 class MeteredEngine:
-    """An `Engine` that counts how long each request waited for its completion.
+    """An `Engine` that counts how long each request took, from submission to completion."""
 
-    A thread of its own counts, because futures are completed in the engine's thread, which must
-    not wait for Redis.
-    """
-
-    def __init__(self, engine: Engine, store: JobStore) -> None:
+    def __init__(self, engine: Engine, counters: CounterBuffer) -> None:
         self._engine = engine
-        self._store = store
-        self._counting = ThreadPoolExecutor(1, "metrics")
+        self._counters = counters
 
     @property
     def profile(self) -> Profile:
-        """The engine's own."""
+        """The engine's profile."""
         return self._engine.profile
 
     def submit(self, requests: Sequence[ModelRequest]) -> list[Future[Completion]]:
-        """Return the engine's futures."""
+        """Submit `requests` to the engine, and return its futures; cancelled ones do not count."""
+        submitted = time.monotonic_ns()
         futures = self._engine.submit(requests)
         for future in futures:
-            future.add_done_callback(partial(self._measure, time.monotonic_ns()))
+            future.add_done_callback(partial(self._count, submitted))
         return futures
 
     def drain(self) -> None:
@@ -55,22 +139,24 @@ class MeteredEngine:
         self._engine.drain()
 
     def close(self) -> None:
-        """Close the engine, and count what it answered last."""
+        """Close the engine."""
         self._engine.close()
-        self._counting.shutdown()
 
-    def _measure(self, begun: int, future: Future[Completion]) -> None:
-        full = not future.cancelled() and isinstance(future.exception(), OutOfMemory)
-        counts = _timed(MODEL, begun) | ({OUT_OF_MEMORY: 1} if full else {})
-        self._counting.submit(_count, self._store, counts)
+    def _count(self, submitted: int, future: Future[Completion]) -> None:
+        if future.cancelled():
+            return
+        counts = _duration(MODEL, submitted)
+        if isinstance(future.exception(), OutOfMemory):
+            counts[OUT_OF_MEMORY] = 1
+        self._counters.add(counts)
 
 
 class MeteredFetcher:
-    """A way to pictures that counts how long each fetch took, by what came of it."""
+    """A fetcher that counts how long each fetch took, by outcome: "ok" or the error's code."""
 
-    def __init__(self, fetcher: Fetches, store: JobStore) -> None:
+    def __init__(self, fetcher: Fetches, counters: CounterBuffer) -> None:
         self._fetcher = fetcher
-        self._store = store
+        self._counters = counters
 
     def fetch(self, value: str, task_id: int | None = None) -> bytes:
         """Return what the fetcher returns, or raise what it raises."""
@@ -84,32 +170,189 @@ class MeteredFetcher:
             outcome = exc.code
             raise
         finally:
-            _count(self._store, _timed(f"{FETCH}{outcome}:", begun))
+            self._counters.add(_duration(f"{FETCH}{outcome}:", begun))
 
 
-def _timed(prefix: str, begun: int) -> dict[str, int]:
+def _duration(prefix: str, begun: int) -> dict[str, int]:
     took = time.monotonic_ns() - begun
-    bucket = next((str(bound) for bound in BOUNDS if took * NS <= bound), "+Inf")
-    return {prefix + bucket: 1, prefix + "ns": took}
+    bound = next((bound for bound in BOUNDS if took * NS <= bound), math.inf)
+    return {prefix + _bucket(bound): 1, prefix + "ns": took}
 
 
-def _count(store: JobStore, counts: Mapping[str, int]) -> None:
+def _bucket(bound: float) -> str:
+    return "+Inf" if bound == math.inf else str(bound)
+
+
+def render_metrics(store: JobStore) -> bytes:
+    """Return all metrics in Prometheus' text format, of type `CONTENT_TYPE`; times in seconds."""
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(store))
+    return generate_latest(registry)
+
+
+class StoreCollector(Collector):
+    """Reads the metrics of all processes from Redis at each collection."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: registering must not read Redis."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric; accepted = done + failed + pending at any moment."""
+        counters, pending = self._store.books()
+        for name, prefix, label, text in LABELLED_COUNTERS:
+            family = CounterMetricFamily(PREFIX + name, text, labels=[label])
+            for value, count in sorted(_below(counters, prefix).items()):
+                family.add_metric([value], count)
+            yield family
+        for name, counter, text in PLAIN_COUNTERS:
+            yield CounterMetricFamily(PREFIX + name, text, value=counters.get(counter, 0))
+        yield _gauge("tasks_pending", "Tasks that are not finished", pending)
+        yield from self._gauges()
+        yield from _histograms(counters)
+
+    def _gauges(self) -> Iterator[Metric]:
+        redis = self._store.redis
+        undelivered = sum(_undelivered(self._store).values())
+        oldest: Any = redis.zrange(PENDING, 0, 0, withscores=True)
+        age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0
+        depths = {queue.value: count for queue, count in Queues(redis).depths().items()}
+        ready = {one.worker: int(one.phase == "ready") for one in worker_statuses(redis)}
+        yield _gauge("tasks_undelivered", "Finished tasks that Label Studio lacks", undelivered)
+        yield _gauge("oldest_pending_seconds", "Age of the oldest pending task", age)
+        leased: Any = redis.scard(LEASED)
+        yield _gauge("leases_active", "Tasks that workers hold", leased)
+        yield _labelled_gauge("queue_depth", "Entries that wait in a queue", "queue", depths)
+        yield _labelled_gauge("worker_ready", "1 if the worker has its model", "worker", ready)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, text, value=value)
+
+
+def _labelled_gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
+
+
+def _histograms(counters: Mapping[str, int]) -> Iterator[Metric]:
+    text = "Time from submitting a model request to its completion, waiting for a batch included"
+    model = HistogramMetricFamily(PREFIX + "model_request_seconds", text, labels=[])
+    _add_histogram(model, [], counters, MODEL)
+    yield model
+    text = "Time from a task's address to the bytes of its picture"
+    fetches = HistogramMetricFamily(PREFIX + "fetch_seconds", text, labels=["outcome"])
+    for outcome in sorted({name.split(":")[0] for name in _below(counters, FETCH)}):
+        _add_histogram(fetches, [outcome], counters, f"{FETCH}{outcome}:")
+    yield fetches
+
+
+def _add_histogram(
+    family: HistogramMetricFamily, labels: list[str], counters: Mapping[str, int], prefix: str
+) -> None:
+    total, buckets = 0, []
+    for bound in (*BOUNDS, math.inf):
+        total += counters.get(prefix + _bucket(bound), 0)
+        buckets.append(("+Inf" if bound == math.inf else str(float(bound)), float(total)))
+    family.add_metric(labels, buckets, counters.get(prefix + "ns", 0) * NS)
+
+
+def describe_queue(store: JobStore) -> dict[str, Any]:
+    """Return each project's counts with the codes of its failures, and the last 100 failures."""
+    unfinished = store.unfinished_by_project()
+    running = _running(store)
+    undelivered = _undelivered(store)
+    projects = [
+        {
+            "project": name,
+            "pending": max(0, unfinished.get(name, 0) - running[name]),
+            "running": running[name],
+            **_project(store, name, undelivered.get(name, 0)),
+        }
+        for name in store.projects()
+    ]
+    return {"projects": projects, "failed": _failures(store)}
+
+
+def describe_job(store: JobStore, key: str) -> dict[str, Any] | None:
+    """Return the state and outcome of the job `key`; None if it is unknown."""
+    rows: Any = store.redis.hgetall(job_key(key))
+    if not rows:
+        return None
+    fields = {name.decode(): value.decode(errors="replace") for name, value in rows.items()}
+    project = fields.get("project", "")
+    outcome = _json(fields.get("outcome"))
+    outcome = outcome if isinstance(outcome, dict) else {}
+    return {
+        "job": key,
+        "state": fields.get("state", ""),
+        "project": project,
+        "task": _json(fields.get("task")),
+        "queue": fields.get("queue", ""),
+        "accepted": _json(fields.get("accepted")),
+        "deaths": _json(fields.get("deaths", "0")),
+        "code": outcome.get("code", ""),
+        "reason": outcome.get("reason", ""),
+        "undelivered": store.redis.zscore(UNDELIVERED + project, key) is not None,
+        "prediction": outcome.get("prediction"),
+    }
+
+
+def _project(store: JobStore, name: str, undelivered: int) -> dict[str, Any]:
+    rows: Any = store.redis.hgetall(TOTALS + name)
+    totals = {field.decode(): int(count) for field, count in rows.items()}
+    reason = DeliveryBackoff(store.redis).reason(name) if undelivered else ""
+    return {
+        "done": totals.get(State.DONE, 0),
+        "failed": totals.get(State.FAILED, 0),
+        "refused": totals.get("refused", 0),
+        "reasons": _below(totals, f"{State.FAILED}:"),
+        "undelivered": undelivered,
+        "undelivered_reason": reason,
+        "deliveries": _below(totals, DELIVERIES),
+    }
+
+
+def _undelivered(store: JobStore) -> dict[str, int]:
+    """Return how many finished jobs Label Studio lacks, by project.
+
+    Those that are older than `result_ttl` do not count: Redis has dropped their predictions.
+    """
+    outbox = Outbox(store.redis)
+    return {
+        project: outbox.undelivered(project, store.limits.result_ttl)
+        for project in outbox.projects()
+    }
+
+
+def _running(store: JobStore) -> Counter[str]:
+    """Return how many jobs workers hold, by project."""
+    pipe = store.redis.pipeline(transaction=False)
+    for key in store.leased():
+        pipe.hget(job_key(key), "project")
+    return Counter(project.decode() for project in pipe.execute() if project is not None)
+
+
+def _failures(store: JobStore) -> list[dict[str, Any]]:
+    keys: Any = store.redis.lrange(FAILED, 0, -1)
+    jobs = [job for key in keys if (job := describe_job(store, key.decode()))]
+    shown = ("job", "project", "task", "code", "reason")
+    return [{name: job[name] for name in shown} for job in jobs if job["state"] == State.FAILED]
+
+
+def _below(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
+    """Return the counters under `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): n for name, n in counters.items() if name.startswith(prefix)}
+
+
+def _json(text: str | None) -> Any:
+    """Return the value of a field of a job's record; None if it is missing or no JSON."""
     try:
-        for name, by in counts.items():
-            store.count(name, by)
-    except RedisError as exc:  # a number less in the statistics; the answer matters more
-        log.debug("a duration was not counted: %s", exc)
-
-
-def histogram(counted: Mapping[str, int], prefix: str) -> Iterator[tuple[str, float]]:
-    """Yield each bucket's bound and how many took no longer, from the ledger's counters."""
-    total = 0
-    for bound in (*map(str, BOUNDS), "+Inf"):
-        total += counted.get(prefix + bound, 0)
-        yield bound, total
-
-
-def outcomes(counted: Mapping[str, int]) -> list[str]:
-    """Return what has come of fetches so far: "ok" and the codes of errors."""
-    found = {name.split(":")[1] for name in counted if name.startswith(FETCH)}
-    return sorted(found)
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -26,8 +26,8 @@ from redis.exceptions import RedisError
 
 from grounding.errors import WorkerDied
 from grounding.jobs import scripts
+from grounding.jobs.connection import shorten
 from grounding.jobs.keys import PREFIX, redis_key
-from grounding.jobs.locks import shorten
 from grounding.jobs.migration import Migration
 from grounding.jobs.queues import Queues, key_of
 from grounding.jobs.store import (

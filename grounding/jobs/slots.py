@@ -1,8 +1,8 @@
-"""The slots of one model process: RQ workers as threads, each on exactly one queue.
+"""The slots of one worker process, the leases of the jobs that they hold, and exclusive runs.
 
-With one queue RQ moves a job in one atomic step; with several it can lose one. A slot holds
-one job at a time: it fetches and prepares in its own thread and blocks while the one model
-thread answers what all slots asked.
+A slot is an RQ worker in a thread of its own, on exactly one queue: with one queue RQ moves a job
+in one atomic step, with several it can lose one. A slot runs one job at a time: it fetches and
+prepares media in its own thread, and waits for the engine's futures.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import count, islice
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -21,84 +24,89 @@ from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job as RqJob
 from rq.timeouts import TimerDeathPenalty
 
+from grounding.jobs.connection import REDIS_BACKOFF
 from grounding.jobs.queues import KeyJob, rq_name
-from grounding.jobs.store import QueueName
+from grounding.jobs.store import JobStore, QueueName
 
 log = logging.getLogger(__name__)
 
 Work = Callable[[str], None]
 Connect = Callable[[], Redis]
 
-RETRY_SECONDS = 0.3
-TIDY_SECONDS = 30
+MAINTENANCE_SECONDS = 30
 TAKE_SECONDS = 1
-"""How long Redis may hold a slot that waits for a key, and so how soon it hears of the end."""
+"""How long one blocking read waits for a key, and so how late a slot notices that it must stop."""
+MAX_OVERTAKES = 8
+"""How many urgent jobs may overtake a waiting one: as many as have slots with ENGINE=openai."""
 
 
-class TidiedIntermediate(IntermediateQueue):
-    """Where keys are between the queue and a slot."""
+class KeyIntermediateQueue(IntermediateQueue):
+    """Where RQ keeps keys that a slot has taken and not yet started."""
 
     def set_first_seen(self, job_id: str) -> bool:
-        """Note since when a key is here; RQ's own notes stay a day, even of keys that came through.
+        """Note when a key was first seen here; return False if it was seen before.
 
-        RQ takes a key for lost after a minute, so they need to outlive two more looks.
+        RQ considers a key lost after a minute, so a note must outlive two more rounds of
+        maintenance. RQ's own notes stay a day, also those of keys that were started.
         """
         key = self.get_first_seen_key(job_id)
-        return bool(self.connection.set(key, time.time(), nx=True, ex=5 * TIDY_SECONDS))
+        return bool(self.connection.set(key, time.time(), nx=True, ex=5 * MAINTENANCE_SECONDS))
 
 
-class TidiedQueue(Queue):
-    """A queue whose tidying up is not held up by a process that died at it."""
+class KeyQueue(Queue):
+    """An RQ queue whose maintenance resumes soon after a process died during it."""
 
     @property
-    def intermediate_queue(self) -> TidiedIntermediate:
+    def intermediate_queue(self) -> KeyIntermediateQueue:
         """Where this queue's keys are on their way to a slot."""
-        return TidiedIntermediate(self.key, connection=self.connection)
+        return KeyIntermediateQueue(self.key, connection=self.connection)
 
     def acquire_maintenance_lock(self) -> bool:
-        """Say whether it is this slot's turn; RQ's own lock would outlive its holder by 15 minutes.
+        """Return whether this slot may do the maintenance now.
 
-        Meanwhile what killed workers had in hand would fill Redis.
+        RQ's own lock outlives a dead holder by 15 minutes. Meanwhile the records of jobs that
+        killed workers held would fill Redis.
         """
-        taken = self.connection.set(self.registry_cleaning_key, 1, nx=True, ex=TIDY_SECONDS)
+        taken = self.connection.set(self.registry_cleaning_key, 1, nx=True, ex=MAINTENANCE_SECONDS)
         return bool(taken)
 
 
 class Slot(SimpleWorker):
-    """An RQ worker that lives in a thread and does one fixed thing with each key."""
+    """An RQ worker that runs in a thread and calls one fixed function with each key."""
 
     job_class = KeyJob
-    queue_class = TidiedQueue
+    queue_class = KeyQueue
     death_penalty_class = TimerDeathPenalty
     work_on: Work
 
     @classmethod
     def on(cls, queue_name: QueueName, redis: Redis, work: Work) -> Slot:
-        """Return a slot that hands each key of `queue_name` to `work`."""
+        """Return a slot that calls `work` with each key of `queue_name`."""
         slot = cls(
             [rq_name(queue_name)],
             connection=redis,
             serializer="json",
             log_job_description=False,
             worker_ttl=17,
-            maintenance_interval=TIDY_SECONDS,
+            maintenance_interval=MAINTENANCE_SECONDS,
         )
         slot.log_result_lifespan = False
         slot.work_on = work
         return slot
 
     def execute_job(self, job: RqJob, queue: Queue) -> None:
-        """Run one job here, in this thread."""
+        """Run one job in this thread."""
         job.work = self.work_on  # type: ignore[attr-defined]
         super().execute_job(job, queue)
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[RqJob, Queue] | None:
-        """Take the next key, however long none comes.
+        """Return the next key, however long that takes; raises `StopRequested` to end.
 
-        Unlike RQ's own, it ends soon after the slot is to stop, even while Redis is away.
+        Unlike RQ's own method, it ends soon after a stop is requested, even without Redis.
         """
+        failures = 0
         while not self._stop_requested:
             try:
                 self.heartbeat()
@@ -106,10 +114,11 @@ class Slot(SimpleWorker):
                     self.run_maintenance_tasks()  # type: ignore[no-untyped-call]
                 return self._take()
             except DequeueTimeout:
-                continue
-            except RedisError as exc:  # it may be away for a while; the next round finds out
+                failures = 0
+            except RedisError as exc:
                 log.warning("a slot waits for Redis: %s", exc)
-                time.sleep(RETRY_SECONDS)
+                time.sleep(REDIS_BACKOFF.delay(failures))
+                failures += 1
         raise StopRequested
 
     def _take(self) -> tuple[RqJob, Queue] | None:
@@ -127,9 +136,9 @@ class Slot(SimpleWorker):
         return taken
 
     def _give_back(self, job: RqJob, queue: Queue) -> None:
-        """Put a key that came just as the slot was told to stop back at the front.
+        """Return a key to the front of the queue that was taken just as the slot had to stop.
 
-        A process killed before this leaves the key to the reconciler, which needs seconds.
+        If the process is killed before this, the reconciler queues the key within seconds.
         """
         pipe = self.connection.pipeline()
         pipe.lrem(queue.intermediate_queue_key, 1, job.id)
@@ -137,18 +146,18 @@ class Slot(SimpleWorker):
         pipe.execute()
 
     def subscribe(self) -> None:
-        """Take no commands over a channel, as RQ's workers do.
+        """Do nothing: RQ's workers take commands over a channel, and a slot takes none.
 
-        Whoever may publish could stop a slot, and each outage of Redis was seen to leave behind
-        threads that listen.
+        Anyone who can publish could stop a slot, and RQ leaves a listening thread behind at each
+        outage of Redis.
         """
 
     def _install_signal_handlers(self) -> None:
-        """Leave signals to the process: a thread cannot have them."""
+        """Do nothing: only the main thread of a process can handle signals."""
 
 
 class Slots:
-    """All slots of one process: so many threads on each lane."""
+    """All slots of one process: a number of threads for each queue."""
 
     def __init__(self, connect: Connect, work: Work, counts: dict[QueueName, int]) -> None:
         self._connect = connect
@@ -159,43 +168,149 @@ class Slots:
             threading.Thread(
                 target=self._loop, args=(queue_name,), name=f"{queue_name}-{n}", daemon=True
             )
-            for queue_name, count in counts.items()
-            for n in range(count)
+            for queue_name, number in counts.items()
+            for n in range(number)
         ]
 
     def start(self) -> None:
-        """Begin to take jobs; returns at once."""
+        """Start to take jobs; returns at once."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Take no more jobs; those in hand are finished."""
+        """Take no more jobs; the running ones are finished. Returns at once."""
         self._stopping.set()
         for slot in list(self._live):
             slot._stop_requested = True
 
     def join(self) -> None:
-        """Wait until the last job in hand is finished."""
+        """Wait until the last running job is finished."""
         for thread in self._threads:
-            # In short waits, so that a second signal is heard in between.
+            # In short waits, because Python handles a signal only between them.
             while thread.is_alive():
                 thread.join(0.2)
 
     def _loop(self, queue_name: QueueName) -> None:
         with closing(self._connect()) as redis:
-            while not self._stopping.is_set():
+            for failures in count():
+                if self._stopping.is_set():
+                    return
                 try:
-                    self._round(queue_name, redis)
-                except Exception:  # a slot outlives whatever RQ raises, Redis being away above all
-                    log.warning("a slot of %s starts anew", queue_name, exc_info=True)
-                    self._stopping.wait(RETRY_SECONDS)
+                    self._run_slot(queue_name, redis)
+                except Exception:  # RQ raises all kinds of errors, mostly when Redis is away
+                    log.warning("a slot of %s restarts", queue_name, exc_info=True)
+                    self._stopping.wait(REDIS_BACKOFF.delay(failures))
 
-    def _round(self, queue_name: QueueName, redis: Redis) -> None:
+    def _run_slot(self, queue_name: QueueName, redis: Redis) -> None:
         slot = Slot.on(queue_name, redis, self._work)
         self._live.add(slot)
-        if self._stopping.is_set():  # told after this slot was listed, it need not be told again
+        # `stop` reaches every slot in the set; this one may have missed it.
+        if self._stopping.is_set():
             slot._stop_requested = True
         try:
             slot.work(logging_level="WARNING")
         finally:
             self._live.discard(slot)
+
+
+class Leases:
+    """Renews the leases of all running jobs, three times within their lifetime."""
+
+    def __init__(self, store: JobStore, owner: str) -> None:
+        self._store = store
+        self._owner = owner
+        self._held: set[str] = set()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Start the thread that renews."""
+        threading.Thread(target=self._loop, name="leases", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop renewing."""
+        self._stopped.set()
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """Renew the lease on job `key` inside the block."""
+        with self._lock:
+            self._held.add(key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.discard(key)
+
+    def release(self) -> None:
+        """Release the leases of all running jobs, so that other workers take them at once."""
+        self._store.release(self._snapshot(), self._owner)
+
+    def _snapshot(self) -> list[str]:
+        with self._lock:
+            return list(self._held)
+
+    def _loop(self) -> None:
+        while not self._stopped.wait(self._store.limits.lease_ttl / 3):
+            try:
+                self._store.renew(self._snapshot(), self._owner)
+            except RedisError as exc:  # a lease outlives two missed renewals
+                log.warning("the leases wait for Redis: %s", exc)
+            except Exception:  # if this thread ended, every running job would lose its lease
+                log.exception("the leases were not renewed; trying again")
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    urgent: bool
+    overtaken: int = 0
+
+
+class ExclusiveRunner:
+    """Runs jobs concurrently, but a job whose last worker died runs exclusively.
+
+    Such a job may crash its process again. Alone, it takes no other job with it, and no other can
+    be blamed for the crash.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[_Turn] = deque()
+        self._running = 0
+        self._is_exclusive = False
+
+    @contextmanager
+    def enter(self, *, alone: bool, urgent: bool = False) -> Iterator[None]:
+        """Run the block concurrently with others, or with `alone` once no other runs.
+
+        Blocks start in order of arrival; otherwise a busy process would never run an exclusive
+        one. An urgent block overtakes the others, each of which is overtaken a few times only.
+        """
+        turn = _Turn(urgent)
+        with self._changed:
+            self._waiting.insert(self._place(urgent), turn)
+            self._changed.wait_for(lambda: self._waiting[0] is turn and self._has_room(alone))
+            self._waiting.popleft()
+            self._running += 1
+            self._is_exclusive = alone
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._is_exclusive = False
+                self._changed.notify_all()
+
+    def _place(self, urgent: bool) -> int:
+        """Return the index at which a new turn waits, and count whom it overtakes."""
+        yields = [not turn.urgent and turn.overtaken < MAX_OVERTAKES for turn in self._waiting]
+        if not urgent or True not in yields:
+            return len(self._waiting)
+        place = yields.index(True)
+        for turn in islice(self._waiting, place, None):
+            turn.overtaken += 1
+        return place
+
+    def _has_room(self, alone: bool) -> bool:
+        return not self._is_exclusive and not (alone and self._running)

@@ -1,43 +1,147 @@
-"""Wakes the requests of a web process when the jobs that they wait for are finished."""
+"""Wakes the requests of a web process when the jobs that they wait for are finished.
+
+Each process has an inbox, a list in Redis. A request registers the inbox for its jobs; finishing
+or cancelling a job adds the job's key to every inbox that is registered for it. One thread per
+process takes the keys and wakes the requests.
+"""
 
 from __future__ import annotations
 
 import logging
+import secrets
+import threading
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from redis.exceptions import RedisError
 
-from grounding.jobs.store import JobStore
+from grounding.jobs.connection import REDIS_BACKOFF
+from grounding.jobs.store import PREFIX, JobStore
 
 log = logging.getLogger(__name__)
 
-FEW = 4
-FEW_POLL_SECONDS = 0.01
-MANY_POLL_SECONDS = 0.2
+TAKE_SECONDS = 1
+"""How long one blocking read waits for a key; less than Redis may take to answer (1.5 s)."""
+CHECK_SECONDS = 2.0
+"""How often a waiting request looks by itself, in case a wake-up was lost."""
+
+
+class _Waiter:
+    """One waiting request: the jobs that are not finished, and whether there is news of them."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.unfinished = set(keys)
+        self.news = threading.Event()
+        self.is_registered = False
 
 
 class Wakeups:
-    """The finished jobs of one Redis, as the requests of this process wait for them."""
+    """The wake-ups of one web process; safe to wait on from many threads."""
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
+        self._inbox = f"{PREFIX}inbox:{secrets.token_hex(8)}"
+        self._lock = threading.Lock()
+        self._waiters: defaultdict[str, set[_Waiter]] = defaultdict(set)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="wakeups", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Start the thread that reads the inbox."""
+        self._thread.start()
 
     def stop(self) -> None:
-        """End; requests that still wait return at once."""
+        """End the thread; requests that still wait return at once."""
+        self._stopped.set()
+        self._notify_all()
+        with suppress(RedisError):  # then the thread ends with its read
+            self._store.redis.rpush(self._inbox, "")
+        self._thread.join()
+        with suppress(RedisError):  # then it expires
+            self._store.redis.delete(self._inbox)
 
     def wait(self, keys: Sequence[str], until: float) -> None:
         """Return when all jobs in `keys` are finished, at `until` (monotonic) at the latest."""
-        left = keys
-        while (left := self._unfinished(left)) and time.monotonic() < until:
-            time.sleep(FEW_POLL_SECONDS if len(left) <= FEW else MANY_POLL_SECONDS)
+        with self._entered(_Waiter(keys)) as waiter:
+            while not self._stopped.is_set() and time.monotonic() < until:
+                waiter.news.clear()
+                self._check(waiter)
+                if not waiter.unfinished:
+                    return
+                waiter.news.wait(min(max(0.0, until - time.monotonic()), CHECK_SECONDS))
 
-    def _unfinished(self, keys: Sequence[str]) -> Sequence[str]:
+    @contextmanager
+    def _entered(self, waiter: _Waiter) -> Iterator[_Waiter]:
+        keys = list(waiter.unfinished)
+        with self._lock:
+            for key in keys:
+                self._waiters[key].add(waiter)
         try:
-            return self._store.unfinished(keys)
-        except RedisError as exc:  # What was accepted is kept: Redis may be back in time.
+            yield waiter
+        finally:
+            with self._lock:
+                for key in keys:
+                    self._waiters[key].discard(waiter)
+                    if not self._waiters[key]:
+                        del self._waiters[key]
+
+    def _check(self, waiter: _Waiter) -> None:
+        """Ask Redis which jobs are unfinished; the inbox is registered before, so none is missed.
+
+        While Redis is away nothing changes: accepted jobs are kept, and it may return in time.
+        """
+        with self._lock:
+            keys = list(waiter.unfinished)
+        try:
+            if not waiter.is_registered:
+                self._store.watch(keys, self._inbox)
+                waiter.is_registered = True
+            finished = set(keys).difference(self._store.unfinished(keys))
+        except RedisError as exc:
             log.warning("a request waits for Redis: %s", exc)
-            return keys
+            return
+        with self._lock:
+            waiter.unfinished -= finished
+
+    def _loop(self) -> None:
+        failures = 0
+        while not self._stopped.is_set():
+            try:
+                taken: Any = self._store.redis.blpop([self._inbox], timeout=TAKE_SECONDS)
+                if failures:
+                    self._recover()
+                failures = 0
+                if taken is not None:
+                    self._wake(taken[1].decode())
+            except RedisError as exc:
+                log.warning("wake-ups wait for Redis: %s", exc)
+                self._stopped.wait(REDIS_BACKOFF.delay(failures))
+                failures += 1
+            except Exception:  # if this thread ended, each request would wait for its own checks
+                log.exception("a wake-up failed; trying again")
+                self._stopped.wait(REDIS_BACKOFF.delay(failures))
+
+    def _wake(self, key: str) -> None:
+        with self._lock:
+            for waiter in self._waiters.get(key, ()):
+                waiter.unfinished.discard(key)
+                if not waiter.unfinished:
+                    waiter.news.set()
+
+    def _recover(self) -> None:
+        """After an outage, register and check anew: Redis may have lost the last second."""
+        with self._lock:
+            for waiter in self._all_waiters():
+                waiter.is_registered = False
+        self._notify_all()
+
+    def _notify_all(self) -> None:
+        with self._lock:
+            for waiter in self._all_waiters():
+                waiter.news.set()
+
+    def _all_waiters(self) -> set[_Waiter]:
+        return {waiter for waiters in self._waiters.values() for waiter in waiters}

@@ -1,4 +1,4 @@
-"""The model process: loads the model once, then answers jobs until it is told to stop."""
+"""The worker process: loads the model once, then runs jobs until it is told to stop."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -26,15 +28,14 @@ from grounding.errors import (
     GroundingError,
     SettingError,
 )
-from grounding.jobs.connection import connect
+from grounding.jobs.connection import REDIS_BACKOFF, connect
 from grounding.jobs.heartbeat import Heartbeat
-from grounding.jobs.leases import ExclusiveRunner, Leases
-from grounding.jobs.metrics import MeteredEngine, MeteredFetcher
+from grounding.jobs.metrics import CounterBuffer, MeteredEngine, MeteredFetcher
 from grounding.jobs.outbox.delivery import Delivery
 from grounding.jobs.payloads import build, restore
 from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
-from grounding.jobs.slots import Slots
+from grounding.jobs.slots import ExclusiveRunner, Leases, Slots
 from grounding.jobs.store import DROPPED, MAX_DEATHS, NOTED, Claim, JobStore, QueueName, StoreLimits
 from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.settings import Settings
@@ -47,91 +48,233 @@ LoadContext = Callable[[Settings, Callable[..., None]], WorkerContext]
 EXIT_FORCED = 1
 EXIT_NO_MODEL = 3
 EXIT_DEVICE = 4
-REDIS_RETRY_SECONDS = 0.3
 SIGNAL_SECONDS = 0.5
 AWAY_SECONDS = 3.0
-"""How long a slot rests after the server would have none of its questions."""
+"""How long a slot rests after the model's server answered none of its requests."""
+
+
+class JobRunner:
+    """Runs one job per slot: claims it, predicts, and writes its result or its failure."""
+
+    def __init__(
+        self,
+        owner: str,
+        store: JobStore,
+        context: WorkerContext,
+        settings: Settings,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self.leases = Leases(store, owner)
+        self._owner = owner
+        self._store = store
+        self._settings = settings
+        self._is_stopping = is_stopping
+        self._queues = Queues(store.redis)
+        self._exclusive = ExclusiveRunner()
+        self._counters = CounterBuffer(store.redis)
+        self._context = replace(
+            context,
+            engine=MeteredEngine(context.engine, self._counters),
+            fetcher=MeteredFetcher(context.fetcher, self._counters),
+        )
+
+    def run(self, key: str) -> None:
+        """Run the job `key`, unless it is finished or another worker holds it.
+
+        A key may be queued twice; the claim is exclusive.
+        """
+        claim = self._store.claim(key, self._owner)
+        if claim is None:
+            return
+        try:
+            turn = self._exclusive.enter(alone=claim.alone, urgent=claim.urgent)
+            with self.leases.hold(key), turn:
+                # After a long wait and an outage of Redis the lease may be lost.
+                if not claim.alone or self._store.start_alone(key, self._owner):
+                    self._answer(claim)
+        except EngineAway as exc:
+            self._postpone(key, exc)
+        self._counters.flush()
+
+    def drain(self) -> None:
+        """Let requests fail instead of waiting for a server that is away."""
+        self._context.engine.drain()
+
+    def close(self) -> None:
+        """Close the engine, and write the counts that are still in memory."""
+        self._context.engine.close()
+        self._counters.flush()
+
+    def _answer(self, claim: Claim) -> None:
+        """Predict, and write the result or the failure; raises `EngineAway` if it may wait."""
+        task_id = claim.payload.get("id")
+        try:
+            result = self._predict(claim)
+            self._write(lambda: self._store.finish(claim.key, result.prediction, result.verdict))
+        except DeviceBroken as exc:
+            _exit_broken(exc)
+        except GroundingError as exc:
+            if isinstance(exc, EngineAway) and (self._is_stopping() or not claim.waited):
+                raise
+            log.warning("task %s: %s (%s)", task_id, exc, exc.code)
+            self._fail(claim, exc)
+        except Exception as exc:  # the worker's edge: a bug costs one task, no more
+            log.exception("task %s: a fault of this program", task_id)
+            fault = GroundingError(f"a fault of this program ({type(exc).__name__})", code="fault")
+            self._fail(claim, fault)
+
+    def _predict(self, claim: Claim) -> TaskResult:
+        task = build(Task, restore(claim))
+        self._check_version(task)
+        result = predict(task, replace(self._context, urgent=claim.urgent))
+        if result.dropped:
+            counts = ", ".join(f"{number} {reason}" for reason, number in result.dropped.items())
+            log.info("task %s: left out %s", task.id, counts)
+        for prefix, counted in ((DROPPED, result.dropped), (NOTED, result.warnings)):
+            self._counters.add({prefix + name: number for name, number in counted.items()})
+        return result
+
+    def _check_version(self, task: Task) -> None:
+        """Refuse a task for another model version: its prediction would carry the wrong name."""
+        version = self._settings.model_version(task.label_config, task.extra_params)
+        if task.model_version != version:
+            raise GroundingError(
+                f"the task is for {task.model_version}, this worker answers as {version}",
+                code="model_differs",
+                hint="Give the server and its workers the same settings",
+            )
+
+    def _postpone(self, key: str, error: EngineAway) -> None:
+        """Return a job to the bulk queue because the model's server is away.
+
+        A job that may have crashed the server fails when that has happened too often.
+        """
+        log.warning("a task waits for the server: %s (%s)", error, error.code)
+        try:
+            if self._is_stopping():
+                self._store.release([key], self._owner)
+                return
+            if self._store.postpone(key, self._owner, suspect=error.suspect) >= MAX_DEATHS:
+                self._store.fail(key, error)
+            else:
+                self._queues.put(QueueName.BULK, [key], first=True)
+        except RedisError as exc:  # then its lease expires, or the reconciler queues it
+            log.warning("a job was not put back: %s", exc)
+        time.sleep(AWAY_SECONDS)
+
+    def _fail(self, claim: Claim, error: GroundingError) -> None:
+        self._write(lambda: self._store.fail(claim.key, error, waited=claim.waited))
+
+    def _write(self, write: Callable[[], bool]) -> None:
+        """Write an outcome, however long Redis is away: it cost a model call."""
+        for failures in count():
+            try:
+                write()
+            except RedisError as exc:
+                log.warning("an outcome waits for Redis: %s", exc)
+                time.sleep(REDIS_BACKOFF.delay(failures))
+            else:
+                return
 
 
 class Worker:
-    """One model process. `load` brings the engine and may take minutes."""
+    """One worker process. `load` builds its context and may take minutes."""
 
     def __init__(self, settings: Settings, url: str, load: LoadContext) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._settings = settings
         self._load = load
-        self._redis = connect(url)
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._connect = partial(connect, url)
+        self._redis = self._connect()
         self._store = JobStore(self._redis, StoreLimits.of(settings))
-        self._leases = Leases(self._store, self.name)
-        self._queues = Queues(self._redis)
-        self._runner = ExclusiveRunner()
         self._heartbeat = Heartbeat(self._redis, self.name, settings.model_name)
-        self._reconciler = Reconciler(self._redis, self._store)
-        self._delivery = Delivery.of(settings, self._redis)
-        counts = {
-            QueueName.BULK: settings.bulk_slots,
-            QueueName.INTERACTIVE: settings.interactive_slots,
-        }
-        self._slots = Slots(lambda: connect(url), self._work, counts)
+        self._runner: JobRunner | None = None
         self._signals: SimpleQueue[int] = SimpleQueue()
-        self._asked_to_stop = False
+        self._stop_requested = False
 
     def run(self) -> int:
-        """Work until SIGTERM; return the exit status: 0, 2 for a wrong setting, 3 without a model.
+        """Work until SIGTERM; return 0, 2 for a wrong setting, or 3 without a model.
 
-        SIGTERM finishes the jobs in hand, and so does a memory grown beyond
-        GROUNDING_MAX_WORKER_RSS; a second SIGTERM frees them for others and ends at once, with 1.
-        A broken device ends the process with 4, and a hanging one with 1: neither lets Python
-        finish anything, so the leases lapse.
+        SIGTERM finishes the running jobs, and so does memory beyond GROUNDING_MAX_WORKER_RSS. A
+        second SIGTERM releases them for other workers and exits at once with 1. A broken device
+        exits with 4, a hanging one with 1: Python finishes nothing then, so the leases expire.
         """
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, self._on_signal)
         self._heartbeat.start()
         try:
-            tools = self._load(self._settings, self._heartbeat.tell)
-            self._tools = replace(
-                tools,
-                engine=MeteredEngine(tools.engine, self._store),
-                fetcher=MeteredFetcher(tools.fetcher, self._store),
-            )
-            self._check_room()
+            runner = self._load_runner()
         except GroundingError as exc:
             self._heartbeat.tell(phase="failed", done=None, detail=str(exc))
             return EXIT_SETTINGS if isinstance(exc, SettingError) else EXIT_NO_MODEL
-        self._serve()
+        self._serve(runner)
         return 0
 
-    def _serve(self) -> None:
-        self._leases.start()
-        self._reconciler.start()
-        if self._delivery is not None:
-            self._delivery.start()
-        self._slots.start()
+    def _load_runner(self) -> JobRunner:
+        context = self._load(self._settings, self._heartbeat.tell)
+        self._runner = JobRunner(
+            self.name, self._store, context, self._settings, lambda: self._stop_requested
+        )
+        self._check_memory_limit()
+        return self._runner
+
+    def _serve(self, runner: JobRunner) -> None:
+        """Run jobs until a signal, then stop each part after those that use it."""
+        reconciler = Reconciler(self._redis, self._store)
+        delivery = Delivery.of(self._settings, self._redis)
+        slots = Slots(self._connect, self._work, self._slot_counts())
+        background = [reconciler, delivery] if delivery else [reconciler]
+        for part in (runner.leases, *background, slots):
+            part.start()
         self._heartbeat.tell(phase="ready", done=1.0, detail=self._settings.model_name)
         self._await_signal()
-        self._slots.stop()
-        self._tools.engine.drain()
-        self._slots.join()
-        self._reconciler.stop()
-        if self._delivery is not None:
-            self._delivery.stop()
-        self._leases.stop()
-        self._heartbeat.stop()
-        self._tools.engine.close()
+        slots.stop()
+        runner.drain()
+        slots.join()
+        for part in (*background, runner.leases, self._heartbeat):
+            part.stop()
+        runner.close()
+
+    def _slot_counts(self) -> dict[QueueName, int]:
+        return {
+            QueueName.BULK: self._settings.bulk_slots,
+            QueueName.INTERACTIVE: self._settings.interactive_slots,
+        }
+
+    def _work(self, key: str) -> None:
+        if self._runner is not None:  # slots start after it is loaded
+            self._runner.run(key)
+        self._recycle_if_grown()
 
     def _await_signal(self) -> None:
-        """Wait to be told to stop.
+        """Return when a signal has come.
 
-        In short waits, since Python runs a signal's handler between its own steps: one that comes
-        just before the thread falls asleep is handled when it wakes.
+        In short waits, because Python runs a signal handler only between its own steps: a signal
+        that comes just before the thread blocks is handled when the wait ends.
         """
         while True:
             with suppress(Empty):
                 self._signals.get(timeout=SIGNAL_SECONDS)
                 return
 
-    def _check_room(self) -> None:
-        """Refuse a limit that the loaded model exceeds: each task would end the process."""
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self._stop_requested:
+            self._exit_at_once()
+        self._stop_requested = True
+        self._signals.put(signum)  # the only kind of queue that a signal handler may use
+        if self._runner is None:
+            sys.exit(0)  # still loading: no job is running
+
+    def _exit_at_once(self) -> NoReturn:
+        try:
+            if self._runner is not None:
+                self._runner.leases.release()
+        except RedisError as exc:  # then they expire
+            log.warning("the leases were not released: %s", exc)
+        os._exit(EXIT_FORCED)
+
+    def _check_memory_limit(self) -> None:
+        """Refuse a memory limit below what the loaded model takes: each job would exceed it."""
         if 0 < self._settings.max_worker_rss <= (taken := _resident_bytes()):
             raise SettingError(
                 f"GROUNDING_MAX_WORKER_RSS is below the {taken} bytes that the loaded model takes",
@@ -139,120 +282,14 @@ class Worker:
             )
 
     def _recycle_if_grown(self) -> None:
-        """End this process in good order if its memory has grown too large; another one follows."""
+        """Stop this process if its memory exceeds the limit; its supervisor starts a new one."""
         if 0 < self._settings.max_worker_rss < (taken := _resident_bytes()):
-            log.warning("memory has grown to %d bytes: this process ends, for a new one", taken)
+            log.warning("memory has grown to %d bytes: this worker ends for a new one", taken)
             self._signals.put(signal.SIGTERM)
-
-    def _work(self, key: str) -> None:
-        claim = self._store.claim(key, self.name)
-        if claim is None:
-            return  # finished, or in another's hands: a key may be queued twice
-        try:
-            turn = self._runner.enter(alone=claim.alone, urgent=claim.urgent)
-            with self._leases.hold(key), turn:
-                # It may have waited for long, and lost its lease to a Redis that was away.
-                if not claim.alone or self._store.start_alone(key, self.name):
-                    self._answer(claim)
-        except EngineAway as exc:
-            self._postpone(key, exc)
-        self._recycle_if_grown()
-
-    def _answer(self, claim: Claim) -> None:
-        """Answer one job, or write why not. Raises `EngineAway` where it may be asked later."""
-        number = claim.payload.get("id")
-        try:
-            task = build(Task, restore(claim))
-            self._check_version(task)
-            grounded = predict(task, replace(self._tools, urgent=claim.urgent))
-            self._report(task, grounded)
-            self._write(
-                lambda: self._store.finish(claim.key, grounded.prediction, grounded.verdict)
-            )
-        except DeviceBroken as exc:
-            _end_broken(exc)
-        except GroundingError as exc:
-            if isinstance(exc, EngineAway) and (self._asked_to_stop or not claim.waited):
-                raise
-            log.warning("task %s: %s (%s)", number, exc, exc.code)
-            self._fail(claim, exc)
-        except Exception as exc:  # the worker's edge: a fault of ours costs one task, no more
-            log.exception("task %s: a fault of this program", number)
-            fault = GroundingError(f"a fault of this program ({type(exc).__name__})", code="fault")
-            self._fail(claim, fault)
-
-    def _postpone(self, key: str, error: EngineAway) -> None:
-        """Put a job back into the queue for which the model's server is away.
-
-        One that may have brought it down is dead when that has happened too often.
-        """
-        log.warning("a task waits for the server: %s (%s)", error, error.code)
-        try:
-            if self._asked_to_stop:
-                self._store.release([key], self.name)
-                return
-            if self._store.postpone(key, self.name, suspect=error.suspect) >= MAX_DEATHS:
-                self._store.fail(key, error)
-            else:
-                self._queues.put(QueueName.BULK, [key], first=True)
-        except RedisError as exc:  # then its lease lapses, or the reconciler finds it
-            log.warning("a job was not put back: %s", exc)
-        time.sleep(AWAY_SECONDS)
-
-    def _check_version(self, task: Task) -> None:
-        """Refuse a task that was asked of another model: the answer would pass for that one's."""
-        mine = self._settings.model_version(task.label_config, task.extra_params)
-        if task.model_version != mine:
-            raise GroundingError(
-                f"the task is for {task.model_version}, this worker answers as {mine}",
-                code="model_differs",
-                hint="Give the server and its workers the same settings",
-            )
-
-    def _fail(self, claim: Claim, error: GroundingError) -> None:
-        self._write(lambda: self._store.fail(claim.key, error, waited=claim.waited))
-
-    def _write(self, result: Callable[[], bool]) -> None:
-        """Write a result, however long Redis is away: it cost a model call."""
-        while True:
-            try:
-                result()
-            except RedisError as exc:
-                log.warning("a result waits for Redis: %s", exc)
-                time.sleep(REDIS_RETRY_SECONDS)
-            else:
-                return
-
-    def _report(self, task: Task, grounded: TaskResult) -> None:
-        if grounded.dropped:
-            counts = ", ".join(f"{count} {reason}" for reason, count in grounded.dropped.items())
-            log.info("task %s: left out %s", task.id, counts)
-        tallies = {DROPPED: grounded.dropped, NOTED: grounded.warnings}
-        try:
-            for prefix, tally in tallies.items():
-                for name, count in tally.items():
-                    self._store.count(prefix + name, count)
-        except RedisError as exc:  # a count is not worth a task
-            log.warning("what was left out of task %s is not counted: %s", task.id, exc)
-
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if self._asked_to_stop:
-            self._end_at_once()
-        self._asked_to_stop = True
-        self._signals.put(signum)  # of all queues and events, only this one may be set from here
-        if not hasattr(self, "_tools"):
-            sys.exit(0)  # still loading: nothing is in hand
-
-    def _end_at_once(self) -> NoReturn:
-        try:
-            self._leases.release()
-        except RedisError as exc:  # then they lapse
-            log.warning("the leases were not freed: %s", exc)
-        os._exit(EXIT_FORCED)
 
 
 def _resident_bytes() -> int:
-    """Return how much memory this process has in use; 0 where the system does not tell."""
+    """Return the resident memory of this process; 0 where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -260,8 +297,8 @@ def _resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _end_broken(error: DeviceBroken) -> NoReturn:
-    """End the process: its leases lapse, so that what it held runs alone and the cause is found."""
+def _exit_broken(error: DeviceBroken) -> NoReturn:
+    """Exit; the leases expire, so that the running jobs run alone next and show the culprit."""
     log.critical("%s; this process ends", error)
     logging.shutdown()
     os._exit(EXIT_DEVICE)

@@ -18,6 +18,7 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from grounding.errors import GroundingError
+from grounding.jobs.metrics import CONTENT_TYPE
 from grounding.settings import Settings
 from grounding.web import operator, predictions
 from grounding.web.bodies import read_json, read_predict, read_project, read_text
@@ -101,7 +102,7 @@ def _job(services: Services, key: str) -> Response:
 
 
 def _metrics(services: Services) -> Response:
-    return Response(operator.read_metrics(services), mimetype="text/plain")
+    return Response(operator.read_metrics(services), content_type=CONTENT_TYPE)
 
 
 def call_when_sent(response: Response, callback: Callable[[], None]) -> Response:

@@ -14,9 +14,8 @@ from typing import Any
 
 from grounding.errors import ConfigError, QueueError, RequestError
 from grounding.jobs.connection import queue_errors
-from grounding.jobs.heartbeat import readiness, reports
-from grounding.jobs.latest import LatestRequests, Requester
-from grounding.jobs.projects import Projects
+from grounding.jobs.heartbeat import readiness, worker_statuses
+from grounding.jobs.projects import LatestRequests, Projects, Requester
 from grounding.jobs.store import Job, Outcome
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse, text_areas
@@ -214,5 +213,5 @@ def _late_message(services: Services, project: str, turn: Turn, *, full: bool) -
     if full:
         bound = services.places.bounds[RequestKind.INTERACTIVE]
         return f"the server is full: {bound} requests of annotators wait. Ask again in a moment"
-    reason = readiness(reports(services.queue.redis))
+    reason = readiness(worker_statuses(services.queue.redis))
     return TIMED_OUT if reason == "ready" else f"the model is not ready: {reason}"

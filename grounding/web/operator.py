@@ -6,8 +6,8 @@ from typing import Any
 
 from grounding.errors import QueueError
 from grounding.jobs.connection import queue_errors
-from grounding.jobs.heartbeat import WorkerStatus, readiness, reports
-from grounding.jobs.overview import metrics, one, overview
+from grounding.jobs.heartbeat import WorkerStatus, readiness, worker_statuses
+from grounding.jobs.metrics import describe_job, describe_queue, render_metrics
 from grounding.web.services import Services
 
 
@@ -15,7 +15,7 @@ def read_readiness(services: Services) -> dict[str, Any]:
     """Return `ready`, the reason why or why not, and what each worker reports."""
     try:
         with queue_errors():
-            workers = reports(services.queue.redis)
+            workers = worker_statuses(services.queue.redis)
             obstacle = services.queue.store.obstacle()
     except QueueError as exc:
         return {"ready": False, "reason": str(exc), "workers": []}
@@ -27,19 +27,19 @@ def read_readiness(services: Services) -> dict[str, Any]:
 def read_overview(services: Services) -> dict[str, Any]:
     """Return every project's counts and the last failures; `QueueError` without a queue."""
     with queue_errors():
-        return overview(services.queue.store)
+        return describe_queue(services.queue.store)
 
 
 def read_job(services: Services, key: str) -> dict[str, Any] | None:
     """Return the state of one job; None if there is no such job (any more)."""
     with queue_errors():
-        return one(services.queue.store, key)
+        return describe_job(services.queue.store, key)
 
 
-def read_metrics(services: Services) -> str:
+def read_metrics(services: Services) -> bytes:
     """Return all counters in Prometheus' text format."""
     with queue_errors():
-        return metrics(services.queue.store)
+        return render_metrics(services.queue.store)
 
 
 def _worker(status: WorkerStatus) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Gives a process a clock that a file sets: by so many seconds it is before the real one."""
+"""Shifts the clock of a process by the number of seconds in a file."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 import rq.utils
 
 
-def set_by(file: Path) -> None:
-    """From now on, let `time.time` and RQ's clock tell the time as the file has it."""
+def shift_by(file: Path) -> None:
+    """Add the seconds in `file` to `time.time` and RQ's clock from now on."""
     real, rq_real = time.time, rq.utils.now
 
-    def told() -> float:
+    def shifted() -> float:
         return real() + offset()
 
-    def rq_told() -> datetime:
+    def rq_shifted() -> datetime:
         return rq_real() + timedelta(seconds=offset())
 
     def offset() -> float:
         return float(file.read_text()) if file.exists() else 0.0
 
-    time.time = told
+    time.time = shifted
     for name, module in list(sys.modules.items()):
         if name.startswith("rq") and getattr(module, "now", None) is rq_real:
-            _replace(module, rq_told)
+            _replace(module, rq_shifted)
 
 
 def _replace(module: object, now: Callable[[], datetime]) -> None:

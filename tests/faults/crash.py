@@ -1,4 +1,4 @@
-"""Kills the process at one named step of its work, once in the life of a deployment."""
+"""Kills the process at one named step of its work, once per deployment."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ POINTS: dict[str, tuple[type, str, bool]] = {
     "after the model": (ScriptedEngine, "compute", True),
     "before the result is written": (JobStore, "finish", False),
     "after the result is written": (JobStore, "finish", True),
-    "before RQ hears that it is done": (Slot, "handle_job_success", False),
+    "before RQ notes that it is done": (Slot, "handle_job_success", False),
     "after the job is accepted": (JobStore, "accept", True),
     "after the job is queued": (Queues, "put", True),
-    "after the answer is marked": (Outbox, "answer", True),
+    "after the answer is reserved": (Outbox, "answer", True),
     "after the answer is sent": (Outbox, "mark_delivered", False),
-    "after the answer is paid": (Outbox, "mark_delivered", True),
+    "after the answer is recorded": (Outbox, "mark_delivered", True),
     "before the push": (Importer, "send", False),
     "after the push": (Importer, "send", True),
-    "after the push is paid": (Outbox, "mark_delivered", True),
+    "after the push is recorded": (Outbox, "mark_delivered", True),
 }
-"""A step's name to the method that is it, and whether the end comes behind it."""
+"""Each step: its name, its method, and whether the process dies after it instead of before."""
 
 
-def arm(point: str, spent: Path) -> None:
-    """Make this process die at `point`, unless the file `spent` tells that one has already."""
-    owner, name, behind = POINTS[point]
+def arm(point: str, marker: Path) -> None:
+    """Make this process die at `point`, unless the file `marker` shows that one already has."""
+    owner, name, is_after = POINTS[point]
     step: Callable[..., Any] = getattr(owner, name)
 
     def crash() -> None:
         try:
-            spent.touch(exist_ok=False)
+            marker.touch(exist_ok=False)
         except FileExistsError:
             return
         os.kill(os.getpid(), signal.SIGKILL)
 
     def armed(*args: Any, **kwargs: Any) -> Any:
-        if not behind:
+        if not is_after:
             crash()
         result = step(*args, **kwargs)
-        if behind:
+        if is_after:
             crash()
         return result
 

@@ -1,4 +1,4 @@
-"""What tests of delivery share: a deployment that has a Label Studio, and one click in that."""
+"""A deployment with a Label Studio to deliver to, for tests of delivery."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from tests.faults.label_studio import TOKEN, Studio
 from tests.faults.rig import Rig, Web, rig
 
 PROJECT = 1
-UNDELIVERED_HERE = f"{UNDELIVERED}{PROJECT}.1"
+ENTRIES = f"{UNDELIVERED}{PROJECT}.1"
 
 
 def deployed(folder: Path, studio: Studio, **settings: Any) -> AbstractContextManager[Rig]:
     """Return a deployment that can deliver to `studio`."""
-    way = {"label_studio_url": studio.url, "label_studio_api_key": TOKEN}
-    return rig(folder, **way | settings)
+    address = {"label_studio_url": studio.url, "label_studio_api_key": TOKEN}
+    return rig(folder, **address | settings)
 
 
 def retrieve(studio: Studio, web: Web, tasks: Sequence[Mapping[str, Any]]) -> int:
-    """Click once on Retrieve predictions; return how many came at once, and are saved."""
+    """Retrieve predictions as one click does; save those that came at once, return how many."""
     studio.add(PROJECT, (task["id"] for task in tasks))
     entries = web.predict(tasks)
     studio.save_answers(tasks, entries)
     return sum(map(bool, entries))
 
 
-def paid(deployment: Rig) -> dict[str, int]:
-    """Return how many outbox entries came to each end."""
+def deliveries(deployment: Rig) -> dict[str, int]:
+    """Return the number of deliveries by outcome."""
     counted = deployment.store.counters().items()
     return {k.removeprefix(DELIVERIES): n for k, n in counted if k.startswith(DELIVERIES)}
 
 
-def end_holds(deployment: Rig) -> None:
-    """Let the time pass that an entry is held for a process that may be dead."""
-    for key in deployment.redis.zrangebyscore(UNDELIVERED_HERE, "-inf", "(+inf"):
-        deployment.redis.zadd(UNDELIVERED_HERE, {key: int(time.time() * 1000)}, xx=True)
+def expire_holds(deployment: Rig) -> None:
+    """Expire the holds of processes that may be dead: what they held becomes due."""
+    for key in deployment.redis.zrangebyscore(ENTRIES, "-inf", "(+inf"):
+        deployment.redis.zadd(ENTRIES, {key: int(time.time() * 1000)}, xx=True)

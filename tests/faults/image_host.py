@@ -1,7 +1,7 @@
-"""A host of pictures that fails as a number tells it to: F21.
+"""A host of pictures with faults: F21.
 
-The picture of `/7` is that of task 7. What a number's first requests get is given by its fault;
-`requests` counts how often each was asked for.
+`/7` is the picture of task 7. The number's fault decides how its first requests end; `requests`
+counts the requests of each number.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ SLOW_SECONDS = 1.5
 
 
 class Fault(Enum):
-    """What happens to a picture's requests."""
+    """How the requests for a picture end."""
 
     NONE = "none"
     FLAPS = "fails once or twice with 500 or 503"
     RESETS = "is reset once or twice"
-    SLOW = "begins late"
-    GONE = "404 for ever"
-    FAILED = "500 for ever"
+    SLOW = "answers late"
+    GONE = "always 404"
+    FAILED = "always 500"
 
 
 PASSING = (Fault.NONE, Fault.FLAPS, Fault.RESETS, Fault.SLOW)
-"""Faults that two more tries get over."""
+"""Faults that two more tries overcome."""
 
 
 class ImageHost:
-    """The host's address and its books; every number's fault is the seed's."""
+    """The host's address and its requests; the seed decides the fault of every number."""
 
     def __init__(self, seed: int, rate: float) -> None:
         self._seed = seed
@@ -52,17 +52,17 @@ class ImageHost:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
 
     def fault(self, number: int) -> Fault:
-        """Return what is wrong with a number's picture."""
+        """Return the fault of a number's picture."""
         chance = self._chance(number)
         return chance.choice(list(Fault)[1:]) if chance.random() < self._rate else Fault.NONE
 
     def failures(self, number: int) -> int:
-        """Return how many of a number's first requests fail."""
+        """Return how many first requests for a number fail."""
         fault = self.fault(number)
         if fault in (Fault.FLAPS, Fault.RESETS):
             return 1 + number % 2
@@ -87,7 +87,7 @@ class ImageHost:
                 host._answer(self, number)
 
             def log_message(self, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler
 
@@ -113,7 +113,7 @@ def _send(request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
 
 
 def _reset(connection: socket.socket) -> None:
-    """Hang up with a TCP reset."""
+    """Close the connection with a TCP reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.shutdown(socket.SHUT_RD)
     connection.close()
@@ -121,7 +121,7 @@ def _reset(connection: socket.socket) -> None:
 
 @contextmanager
 def image_host(*, seed: int = 1, rate: float = 0.3) -> Iterator[ImageHost]:
-    """A host around the block; `rate` of its pictures have a fault."""
+    """Run a host around the block; a share `rate` of its pictures have a fault."""
     host = ImageHost(seed, rate)
     try:
         yield host

@@ -1,7 +1,7 @@
-"""A loopback Label Studio: what delivery meets of 1.23.2, behaving as that one does.
+"""A loopback Label Studio with the endpoints that delivery uses, behaving as 1.23.2 does.
 
-It refuses a whole batch for one task that it has not, drops what its check dislikes under a
-201, never looks for duplicates, and saves what a backend answers to Retrieve predictions.
+It refuses a whole batch for one unknown task, drops invalid predictions under a 201, never looks
+for duplicates, and saves what a backend answers to Retrieve predictions.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from urllib.parse import parse_qs, urlsplit
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 CONTROL = "box"
-"""The one control of its projects: regions of others are invalid."""
+"""The only control of its projects: regions of others are invalid."""
 
 
 class Mood(Enum):
-    """How it treats an import."""
+    """How it answers an import."""
 
     WELL = auto()
     FAILS = auto()
-    """503, nothing saved, and nothing else answered either."""
+    """503 for every call, and nothing is saved."""
     SAVES_AND_HANGS_UP = auto()
-    """Saved, and the connection is closed without an answer."""
+    """Saved, and the connection closes without a response."""
     SAVES_AND_FAILS = auto()
-    """Saved, and a proxy says 504."""
+    """Saved, and a proxy answers 504."""
     SAVES_LATE = auto()
-    """A proxy says 504, and it is saved when the test lets it (`commit`)."""
+    """A proxy answers 504, and it is saved when the test calls `commit`."""
     FORBIDS = auto()
     """403: the token's user may not change the project."""
     STRANGER = auto()
-    """400 in HTML: no word of Label Studio's own."""
+    """400 in HTML: not from Label Studio itself."""
 
 
 @dataclass
 class Studio:
-    """Its tasks by project, and what it has stored: a task's id and a version for each."""
+    """Its tasks by project, and the stored predictions, each with its task's id."""
 
     url: str = ""
     mood: Mood = Mood.WELL
     stall: float = 0.0
     """Seconds between saving an import and answering it."""
     late: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    """What it is about to save."""
+    """What it will save at `commit`."""
     unlisted: set[int] = field(default_factory=set)
-    """Tasks at whose predictions it fails to look."""
+    """Tasks whose predictions it fails to list."""
     chokes: set[int] = field(default_factory=set)
     """Tasks whose predictions make an import end with a 500 and nothing saved."""
     tasks: dict[int, set[int]] = field(default_factory=dict)
@@ -61,11 +61,11 @@ class Studio:
     """The size of each import that came."""
     looks: int = 0
     failures: int = 0
-    """How many calls it left without a useful answer."""
+    """How many calls had no useful response."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, project: int, numbers: Iterable[int]) -> None:
-        """Give a project tasks."""
+        """Add tasks to a project."""
         self.tasks.setdefault(project, set()).update(numbers)
 
     def counts(self) -> Counter[int]:
@@ -74,31 +74,31 @@ class Studio:
             return Counter(task for task, _ in self.stored)
 
     def save(self, task: int, prediction: Mapping[str, Any]) -> None:
-        """Store one, whatever is there already."""
+        """Store one, even if the task has another."""
         with self.lock:
             kept = self.late if self.mood is Mood.SAVES_LATE else self.stored
             kept.append((task, dict(prediction)))
 
     def commit(self) -> None:
-        """Let others see what it was about to save."""
+        """Save what came while the mood was `SAVES_LATE`."""
         with self.lock:
             self.stored += self.late
             self.late = []
 
     def forget(self, task: int) -> None:
-        """Delete a task's predictions, as people may."""
+        """Delete a task's predictions, as a user may."""
         with self.lock:
             self.stored = [(one, kept) for one, kept in self.stored if one != task]
 
     def save_answers(self, tasks: Sequence[Mapping[str, Any]], entries: Sequence[Any]) -> None:
-        """Store what a backend answered: an empty list is nothing yet."""
+        """Store what a backend answered; an empty list is no prediction yet."""
         assert len(tasks) == len(entries), "the whole answer would be dropped"
         for task, entry in zip(tasks, entries, strict=True):
             if entry:
                 self.save(task["id"], entry)
 
     def take(self, project: int, items: Sequence[Mapping[str, Any]]) -> tuple[int, Any]:
-        """Import `items`; return status and body."""
+        """Import `items`; return the status and the body."""
         self.imports.append(len(items))
         if project not in self.tasks:
             return 404, "<html>not found</html>"
@@ -115,7 +115,7 @@ class Studio:
         return 201, {"created": len(valid)}
 
     def listed(self, task: int) -> tuple[int, Any]:
-        """List the predictions of a task; status and body."""
+        """List the predictions of a task; return the status and the body."""
         self.looks += 1
         if task in self.unlisted:
             return 500, {"status_code": 500, "detail": "Internal server error"}
@@ -178,12 +178,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def label_studio() -> Iterator[Studio]:
-    """Run one on a loopback port around the block."""
+    """Run it on a loopback port around the block."""
     studio = Studio()
     handler = type("Handler", (_Handler,), {"studio": studio})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -1,4 +1,4 @@
-"""Real processes under a keeper, and real pages to ask them by: what a deployment is made of."""
+"""The real processes that a test deployment is made of."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Process:
-    """One part in a process group of its own, started again by the rig's keeper when it dies."""
+    """One part in a process group of its own; the rig restarts it when it ends unexpectedly."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], cwd: Path = ROOT) -> None:
         self._command = command
         self._env = env
         self._cwd = cwd
-        # The keeper may be about to start it again just as it is told to end.
+        # The rig may be about to restart it just as a test terminates it.
         self._lock = threading.Lock()
-        self.meant = False
+        self.must_end = False
         self.starts = 0
         self.statuses: list[int] = []
         self.start()
 
     def start(self) -> None:
-        """Start it (again)."""
+        """Start it, or restart it."""
         self.process = subprocess.Popen(
             self._command, env=self._env, cwd=self._cwd, start_new_session=True
         )
@@ -41,33 +41,33 @@ class Process:
         return self.process.pid
 
     def tend(self) -> None:
-        """Start it again if it has ended and that was not meant."""
+        """Restart it if it has ended unexpectedly."""
         with self._lock:
             status = self.process.poll()
-            if status is not None and not self.meant:
+            if status is not None and not self.must_end:
                 self.statuses.append(status)
                 self.start()
 
     def kill(self) -> None:
-        """Kill its whole group, and see it dead."""
+        """Kill its whole group, and wait for its end."""
         process = self.process
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(5)
 
     def terminate(self) -> None:
-        """Ask it to end, for good."""
+        """Send SIGTERM; it is not restarted."""
         with self._lock:
-            self.meant = True
+            self.must_end = True
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float) -> int:
-        """Return its exit status."""
+        """Wait for its end; return its exit status."""
         return self.process.wait(timeout=seconds)
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """Return a process and all below it; none where it has ended."""
+    """Return a process and its descendants; none if it has ended."""
     try:
         whole = psutil.Process(pid)
         return [whole, *whole.children(recursive=True)]
@@ -76,8 +76,8 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the memory of a process and all below it; 0 while there is none."""
+    """Return the resident memory of a process and its descendants; 0 if it has ended."""
     try:
         return sum(one.memory_info().rss for one in family(pid))
-    except psutil.NoSuchProcess:  # it ended meanwhile
+    except psutil.NoSuchProcess:  # one has ended meanwhile
         return 0

@@ -1,7 +1,7 @@
-"""A whole deployment to be maltreated: Valkey with its append-only file, gunicorn, two workers.
+"""A whole deployment for fault injection: Valkey with an append-only file, gunicorn, two workers.
 
-All are real processes and every signal is real. A keeper starts again what has died, as `up` and
-compose do, until it is told that an end is meant.
+All are real processes and every signal is real. A thread restarts what has ended unexpectedly, as
+`up` and compose do.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from grounding.cli.supervisor import command
 from grounding.demo.local import free_port
 from grounding.environment import variable
 from grounding.jobs.connection import connect
-from grounding.jobs.heartbeat import reports
+from grounding.jobs.heartbeat import worker_statuses
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.pipeline import Task
 from grounding.settings import Settings
 from tests.faults.processes import ROOT, Process
-from tests.faults.scripted import Deed, number_of, picture
+from tests.faults.scripted import Behavior, number_of, picture
 from tests.faults.watch import HEALTH_SECONDS, Watch
 
 CONFIG = (
@@ -45,27 +45,27 @@ T = TypeVar("T")
 
 
 def until(holds: Callable[[], T], seconds: float) -> T:
-    """Return the first true word of `holds`; fails after `seconds`."""
+    """Return the first true value of `holds`; fails after `seconds`."""
     limit = time.monotonic() + seconds
-    while not (word := holds()):
-        assert time.monotonic() < limit, f"it did not come true within {seconds} s"
+    while not (value := holds()):
+        assert time.monotonic() < limit, f"it did not become true within {seconds} s"
         time.sleep(0.02)
-    return word
+    return value
 
 
-def task(number: int, deed: Deed = Deed.ANSWER) -> dict[str, Any]:
-    """Return the task whose picture carries `number` and makes the model do `deed`."""
-    return {"id": number, "data": {"image": picture(number, deed)}}
+def task(number: int, behavior: Behavior = Behavior.ANSWER) -> dict[str, Any]:
+    """Return the task whose picture encodes `number` and what the model does at it."""
+    return {"id": number, "data": {"image": picture(number, behavior)}}
 
 
-def typed(words: str = "cat") -> dict[str, Any]:
-    """Return the parameters of a request in which an annotator typed `words`."""
+def typed(text: str = "cat") -> dict[str, Any]:
+    """Return the params of a request in which an annotator typed `text`."""
     area = {"type": "textarea", "from_name": "prompt", "to_name": "image"}
-    return {"context": {"result": [{**area, "value": {"text": [words]}}]}}
+    return {"context": {"result": [{**area, "value": {"text": [text]}}]}}
 
 
 class Rig:
-    """The deployment. `seconds` is what the model takes for a batch of at most eight."""
+    """The deployment. The model takes `seconds` for a batch of at most eight requests."""
 
     def __init__(self, folder: Path, *, seconds: float = 0.05, **settings: Any) -> None:
         port = free_port()
@@ -97,7 +97,7 @@ class Rig:
         self._over.set()
         self._keeper.join(5)
         for part in self.parts:
-            part.meant = True
+            part.must_end = True
             part.kill()
             part.wait(5)
         self.redis.close()
@@ -105,64 +105,68 @@ class Rig:
 
     @property
     def workers(self) -> list[Process]:
-        """The workers that are meant to live."""
-        return [part for part in self._workers if not part.meant]
+        """The workers that were not terminated."""
+        return [part for part in self._workers if not part.must_end]
 
     def worker(self, **settings: Any) -> Process:
-        """Start a worker, with settings of its own."""
+        """Start a worker with additional settings."""
         module = [sys.executable, "-m", "tests.faults.worker"]
         part = self._part([*module, str(self._calls), str(self._seconds)], settings)
         self._workers.append(part)
         return part
 
     def web(self, **settings: Any) -> Web:
-        """Start a web server with settings of its own; return it, watched, when it answers."""
+        """Start a web server with additional settings; return it, polled, when it answers."""
         port = free_port()
         *server, app = command("server")
-        armed = {"crash", "clock"} & {*settings, *self._settings}
+        has_faults = {"crash", "clock"} & {*settings, *self._settings}
         own = settings | {"port": port, "calls": self._calls}
-        part = self._part([*server, "tests.faults.wsgi:app" if armed else app], own)
+        part = self._part([*server, "tests.faults.wsgi:app" if has_faults else app], own)
         web = Web(part, f"http://127.0.0.1:{port}")
         until(web.is_up, 20)
         self.watches.append(Watch(web.url, part))
         return web
 
     def workers_ready(self, count: int) -> None:
-        """Wait until so many workers are ready to work."""
+        """Wait until `count` workers are ready."""
         until(lambda: len(self.ready()) >= count, 30)
 
     def ready(self) -> list[Process]:
-        """Return the workers that say so, and live: a dead one's word outlives it."""
+        """Return the workers that are ready and running: the status of a dead one outlives it."""
         try:
-            said = [one.worker for one in reports(self.redis) if one.phase == "ready"]
+            ready = [one.worker for one in worker_statuses(self.redis) if one.phase == "ready"]
         except RedisError:
             return []
-        pids = {int(worker.split("-")[-2]) for worker in said}
+        pids = {int(worker.split("-")[-2]) for worker in ready}
         return [part for part in self.workers if part.pid in pids and part.process.poll() is None]
 
     def stop_redis(self) -> None:
-        """Kill Valkey; its append-only file stays."""
+        """Kill Valkey; its append-only file remains."""
         self._valkey.terminate()
 
     def start_redis(self) -> None:
-        """Start Valkey, or start it again at the same address and with what it held."""
-        # What a limit of its files' size, should a test set one, is to a full disk: an error.
+        """Start Valkey, or restart it at the same address with its data."""
+        # With this signal blocked, exceeding a limit on file sizes is an error, as on a full disk.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGXFSZ})
         self._valkey.start()
 
     @property
     def redis_pid(self) -> int:
-        """Valkey's process."""
+        """Valkey's process id."""
         return int(self.redis.info("server")["process_id"])
 
-    def enter(self, *numbers: int, deed: Deed = Deed.ANSWER, queued: bool = True) -> list[str]:
-        """Enter bulk jobs as a web server does, and return their keys.
+    def enter(
+        self, *numbers: int, behavior: Behavior = Behavior.ANSWER, queued: bool = True
+    ) -> list[str]:
+        """Accept bulk jobs as a web server does, and return their keys.
 
-        Without `queued` it is one that died before it could queue them.
+        Without `queued`, as a web server that died before it queued them.
         """
         version = Settings.load().model_version(CONFIG)
-        asked = [Task(n, task(n, deed)["data"], CONFIG, None, version).payload() for n in numbers]
-        jobs = [Job(f"job{payload['id']}", QueueName.BULK, "1", payload) for payload in asked]
+        payloads = [
+            Task(n, task(n, behavior)["data"], CONFIG, None, version).payload() for n in numbers
+        ]
+        jobs = [Job(f"job{payload['id']}", QueueName.BULK, "1", payload) for payload in payloads]
         self.store.accept(jobs)
         keys = [job.key for job in jobs]
         if queued:
@@ -170,30 +174,30 @@ class Rig:
         return keys
 
     def calls(self) -> Counter[int]:
-        """Return how often the model was asked about each number."""
+        """Return how many model requests there were for each number."""
         lines = self._calls.read_text().split("\n") if self._calls.exists() else []
         return Counter(int(line.split()[1]) for line in lines if line)
 
     def settle(self, seconds: float) -> None:
-        """Wait until nothing is pending, then hold the books against each other."""
+        """Wait until nothing is pending, then check the counters."""
         until(lambda: not self.pending(), seconds)
-        self.check_books()
+        self.check_counters()
 
     def pending(self) -> int:
-        """Return how many jobs are unfinished, at less cost than to list them."""
+        """Return how many jobs are unfinished, without listing them."""
         return self.store.books()[1]
 
-    def check_books(self) -> None:
-        """Assert that what was accepted is done, failed or pending."""
+    def check_counters(self) -> None:
+        """Assert that every accepted job is done, failed or pending."""
         if not self._valkey.is_running():
             self.start_redis()
         count, pending = self.store.books()
         assert count.get("accepted", 0) == count.get("done", 0) + count.get("failed", 0) + pending
 
-    def check_watches(self, bar: float = HEALTH_SECONDS) -> None:
+    def check_watches(self, limit: float = HEALTH_SECONDS) -> None:
         """Assert F32 of every web server."""
         for watch in self.watches:
-            watch.check(bar)
+            watch.check(limit)
 
     def _part(
         self, command: Sequence[str], settings: Mapping[str, Any], cwd: Path = ROOT
@@ -216,21 +220,21 @@ def _variable(name: str) -> str:
 
 
 class Web:
-    """A running web server; speaks as Label Studio does."""
+    """A running web server, called as Label Studio calls it."""
 
     def __init__(self, part: Process, url: str) -> None:
         self.part = part
         self.url = url
 
     def is_up(self) -> bool:
-        """Say whether it answers."""
+        """Return whether it answers."""
         try:
             return self.get("/health").status_code == 200
         except httpx.TransportError:
             return False
 
     def get(self, path: str) -> httpx.Response:
-        """Return the answer to a GET."""
+        """Return the response to a GET."""
         return httpx.get(self.url + path, timeout=5, trust_env=False)
 
     def predict(self, tasks: Sequence[Mapping[str, Any]], **changes: Any) -> list[Any]:
@@ -242,21 +246,21 @@ class Web:
     def post(
         self, tasks: Sequence[Mapping[str, Any]], *, timeout: float = 100, **changes: Any
     ) -> httpx.Response:
-        """Return the answer to a predict request, whatever it is."""
+        """Return the response to a predict request, whatever its status."""
         body = {"tasks": tasks, "project": "1.1", "label_config": CONFIG, "params": {}} | changes
         return httpx.post(f"{self.url}/predict", json=body, timeout=timeout, trust_env=False)
 
 
 def number_of_each(entries: Sequence[Any]) -> list[int | None]:
-    """Return the number that each entry answers, None where there is no prediction."""
+    """Return the number in each entry's prediction; None where there is none."""
     return [number_of(entry) if entry else None for entry in entries]
 
 
 def kill_workers(rig: Rig, kills: int, chance: Random) -> int:
-    """Kill a worker at random moments, so often or until no work is left; return how often."""
+    """Kill a worker at `kills` random moments, or until no job is left; return how often."""
     until(rig.pending, 10)
     for killed in range(kills):
-        # Only a worker that is at work is worth killing.
+        # Killing an idle worker proves nothing.
         until(lambda: rig.store.leased() or not rig.pending(), 30)
         time.sleep(chance.uniform(0, 0.3))
         if not rig.pending():
@@ -268,7 +272,7 @@ def kill_workers(rig: Rig, kills: int, chance: Random) -> int:
 
 @contextmanager
 def rig(folder: Path, workers: int = 2, **settings: Any) -> Iterator[Rig]:
-    """Run a deployment with so many workers around the block; a web server is the caller's."""
+    """Run a deployment with `workers` workers around the block; the caller adds web servers."""
     running = Rig(folder, **settings)
     try:
         running.start_redis()
@@ -276,7 +280,7 @@ def rig(folder: Path, workers: int = 2, **settings: Any) -> Iterator[Rig]:
             running.worker()
         running.workers_ready(workers)
         yield running
-        running.check_books()
+        running.check_counters()
         running.check_watches()
     finally:
         running.close()

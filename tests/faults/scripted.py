@@ -1,6 +1,6 @@
-"""A model that does what a picture's colour says: red is the deed, green and blue the number.
+"""A model that the colour of a picture controls: red is the behavior, green and blue the number.
 
-No setting of the product selects it: the tests start workers through their own `worker.py`.
+No setting selects it: the tests start workers through their own `worker.py`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from grounding.qwen.profiles import PROFILES
 from grounding.testing import ScriptedEngine
 
 SIDE = 280
-"""Side of a picture in pixels, which the model sees unscaled."""
+"""Side of a picture in pixels; the model sees it unscaled."""
 HANG_SECONDS = 600
 PROFILE = PROFILES["qwen2.5-vl"].bounded(min_pixels=SIDE**2, max_pixels=SIDE**2)
 
 
-class Deed(IntEnum):
-    """What the model does at a picture."""
+class Behavior(IntEnum):
+    """What the model does with a picture."""
 
     ANSWER = 0
     BABBLE = 1
@@ -44,21 +44,21 @@ class Deed(IntEnum):
 
 
 GROWTH = 10 * 2**20
-"""Bytes that the model keeps for good with each picture that makes it grow."""
+"""Bytes that each picture with `GROW` adds to the memory for good."""
 _kept: list[bytes] = []
 
 
-def picture(number: int, deed: Deed = Deed.ANSWER) -> str:
-    """Return a picture that carries `number`, below 40,000, as a data URI."""
-    image = Image.new("P", (SIDE, SIDE))  # of one colour: in a fifth of the time that RGB takes
-    image.putpalette([deed, number // 256, number % 256])
+def picture(number: int, behavior: Behavior = Behavior.ANSWER) -> str:
+    """Return a picture that encodes `number`, below 40,000, as a data URI."""
+    image = Image.new("P", (SIDE, SIDE))  # a palette takes a fifth of the time of RGB
+    image.putpalette([behavior, number // 256, number % 256])
     data = io.BytesIO()
     image.save(data, "PNG")
     return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def number_of(prediction: dict[str, object]) -> int:
-    """Return the number of the picture that a prediction answers, read from its box."""
+    """Return the number that the box of a prediction encodes."""
     (region,) = prediction["result"]  # type: ignore[misc]
     value = region["value"]
     width, height = (round(value[side] * SIDE / 100) for side in ("width", "height"))
@@ -71,23 +71,23 @@ def engine(calls: str, *, seconds: float, job_timeout: float) -> ScriptedEngine:
     def answer(batch: Sequence[ModelRequest]) -> list[Completion]:
         orders = [_read_order(request) for request in batch]
         _note(calls, [number for _, number in orders])
-        if any(deed is Deed.OVERFLOW for deed, _ in orders):
+        if any(behavior is Behavior.OVERFLOW for behavior, _ in orders):
             raise OutOfMemory("no room for this picture")
         time.sleep(seconds)
-        for deed, _ in orders:
-            _do(deed)
+        for behavior, _ in orders:
+            _do(behavior)
         return [
-            Completion(_words(deed, number), complete=deed is not Deed.STOP_SHORT)
-            for deed, number in orders
+            Completion(_text(behavior, number), complete=behavior is not Behavior.STOP_SHORT)
+            for behavior, number in orders
         ]
 
     return ScriptedEngine(answer, PROFILE, watchdog=Watchdog(job_timeout))
 
 
-def _read_order(request: ModelRequest) -> tuple[Deed, int]:
-    """Return what the picture says: the deed, and the number."""
+def _read_order(request: ModelRequest) -> tuple[Behavior, int]:
+    """Return what the picture says: the behavior, and the number."""
     red, green, blue = request.views[0].pixels.getpixel((0, 0))  # type: ignore[misc]
-    return Deed(red), green * 256 + blue
+    return Behavior(red), green * 256 + blue
 
 
 def _note(calls: str, numbers: Sequence[int]) -> None:
@@ -97,23 +97,23 @@ def _note(calls: str, numbers: Sequence[int]) -> None:
     os.close(file)
 
 
-def _do(deed: Deed) -> None:
-    match deed:
-        case Deed.FAIL:
+def _do(behavior: Behavior) -> None:
+    match behavior:
+        case Behavior.FAIL:
             raise ZeroDivisionError("scripted")
-        case Deed.HANG:
-            ctypes.PyDLL(None).sleep(HANG_SECONDS)  # native code that keeps the interpreter's lock
-        case Deed.DIE:
+        case Behavior.HANG:
+            ctypes.PyDLL(None).sleep(HANG_SECONDS)  # native code that holds the interpreter's lock
+        case Behavior.DIE:
             os.kill(os.getpid(), signal.SIGKILL)
-        case Deed.BREAK:
+        case Behavior.BREAK:
             raise DeviceBroken("scripted")
-        case Deed.GROW:
+        case Behavior.GROW:
             _kept.append(b"x" * GROWTH)
 
 
-def _words(deed: Deed, number: int) -> str:
-    if deed is Deed.BABBLE:
+def _text(behavior: Behavior, number: int) -> str:
+    if behavior is Behavior.BABBLE:
         return "I would rather not say"
     box = [0, 0, 10 + number % 200, 10 + number // 200]
-    words = json.dumps([{"bbox_2d": box, "label": "cat"}])
-    return f'{words[:-1]}, {{"bbox_2d": [3, 4' if deed is Deed.STOP_SHORT else words
+    text = json.dumps([{"bbox_2d": box, "label": "cat"}])
+    return f'{text[:-1]}, {{"bbox_2d": [3, 4' if behavior is Behavior.STOP_SHORT else text

@@ -1,4 +1,4 @@
-"""Faults that concern single tasks: bad pictures, bad answers, and askers who have gone."""
+"""Tests of faults of single tasks: bad pictures, bad answers, and callers that have gone."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ import pytest
 from grounding.jobs.reconciler import PERIOD_SECONDS
 from tests.faults.image_host import PASSING, Fault, image_host
 from tests.faults.rig import PROMPTED, number_of_each, rig, task, typed, until
-from tests.faults.scripted import Deed
+from tests.faults.scripted import Behavior
 
 pytestmark = pytest.mark.faults
 
 
-def test_a_question_is_dropped_at_its_deadline_though_the_asker_has_gone(tmp_path: Path) -> None:
-    """F14: the one that runs ends as ever; what was queued behind it never reaches the model."""
+def test_a_waiting_job_is_cancelled_at_its_deadline_though_the_caller_has_gone(
+    tmp_path: Path,
+) -> None:
+    """F14: the running job is finished; those queued behind it never reach the model."""
     settings = {"interactive_slots": 1, "interactive_deadline": 1.5, "bulk_slots": 1}
     with rig(tmp_path, workers=1, seconds=3, **settings) as deployment:
         web = deployment.web()
 
-        def ask_and_go(number: int) -> None:
+        def ask_and_leave(number: int) -> None:
             with pytest.raises(httpx.ReadTimeout):
                 web.post([task(number)], label_config=PROMPTED, params=typed(), timeout=0.7)
 
-        with ThreadPoolExecutor(3) as askers:
-            running = askers.submit(ask_and_go, 1)
+        with ThreadPoolExecutor(3) as callers:
+            running = callers.submit(ask_and_leave, 1)
             until(lambda: deployment.calls()[1] == 1, 20)
-            queued = [askers.submit(ask_and_go, n) for n in (2, 3)]
+            queued = [callers.submit(ask_and_leave, n) for n in (2, 3)]
             begun = time.monotonic()
             for one in (running, *queued):
                 one.result(20)
         until(lambda: deployment.store.counters().get("failed:nobody_waits") == 2, 10)
         late = time.monotonic() - begun - 1.5
-        assert late < PERIOD_SECONDS + 0.5, "a round of the reconciler, and half a second of ours"
+        assert late < PERIOD_SECONDS + 0.5, "one period of the reconciler, and half a second"
         deployment.settle(20)
         assert deployment.store.counters()["done"] == 1
         assert sorted(deployment.calls()) == [1]
@@ -45,7 +47,7 @@ def test_a_question_is_dropped_at_its_deadline_though_the_asker_has_gone(tmp_pat
         assert (left["accepted"], left["failed"]) == (3, 2)
 
 
-def test_failing_image_hosts_cost_only_the_pictures_that_they_never_give(tmp_path: Path) -> None:
+def test_a_failing_image_host_costs_only_the_pictures_that_it_never_sends(tmp_path: Path) -> None:
     """F21."""
     numbers = range(200)
     with (
@@ -60,46 +62,48 @@ def test_failing_image_hosts_cost_only_the_pictures_that_they_never_give(tmp_pat
         assert {host.fault(n) for n in numbers} == set(Fault), "the seed must bring every fault"
         tries = {Fault.GONE: 1, Fault.FAILED: 3}
         expected = {n: tries.get(host.fault(n), 1 + host.failures(n)) for n in numbers}
-        assert host.requests == expected, "a refusal is not tried again, a failure twice"
+        assert host.requests == expected, "a 404 is not retried, a failure twice"
         codes = deployment.store.counters()
         faults = [host.fault(n) for n in numbers]
         assert codes["failed:image_not_found"] == faults.count(Fault.GONE)
         assert codes["failed:image_unreachable"] == faults.count(Fault.FAILED)
         shown = web.get("/metrics").text
-        longest = re.findall(r'fetch_seconds_bucket\{outcome="\w+",le="(30|\+Inf)"\} (\d+)', shown)
+        longest = re.findall(
+            r'fetch_seconds_bucket\{le="(30\.0|\+Inf)",outcome="\w+"\} (\S+)', shown
+        )
         assert longest
-        assert longest[::2] == [("30", count) for _, count in longest[1::2]]
+        assert longest[::2] == [("30.0", count) for _, count in longest[1::2]]
         deployment.settle(5)
 
 
-def test_a_model_that_babbles_and_stops_short_costs_only_the_tasks_it_babbles_at(
+def test_unreadable_and_truncated_answers_cost_only_the_unreadable_tasks(
     tmp_path: Path,
 ) -> None:
-    """F26: 20 % garbage, 10 % cut short; what was complete before the cut is kept."""
-    deeds = {0: Deed.BABBLE, 5: Deed.BABBLE, 7: Deed.STOP_SHORT}
+    """F26: 20 % unreadable, 10 % truncated; complete items before the cut are kept."""
+    behaviors = {0: Behavior.BABBLE, 5: Behavior.BABBLE, 7: Behavior.STOP_SHORT}
     numbers = range(1000)
     with rig(tmp_path, seconds=0, bulk_deadline=90) as deployment:
         web = deployment.web()
-        entries = web.predict([task(n, deeds.get(n % 10, Deed.ANSWER)) for n in numbers])
-        wanted = [None if deeds.get(n % 10) is Deed.BABBLE else n for n in numbers]
+        entries = web.predict([task(n, behaviors.get(n % 10, Behavior.ANSWER)) for n in numbers])
+        wanted = [None if behaviors.get(n % 10) is Behavior.BABBLE else n for n in numbers]
         assert number_of_each(entries) == wanted
         counted = deployment.store.counters()
         unreadable = {name: n for name, n in counted.items() if name.startswith("failed:")}
         assert sum(unreadable.values()) == wanted.count(None) == 200
         assert all(name.startswith("failed:output_") for name in unreadable)
-        assert deployment.calls()[0] == 2, "asked once more, in stricter words"
+        assert deployment.calls()[0] == 2, "asked once more with the strict wording"
         assert deployment.calls()[1] == 1
 
 
 def test_a_picture_that_the_model_fails_on_fails_alone(tmp_path: Path) -> None:
-    """The others of its batch are asked again without it."""
+    """The others of its batch are run again without it."""
     with rig(tmp_path, workers=1, seconds=0.3) as deployment:
         deployment.enter(0)
         until(lambda: deployment.calls()[0], 20)
-        (bad,) = deployment.enter(1, deed=Deed.FAIL)
+        (bad,) = deployment.enter(1, behavior=Behavior.FAIL)
         good = deployment.enter(*range(2, 8))
         deployment.settle(30)
         outcomes = deployment.store.outcomes([bad, *good])
         assert outcomes[bad].code == "model_unavailable"
         assert all(outcomes[key].prediction for key in good)
-        assert deployment.calls()[1] > 1, "it was in company first"
+        assert deployment.calls()[1] > 1, "it was in a batch first"

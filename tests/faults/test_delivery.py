@@ -1,4 +1,4 @@
-"""What a request could not answer reaches Label Studio all the same, and once (F13, F15, F22)."""
+"""Tests that what a request could not answer is delivered later, once (F13, F15, F22)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.faults.delivering import PROJECT, UNDELIVERED_HERE, deployed, end_holds, paid, retrieve
+from tests.faults.delivering import (
+    ENTRIES,
+    PROJECT,
+    deliveries,
+    deployed,
+    expire_holds,
+    retrieve,
+)
 from tests.faults.label_studio import Mood, Studio, label_studio
 from tests.faults.rig import Rig, Web, kill_workers, task, until
 
@@ -33,41 +40,41 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def click(studio: Studio, web: Web, count: int) -> int:
-    """Retrieve predictions of what has none, as Label Studio does; return how many came at once."""
+    """Retrieve the missing predictions, as Label Studio does; return how many came at once."""
     have = studio.counts()
     return retrieve(studio, web, [task(n) for n in range(count) if n not in have])
 
 
 def wait_for_all(deployment: Rig, studio: Studio, count: int, seconds: float) -> None:
-    """Wait until nothing is owed, and hold what is stored against what was asked."""
-    until(lambda: not deployment.redis.zcard(UNDELIVERED_HERE), seconds)
+    """Wait until everything is delivered; assert that each task has one prediction."""
+    until(lambda: not deployment.redis.zcard(ENTRIES), seconds)
     deployment.settle(5)
     assert studio.counts() == dict.fromkeys(range(count), 1)
 
 
-def spent(folder: Path) -> Path:
-    """Return the file that is there once a process was made to die."""
+def marker(folder: Path) -> Path:
+    """Return the file that exists once a process was killed at a step."""
     return folder / "calls.crashed"
 
 
 def test_one_click_over_the_deadline_ends_with_one_prediction_each(
     tmp_path: Path, studio: Studio
 ) -> None:
-    """F15: answered or pushed, and no model call twice."""
+    """F15: each is answered or pushed, and the model is asked once."""
     with deployed(tmp_path, studio, seconds=0.15, bulk_deadline=0.7) as deployment:
         web = deployment.web()
         at_once = click(studio, web, QUICK)
         wait_for_all(deployment, studio, QUICK, 30)
         assert 0 < at_once < QUICK
-        assert paid(deployment) == {"answered": at_once, "pushed": QUICK - at_once}
+        assert deliveries(deployment) == {"answered": at_once, "pushed": QUICK - at_once}
         assert set(deployment.calls().values()) == {1}
         assert web.get("/jobs").json()["projects"][0]["undelivered"] == 0
 
 
-def test_what_a_killed_web_server_had_accepted_is_delivered(
+def test_tasks_that_a_killed_web_server_accepted_are_delivered(
     tmp_path: Path, studio: Studio, pool: ThreadPoolExecutor
 ) -> None:
-    """F13: nobody clicks again."""
+    """F13: without another click."""
     with deployed(tmp_path, studio, seconds=0.1, bulk_deadline=2) as deployment:
         web = deployment.web()
         asked = pool.submit(click, studio, web, QUICK)
@@ -79,30 +86,30 @@ def test_what_a_killed_web_server_had_accepted_is_delivered(
 
 
 @pytest.mark.faults
-def test_a_thousand_tasks_clicked_once_through_every_death_end_as_a_thousand(
+def test_a_thousand_tasks_survive_killed_workers_and_a_killed_web_server(
     tmp_path: Path, studio: Studio, pool: ThreadPoolExecutor
 ) -> None:
-    """F1 and F13 at once: ten workers die, and the web server in the middle of /predict."""
+    """F1 and F13 at once: ten workers are killed, and the web server during /predict."""
     with deployed(tmp_path, studio, seconds=0.1, bulk_deadline=90) as deployment:
         web = deployment.web()
         asked = pool.submit(click, studio, web, WHOLE)
         assert kill_workers(deployment, 5, random.Random(2)) == 5
-        assert deployment.pending(), "so nothing can have been answered yet"
+        assert deployment.pending(), "nothing can be answered yet"
         web.part.kill()
         assert isinstance(asked.exception(20), httpx.TransportError)
         assert not studio.counts()
         assert kill_workers(deployment, 5, random.Random(3)) == 5
         until(lambda: not deployment.pending(), 60)
-        until(lambda: end_holds(deployment) or not deployment.redis.zcard(UNDELIVERED_HERE), 60)
+        until(lambda: expire_holds(deployment) or not deployment.redis.zcard(ENTRIES), 60)
         wait_for_all(deployment, studio, WHOLE, 5)
         assert deployment.store.counters()["done"] == WHOLE
 
 
 @pytest.mark.faults
-def test_a_thousand_tasks_that_outlast_the_real_deadline_are_all_stored(
+def test_a_thousand_tasks_that_take_longer_than_the_deadline_are_all_stored(
     tmp_path: Path, studio: Studio
 ) -> None:
-    """F15: with the defaults, and a model that needs two minutes for them."""
+    """F15: with the defaults, and a model that needs two minutes."""
     with deployed(tmp_path, studio, seconds=1.8, bulk_deadline=90) as deployment:
         web = deployment.web()
         begun = time.monotonic()
@@ -110,12 +117,12 @@ def test_a_thousand_tasks_that_outlast_the_real_deadline_are_all_stored(
         assert 90 <= time.monotonic() - begun < 95
         assert 0 < at_once < WHOLE
         wait_for_all(deployment, studio, WHOLE, 60)
-        assert paid(deployment) == {"answered": at_once, "pushed": WHOLE - at_once}
+        assert deliveries(deployment) == {"answered": at_once, "pushed": WHOLE - at_once}
         assert set(deployment.calls().values()) == {1}
 
 
 @pytest.mark.faults
-def test_label_studio_away_for_ten_seconds_has_all_within_thirty_of_its_return(
+def test_after_ten_seconds_without_label_studio_all_is_delivered_within_thirty(
     tmp_path: Path, studio: Studio
 ) -> None:
     """F22."""
@@ -133,24 +140,24 @@ def test_label_studio_away_for_ten_seconds_has_all_within_thirty_of_its_return(
 
 
 @pytest.mark.faults
-def test_pushes_that_end_unclear_double_nothing(tmp_path: Path, studio: Studio) -> None:
-    """F22: saved, and the answer is lost."""
+def test_pushes_whose_response_is_lost_are_stored_once(tmp_path: Path, studio: Studio) -> None:
+    """F22: saved, but the connection closes before the response."""
     with deployed(tmp_path, studio, bulk_deadline=0.3) as deployment:
         web = deployment.web()
         studio.mood = Mood.SAVES_AND_HANGS_UP
         click(studio, web, QUICK)
         until(lambda: len(studio.imports) >= 2, 60)
         studio.mood = Mood.WELL
-        until(lambda: end_holds(deployment) or not deployment.redis.zcard(UNDELIVERED_HERE), 60)
+        until(lambda: expire_holds(deployment) or not deployment.redis.zcard(ENTRIES), 60)
         wait_for_all(deployment, studio, QUICK, 5)
-        assert paid(deployment)["found"] >= 100
+        assert deliveries(deployment)["found"] >= 100
 
 
 @pytest.mark.faults
-def test_every_deliverer_killed_during_a_push_doubles_nothing(
+def test_predictions_are_stored_once_though_every_process_dies_during_a_push(
     tmp_path: Path, studio: Studio
 ) -> None:
-    """Saved, not yet answered: nobody alive knows of it."""
+    """Saved, not yet answered: no process knows of it."""
     with deployed(tmp_path, studio, bulk_deadline=0.3) as deployment:
         web = deployment.web()
         studio.stall = 3
@@ -161,16 +168,14 @@ def test_every_deliverer_killed_during_a_push_doubles_nothing(
         studio.stall = 0
         deployment.settle(30)
         until(web.is_up, 20)
-        end_holds(deployment)
+        expire_holds(deployment)
         wait_for_all(deployment, studio, QUICK, 60)
-        assert paid(deployment)["found"] > 0
+        assert deliveries(deployment)["found"] > 0
 
 
 @pytest.mark.faults
-def test_what_a_caller_that_hung_up_was_answered_is_delivered(
-    tmp_path: Path, studio: Studio
-) -> None:
-    """F14: writing to one that has closed raises nothing."""
+def test_an_answer_to_a_closed_connection_is_delivered(tmp_path: Path, studio: Studio) -> None:
+    """F14: writing to a closed connection raises no error."""
     with deployed(tmp_path, studio, bulk_deadline=20) as deployment:
         web = deployment.web()
         studio.add(PROJECT, range(80))
@@ -180,34 +185,37 @@ def test_what_a_caller_that_hung_up_was_answered_is_delivered(
         until(lambda: web.get("/health"), 5)
         time.sleep(1)
         assert not studio.counts()
-        end_holds(deployment)
+        expire_holds(deployment)
         wait_for_all(deployment, studio, 80, 20)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(
-    "point", ["after the answer is marked", "after the answer is sent", "after the answer is paid"]
+    "point",
+    ["after the answer is reserved", "after the answer is sent", "after the answer is recorded"],
 )
-def test_a_web_server_killed_around_its_answer_loses_and_doubles_nothing(
+def test_a_web_server_killed_around_its_answer_loses_and_duplicates_nothing(
     tmp_path: Path, studio: Studio, point: str
 ) -> None:
     with deployed(tmp_path, studio, bulk_deadline=20) as deployment:
         web = deployment.web(crash=point, label_studio_url="")  # it pushes nothing itself
         with suppress(httpx.TransportError):
             click(studio, web, 8)
-        until(spent(tmp_path).exists, 10)
-        end_holds(deployment)
+        until(marker(tmp_path).exists, 10)
+        expire_holds(deployment)
         wait_for_all(deployment, studio, 8, 20)
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("point", ["before the push", "after the push", "after the push is paid"])
-def test_a_worker_killed_around_a_push_loses_and_doubles_nothing(
+@pytest.mark.parametrize(
+    "point", ["before the push", "after the push", "after the push is recorded"]
+)
+def test_a_worker_killed_around_a_push_loses_and_duplicates_nothing(
     tmp_path: Path, studio: Studio, point: str
 ) -> None:
     with deployed(tmp_path, studio, bulk_deadline=0.1, seconds=0.5, crash=point) as deployment:
         web = deployment.web(label_studio_url="")
         click(studio, web, 8)
-        until(spent(tmp_path).exists, 30)
-        end_holds(deployment)
+        until(marker(tmp_path).exists, 30)
+        expire_holds(deployment)
         wait_for_all(deployment, studio, 8, 30)

@@ -1,4 +1,4 @@
-"""What may befall the queue beside its death: full memory, full disk, old locks, wrong clocks."""
+"""Tests of faults of the queue: full memory, full disk, stale locks, wrong clocks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.faults
 MIB = 2**20
 HOUR = 3600
 LEASE_MS = 1000
-"""The term of a lease in the rig."""
-Asked = Future[list[Any]]
+"""How long a lease lasts in the rig."""
+Entries = Future[list[Any]]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def large(number: int) -> dict[str, Any]:
     return {**asked, "data": asked["data"] | {"note": "x" * 20_000}}
 
 
-def test_a_full_memory_takes_nothing_new_finishes_what_is_there_and_goes_on(
+def test_with_full_memory_nothing_new_is_accepted_and_accepted_jobs_finish(
     tmp_path: Path,
 ) -> None:
     """F10."""
@@ -68,13 +68,13 @@ def test_a_full_memory_takes_nothing_new_finishes_what_is_there_and_goes_on(
         assert number_of_each(patient.predict([task(9002)])) == [9002]
 
 
-def test_a_full_disk_is_a_clear_error_and_ends_with_the_shortage(
+def test_a_full_disk_is_a_clear_error_until_there_is_space(
     tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """F23: the append-only file cannot grow; Valkey refuses writes until it can."""
+    """F23: the append-only file cannot grow, and Valkey refuses writes until it can."""
     with rig(tmp_path) as deployment:
         web = deployment.web()
-        asked: Asked = pool.submit(web.predict, [task(n) for n in range(300)])
+        asked: Entries = pool.submit(web.predict, [task(n) for n in range(300)])
         until(lambda: len(deployment.calls()) > 50, 20)
         written = max(f.stat().st_size for f in (tmp_path / "queue").rglob("*.aof"))
         limit(deployment, written)
@@ -87,23 +87,23 @@ def test_a_full_disk_is_a_clear_error_and_ends_with_the_shortage(
 
 
 def limit(deployment: Rig, size: int) -> None:
-    """Let no file of Valkey's grow beyond `size` bytes."""
+    """Limit each file of Valkey to `size` bytes."""
     resource.prlimit(deployment.redis_pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def refusal(deployment: Rig, web: Any) -> dict[str, Any] | None:
-    """Return the error that a new request gets; None while Valkey has not met its limit."""
+    """Return the error of a new request; None until Valkey reaches its limit."""
     answer = web.post([task(5000 + int(time.monotonic() * 1000) % 20_000)], timeout=10)
     return answer.json()["error"] if answer.status_code == 503 else None
 
 
-def test_locks_of_processes_that_died_delay_nothing(
+def test_stale_locks_of_dead_processes_delay_nothing(
     tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """F12: RQ's own locks last a quarter of an hour, and one of ours may be just as stale."""
+    """F12: RQ's own locks last 15 minutes, and one of ours may be as stale."""
     with rig(tmp_path, seconds=0.3) as deployment:
         web = deployment.web()
-        asked: Asked = pool.submit(web.predict, [task(n) for n in range(40)])
+        asked: Entries = pool.submit(web.predict, [task(n) for n in range(40)])
         until(lambda: len(deployment.calls()) >= 8, 20)
         for name in (
             "rq:clean_registries:grounding-2-bulk",
@@ -120,14 +120,14 @@ def test_locks_of_processes_that_died_delay_nothing(
         assert number_of_each(asked.result(60)) == list(range(40))
 
 
-def test_clocks_set_by_an_hour_lose_nothing_and_prolong_no_lease(
+def test_clocks_that_are_an_hour_wrong_lose_nothing_and_prolong_no_lease(
     tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """F24: those of web and workers by an hour to and fro, and what Redis's would do to leases."""
+    """F24: of web and workers in both directions, and the effect of Redis's on leases."""
     clock = tmp_path / "clock"
     with rig(tmp_path, clock=clock) as deployment:
         web = deployment.web()
-        asked: Asked = pool.submit(web.predict, [task(n) for n in range(400)])
+        asked: Entries = pool.submit(web.predict, [task(n) for n in range(400)])
         for part, offset in ((1, HOUR), (2, -HOUR), (3, 0)):
             until(lambda part=part: len(deployment.calls()) > 80 * part, 60)  # type: ignore[misc]
             clock.write_text(str(offset))
@@ -140,16 +140,16 @@ def test_clocks_set_by_an_hour_lose_nothing_and_prolong_no_lease(
         assert number_of_each(asked.result(90)) == list(range(400))
         stranded = deployment.enter(5000, queued=False)
         until(lambda: not deployment.store.unfinished(stranded), 10)
-        assert "oldest_pending_seconds 0\n" in web.get("/metrics").text
+        assert "grounding_oldest_pending_seconds 0.0\n" in web.get("/metrics").text
 
 
 def longest(deployment: Rig, leases: list[str]) -> int:
-    """Return how many milliseconds the longest of `leases` has to run."""
+    """Return the remaining milliseconds of the longest of `leases`."""
     return max((deployment.redis.pttl(lease) for lease in leases), default=0)
 
 
 def test_another_process_takes_over_from_a_killed_reconciler(tmp_path: Path) -> None:
-    """F30: the one whose turn it is dies, five times, each time with a job stranded."""
+    """F30: the process that holds the lock is killed five times, each time with a stranded job."""
     with rig(tmp_path) as deployment:
         deployment.web()
         for number in range(5):

@@ -1,4 +1,4 @@
-"""The fault table on a small scale, in every test run; `test_whole.py` has the full numbers."""
+"""Tests of the fault table with small numbers; `test_whole.py` has the full numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.faults.rig import (
     typed,
     until,
 )
-from tests.faults.scripted import Deed, number_of
+from tests.faults.scripted import Behavior, number_of
 
 TASKS = 200
 KILLS = 5
@@ -31,20 +31,20 @@ FEWER = 100
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Two workers; every test leaves as many alive."""
+    """Two workers; every test leaves two running."""
     with rig(tmp_path_factory.mktemp("rig"), seconds=0.1) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def patient(deployment: Rig) -> Web:
-    """A web server that waits a minute."""
+    """A web server that waits up to a minute."""
     return deployment.web(interactive_deadline=20)
 
 
 @pytest.fixture(autouse=True)
-def _books(deployment: Rig) -> Iterator[None]:
-    """Nothing is left behind by a test: no job, no lease, no project's count, no dead worker."""
+def _nothing_left(deployment: Rig) -> Iterator[None]:
+    """After each test there is no job, no lease, no count of a project and no dead worker left."""
     yield
     deployment.workers_ready(2)
     deployment.settle(30)
@@ -58,24 +58,24 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-Asked = Future[list[Any]]
+Entries = Future[list[Any]]
 
 
-def test_killed_workers_lose_nothing_and_double_nothing(
+def test_killed_workers_lose_and_duplicate_nothing(
     deployment: Rig, patient: Web, pool: ThreadPoolExecutor
 ) -> None:
-    """F1: every task is answered with its own answer."""
+    """F1: every task gets its own answer."""
     numbers = range(TASKS)
-    asked: Asked = pool.submit(patient.predict, [task(n) for n in numbers])
+    asked: Entries = pool.submit(patient.predict, [task(n) for n in numbers])
     assert kill_workers(deployment, KILLS, random.Random(1)) == KILLS
     assert number_of_each(asked.result(90)) == list(numbers)
 
 
-def test_a_killed_workers_task_is_taken_up_within_ten_seconds(
+def test_the_jobs_of_killed_workers_are_finished_within_ten_seconds(
     deployment: Rig, patient: Web, pool: ThreadPoolExecutor
 ) -> None:
-    """F1; `test_whole.py` has it with the lease that is the default."""
-    asked: Asked = pool.submit(patient.predict, [task(1000 + n) for n in range(16)])
+    """F1; `test_whole.py` has it with the default lease."""
+    asked: Entries = pool.submit(patient.predict, [task(1000 + n) for n in range(16)])
     until(lambda: deployment.calls()[1000], 10)
     begun = time.monotonic()
     for part in deployment.workers:
@@ -84,26 +84,26 @@ def test_a_killed_workers_task_is_taken_up_within_ten_seconds(
     assert time.monotonic() - begun < 10
 
 
-def test_a_poison_task_dies_after_three_deaths_alone_and_the_others_finish(
+def test_a_job_that_kills_workers_fails_after_three_and_the_others_finish(
     deployment: Rig, patient: Web
 ) -> None:
     """F4."""
     poison = 1500
-    tasks = [task(n, Deed.DIE if n == poison else Deed.ANSWER) for n in range(1490, 1520)]
+    tasks = [task(n, Behavior.DIE if n == poison else Behavior.ANSWER) for n in range(1490, 1520)]
     entries = patient.predict(tasks)
     assert entries[10] == []
     others = [n for n in range(1490, 1520) if n != poison]
     assert number_of_each(entries[:10] + entries[11:]) == others
-    assert deployment.calls()[poison] in (3, 4), "the first death may have been another's"
+    assert deployment.calls()[poison] in (3, 4), "the first death may be blamed on another job"
     assert deployment.store.counters()["failed:worker_died"] == 1
 
 
 def test_redis_killed_and_restarted_loses_nothing(
     deployment: Rig, patient: Web, pool: ThreadPoolExecutor
 ) -> None:
-    """F8: the request that waits is answered, and one during the outage gets a 503."""
+    """F8: the waiting request is answered, and one during the outage gets a 503."""
     numbers = range(2000, 2000 + FEWER)
-    asked: Asked = pool.submit(patient.predict, [task(n) for n in numbers])
+    asked: Entries = pool.submit(patient.predict, [task(n) for n in numbers])
     until(lambda: deployment.calls()[2010], 20)
     deployment.stop_redis()
     begun = time.monotonic()
@@ -115,10 +115,10 @@ def test_redis_killed_and_restarted_loses_nothing(
     assert number_of_each(asked.result(90)) == list(numbers)
 
 
-def test_a_killed_web_server_loses_nothing_that_it_accepted(
+def test_a_killed_web_server_loses_no_accepted_job(
     deployment: Rig, patient: Web, pool: ThreadPoolExecutor
 ) -> None:
-    """F13: what is finished is answered from the ledger, without the model."""
+    """F13: finished jobs are answered from the store, without the model."""
     numbers = range(4000, 4000 + FEWER)
     asked = pool.submit(patient.post, [task(n) for n in numbers])
     until(lambda: len([n for n in deployment.calls() if n in numbers]) > FEWER // 4, 20)
@@ -129,12 +129,12 @@ def test_a_killed_web_server_loses_nothing_that_it_accepted(
     assert {deployment.calls()[n] for n in numbers} == {1}
 
 
-def test_a_batch_longer_than_the_deadline_is_answered_in_part_and_then_whole(
+def test_a_batch_longer_than_the_deadline_is_answered_in_part_and_later_in_full(
     deployment: Rig,
 ) -> None:
     """F15."""
     hasty = deployment.web(bulk_deadline=1.2)
-    count = 300  # two workers need 1.9 seconds at the least
+    count = 300  # two workers need at least 1.9 seconds
     numbers = range(5000, 5000 + count)
     tasks = [task(n) for n in numbers]
     begun = time.monotonic()
@@ -157,7 +157,7 @@ def test_an_annotator_does_not_wait_for_the_bulk(
     """F17."""
     numbers = range(6000, 6000 + 2 * TASKS)
     started = time.monotonic()
-    bulk: Asked = pool.submit(patient.predict, [task(n) for n in numbers])
+    bulk: Entries = pool.submit(patient.predict, [task(n) for n in numbers])
     until(lambda: deployment.calls()[6000], 20)
     waits = []
     for n in range(7000, 7008):
@@ -167,15 +167,15 @@ def test_an_annotator_does_not_wait_for_the_bulk(
         assert number_of(entry) == n
     still_running = not bulk.done()
     assert number_of_each(bulk.result(90)) == list(numbers)
-    assert still_running, "the bulk was over too soon to prove anything"
+    assert still_running, "the bulk ended too soon to prove anything"
     took = time.monotonic() - started
-    assert sorted(waits)[-2] < max(1.5, took / 5), "on a machine this busy"
+    assert sorted(waits)[-2] < max(1.5, took / 5), "even on a busy machine"
 
 
 def test_fifty_equal_requests_at_once_are_one_model_call(
     deployment: Rig, patient: Web, pool: ThreadPoolExecutor
 ) -> None:
-    """F25: a double click, or two of Label Studio's workers."""
+    """F25: a double click, or two workers of Label Studio."""
     together = threading.Barrier(50)
 
     def ask() -> list[Any]:
@@ -191,13 +191,13 @@ def test_fifty_equal_requests_at_once_are_one_model_call(
     assert number_of_each(patient.predict([task(8000), task(8001)])) == [8000, 8001]
 
 
-def test_terminated_workers_hand_over_without_a_word_lost(
+def test_terminated_workers_hand_over_without_loss(
     deployment: Rig, patient: Web, pool: ThreadPoolExecutor
 ) -> None:
-    """F18 and F20: each worker is asked to end in turn, and another takes its place."""
+    """F18 and F20: each worker is terminated in turn, and another replaces it."""
     expired = deployment.store.counters().get("expired", 0)
     numbers = range(9000, 9000 + FEWER)
-    asked: Asked = pool.submit(patient.predict, [task(n) for n in numbers])
+    asked: Entries = pool.submit(patient.predict, [task(n) for n in numbers])
     until(lambda: deployment.calls()[9000], 20)
     for old in list(deployment.workers):
         old.terminate()
@@ -205,4 +205,4 @@ def test_terminated_workers_hand_over_without_a_word_lost(
         assert old.wait(20) == 0
     assert number_of_each(asked.result(90)) == list(numbers)
     assert {deployment.calls()[n] for n in numbers} == {1}
-    assert deployment.store.counters().get("expired", 0) == expired, "no lease may be lost"
+    assert deployment.store.counters().get("expired", 0) == expired, "no lease may expire"

@@ -1,7 +1,7 @@
-"""F31: every fault at one in a hundred, for SOAK_MINUTES (20): nothing lost, nothing grows.
+"""Test of F31: every fault at 1 % for SOAK_MINUTES (20) loses nothing, and nothing grows.
 
-Each round is one click in Label Studio, which has each prediction once in the end. `make soak` runs
-it and prints what it saw.
+Each round is one click in Label Studio, which finally has each prediction once. `make soak` runs
+it and prints its measurements.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults.delivering import UNDELIVERED_HERE, deployed, end_holds, paid, retrieve
+from tests.faults.delivering import ENTRIES, deliveries, deployed, expire_holds, retrieve
 from tests.faults.image_host import ImageHost, image_host
 from tests.faults.label_studio import Mood, Studio, label_studio
 from tests.faults.processes import family, resident_bytes
 from tests.faults.rig import Rig, Web, task, until
-from tests.faults.scripted import Deed, number_of
+from tests.faults.scripted import Behavior, number_of
 from tests.faults.watch import HEALTH_P99_SECONDS
 
 pytestmark = pytest.mark.soak
@@ -36,90 +36,101 @@ MINUTES = float(os.environ.get("SOAK_MINUTES", "20"))
 ROUND = 50
 RATE = 0.01
 TTL = 240
-"""Seconds for which results are kept here: longer than any debt is in doubt, and short enough that
-Redis's keys can return to where they began."""
+"""How long results are kept, in seconds: longer than a delivery stays unconfirmed, and short enough
+that the number of Redis's keys can return to its first value."""
 RQ_SECONDS = 240
-"""Seconds in which RQ forgets workers that were killed, and what they had in hand."""
+"""After how many seconds RQ drops killed workers and their jobs."""
 DEADLINE = 4
-"""Seconds that a click waits: too few where a task hangs, so that some predictions are pushed."""
+"""Seconds that a click waits: too few if a task hangs, so that some predictions are pushed."""
 MIB = 2**20
-DEEDS = (Deed.FAIL, Deed.BABBLE, Deed.HANG, Deed.DIE, Deed.OVERFLOW, Deed.BREAK)
+FAILING = (
+    Behavior.FAIL,
+    Behavior.BABBLE,
+    Behavior.HANG,
+    Behavior.DIE,
+    Behavior.OVERFLOW,
+    Behavior.BREAK,
+)
 
 
 @dataclass(slots=True)
 class Soak:
-    """One long run: what was asked of the model, and what the parts took meanwhile."""
+    """One long run: the behavior of each task, and the memory of the parts."""
 
     deployment: Rig
     web: Web
     host: ImageHost
     studio: Studio
     chance: Random
-    deeds: list[Deed] = field(default_factory=list)
-    """By number, what each task makes the model do."""
+    behaviors: list[Behavior] = field(default_factory=list)
+    """What the model does with each task, by number."""
     unanswered: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     memory: list[tuple[float, float]] = field(default_factory=list)
 
     def round(self) -> None:
-        """Click once, with new tasks, while something may happen; wait until each is finished."""
-        first = len(self.deeds)
-        self.deeds += [self._deed() for _ in range(ROUND)]
-        tasks = [self._task(n, self.deeds[n]) for n in range(first, len(self.deeds))]
+        """Click once for new tasks while faults happen; wait until all are finished."""
+        first = len(self.behaviors)
+        self.behaviors += [self._behavior() for _ in range(ROUND)]
+        tasks = [self._task(n, self.behaviors[n]) for n in range(first, len(self.behaviors))]
         with ThreadPoolExecutor(1) as pool:
             clicked = pool.submit(retrieve, self.studio, self.web, tasks)
-            # What was not accepted would be lost by right: nobody clicks again.
-            until(lambda: clicked.done() or self._accepted() == len(self.deeds), 20)
-            happened = [self._befall(what) for what in self._happenings()]
+            # Tasks that were not accepted would be lost without another click.
+            until(lambda: clicked.done() or self._accepted() == len(self.behaviors), 20)
+            happened = [self._inject(what) for what in self._faults()]
             self._end(clicked, happened)
         until(lambda: not self.deployment.pending(), 240)
         self._sample()
 
     def settle(self) -> None:
-        """Wait until nothing is pending or owed any more."""
+        """Wait until nothing is pending or undelivered."""
         self.deployment.settle(30)
         self.deployment.workers_ready(2)
-        end_holds(self.deployment)
-        until(lambda: not self.deployment.redis.zcard(UNDELIVERED_HERE), 60)
+        expire_holds(self.deployment)
+        until(lambda: not self.deployment.redis.zcard(ENTRIES), 60)
 
     @property
     def line(self) -> str:
-        """What was asked, what has come of it, and what has happened meanwhile."""
+        """The tasks, their outcomes and the faults on one line."""
         return (
-            f"{len(self.deeds)} tasks: {len(self.studio.stored)} predictions stored, "
-            f"{paid(self.deployment)}; {self.unanswered} clicks unanswered; "
+            f"{len(self.behaviors)} tasks: {len(self.studio.stored)} predictions stored, "
+            f"{deliveries(self.deployment)}; {self.unanswered} clicks unanswered; "
             f"{self.studio.failures} calls failed by Label Studio; {dict(self.faults)}"
         )
 
     def check(self) -> None:
-        """Assert that Label Studio has one prediction of each task that has an answer, its own."""
+        """Assert that Label Studio has exactly the right prediction of each task with an answer."""
         stored: dict[int, list[int]] = {}
         for number, prediction in self.studio.stored:
             stored.setdefault(number, []).append(number_of(prediction))
         wrong = {
-            number: (deed.name, stored.get(number))
-            for number, deed in enumerate(self.deeds)
-            if stored.get(number) != (None if deed in DEEDS else [number])
+            number: (behavior.name, stored.get(number))
+            for number, behavior in enumerate(self.behaviors)
+            if stored.get(number) != (None if behavior in FAILING else [number])
         }
         assert not wrong, wrong
 
-    def _deed(self) -> Deed:
-        if self.chance.random() >= RATE * len(DEEDS):
-            return Deed.ANSWER
-        deed = self.chance.choice(DEEDS)
-        self.faults[deed.name] += 1
-        return deed
+    def _behavior(self) -> Behavior:
+        if self.chance.random() >= RATE * len(FAILING):
+            return Behavior.ANSWER
+        behavior = self.chance.choice(FAILING)
+        self.faults[behavior.name] += 1
+        return behavior
 
-    def _task(self, number: int, deed: Deed) -> dict[str, Any]:
-        from_host = deed is Deed.ANSWER and number % 5 == 0 and not self.host.failures(number) > 2
-        image = f"{self.host.origin}/{number}" if from_host else task(number, deed)["data"]["image"]
+    def _task(self, number: int, behavior: Behavior) -> dict[str, Any]:
+        from_host = (
+            behavior is Behavior.ANSWER and number % 5 == 0 and not self.host.failures(number) > 2
+        )
+        image = (
+            f"{self.host.origin}/{number}" if from_host else task(number, behavior)["data"]["image"]
+        )
         return {"id": number, "data": {"image": image}}
 
     def _accepted(self) -> int:
         return self.deployment.store.counters().get("accepted", 0)
 
-    def _happenings(self) -> Iterator[Callable[[], None]]:
-        for happening in (
+    def _faults(self) -> Iterator[Callable[[], None]]:
+        for fault in (
             self._kill_a_worker,
             self._end_a_worker,
             self._kill_the_web,
@@ -128,16 +139,16 @@ class Soak:
             self._fail_label_studio,
         ):
             if self.chance.random() < RATE * 10:
-                yield happening
+                yield fault
 
-    def _befall(self, happening: Callable[[], None]) -> str:
+    def _inject(self, fault: Callable[[], None]) -> str:
         time.sleep(self.chance.uniform(0, 0.3))
-        happening()
-        self.faults[happening.__name__] += 1
-        return happening.__name__
+        fault()
+        self.faults[fault.__name__] += 1
+        return fault.__name__
 
     def _end(self, clicked: Future[int], happened: list[str]) -> None:
-        """Wait for the answer, which may stay out only where something has happened."""
+        """Wait for the answer, which may be missing only if a fault happened."""
         try:
             clicked.result(100)
         except httpx.HTTPError:
@@ -170,7 +181,7 @@ class Soak:
         os.kill(redis, signal.SIGCONT)
 
     def _fail_label_studio(self) -> None:
-        """Let it fail for a second; from its first call on, if this round comes to pushes."""
+        """Let it fail for a second, from the first push on if there is one in this round."""
         before = self.studio.failures
         self.studio.mood = self.chance.choice((Mood.FAILS, Mood.SAVES_AND_HANGS_UP))
         until(lambda: self.studio.failures > before or not self.deployment.pending(), 240)
@@ -183,8 +194,8 @@ class Soak:
         self.memory.append((time.monotonic() / 60, taken / MIB))
 
 
-def forgets(deployment: Rig, keys: int) -> bool:
-    """Wait until Redis holds at most so many keys; say whether it came to that."""
+def shrinks_to(deployment: Rig, keys: int) -> bool:
+    """Wait until Redis holds at most `keys` keys; return whether it does."""
     limit = time.monotonic() + TTL + RQ_SECONDS
     while deployment.redis.dbsize() > keys and time.monotonic() < limit:
         time.sleep(1)
@@ -192,7 +203,7 @@ def forgets(deployment: Rig, keys: int) -> bool:
 
 
 def held(deployment: Rig) -> dict[str, tuple[int, int]]:
-    """Return how many keys of each kind Redis holds, and for how many seconds more at most."""
+    """Return the number of keys of each kind in Redis, and the longest remaining seconds."""
     kinds: dict[str, tuple[int, int]] = {}
     for key in deployment.redis.scan_iter():
         kind = re.sub(rb"[0-9a-f]{8,}.*", b"#", key).decode()
@@ -202,19 +213,19 @@ def held(deployment: Rig) -> dict[str, tuple[int, int]]:
 
 
 def files(pid: int) -> int:
-    """Return how many files a process and its children have open."""
+    """Return how many files a process and its descendants have open."""
     return sum(one.num_fds() for one in family(pid))
 
 
 def say(config: pytest.Config, line: str) -> None:
-    """Print a figure, whatever else is captured."""
+    """Print a line even while pytest captures output."""
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         print(f"\n{line}", file=sys.stderr)
 
 
 def slope(samples: list[tuple[float, float]]) -> float:
-    """Return the medians' growth from the first third to the last, per unit of time."""
+    """Return the growth of the median from the first third to the last, per unit of time."""
     third = max(1, len(samples) // 3)
 
     def middle(part: list[tuple[float, float]]) -> tuple[float, float]:
@@ -225,10 +236,10 @@ def slope(samples: list[tuple[float, float]]) -> float:
     return (high - low) / (ended - begun)
 
 
-def test_a_long_run_with_every_fault_loses_nothing_and_grows_nowhere(
+def test_a_long_run_with_every_fault_loses_nothing_and_does_not_grow(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    kept = {"result_ttl": TTL, "dead_ttl": TTL, "forget": TTL}
+    kept = {"result_ttl": TTL, "failed_ttl": TTL, "forget": TTL}
     terms = kept | {"job_timeout": 2, "bulk_deadline": DEADLINE}
     with (
         image_host(rate=10 * RATE) as host,
@@ -242,8 +253,8 @@ def test_a_long_run_with_every_fault_loses_nothing_and_grows_nowhere(
             soak.round()
         soak.settle()
         left_open, growth = files(soak.web.part.pid), slope(soak.memory)
-        p99 = rigged.watches[0].p99  # before the idle minutes that follow
-        forgotten = forgets(rigged, baseline + 10)
+        p99 = rigged.watches[0].p99  # before the idle minutes below
+        shrunk = shrinks_to(rigged, baseline + 10)
         say(
             request.config,
             f"{soak.line}; memory {growth:+.2f} MiB a minute; "
@@ -251,7 +262,7 @@ def test_a_long_run_with_every_fault_loses_nothing_and_grows_nowhere(
             f"/health p99 {1000 * p99:.0f} ms",
         )
         soak.check()
-        assert forgotten, held(rigged)
+        assert shrunk, held(rigged)
         assert 0 < left_open <= opened + 5
         assert p99 <= HEALTH_P99_SECONDS
-        assert growth < 1 or MINUTES < 10, "a short run tells of warming up, not of growth"
+        assert growth < 1 or MINUTES < 10, "a short run measures warming up, not growth"

@@ -1,4 +1,4 @@
-"""Whether a deployment is ready: whatever order its parts start in (F28), and at once (F32)."""
+"""Tests of readiness: parts start in any order (F28), and `/ready` follows changes (F32)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ pytestmark = pytest.mark.faults
 
 READY_SECONDS = 5
 TRUTH_SECONDS = 15
-"""F32: how long `/ready` may take to tell a change."""
+"""F32: how long `/ready` may take to show a change."""
 
 
 @pytest.mark.parametrize("order", [*permutations(["redis", "web", "worker"])], ids="-".join)
-def test_a_deployment_becomes_ready_whatever_starts_first(
+def test_a_deployment_becomes_ready_whatever_part_starts_first(
     tmp_path: Path, order: tuple[str, ...]
 ) -> None:
     deployment = Rig(tmp_path)
@@ -44,29 +44,29 @@ def test_a_deployment_becomes_ready_whatever_starts_first(
         print(f"{'-'.join(order)}: ready {took:.1f} s after the last part was started")
         assert took < READY_SECONDS
         assert number_of_each(web.predict([task(n) for n in range(4)])) == [0, 1, 2, 3]
-        assert all(part.starts == 1 for part in deployment.parts), "no restart was needed"
-        deployment.check_books()
+        assert all(part.starts == 1 for part in deployment.parts), "no part needed a restart"
+        deployment.check_counters()
         deployment.check_watches()
     finally:
         deployment.close()
 
 
-def test_ready_tells_the_truth_soon_after_it_changes(tmp_path: Path) -> None:
+def test_ready_shows_a_change_soon(tmp_path: Path) -> None:
     """F32."""
     with rig(tmp_path, workers=1) as deployment:
         web = deployment.web()
 
-        def turns(status: int) -> None:
+        def becomes(status: int) -> None:
             until(lambda: web.get("/ready").status_code == status, TRUTH_SECONDS)
 
-        turns(200)
+        becomes(200)
         (worker,) = deployment.workers
-        worker.meant = True
+        worker.must_end = True
         worker.kill()
-        turns(503)
+        becomes(503)
         deployment.worker()
-        turns(200)
+        becomes(200)
         deployment.stop_redis()
-        turns(503)
+        becomes(503)
         deployment.start_redis()
-        turns(200)
+        becomes(200)

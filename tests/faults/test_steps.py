@@ -1,4 +1,4 @@
-"""F2: a process killed at each step of a task's way loses and doubles nothing."""
+"""Tests of F2: a process killed at any step loses and duplicates nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORKER = [*POINTS][: [*POINTS].index(WEB[0])]
 
 
 @pytest.mark.parametrize("point", WORKER)
-def test_a_worker_killed_at_a_step_loses_and_doubles_nothing(tmp_path: Path, point: str) -> None:
+def test_a_worker_killed_at_a_step_loses_and_duplicates_nothing(tmp_path: Path, point: str) -> None:
     with rig(tmp_path, crash=point) as deployment:
         web = deployment.web()
         begun = time.monotonic()
@@ -34,7 +34,7 @@ def test_a_worker_killed_at_a_step_loses_and_doubles_nothing(tmp_path: Path, poi
 def test_a_web_server_killed_at_a_step_loses_nothing_that_it_accepted(
     tmp_path: Path, point: str
 ) -> None:
-    """Nobody asks again: the reconciler of the workers finds what was accepted."""
+    """Without another request: the workers' reconciler queues what was accepted."""
     with rig(tmp_path) as deployment:
         web = deployment.web(crash=point)
         with pytest.raises(Exception, match=r"disconnected|reset"):

@@ -1,4 +1,4 @@
-"""The fault table at its full numbers, and the faults that take long: `make faults`."""
+"""Tests of the fault table with full numbers, and of the faults that take long: `make faults`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.faults.watch import HEALTH_P99_SECONDS
 pytestmark = pytest.mark.faults
 
 TASKS = 1000
-Asked = Future[list[Any]]
+Entries = Future[list[Any]]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def tasks(count: int = TASKS) -> list[dict[str, Any]]:
 
 
 def retrieve(web: Web, count: int = TASKS) -> list[int | None]:
-    """Ask again, as someone does who clicks again, until each task has its prediction."""
+    """Repeat the request, as a user who clicks again, until each task has its prediction."""
     for _ in range(3):
         entries = number_of_each(web.predict(tasks(count)))
         if None not in entries:
@@ -68,7 +68,7 @@ def retrieve(web: Web, count: int = TASKS) -> list[int | None]:
     return entries
 
 
-def test_twenty_kills_lose_none_of_a_thousand_tasks_and_double_none(
+def test_twenty_kills_lose_and_duplicate_none_of_a_thousand_tasks(
     deployment: Rig, web: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F1."""
@@ -80,13 +80,13 @@ def test_twenty_kills_lose_none_of_a_thousand_tasks_and_double_none(
     assert deployment.store.counters()["done"] == TASKS
 
 
-def test_a_task_is_taken_up_within_ten_seconds_under_the_default_lease(
+def test_the_jobs_of_killed_workers_are_finished_within_ten_seconds(
     tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """F1."""
+    """F1, with the default lease."""
     with rig(tmp_path, lease_ttl=Settings.load().lease_ttl, seconds=0.5) as deployment:
         web = deployment.web()
-        asked: Asked = pool.submit(web.predict, tasks(2))
+        asked: Entries = pool.submit(web.predict, tasks(2))
         until(lambda: len(deployment.store.leased()) == 2, 10)
         begun = time.monotonic()
         for part in deployment.workers:
@@ -100,7 +100,7 @@ def test_three_outages_of_redis_lose_none_of_a_thousand_tasks(
 ) -> None:
     """F8."""
     begun = time.monotonic()
-    asked: Asked = pool.submit(web.predict, tasks())
+    asked: Entries = pool.submit(web.predict, tasks())
     for part in (1, 2, 3):
         until(lambda part=part: len(deployment.calls()) > TASKS * part // 4, 60)  # type: ignore[misc]
         deployment.stop_redis()
@@ -112,11 +112,11 @@ def test_three_outages_of_redis_lose_none_of_a_thousand_tasks(
     assert time.monotonic() - begun < 60
 
 
-def test_a_stopped_redis_is_a_503_and_doubles_nothing_when_it_goes_on(
+def test_a_stopped_redis_is_a_503_and_duplicates_nothing_when_it_continues(
     deployment: Rig, web: Web, pool: ThreadPoolExecutor
 ) -> None:
-    """F9: it takes connections and answers nothing; all leases lapse meanwhile."""
-    asked: Asked = pool.submit(web.predict, tasks(400))
+    """F9: it accepts connections and answers nothing; all leases expire meanwhile."""
+    asked: Entries = pool.submit(web.predict, tasks(400))
     until(lambda: len(deployment.calls()) > 100, 20)
     redis = deployment.redis_pid
     os.kill(redis, signal.SIGSTOP)
@@ -129,13 +129,13 @@ def test_a_stopped_redis_is_a_503_and_doubles_nothing_when_it_goes_on(
     assert took < 2
     assert number_of_each(asked.result(100)) == list(range(400))
     until(lambda: not deployment.pending(), 20)
-    assert deployment.store.counters()["done"] in (400, 401), "the refused one may have got in"
+    assert deployment.store.counters()["done"] in (400, 401), "the refused one may be accepted"
 
 
 def test_a_wiped_redis_leaves_a_service_that_answers(
     deployment: Rig, web: Web, pool: ThreadPoolExecutor
 ) -> None:
-    """F11: what was asked is gone, and the next request is served."""
+    """F11: accepted jobs are lost, and the next request is served."""
     pool.submit(web.post, tasks(400))
     until(lambda: len(deployment.calls()) > 50, 20)
     deployment.redis.flushall()
@@ -144,17 +144,17 @@ def test_a_wiped_redis_leaves_a_service_that_answers(
     assert time.monotonic() - begun < 2
 
 
-def test_twenty_thousand_tasks_at_once_are_taken_up_to_the_bound_in_little_memory(
+def test_of_twenty_thousand_tasks_at_once_the_limit_is_accepted_in_little_memory(
     tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """F16, with half the default bound: what exceeds it is answered empty, and counted."""
+    """F16, with half the default limit: tasks above it are answered empty and counted."""
     bound = 5000
     with rig(tmp_path, seconds=0, bulk_deadline=20, max_pending=bound) as deployment:
         web = deployment.web()
         web.predict(tasks(1))
         highest = before = resident_bytes(web.part.pid)
         many = [one | {"data": one["data"] | {"note": "x" * 1000}} for one in tasks(20_000)]
-        asked: Asked = pool.submit(web.predict, many)
+        asked: Entries = pool.submit(web.predict, many)
         while not asked.done():
             highest = max(highest, resident_bytes(web.part.pid))
             time.sleep(0.1)
@@ -168,12 +168,12 @@ def test_twenty_thousand_tasks_at_once_are_taken_up_to_the_bound_in_little_memor
         assert (highest - before) / 2**20 < 150
 
 
-def test_an_annotator_waits_for_one_model_call_at_most_and_costs_the_bulk_little(
+def test_an_annotator_waits_for_one_model_call_at_most_and_hardly_slows_the_bulk(
     tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """F17: twenty questions during a bulk of a thousand, and none during another.
+    """F17: a bulk of a thousand tasks with twenty interactive requests, and one without.
 
-    Their own model calls aside, the bulk takes hardly longer.
+    Apart from the model calls of these requests, the bulk takes hardly longer.
     """
     seconds, questions = 0.4, 20
     with rig(tmp_path, seconds=seconds, bulk_deadline=90) as deployment:
@@ -194,23 +194,25 @@ def test_an_annotator_waits_for_one_model_call_at_most_and_costs_the_bulk_little
             entries = web.predict([task(number)], label_config=PROMPTED, params=typed())
             waits.append(time.monotonic() - begun)
             assert number_of_each(entries) == [number]
-        assert not running.done(), "the bulk was over too soon to prove anything"
+        assert not running.done(), "the bulk ended too soon to prove anything"
         print(
             f"annotator p95 {sorted(waits)[18]:.2f} s; bulk {alone:.1f} s, {running.result():.1f} s"
         )
         assert sorted(waits)[18] <= seconds + 0.5
-        assert running.result() - questions * seconds / 2 <= 1.1 * alone, "two workers share these"
+        assert running.result() - questions * seconds / 2 <= 1.1 * alone, (
+            "two workers share the requests"
+        )
 
 
-def test_five_rolling_restarts_of_all_workers_lose_and_double_nothing(
+def test_five_rolling_restarts_of_all_workers_lose_and_duplicate_nothing(
     tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     """F20."""
     with rig(tmp_path, seconds=0.3, bulk_deadline=90) as deployment:
-        asked: Asked = pool.submit(deployment.web().predict, tasks())
+        asked: Entries = pool.submit(deployment.web().predict, tasks())
         until(lambda: deployment.calls(), 20)
         for _ in range(5):
-            deployment.workers_ready(2)  # one that is just starting cannot yet end in good order
+            deployment.workers_ready(2)  # a worker that is still starting cannot finish jobs
             for old in deployment.workers:
                 assert deployment.pending()
                 old.terminate()
@@ -220,10 +222,10 @@ def test_five_rolling_restarts_of_all_workers_lose_and_double_nothing(
         assert set(deployment.calls().values()) == {1}
 
 
-def test_a_terminated_web_server_answers_what_is_in_flight_takes_no_more_and_exits_0(
+def test_a_terminated_web_server_answers_running_requests_takes_no_more_and_exits_0(
     tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """F19: gunicorn leaves a new request waiting, and resets it when the others are answered."""
+    """F19: gunicorn lets a new request wait, and resets it when the others are answered."""
     with rig(tmp_path, seconds=2) as deployment:
         web = deployment.web()
         asked = [pool.submit(web.predict, [task(n), task(n + 10)]) for n in range(4)]

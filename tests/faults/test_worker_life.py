@@ -1,4 +1,4 @@
-"""How a worker process ends: hung, broken, told to, and told twice."""
+"""Tests of how a worker process ends: hung, broken, terminated, and terminated twice."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from grounding.pipeline import Task
 from grounding.settings import Settings
 from tests.faults.processes import resident_bytes
 from tests.faults.rig import CONFIG, Rig, rig, task, until
-from tests.faults.scripted import GROWTH, Deed, number_of
+from tests.faults.scripted import GROWTH, Behavior, number_of
 
 SECONDS = 0.7
-"""What the model takes for a batch here."""
+"""How long the model takes for a batch."""
 JOB_TIMEOUT = 1.2
 
 
@@ -32,13 +32,13 @@ def one(tmp_path: Path) -> Iterator[Rig]:
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """The same, for tests that leave it alive."""
+    """The same, for tests that leave the worker running."""
     folder = tmp_path_factory.mktemp("lasting")
     with rig(folder, workers=1, seconds=SECONDS, job_timeout=JOB_TIMEOUT) as running:
         yield running
 
 
-def in_hand(one: Rig) -> bool:
+def has_started(one: Rig) -> bool:
     return bool(one.calls())
 
 
@@ -47,18 +47,18 @@ def answered(one: Rig, keys: list[str]) -> list[int]:
     return [number_of(dict(outcomes[key].prediction or {})) for key in keys]
 
 
-def test_a_hang_in_native_code_ends_the_process_in_time_and_it_starts_anew(one: Rig) -> None:
-    """F5: the interpreter's lock is held, so that no Python code can run."""
+def test_a_hang_in_native_code_ends_the_process_in_time_and_it_is_restarted(one: Rig) -> None:
+    """F5: the hang holds the interpreter's lock, so that no Python code can run."""
     (worker,) = one.parts
-    one.enter(1, deed=Deed.HANG)
-    until(lambda: in_hand(one), 10)
+    one.enter(1, behavior=Behavior.HANG)
+    until(lambda: has_started(one), 10)
     begun = time.monotonic()
     until(lambda: worker.starts == 2, 10)
     assert time.monotonic() - begun < JOB_TIMEOUT + 2
 
 
-def test_steps_within_the_time_are_no_hang(lasting: Rig) -> None:
-    """The clock starts anew with each batch, and stands still while nothing is asked."""
+def test_batches_within_the_time_limit_are_no_hang(lasting: Rig) -> None:
+    """The time starts with each batch, and does not run without one."""
     (worker,) = lasting.parts
     keys = lasting.enter(*range(100, 120))
     lasting.settle(20)
@@ -68,21 +68,21 @@ def test_steps_within_the_time_are_no_hang(lasting: Rig) -> None:
 
 
 @pytest.mark.faults
-def test_a_broken_device_ends_the_process_and_only_the_task_that_breaks_it(one: Rig) -> None:
+def test_a_broken_device_ends_the_process_and_fails_only_the_job_that_breaks_it(one: Rig) -> None:
     """F7: after an illegal access, every later call of the process would fail."""
     (worker,) = one.parts
-    (bad,) = one.enter(1, deed=Deed.BREAK)
+    (bad,) = one.enter(1, behavior=Behavior.BREAK)
     good = one.enter(2, 3)
     one.settle(60)
     assert one.store.outcomes([bad])[bad].code == "worker_died"
     assert answered(one, good) == [2, 3]
     assert worker.starts == 1 + one.calls()[1]
-    assert one.calls()[1] in (3, 4), "three deaths alone, and one that may have been another's"
+    assert one.calls()[1] in (3, 4), "three deaths alone, and one beside other jobs"
 
 
-def test_a_broken_device_ends_the_process_and_harms_no_later_task(one: Rig) -> None:
+def test_a_broken_device_ends_the_process_and_harms_no_later_job(one: Rig) -> None:
     (worker,) = one.parts
-    one.enter(1, deed=Deed.BREAK)
+    one.enter(1, behavior=Behavior.BREAK)
     until(lambda: worker.starts == 2, 10)
     assert worker.statuses == [4]
     good = one.enter(2, 3)
@@ -90,8 +90,8 @@ def test_a_broken_device_ends_the_process_and_harms_no_later_task(one: Rig) -> N
     assert answered(one, good) == [2, 3]
 
 
-def test_out_of_memory_fails_only_the_task_that_does_not_fit(lasting: Rig) -> None:
-    (giant,) = lasting.enter(1, deed=Deed.OVERFLOW)
+def test_out_of_memory_fails_only_the_job_that_does_not_fit(lasting: Rig) -> None:
+    (giant,) = lasting.enter(1, behavior=Behavior.OVERFLOW)
     good = lasting.enter(*range(2, 8))
     lasting.settle(30)
     assert lasting.store.outcomes([giant])[giant].code == "out_of_memory"
@@ -99,10 +99,12 @@ def test_out_of_memory_fails_only_the_task_that_does_not_fit(lasting: Rig) -> No
     assert lasting.parts[0].starts == 1
 
 
-def test_a_fault_of_the_model_and_babble_are_told_apart(lasting: Rig) -> None:
-    (failed,) = lasting.enter(11, deed=Deed.FAIL)
+def test_a_fault_of_the_model_and_an_unreadable_answer_have_codes_of_their_own(
+    lasting: Rig,
+) -> None:
+    (failed,) = lasting.enter(11, behavior=Behavior.FAIL)
     lasting.settle(20)
-    (babbled,) = lasting.enter(12, deed=Deed.BABBLE)
+    (babbled,) = lasting.enter(12, behavior=Behavior.BABBLE)
     lasting.settle(20)
     outcomes = lasting.store.outcomes([failed, babbled])
     codes = {key: outcome.code for key, outcome in outcomes.items()}
@@ -110,11 +112,11 @@ def test_a_fault_of_the_model_and_babble_are_told_apart(lasting: Rig) -> None:
     assert codes[babbled].startswith("output_")
 
 
-def test_sigterm_finishes_what_is_in_hand_takes_no_more_and_exits_0(one: Rig) -> None:
+def test_sigterm_finishes_running_jobs_takes_no_more_and_exits_0(one: Rig) -> None:
     """F18."""
     (worker,) = one.parts
     first = one.enter(*range(4))
-    until(lambda: in_hand(one) and len(one.store.leased()) == 4, 10)
+    until(lambda: has_started(one) and len(one.store.leased()) == 4, 10)
     worker.terminate()
     time.sleep(0.3)
     late = one.enter(10, 11)
@@ -125,11 +127,11 @@ def test_sigterm_finishes_what_is_in_hand_takes_no_more_and_exits_0(one: Rig) ->
     assert list(one.redis.scan_iter("grounding:*:worker:*")) == []
 
 
-def test_a_second_sigterm_frees_the_leases_at_once(one: Rig) -> None:
+def test_a_second_sigterm_releases_the_leases_at_once(one: Rig) -> None:
     """F18."""
     (worker,) = one.parts
-    one.enter(1, deed=Deed.ANSWER)
-    until(lambda: in_hand(one), 10)
+    one.enter(1, behavior=Behavior.ANSWER)
+    until(lambda: has_started(one), 10)
     worker.terminate()
     time.sleep(0.2)
     worker.process.send_signal(signal.SIGTERM)
@@ -137,20 +139,20 @@ def test_a_second_sigterm_frees_the_leases_at_once(one: Rig) -> None:
     assert one.store.leased() == {}
     claim = one.store.claim("job1", "another")
     assert claim is not None
-    assert not claim.alone, "nobody died"
+    assert not claim.alone, "no worker died"
 
 
 @pytest.mark.faults
-def test_after_a_second_sigterm_another_worker_begins_the_job_within_two_seconds(
+def test_after_a_second_sigterm_another_worker_starts_the_job_within_two_seconds(
     tmp_path: Path,
 ) -> None:
     """F18."""
     with rig(tmp_path, seconds=3) as two:
         two.enter(1)
-        until(lambda: in_hand(two), 10)
+        until(lambda: has_started(two), 10)
         holder = int((tmp_path / "calls").read_text().split()[0])
         (worker,) = [part for part in two.workers if part.pid == holder]
-        time.sleep(GRACE_SECONDS)  # a younger job is taken to be on its way into the queue
+        time.sleep(GRACE_SECONDS)  # the reconciler leaves younger jobs alone
         worker.terminate()
         time.sleep(0.2)
         worker.process.send_signal(signal.SIGTERM)
@@ -167,10 +169,10 @@ def test_a_worker_can_be_stopped_while_redis_is_away(one: Rig) -> None:
     assert worker.wait(15) == 0
 
 
-def test_a_result_found_while_redis_is_away_is_written_when_it_is_back(one: Rig) -> None:
-    """F8: the model is not asked again, since its answer was kept."""
+def test_a_result_computed_while_redis_is_away_is_written_when_it_returns(one: Rig) -> None:
+    """F8: the model is not asked again."""
     (key,) = one.enter(7)
-    until(lambda: in_hand(one), 10)
+    until(lambda: has_started(one), 10)
     one.stop_redis()
     time.sleep(SECONDS + 0.5)
     one.start_redis()
@@ -179,33 +181,33 @@ def test_a_result_found_while_redis_is_away_is_written_when_it_is_back(one: Rig)
     assert one.calls()[7] == 1
 
 
-def test_what_is_left_out_of_an_answer_is_counted(lasting: Rig) -> None:
-    """The scripted model answers with a box, and a key point control has no use for one."""
+def test_dropped_findings_are_counted(lasting: Rig) -> None:
+    """The scripted model answers with a box, which a key point control cannot show."""
     points = CONFIG.replace("RectangleLabels", "KeyPointLabels")
     version = Settings.load().model_version(points)
-    asked = Task(7, task(7, Deed.ANSWER)["data"], points, None, version)
+    asked = Task(7, task(7, Behavior.ANSWER)["data"], points, None, version)
     lasting.store.accept([Job("points", QueueName.BULK, "1", asked.payload())])
     Queues(lasting.redis).put(QueueName.BULK, ["points"])
     until(lambda: lasting.store.counters().get("dropped:wrong_shape") == 1, 15)
 
 
 @pytest.mark.faults
-def test_a_worker_whose_memory_grows_ends_in_good_order_and_another_follows(
+def test_a_worker_whose_memory_grows_exits_with_0_and_is_replaced(
     tmp_path: Path,
 ) -> None:
-    """F27: each task leaves ten MiB behind; five fit."""
+    """F27: each job leaks 10 MiB; five fit."""
     with rig(tmp_path, workers=1, seconds=0.02, bulk_slots=1, interactive_slots=1) as measured:
         limit = resident_bytes(measured.workers[0].pid) + 5 * GROWTH
         measured.workers[0].terminate()
         worker = measured.worker(max_worker_rss=limit)
         measured.workers_ready(1)
-        keys = measured.enter(*range(20), deed=Deed.GROW)
+        keys = measured.enter(*range(20), behavior=Behavior.GROW)
         highest = 0
         while measured.store.unfinished(keys):
             highest = max(highest, resident_bytes(worker.pid))
             time.sleep(0.01)
         assert answered(measured, keys) == list(range(20))
-        assert limit < highest < limit + 2 * GROWTH, "the one that exceeds it, and no more"
+        assert limit < highest < limit + 2 * GROWTH, "the job that exceeds the limit, and no more"
         assert worker.statuses
         assert set(worker.statuses) == {0}
         assert set(measured.calls().values()) == {1}

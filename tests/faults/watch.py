@@ -1,4 +1,4 @@
-"""Looks at a web server all the time, as monitoring does, while a test maltreats it: F32."""
+"""Polls a web server as monitoring does, while a test injects faults: F32."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import httpx
 from tests.faults.processes import Process
 
 HEALTH_SECONDS = 1.0
-"""What Label Studio waits for `/health`."""
+"""How long Label Studio waits for `/health`."""
 HEALTH_P99_SECONDS = 0.3
-"""F32's bar, for tests that have the machine's two cores to themselves."""
+"""F32's limit, for tests that have the machine's two cores to themselves."""
 PERIODS = {"/health": 0.2, "/ready": 1.0, "/metrics": 1.0}
-"""Each path, and the seconds between two looks at it."""
-SAMPLE = re.compile(r"^(tasks_\w+?)(?:\{.*\})? (\S+)$", re.MULTILINE)
+"""Each path, and the seconds between two polls."""
+SAMPLE = re.compile(r"^grounding_(tasks_\w+?)(?:\{.*\})? (\S+)$", re.MULTILINE)
 
 
 class Watch:
-    """What was seen: how long `/health` took, and what should not have been seen."""
+    """The polls of one server: how long `/health` took, and what went wrong."""
 
     def __init__(self, url: str, part: Process) -> None:
         self._part = part
-        # A connection for each look, as one that a killed server left behind would be no sign.
+        # A new connection for each poll: one of a killed server would tell nothing.
         self._client = httpx.Client(
             base_url=url, timeout=5, trust_env=False, headers={"Connection": "close"}
         )
         self._over = threading.Event()
-        # A thread each: while Redis is down the others take seconds, and `/health` must not.
+        # A thread for each path: without Redis the others take seconds, and `/health` must not.
         self._threads = [
             threading.Thread(target=self._loop, args=(path,), daemon=True) for path in PERIODS
         ]
@@ -40,43 +40,44 @@ class Watch:
             thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         self._over.set()
         for thread in self._threads:
             thread.join(20)
         self._client.close()
 
-    def check(self, bar: float) -> None:
-        """Look no more, and assert F32: `/health` always answered, at the 99th percentile in `bar`.
+    def check(self, limit: float) -> None:
+        """Stop polling, and assert F32.
 
-        `/ready` and `/metrics` answered too, and the counters added up at every moment.
+        `/health` always answered, within `limit` seconds at the 99th percentile; `/ready` and
+        `/metrics` answered too, and the counters added up at every moment.
         """
         self.stop()
         assert self.complaints == [], self.complaints
-        assert self.seconds, "nobody looked"
-        assert self.p99 <= bar, f"/health took {self.p99:.2f} s"
+        assert self.seconds, "no poll was made"
+        assert self.p99 <= limit, f"/health took {self.p99:.2f} s"
 
     @property
     def p99(self) -> float:
-        """The seconds that `/health` took at the 99th percentile."""
+        """The 99th percentile of the seconds that `/health` took."""
         ordered = sorted(self.seconds)
         return ordered[int(0.99 * (len(ordered) - 1))]
 
     def _loop(self, path: str) -> None:
-        self._look(path)
+        self._poll(path)
         while not self._over.wait(PERIODS[path]):
-            self._look(path)
+            self._poll(path)
 
-    def _look(self, path: str) -> None:
+    def _poll(self, path: str) -> None:
         start, begun = self._part.starts, time.monotonic()
         try:
             answer = self._client.get(path)
         except httpx.TransportError as exc:
-            if self._part.meant:  # one that was told to end takes no more connections
+            if self._part.must_end:  # a terminated server takes no more connections
                 return
-            time.sleep(0.5)  # a process that was killed at this moment is known as dead by now
+            time.sleep(0.5)  # by then a process that was just killed has ended
             same = start == self._part.starts and self._part.process.poll() is None
-            if same and start == self._answering:  # a new one takes a second until it answers
+            if same and start == self._answering:  # a new process needs a second to answer
                 self.complaints.append(f"{path}: {exc!r}")
             return
         self._answering = start

@@ -1,7 +1,7 @@
 """A real worker process with the scripted model: `python -m tests.faults.worker CALLS SECONDS`.
 
-FORGET is after how many seconds RQ forgets what a killed worker had in hand: by itself, seven
-minutes.
+FORGET is the number of seconds after which RQ drops the job of a killed worker; its default is
+seven minutes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from grounding.logs import set_up_logging
 from grounding.pipeline import WorkerContext
 from grounding.settings import Settings
 from tests.faults import scripted as model
-from tests.faults.clock import set_by
+from tests.faults.clock import shift_by
 from tests.faults.crash import arm
 
 
 def scripted(settings: Settings, tell: Callable[..., None]) -> WorkerContext:
-    """Return the worker's tools around the scripted model."""
+    """Return the worker's context with the scripted model."""
     calls, seconds = sys.argv[1], float(sys.argv[2])
     engine = model.engine(calls, seconds=seconds, job_timeout=settings.job_timeout)
     return WorkerContext(
@@ -40,7 +40,7 @@ if __name__ == "__main__":
     if point := os.environ.get("CRASH"):
         arm(point, Path(sys.argv[1] + ".crashed"))
     if clock := os.environ.get("CLOCK"):
-        set_by(Path(clock))
+        shift_by(Path(clock))
     if seconds := os.environ.get("FORGET"):
         Slot.get_heartbeat_ttl = lambda *_: int(seconds)  # type: ignore[method-assign]
     chosen = Settings.load()

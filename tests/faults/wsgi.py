@@ -1,4 +1,4 @@
-"""The real web server's entry, which may be told to die at a step, or the wrong time."""
+"""The entry of the real web server, with a crash at a step or a wrong clock on request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from _wsgi import app
-from tests.faults.clock import set_by
+from tests.faults.clock import shift_by
 from tests.faults.crash import arm
 
 __all__ = ["app"]
@@ -14,4 +14,4 @@ __all__ = ["app"]
 if point := os.environ.get("CRASH"):
     arm(point, Path(os.environ["CALLS"] + ".crashed"))
 if clock := os.environ.get("CLOCK"):
-    set_by(Path(clock))
+    shift_by(Path(clock))

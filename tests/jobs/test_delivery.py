@@ -10,10 +10,10 @@ import pytest
 from redis import Redis
 
 from grounding.errors import ImageMissing
+from grounding.jobs.metrics import describe_job, describe_queue
 from grounding.jobs.outbox.delivery import LOCK, LOCK_SECONDS, Delivery
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox
 from grounding.jobs.outbox.scripts import ANSWERED_MS, HOLD_MS, LOST_MS, PUSHED_MS
-from grounding.jobs.overview import one, overview
 from grounding.jobs.store import UNDELIVERED, Job, QueueName, job_key
 from grounding.labelstudio.client.api import Api
 from grounding.labelstudio.client.importing import Importer
@@ -387,7 +387,7 @@ def test_a_fault_in_one_projects_entries_costs_no_other_project(rig: OutboxRig) 
     rig.finish(1)
     rig.delivery.deliver()
     assert rig.studio.counts() == {1: 1}
-    odd, _ = sorted(overview(rig.store)["projects"], key=lambda one: str(one["project"]))
+    odd, _ = sorted(describe_queue(rig.store)["projects"], key=lambda one: str(one["project"]))
     assert (odd["undelivered"], odd["undelivered_reason"][:23]) == (1, "a fault of this program")
 
 
@@ -403,14 +403,14 @@ def test_without_a_way_to_deliver_jobs_shows_what_is_undelivered_and_why(rig: Ou
     (key,) = rig.finish(1)
     assert rig.undelivered() == 1
     assert "Set LABEL_STUDIO_URL" in rig.reason()
-    job = one(rig.store, key)
+    job = describe_job(rig.store, key)
     assert job is not None
     assert job["undelivered"]
-    (shown,) = overview(rig.store)["projects"]
+    (shown,) = describe_queue(rig.store)["projects"]
     assert (shown["undelivered"], shown["undelivered_reason"]) == (1, rig.reason())
     rig.delivery.deliver()
     assert rig.undelivered() == 0
-    (shown,) = overview(rig.store)["projects"]
+    (shown,) = describe_queue(rig.store)["projects"]
     assert shown["deliveries"] == rig.results() == {"pushed": 1}
 
 

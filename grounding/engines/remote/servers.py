@@ -73,8 +73,9 @@ SERVERS: Mapping[ServerName, Server] = {
         bounds_in="request",
         structured=_JSON_SCHEMA,
         priorities={Priority.INTERACTIVE: 1, Priority.BULK: 0},
-        cure="Start SGLang with an --mm-process-config whose image bounds enclose GROUNDING_MIN_PIXELS and "
-        "GROUNDING_MAX_PIXELS, and SGLANG_IMAGE_MAX_PIXELS of at least GROUNDING_MAX_PIXELS",
+        cure="Start SGLang with an --mm-process-config whose image bounds enclose "
+        "GROUNDING_MIN_PIXELS and GROUNDING_MAX_PIXELS, and SGLANG_IMAGE_MAX_PIXELS of at least "
+        "GROUNDING_MAX_PIXELS",
     ),
     "dashscope": Server(
         bounds_in="part",

@@ -16,8 +16,8 @@ from redis import Redis
 from redis.exceptions import LockError, RedisError
 
 from grounding.errors import AnswerLost, ImportRefused, LabelStudioError
+from grounding.jobs.connection import shorten
 from grounding.jobs.keys import PREFIX
-from grounding.jobs.locks import shorten
 from grounding.jobs.outbox.backoff import DeliveryBackoff
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox, OutboxEntry
 from grounding.labelstudio.client.api import Api

@@ -1,0 +1,192 @@
+"""Tests of counting in memory and Redis, and of what Prometheus reads."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+
+from grounding.engines.base import Completion, ModelRequest
+from grounding.errors import ImageMissing, OutOfMemory
+from grounding.jobs.connection import connect
+from grounding.jobs.metrics import (
+    CounterBuffer,
+    MeteredEngine,
+    MeteredFetcher,
+    describe_job,
+    describe_queue,
+    render_metrics,
+)
+from grounding.jobs.store import Job, JobStore, QueueName, job_key
+from grounding.qwen.profiles import PROFILES
+
+REQUEST = ModelRequest(("x",), 1)
+COMPLETION = Completion("[]", complete=True)
+
+
+class FakeEngine:
+    """Its futures are the test's to complete."""
+
+    profile = PROFILES["qwen2.5-vl"]
+
+    def __init__(self) -> None:
+        self.futures: list[Future[Completion]] = []
+
+    def submit(self, requests: Sequence[ModelRequest]) -> list[Future[Completion]]:
+        self.futures = [Future() for _ in requests]
+        return self.futures
+
+    def drain(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Host:
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def fetch(self, value: object, task_id: int | None = None) -> bytes:
+        if self._error:
+            raise self._error
+        return b"bytes"
+
+
+@pytest.fixture
+def counters(redis: Redis) -> CounterBuffer:
+    return CounterBuffer(redis)
+
+
+def samples(redis: Redis) -> dict[Any, float]:
+    """Return what Prometheus reads: values by name, or by name and the labels' values."""
+    families = text_string_to_metric_families(render_metrics(JobStore(redis)).decode())
+    return {
+        (sample.name, *sample.labels.values()) if sample.labels else sample.name: sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_model_requests_are_counted_in_cumulative_buckets(
+    redis: Redis, counters: CounterBuffer
+) -> None:
+    engine = FakeEngine()
+    quick, slow, cancelled = MeteredEngine(engine, counters).submit([REQUEST] * 3)
+    quick.set_result(COMPLETION)
+    cancelled.cancel()
+    time.sleep(0.3)
+    slow.set_exception(OutOfMemory("no room"))
+    counters.flush()
+    seen = samples(redis)
+    name = "grounding_model_request_seconds"
+    assert seen[f"{name}_bucket", "0.25"] == 1
+    assert seen[f"{name}_bucket", "60.0"] == seen[f"{name}_bucket", "+Inf"] == 2
+    assert seen[f"{name}_count"] == 2
+    assert 0.3 <= seen[f"{name}_sum"] < 2
+    assert seen["grounding_out_of_memory_total"] == 1
+
+
+def test_fetches_are_counted_by_outcome(redis: Redis, counters: CounterBuffer) -> None:
+    assert MeteredFetcher(Host(), counters).fetch("http://a/b") == b"bytes"
+    assert MeteredFetcher(Host(), counters).fetch("http://a/b") == b"bytes"
+    with pytest.raises(ImageMissing):
+        MeteredFetcher(Host(ImageMissing("gone")), counters).fetch("http://a/c")
+    with pytest.raises(ZeroDivisionError):
+        MeteredFetcher(Host(ZeroDivisionError()), counters).fetch("http://a/c")
+    counters.flush()
+    seen = samples(redis)
+    name = "grounding_fetch_seconds"
+    assert seen[f"{name}_count", "ok"] == 2
+    assert seen[f"{name}_bucket", "60.0", "image_not_found"] == 1
+    assert seen[f"{name}_count", "fault"] == 1
+    assert 0 < seen[f"{name}_sum", "ok"] < 1
+
+
+def test_counting_reads_and_writes_nothing_and_a_flush_is_one_round_trip(
+    redis: Redis, counters: CounterBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    plain = redis.connection_pool.get_connection
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        sent.append(1)
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(redis.connection_pool, "get_connection", counted)
+    engine = FakeEngine()
+    for future in MeteredEngine(engine, counters).submit([REQUEST] * 32):
+        future.set_result(COMPLETION)
+    MeteredFetcher(Host(), counters).fetch("http://a/b")
+    counters.add({"dropped:wrong_shape": 2, "noted:clipped": 1})
+    assert sent == []
+    counters.flush()
+    counters.flush()
+    assert sent == [1], "what is written is not written again"
+
+
+def test_counts_wait_in_memory_while_redis_is_away(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters = CounterBuffer(connect("redis://127.0.0.1:1"))
+    counters.add({"dropped:wrong_shape": 1})
+    counters.flush()
+    monkeypatch.setattr(counters, "_redis", redis)
+    counters.add({"dropped:wrong_shape": 1})
+    counters.flush()
+    assert samples(redis)["grounding_findings_dropped_total", "wrong_shape"] == 2
+
+
+def test_every_metric_has_the_prefix_and_a_standard_name(redis: Redis) -> None:
+    counters = JobStore(redis)
+    for name in ("done:found", "failed:fault", "fetch:ok:1", "model:1", "dropped:a", "noted:b"):
+        counters.count(name, 1)
+    text = render_metrics(counters).decode()
+    families = list(text_string_to_metric_families(text))
+    assert families
+    assert all(family.name.startswith("grounding_") for family in families)
+    assert all(family.documentation for family in families)
+    endings = {"histogram": "_seconds", "counter": "", "gauge": ""}
+    assert all(family.name.endswith(endings[family.type]) for family in families)
+    for old in ("dead", "owed", "lane", "lapsed", "troubles"):
+        assert old not in text
+
+
+def test_a_label_may_hold_any_text(redis: Redis) -> None:
+    JobStore(redis).count('failed:a "quote"\n\\', 1)
+    assert samples(redis)["grounding_tasks_failed_total", 'a "quote"\n\\'] == 1
+
+
+def test_every_single_task_of_millions_is_counted(redis: Redis) -> None:
+    JobStore(redis).count("done:found", 12_345_678)
+    assert samples(redis)["grounding_tasks_done_total", "found"] == 12_345_678
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"outcome": "{"}, {"outcome": "[1]"}, {"task": "x"}, {"accepted": "?"}, {"new": "1"}],
+    ids=str,
+)
+def test_a_job_of_another_release_is_described_as_far_as_possible(
+    redis: Redis, changes: dict[str, str]
+) -> None:
+    store = JobStore(redis)
+    store.accept([Job("a", QueueName.BULK, "1", {"id": 7})])
+    store.fail("a", ImageMissing("gone"))
+    redis.hset(job_key("a"), mapping=changes)
+    shown = describe_job(store, "a")
+    assert shown is not None
+    assert (shown["state"], shown["queue"]) == ("failed", "bulk")
+    assert json.dumps(shown, allow_nan=False)
+    assert [one["job"] for one in describe_queue(store)["failed"]] == ["a"]
+
+
+def test_a_job_without_most_of_its_fields_is_described(redis: Redis) -> None:
+    redis.hset(job_key("a"), "state", "done")
+    shown = describe_job(JobStore(redis), "a")
+    assert shown is not None
+    assert (shown["state"], shown["project"], shown["task"]) == ("done", "", None)
