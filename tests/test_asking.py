@@ -104,7 +104,7 @@ def test_what_is_late_says_why(
 ) -> None:
     env.setenv("INTERACTIVE_DEADLINE", "0.2")
     if phase:
-        Heartbeat(redis, "w", "m").tell(phase=phase, done=0.4)
+        Heartbeat(redis, "w", "m").update(phase=phase, done=0.4)
     (told,) = said(ask(start(), 3))
     assert told.startswith(word)
 
