@@ -106,7 +106,7 @@ def worker(valkey: ValkeyServer, redis: Redis) -> Iterator[list[int]]:
     slots = Slots(lambda: connect(valkey.connection_url), work, queues)
     heartbeat = Heartbeat(redis, "test", "shapes")
     heartbeat.start()
-    heartbeat.tell(phase="ready")
+    heartbeat.update(phase="ready")
     slots.start()
     yield worked
     slots.stop()

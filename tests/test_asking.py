@@ -108,7 +108,7 @@ def test_a_late_answer_is_explained(
 ) -> None:
     env.setenv("GROUNDING_INTERACTIVE_DEADLINE", "0.2")
     if phase:
-        Heartbeat(redis, "w", "m").tell(phase=phase, done=0.4)
+        Heartbeat(redis, "w", "m").update(phase=phase, done=0.4)
     (text,) = said(ask(start(), 3))
     assert text.startswith(word)
 

@@ -52,7 +52,7 @@ def test_a_worker_is_alive_until_its_model_fails(
     env: pytest.MonkeyPatch, redis: Redis, phase: str, alive: bool
 ) -> None:
     heartbeat = Heartbeat(redis, f"{socket.gethostname()}-1-abc", "shapes")
-    heartbeat.tell(phase=phase)
+    heartbeat.update(phase=phase)
     assert is_alive("worker", Settings.load()) is alive
 
 
@@ -64,9 +64,9 @@ def test_a_worker_of_another_machine_does_not_count(
 ) -> None:
     """Even if the name of one machine is the beginning of the other's."""
     env.setattr(socket, "gethostname", lambda: this)
-    Heartbeat(redis, f"{other}-1-abc", "shapes", host=other).tell(phase="ready")
+    Heartbeat(redis, f"{other}-1-abc", "shapes", host=other).update(phase="ready")
     assert not is_alive("worker", Settings.load())
-    Heartbeat(redis, f"{this}-1-abc", "shapes").tell(phase="ready")
+    Heartbeat(redis, f"{this}-1-abc", "shapes").update(phase="ready")
     assert is_alive("worker", Settings.load())
 
 

@@ -274,11 +274,11 @@ def test_ready_says_what_is_missing_and_how_far_loading_has_come(
     assert answer.status_code == 503
     assert "no worker" in answer.json["reason"]  # type: ignore[index]
     heartbeat = Heartbeat(redis, "w", "m")
-    heartbeat.tell(phase="downloading", done=0.25, detail="model-00001.safetensors")
+    heartbeat.update(phase="downloading", done=0.25, detail="model-00001.safetensors")
     answer = client.get("/ready")
     assert answer.status_code == 503
     assert answer.json["reason"] == "downloading 25% model-00001.safetensors"  # type: ignore[index]
-    heartbeat.tell(phase="ready", done=1.0, detail="")
+    heartbeat.update(phase="ready", done=1.0, detail="")
     assert client.get("/ready").status_code == 200
     redis.config_set("maxmemory", 1_000)
     try:

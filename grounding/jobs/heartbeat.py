@@ -100,7 +100,7 @@ class Heartbeat:
         except RedisError as exc:  # then it expires
             log.warning("the worker's status was not withdrawn: %s", exc)
 
-    def tell(self, **changes: object) -> None:
+    def update(self, **changes: object) -> None:
         """Change the status (its fields by name), publish it, and log it if it is news."""
         with self._changing:  # several slots may report trouble with a server at once
             before, self._status = self._status, replace(self._status, **changes)  # type: ignore[arg-type]

@@ -205,13 +205,13 @@ class Worker:
         try:
             runner = self._load_runner()
         except GroundingError as exc:
-            self._heartbeat.tell(phase="failed", done=None, detail=str(exc))
+            self._heartbeat.update(phase="failed", done=None, detail=str(exc))
             return EXIT_SETTINGS if isinstance(exc, SettingError) else EXIT_NO_MODEL
         self._serve(runner)
         return 0
 
     def _load_runner(self) -> JobRunner:
-        context = self._load(self._settings, self._heartbeat.tell)
+        context = self._load(self._settings, self._heartbeat.update)
         self._runner = JobRunner(
             self.name, self._store, context, self._settings, lambda: self._stop_requested
         )
@@ -226,7 +226,7 @@ class Worker:
         background = [reconciler, delivery] if delivery else [reconciler]
         for part in (runner.leases, *background, slots):
             part.start()
-        self._heartbeat.tell(phase="ready", done=1.0, detail=self._settings.model_name)
+        self._heartbeat.update(phase="ready", done=1.0, detail=self._settings.model_name)
         self._await_signal()
         slots.stop()
         runner.drain()

@@ -30,15 +30,23 @@ class Process:
 
     def start(self) -> None:
         """Start it, or restart it."""
+        self.starts += 1
         self.process = subprocess.Popen(
             self._command, env=self._env, cwd=self._cwd, start_new_session=True
         )
-        self.starts += 1
 
     @property
     def pid(self) -> int:
         """The process's id."""
         return self.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs; `poll` may say so of a dead one while another thread reaps it."""
+        try:
+            return bool(psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
 
     def tend(self) -> None:
         """Restart it if it has ended unexpectedly."""

@@ -76,7 +76,7 @@ class Watch:
             if self._part.must_end:  # a terminated server takes no more connections
                 return
             time.sleep(0.5)  # by then a process that was just killed has ended
-            same = start == self._part.starts and self._part.process.poll() is None
+            same = start == self._part.starts and self._part.is_alive
             if same and start == self._answering:  # a new process needs a second to answer
                 self.complaints.append(f"{path}: {exc!r}")
             return

@@ -22,7 +22,7 @@ from tests.serving import Start
 
 def test_statuses_are_read_without_scanning_every_key(redis: Redis) -> None:
     for name in ("b", "a"):
-        Heartbeat(redis, name, "shapes").tell(phase="ready")
+        Heartbeat(redis, name, "shapes").update(phase="ready")
     redis.config_resetstat()
     assert [status.worker for status in worker_statuses(redis)] == ["a", "b"]
     assert not {"cmdstat_scan", "cmdstat_keys"} & redis.info("commandstats").keys()
@@ -30,26 +30,26 @@ def test_statuses_are_read_without_scanning_every_key(redis: Redis) -> None:
 
 def test_a_silent_worker_is_gone_and_returns_with_its_next_status(redis: Redis) -> None:
     silent = Heartbeat(redis, "silent", "shapes")
-    silent.tell(phase="ready")
+    silent.update(phase="ready")
     redis.delete(WORKERS + "silent")
     assert worker_statuses(redis) == []
     assert redis.smembers(NAMES) == set(), "names do not accumulate"
-    silent.tell(detail="back")
+    silent.update(detail="back")
     assert [status.detail for status in worker_statuses(redis)] == ["back"]
 
 
 def test_a_status_outlives_three_periods_and_a_failure_a_minute(redis: Redis) -> None:
     heartbeat = Heartbeat(redis, "w", "shapes")
-    heartbeat.tell(phase="ready")
+    heartbeat.update(phase="ready")
     assert 3 * PERIOD_SECONDS < redis.ttl(WORKERS + "w") <= 4 * PERIOD_SECONDS <= 15
-    heartbeat.tell(phase="failed")
+    heartbeat.update(phase="failed")
     assert 60 < redis.ttl(WORKERS + "w") <= 120
 
 
 def test_a_stopped_worker_withdraws_its_status_unless_it_failed(redis: Redis) -> None:
     for phase, left in (("ready", 0), ("failed", 1)):
         heartbeat = Heartbeat(redis, "w", "shapes")
-        heartbeat.tell(phase=phase)
+        heartbeat.update(phase=phase)
         heartbeat.stop()
         assert len(worker_statuses(redis)) == left
 
@@ -60,8 +60,8 @@ def test_progress_is_logged_now_and_then_and_a_new_phase_at_once(
     caplog.set_level("INFO")
     heartbeat = Heartbeat(redis, "w", "shapes")
     for percent in range(10):
-        heartbeat.tell(phase="downloading", done=percent / 100)
-    heartbeat.tell(phase="failed", done=None, detail="no room")
+        heartbeat.update(phase="downloading", done=percent / 100)
+    heartbeat.update(phase="failed", done=None, detail="no room")
     assert caplog.messages == ["downloading 0%", "failed no room"]
 
 

@@ -140,11 +140,10 @@ def test_idle_slots_stop_within_seconds(valkey: ValkeyServer, redis: Redis) -> N
 
 def test_slots_resume_within_seconds_of_an_outage(tmp_path: Path) -> None:
     port = free_port()
+    url = f"redis://127.0.0.1:{port}"
     server = ValkeyServer(port=port, data_dir=tmp_path)
     received: list[str] = []
-    slots = Slots(
-        lambda: connect(f"redis://127.0.0.1:{port}"), received.append, {QueueName.BULK: 2}
-    )
+    slots = Slots(lambda: connect(url), received.append, {QueueName.BULK: 2})
     slots.start()
     time.sleep(3)
     server.start()

@@ -128,7 +128,7 @@ def test_a_storm_of_faults_loses_no_task(
         answers = wait_for(lambda: _all(predict(client, entries, config)))
     told = client.get("/metrics").text
     assert len(answers) == TASKS
-    assert f"\ntasks_accepted_total {TASKS}\n" in told
+    assert f"\ngrounding_tasks_accepted_total {TASKS}.0\n" in told
     assert "tasks_failed_total{" not in told
     assert len(behaviour.seen) > TASKS
 
