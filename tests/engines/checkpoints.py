@@ -64,7 +64,7 @@ def save_checkpoint(folder: Path, family: str = "qwen2_5_vl") -> Path:
     tok = tokenizer()
     model = _model(family, tok)
     ends = tok.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
-    # Qwen's own asks for sampling; an engine that heeds it would not repeat itself.
+    # Qwen's own asks for sampling; an engine that used it would not repeat itself.
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=0.5,

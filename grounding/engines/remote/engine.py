@@ -156,7 +156,7 @@ class RemoteEngine:
         self._policy = policy or RetryPolicy()
         self._client = Client(endpoint, self._policy.timeout)
         self._uris = DataUris(request_format.encoding)
-        self._places = PrioritySemaphore(endpoint.connections)
+        self._places = PrioritySemaphore(endpoint.in_flight)
         self._trouble = Trouble(on_trouble)
         self._answered: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
