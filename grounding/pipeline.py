@@ -29,9 +29,9 @@ from grounding.media.images import upright
 from grounding.media.views import PixelBounds, View, whole
 from grounding.queries import Finding, Locate
 from grounding.qwen.answers import Answer, Verdict, read
-from grounding.qwen.caveats import with_caveats
+from grounding.qwen.caveats import add_caveats
 from grounding.qwen.prompts import question, strict_question
-from grounding.qwen.scores import scored
+from grounding.qwen.scores import score_findings
 
 log = logging.getLogger(__name__)
 
@@ -195,8 +195,8 @@ def _innocence(error: BaseException) -> int:
 
 def _read(reply: Completion, frame: Frame) -> Answer:
     """Return what a reply says, each detection with its score and what to look at twice."""
-    said = with_caveats(read(reply.text, frame, reply.complete))
-    return replace(said, detections=scored(said.detections, reply.text, reply.tokens))
+    said = add_caveats(read(reply.text, frame, reply.complete))
+    return replace(said, detections=score_findings(said.detections, reply.text, reply.tokens))
 
 
 def _found(asked: Sequence[Locate], answers: Sequence[Answer]) -> list[tuple[Finding, Locate]]:

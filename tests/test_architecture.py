@@ -54,15 +54,95 @@ def test_the_web_process_loads_no_torch_and_no_image_library() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def is_area(node: ast.BinOp) -> bool:
+    """Say whether `node` is a width times the height of the same thing: a size, not a place."""
+    sides = [side for side in (node.left, node.right) if isinstance(side, ast.Attribute)]
+    owners = {ast.dump(side.value) for side in sides}
+    return isinstance(node.op, ast.Mult) and len(sides) == 2 and len(owners) == 1
+
+
+def side_names(function: ast.AST) -> set[str]:
+    """Return the names that `function` binds to a width or a height."""
+    names: set[str] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign):
+            targets, value = node.targets[0], node.value
+            if isinstance(targets, ast.Tuple) and isinstance(value, ast.Tuple):
+                pairs = zip(targets.elts, value.elts, strict=False)
+            elif isinstance(targets, ast.Tuple):
+                pairs = zip(targets.elts, [value] * len(targets.elts), strict=True)
+            else:
+                pairs = zip([targets], [value], strict=True)
+            names |= {t.id for t, v in pairs if isinstance(t, ast.Name) and is_side(v, set())}
+    return names
+
+
+def is_side(node: ast.AST, names: set[str]) -> bool:
+    """Say whether `node` is the width, height or size of something."""
+    if isinstance(node, ast.Name):
+        return node.id in names
+    return isinstance(node, ast.Attribute) and node.attr in ("width", "height", "size")
+
+
+def scalings(source: str) -> list[int]:
+    """Return the lines that multiply or divide by a side, or by 100 or 1000."""
+    tree = ast.parse(source)
+    found: set[int] = set()
+    for scope in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.Module)):
+        names = side_names(scope) if isinstance(scope, ast.FunctionDef) else set()
+        for node in ast.walk(scope):
+            if isinstance(node, ast.BinOp):
+                operands = [node.left, node.right]
+            elif isinstance(node, ast.AugAssign):
+                operands = [node.target, node.value]
+            else:
+                continue
+            if not isinstance(node.op, ast.Mult | ast.Div):
+                continue
+            literals = {side.value for side in operands if isinstance(side, ast.Constant)}
+            sides = any(is_side(side, names) for side in operands)
+            area = isinstance(node, ast.BinOp) and is_area(node)
+            if literals & {100, 1000} or (sides and not area):
+                found.add(node.lineno)
+    return sorted(found)
+
+
 def test_only_geometry_scales() -> None:
-    """Percent and thousand are divided or multiplied nowhere else."""
-    scaling = []
-    for file in sorted(PACKAGE.rglob("*.py")):
-        if file.name == "geometry.py" or PACKAGE / "jobs" in file.parents:
-            continue  # jobs/ counts milliseconds, and knows no places
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
-                sides = [n.value for n in (node.left, node.right) if isinstance(n, ast.Constant)]
-                if {100, 1000} & set(sides):
-                    scaling.append(f"{file.name}:{node.lineno}")
-    assert scaling == []
+    """No other module converts between percent, thousandths and the pixels of a picture."""
+    files = [
+        file
+        for file in sorted(PACKAGE.rglob("*.py"))
+        # jobs/ counts milliseconds, and knows no places.
+        if file.name != "geometry.py" and PACKAGE / "jobs" not in file.parents
+    ]
+    found = {str(file.relative_to(PACKAGE)): scalings(file.read_text()) for file in files}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x / 100",
+        "1000.0 * x",
+        "x * frame.width",
+        "x / place.frame.height",
+        "0.5 * picture.width * picture.height",
+        "x / PERCENT.width",
+        "x * box.width",
+        "x * (picture.width / 980)",
+    ],
+)
+def test_a_scaling_in_any_spelling_is_found(line: str) -> None:
+    assert scalings(f"def convert(x, frame):\n    return {line}") == [2]
+
+
+def test_a_scaling_by_a_name_for_a_side_is_found() -> None:
+    assert scalings(
+        "def convert(x, frame):\n    w, h = frame.width, 3\n    x *= w\n    x *= h"
+    ) == [3]
+    assert scalings("def convert(x, picture):\n    w, h = picture.size\n    return x / h") == [3]
+
+
+def test_an_area_is_no_scaling() -> None:
+    assert scalings("def count(picture):\n    return picture.width * picture.height") == []
+    assert scalings("def count(a, b):\n    return a.width * b.height") == [2]
