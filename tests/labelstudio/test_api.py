@@ -19,7 +19,7 @@ from grounding.errors import (
 from grounding.labelstudio.client.api import Api
 from grounding.labelstudio.client.importing import Importer
 from tests.labelstudio.tokens import LEGACY, PERSONAL, access, authorization
-from tests.media.hosts import Completion, answer, host, ok
+from tests.media.hosts import Response, answer, host, ok
 
 ITEM = {"task": 1, "result": [], "model_version": "v"}
 
@@ -34,7 +34,7 @@ def said(status: int) -> bytes:
     return page(status, json.dumps({"status_code": status, "detail": "…"}))
 
 
-def heard(reply: bytes) -> Completion:
+def heard(reply: bytes) -> Response:
     """Return `reply`, said once the body has come: hanging up on it would be a reset."""
 
     def say(connection: socket.socket) -> None:
