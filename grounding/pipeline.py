@@ -24,8 +24,8 @@ from grounding.labelstudio.data import picture_address
 from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.plan import PromptDefaults, asks
 from grounding.media.cache import ImageCache
+from grounding.media.decoding import Decoder
 from grounding.media.fetch import Fetches
-from grounding.media.images import upright
 from grounding.media.views import PixelBounds, View, whole
 from grounding.queries import Finding, Locate
 from grounding.qwen.answers import Answer, Verdict, read
@@ -77,6 +77,7 @@ class WorkerContext:
     labels_per_question: int = 1
     urgent: bool = False
     image_cache: ImageCache = field(default_factory=ImageCache)
+    decoder: Decoder = field(default_factory=Decoder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,9 @@ def _pictures(controls: Sequence[Control], task: Task, tools: WorkerContext) -> 
     keys = dict.fromkeys(key for key, _ in missing)
     files = {key: tools.fetcher.fetch(picture_address(task.data, key), task.id) for key in keys}
     for key, bounds in missing:
-        picture = found[key, bounds] = whole(upright(files[key], tools.max_image_pixels), bounds)
+        file = files[key]
+        with tools.decoder.decode(file, tools.max_image_pixels, urgent=tools.urgent) as decoded:
+            picture = found[key, bounds] = whole(decoded, bounds)
         if tools.urgent:  # pre-labelling looks at each picture once
             tools.image_cache.keep(_album_key(task, key, bounds), picture)
     return [found[sight] for sight in sights]
