@@ -1,4 +1,4 @@
-"""The house rules that an import can break."""
+"""The rules of the rooms: who imports whom, what only geometry.py does, how long files are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "grounding"
 PURE = ("queries.py", "geometry.py", "qwen", "labelstudio")
 CLIENT = PACKAGE / "labelstudio" / "client"
-"""Label Studio's API: the one part of that room that does input and output."""
+"""Label Studio's API client, the only part of its room that does input and output."""
 FOREIGN = {"flask", "redis", "rq", "httpx", "httpcore", "requests", "urllib3", "torch", "PIL"}
 
 
@@ -39,7 +39,7 @@ def test_the_pure_rooms_import_no_input_or_output(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", modules(*PURE), ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_the_pure_rooms_know_only_themselves_and_the_words_between(file: Path) -> None:
+def test_the_pure_rooms_import_only_themselves_and_what_they_share(file: Path) -> None:
     home = f"grounding.{file.relative_to(PACKAGE).parts[0].removesuffix('.py')}"
     words = {"grounding.queries", "grounding.geometry", "grounding.errors"}
     ours = {name for name in imports(file) if name.startswith("grounding.")}
@@ -52,6 +52,19 @@ def test_the_web_process_loads_no_torch_and_no_image_library() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+each_file = pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+
+
+@each_file
+def test_a_file_has_at_most_400_lines_and_a_function_60(file: Path) -> None:
+    text = file.read_text()
+    assert text.count("\n") <= 400
+    functions = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef))
+    lengths = {n.name: (n.end_lineno or n.lineno) - n.lineno + 1 for n in functions}
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
 
 
 def is_area(node: ast.BinOp) -> bool:
@@ -84,26 +97,26 @@ def is_side(node: ast.AST, names: set[str]) -> bool:
     return isinstance(node, ast.Attribute) and node.attr in ("width", "height", "size")
 
 
+def factors(node: ast.AST) -> list[ast.expr]:
+    """Return the two operands of a multiplication or division, unless it computes an area."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
+        return [] if is_area(node) else [node.left, node.right]
+    if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Mult | ast.Div):
+        return [node.target, node.value]
+    return []
+
+
 def scalings(source: str) -> list[int]:
     """Return the lines that multiply or divide by a side, or by 100 or 1000."""
-    tree = ast.parse(source)
     found: set[int] = set()
+    tree = ast.parse(source)
     for scope in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.Module)):
         names = side_names(scope) if isinstance(scope, ast.FunctionDef) else set()
         for node in ast.walk(scope):
-            if isinstance(node, ast.BinOp):
-                operands = [node.left, node.right]
-            elif isinstance(node, ast.AugAssign):
-                operands = [node.target, node.value]
-            else:
-                continue
-            if not isinstance(node.op, ast.Mult | ast.Div):
-                continue
-            literals = {side.value for side in operands if isinstance(side, ast.Constant)}
-            sides = any(is_side(side, names) for side in operands)
-            area = isinstance(node, ast.BinOp) and is_area(node)
-            if literals & {100, 1000} or (sides and not area):
-                found.add(node.lineno)
+            for factor in factors(node):
+                hundred = isinstance(factor, ast.Constant) and factor.value in (100, 1000)
+                if hundred or is_side(factor, names):
+                    found.add(factor.lineno)
     return sorted(found)
 
 
@@ -111,7 +124,7 @@ def test_only_geometry_scales() -> None:
     """No other module converts between percent, thousandths and the pixels of a picture."""
     files = [
         file
-        for file in sorted(PACKAGE.rglob("*.py"))
+        for file in FILES
         # jobs/ counts milliseconds, and knows no places.
         if file.name != "geometry.py" and PACKAGE / "jobs" not in file.parents
     ]
