@@ -8,7 +8,8 @@ READY := $(VENV)/.ready
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint faults soak e2e containers accuracy remote interactive clean
+.PHONY: help setup demo serve test coverage mutants lint faults soak e2e containers accuracy remote \
+	interactive clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +36,12 @@ serve: $(READY) ## serve Label Studio on port 9090: MODEL=Qwen/Qwen2.5-VL-7B-Ins
 
 test: $(READY) ## unit, property and end-to-end tests without Label Studio
 	@$(BIN)/python -m pytest
+
+coverage: $(READY) ## the same tests, and which branches of grounding/ they miss
+	@$(BIN)/python -m pytest --cov --cov-report=term-missing
+
+mutants: $(READY) ## change the pure modules one operator at a time: do the tests notice?
+	@$(BIN)/python -m tools.mutants
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -63,4 +70,5 @@ interactive: $(READY) ## what an annotator's request costs beside the model, ste
 	@$(BIN)/python -m benchmarks.interactive
 
 clean: ## remove what the other commands made
-	rm -rf $(VENV) .e2e .grounding demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .e2e .grounding demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.coverage .coverage.* mutants

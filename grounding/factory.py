@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from grounding.engines.base import Engine, Progress
 from grounding.errors import GroundingError
 from grounding.labelstudio.client.files import LabelStudioClient
+from grounding.media.decoding import Decoder
 from grounding.media.fetch import Fetcher, FetchRules
 from grounding.media.local_files import Folder
 from grounding.pipeline import WorkerContext
@@ -45,6 +46,7 @@ def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerCon
         settings.max_new_tokens,
         settings.max_image_pixels,
         settings.labels_per_question,
+        decoder=Decoder(settings.decode_memory_bytes),
     )
 
 

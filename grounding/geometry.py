@@ -9,7 +9,7 @@ A `Frame` measures an upright picture, or a rectangle of it, in units of its own
     thousand 0 to 1000 of a view's width and height, as some model families write it
 
 The x and y factors differ, because the sides of a view are rounded to whole patches. The frame of
-a tile or a crop has an `extent`: the rectangle of the picture that it covers.
+a tile or a crop covers a part of the picture, its `extent`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 from grounding.errors import ImageTooThin
 
 MAX_ASPECT = 200
-"""Longest side over shortest beyond which Qwen's own resize refuses a picture."""
+"""Largest ratio of the longer side to the shorter one that Qwen's own resize accepts."""
 
 
 class Extent(NamedTuple):
@@ -39,7 +39,7 @@ WHOLE = Extent(0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A coordinate frame of `width` by `height` units laid over `extent` of the upright picture."""
+    """A coordinate system of `width` by `height` units over the `extent` of an upright picture."""
 
     name: Literal["image", "model", "percent", "thousand"]
     width: float
@@ -53,10 +53,14 @@ class Frame:
         return frame.width / self.width * across, frame.height / self.height * down
 
     def offset_to(self, frame: Frame) -> tuple[float, float]:
-        """Return where in `frame` this frame's origin lies."""
+        """Return the x and y of this frame's origin in `frame`."""
         left = (self.extent.left - frame.extent.left) / frame.extent.width
         top = (self.extent.top - frame.extent.top) / frame.extent.height
         return left * frame.width, top * frame.height
+
+    def margin(self, share: float) -> tuple[float, float]:
+        """Return `share` of the width and of the height, in units of this frame."""
+        return share * self.width, share * self.height
 
 
 PERCENT = Frame("percent", 100, 100)
@@ -78,7 +82,7 @@ class Point:
         return Point(self.x * sx + left, self.y * sy + top, frame)
 
     def apart(self, other: Point, image: Frame) -> float:
-        """Return the distance to `other` on `image`, as a share of its longer side."""
+        """Return the distance to `other` in `image`, as a share of its longer side."""
         a, b = self.to(image), other.to(image)
         return math.hypot(a.x - b.x, a.y - b.y) / max(image.width, image.height)
 
@@ -121,6 +125,11 @@ class Box:
         return self.width * self.height
 
     @property
+    def share(self) -> float:
+        """Area as a share of the frame's area."""
+        return self.area / (self.frame.width * self.frame.height)
+
+    @property
     def center(self) -> Point:
         """The middle of the box, in the same frame."""
         return Point((self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2, self.frame)
@@ -144,6 +153,10 @@ class Box:
             self.frame,
         )
 
+    def margin(self, share: float) -> tuple[float, float]:
+        """Return `share` of the box's width and of its height, in units of the frame."""
+        return share * self.width, share * self.height
+
     def contains(self, point: Point) -> bool:
         """Say whether `point`, in any frame, lies in the box, edges included."""
         p = point.to(self.frame)
@@ -166,11 +179,11 @@ def image_frame(width: int, height: int) -> Frame:
 def model_frame(image: Frame, factor: int, min_pixels: int, max_pixels: int) -> Frame:
     """Return the frame in which the model sees the pixels of `image`, by Qwen's resize rule.
 
-    Both sides are rounded to multiples of `factor` pixels (28 for Qwen2.5-VL). An area above
-    `max_pixels` or below `min_pixels` is then scaled to that bound with the aspect kept. A size
-    that already meets the rule does not change, so a second resize is a no-op. The frame covers
-    the same extent as `image`. Raises `ImageTooThin` above 200:1, as `smart_resize` of
-    qwen-vl-utils does.
+    Both sides are rounded to multiples of `factor` pixels (28 for Qwen2.5-VL). If the area then
+    exceeds `max_pixels` or falls below `min_pixels`, the picture is scaled to that bound with its
+    aspect kept. A size that meets the rule does not change, so a second resize is a no-op. The
+    frame covers the same extent as `image`. Raises `ImageTooThin` above 200:1, as `smart_resize`
+    of qwen-vl-utils does.
     """
     w, h = image.width, image.height
     if max(w, h) > MAX_ASPECT * min(w, h):

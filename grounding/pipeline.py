@@ -29,8 +29,8 @@ from grounding.labelstudio.data import find_image_address
 from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
 from grounding.media.cache import ImageCache
+from grounding.media.decoding import Decoder
 from grounding.media.fetch import Fetches
-from grounding.media.images import upright
 from grounding.media.views import PixelBounds, View, whole
 from grounding.qwen.answers import Answer, Verdict
 from grounding.qwen.queries import read_answer, write_prompt
@@ -53,6 +53,7 @@ class WorkerContext:
     labels_per_question: int = 1
     urgent: bool = False
     image_cache: ImageCache = field(default_factory=ImageCache)
+    decoder: Decoder = field(default_factory=Decoder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,9 @@ def _load_view(spec: ViewSpec, task: Task, worker: WorkerContext, files: dict[st
     address = find_image_address(task.data, spec.data_key)
     if address not in files:
         files[address] = worker.fetcher.fetch(address, task.id)
-    return whole(upright(files[address], worker.max_image_pixels), _bounds(spec, worker))
+    file, most = files[address], worker.max_image_pixels
+    with worker.decoder.decode(file, most, urgent=worker.urgent) as picture:
+        return whole(picture, _bounds(spec, worker))
 
 
 def _cache_key(task: Task, spec: ViewSpec) -> Hashable:

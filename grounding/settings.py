@@ -272,6 +272,9 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(
         50_000_000, ge=1, le=89_478_485, description="Width times height of one picture"
     )
+    decode_memory_bytes: int = Field(
+        0, ge=0, description="Memory that one worker decodes pictures in; 0: a quarter of all"
+    )
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

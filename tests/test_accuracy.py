@@ -1,4 +1,4 @@
-"""The measures of `make accuracy`: how scores rank, and questions as the page puts them."""
+"""The measures of `make accuracy`: the AUROC of scores, and requests like those of the page."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from tools.shapes.places import box_of
         ([(0.9, True), (0.4, True), (0.5, False), (0.1, False)], 0.75),
     ],
 )
-def test_auroc_is_the_chance_that_right_scores_higher(
+def test_auroc_is_the_probability_that_a_right_box_scores_higher(
     ranked: list[tuple[float, bool]], area: float
 ) -> None:
     assert auroc(ranked) == area
 
 
-def test_auroc_of_one_kind_only_is_unknown() -> None:
+def test_auroc_without_a_wrong_box_is_unknown() -> None:
     assert math.isnan(auroc([(0.5, True)]))
 
 
 @pytest.mark.parametrize("seed", range(9))
-def test_what_a_hard_picture_lacks_is_like_what_it_has(seed: int) -> None:
+def test_the_absent_object_of_a_hard_picture_resembles_a_present_one(seed: int) -> None:
     one = trial(seed, hard=True)
     names = {thing.name for thing in one.picture.things}
     assert one.absent not in names
@@ -79,7 +79,7 @@ def test_what_is_asked_in_the_page_is_one_question_about_the_right_thing(
         )
 
 
-def test_each_goal_must_be_reached() -> None:
+def test_the_report_passes_only_if_every_goal_is_reached() -> None:
     good, bad = ("a", 0.9, 0.8, 10), ("b", 0.7, 0.8, 10)
     assert report([good, good])[1]
     assert not report([good, bad])[1]

@@ -1,8 +1,6 @@
-"""Laws of the only place that scales: whatever goes through every frame comes back where it was."""
+"""Laws of boxes, points and frames that hold for whole pictures, tiles and crops alike."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 from hypothesis import assume, example, given
@@ -13,58 +11,14 @@ from grounding.geometry import (
     MAX_ASPECT,
     PERCENT,
     THOUSAND,
+    WHOLE,
     Box,
     Frame,
     Point,
     image_frame,
     model_frame,
 )
-
-TOKENS = {"default": (256, 1280), "checkpoint": (4, 16384)}
-"""Image tokens that bound a picture: our default, and what the checkpoints themselves allow."""
-
-
-@st.composite
-def images(draw: st.DrawFn) -> Frame:
-    """Frames of pictures of 1 to 8000 pixels a side, as thin as 200:1, evenly in the logarithm."""
-    long = round(math.exp(draw(st.floats(0, math.log(8000)))))
-    aspect = math.exp(draw(st.floats(0, math.log(MAX_ASPECT))))
-    short = max(1, math.ceil(long / aspect))
-    return image_frame(*((long, short) if draw(st.booleans()) else (short, long)))
-
-
-@st.composite
-def resizes(draw: st.DrawFn) -> tuple[int, int, int]:
-    """A family's factor and the pixel bounds of a deployment."""
-    factor = draw(st.sampled_from((28, 32)))
-    low, high = draw(st.sampled_from(sorted(TOKENS.values())))
-    return factor, low * factor**2, high * factor**2
-
-
-shares = st.floats(0, 1)
-frames = st.one_of(images(), st.sampled_from((PERCENT, THOUSAND)))
-
-
-@st.composite
-def boxes(draw: st.DrawFn, frame: st.SearchStrategy[Frame] = frames) -> Box:
-    """Boxes inside their frame, those without area too."""
-    f = draw(frame)
-    a, b = ((draw(shares) * f.width, draw(shares) * f.height) for _ in range(2))
-    return Box.spanning(a, b, f)
-
-
-def near(box: Box, other: Box, share: float = 1e-9) -> bool:
-    """Say whether two boxes of one frame agree to `share` of its sides."""
-    w, h = box.frame.width * share, box.frame.height * share
-    return box.frame == other.frame and all(
-        abs(a - b) <= room
-        for a, b, room in (
-            (box.x1, other.x1, w),
-            (box.x2, other.x2, w),
-            (box.y1, other.y1, h),
-            (box.y2, other.y2, h),
-        )
-    )
+from tests.geometries import boxes, frames, images, near, resizes, shares
 
 
 @given(images(), resizes(), st.sampled_from(("model", "thousand")), shares, shares)
@@ -116,7 +70,7 @@ def test_the_model_frame_is_whole_patches_within_the_bounds(
 @given(images(), resizes())
 def test_resizing_the_resized_changes_nothing(image: Frame, resize: tuple[int, int, int]) -> None:
     seen = model_frame(image, *resize)
-    # Rounding a side up to a whole patch can carry a very thin picture past 200:1.
+    # A very thin picture may exceed 200:1 once its sides are rounded to whole patches.
     assume(max(seen.width, seen.height) <= MAX_ASPECT * min(seen.width, seen.height))
     assert model_frame(image_frame(int(seen.width), int(seen.height)), *resize) == seen
 
@@ -135,6 +89,17 @@ def test_known_sizes_at_256_to_1280_tokens(size: tuple[int, int], seen: tuple[in
     assert (frame.width, frame.height) == seen
 
 
+@pytest.mark.parametrize("size", [(112, 112), (115, 112), (109, 112), (112, 115)])
+def test_a_size_that_rounds_to_exactly_a_bound_is_not_scaled(size: tuple[int, int]) -> None:
+    image, bound = image_frame(*size), 112 * 112
+    assert model_frame(image, 28, bound, 64 * 784) == Frame("model", 112, 112)
+    assert model_frame(image, 28, 784, bound) == Frame("model", 112, 112)
+
+
+def test_an_original_is_measured_in_its_own_pixels() -> None:
+    assert image_frame(640, 480) == Frame("image", 640, 480, WHOLE)
+
+
 @pytest.mark.parametrize("size", [(2001, 10), (10, 2001), (201, 1)])
 def test_thinner_than_200_to_1_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ImageTooThin, match="×"):
@@ -145,7 +110,7 @@ wild = st.floats(-1e6, 1e6)
 
 
 @given(frames, wild, wild, wild, wild)
-def test_clipping_stays_inside_keeps_order_and_settles(
+def test_clipping_stays_inside_keeps_the_order_and_is_idempotent(
     frame: Frame, ax: float, ay: float, bx: float, by: float
 ) -> None:
     box = Box.spanning((ax, ay), (bx, by), frame).clip()
@@ -160,7 +125,7 @@ def test_clipping_stays_inside_keeps_order_and_settles(
 
 @given(boxes())
 def test_clipping_leaves_what_is_inside(box: Box) -> None:
-    # The product of a share and a side may round past the side itself.
+    # Rounding may put the product of a share and a side beyond the side.
     assert near(box.clip(), box)
 
 
@@ -185,8 +150,8 @@ def test_corners_may_come_in_any_order(
 def test_iou_is_a_symmetric_share_that_no_frame_changes(box: Box, other: Box) -> None:
     iou = box.iou(other)
     assert 0 <= iou <= 1 + 1e-12
-    # Slivers far thinner than a pixel lose their area to rounding: no picture has any.
-    assume(min(box.to(PERCENT).area, other.to(PERCENT).area) > 1e-6)
+    # The area of a sliver far thinner than a pixel is lost to rounding.
+    assume(all(min(b.width, b.height) > 1e-3 for b in (box.to(PERCENT), other.to(PERCENT))))
     assert iou == pytest.approx(other.iou(box), abs=1e-6)
     assert iou == pytest.approx(box.to(THOUSAND).iou(other.to(PERCENT)), abs=1e-6)
 
@@ -221,7 +186,7 @@ def test_a_box_contains_its_inside_edges_and_center_and_nothing_else(
     assert box.contains(Point(box.x2, box.y2, box.frame))
     assert not box.contains(Point(box.x2 + 1, box.y2, box.frame))
     assert not box.contains(Point(box.x1, box.y1 - 1, box.frame))
-    # Well inside, so that the rounding of a change of frame cannot carry it over the edge.
+    # Far enough inside that the rounding of a conversion cannot move it across the edge.
     assume(box.to(PERCENT).width > 1e-3)
     assume(box.to(PERCENT).height > 1e-3)
     inside = Point(

@@ -1,4 +1,4 @@
-"""Our resize rule against the libraries': the size we send must be the size that they keep."""
+"""Our resize rule is that of the libraries, so that they keep the size that we send."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from grounding.geometry import image_frame, model_frame
-from tests.test_geometry import TOKENS, images
+from tests.geometries import TOKENS, images
 
 SmartResize = Callable[..., tuple[int, int]]
 
@@ -39,7 +39,7 @@ def test_our_resize_is_the_one_of_transformers(
 
 @pytest.fixture(scope="module")
 def utils_resize() -> Iterator[SmartResize]:
-    """`smart_resize` of qwen-vl-utils, which imports torchvision but does not use it for this."""
+    """Return `smart_resize` of qwen-vl-utils, without the torchvision that it does not use here."""
     stub, before = _torchvision(), dict(sys.modules)
     sys.modules.update(stub)
     try:
@@ -52,7 +52,7 @@ def utils_resize() -> Iterator[SmartResize]:
 
 
 def _torchvision() -> dict[str, types.ModuleType]:
-    """Return modules by which `import torchvision` succeeds where none installs."""
+    """Return stub modules with which `import torchvision` succeeds on machines that lack it."""
     root = types.ModuleType("torchvision")
     parts = {name: types.ModuleType(f"torchvision.{name}") for name in ("io", "transforms")}
     parts["transforms"].InterpolationMode = object  # type: ignore[attr-defined]
@@ -67,7 +67,7 @@ def test_our_resize_is_the_one_of_qwen_vl_utils(
     utils_resize: SmartResize, size: tuple[int, int], factor: int, tokens: tuple[int, int]
 ) -> None:
     width, height = size
-    # Up to half a patch the two libraries differ; transformers is what serves the model.
+    # The two libraries differ for sides up to half a patch. The engines use transformers.
     if min(size) * 2 > factor:
         low, high = (t * factor**2 for t in tokens)
         assert ours(size, factor, *tokens) == utils_resize(height, width, factor, low, high)

@@ -1,33 +1,38 @@
-"""Which addresses may be dialled: what keeps a task from reaching the inside of a network.
+"""What a task's address means, and which addresses may be connected to.
 
-A task's data is written by whoever imported it, and we fetch what it names from within the
-operator's network. So an address is taken only if it can be read in one way (`read_url`), and
-a host is dialled only at IP addresses that are public or that the operator opened
-(`AllowList.admits`). Nothing here touches the network.
+Whoever imports a task chooses its addresses, and we fetch them from inside the operator's
+network. So an address is accepted only if it can be read in one way (`read_url`), and a host is
+connected to only at IP addresses that are public or that the operator allows
+(`AllowList.admits`). A data: URI holds its picture itself (`decode_data_uri`). Nothing here
+touches the network.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 import httpx
 
-from grounding.errors import SettingError, UrlRefused
+from grounding.errors import ImageTooLarge, ImageUnreadable, SettingError, UrlRefused
 
 Ip = IPv4Address | IPv6Address
 
 MAX_URL = 8000
-"""Characters of the longest address taken: what RFC 9110 (4.1) wants everyone to take. Addresses
-signed with a cloud role's temporary token often exceed 2,000."""
+"""Longest accepted address in characters: RFC 9110 (4.1) recommends to support 8,000 octets.
+
+URLs signed with a cloud role's temporary token often exceed 2,000.
+"""
 
 PORTS = {"http": 80, "https": 443}
-"""The schemes that are fetched, and the port that each means."""
+"""The schemes that are fetched, with their default ports."""
 
 NEVER_PUBLIC = tuple(
     ipaddress.ip_network(block)
@@ -41,13 +46,13 @@ NEVER_PUBLIC = tuple(
         "5f00::/16",  # segment routing
         "192.88.99.0/24",  # 6to4 relays
         "192.0.0.0/24",  # protocol assignments
-        "168.63.129.16/32",  # Azure's wire server: public in form, local in fact
+        "168.63.129.16/32",  # Azure's wire server: looks public, but is local
     )
 )
-"""What the `ipaddress` module calls global, at least in some versions, and we do not."""
+"""Networks that some versions of `ipaddress` call global, but that lead inside or nowhere."""
 
 CLOUD = ("s3", "gs", "azure-blob")
-"""Schemes of cloud storage, which Label Studio alone can resolve."""
+"""Schemes of cloud storage, which only Label Studio can resolve."""
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -57,14 +62,14 @@ _NOT_PLAIN = re.compile(r"[^\x21-\x7e]|\\")
 
 
 class Origin(NamedTuple):
-    """Scheme, host and port: what a credential or a permission belongs to."""
+    """Scheme, host and port: the scope of a credential or a permission."""
 
     scheme: str
     host: str
     port: int
 
     def __str__(self) -> str:
-        """Return it as in an address, without the port that its scheme means anyway."""
+        """Return the origin as in a URL, without the default port of its scheme."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
@@ -72,7 +77,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """An address that reads in one way only; `str()` gives the whole, queries included."""
+    """An address that can be read in one way only; `str()` includes the query."""
 
     origin: Origin
     target: str
@@ -82,18 +87,18 @@ class Url:
 
     @property
     def shown(self) -> str:
-        """The address as messages may hold it: queries carry signatures, so they stay out."""
+        """The address for messages: without the query, which may hold a signature, and cut."""
         path = self.target.partition("?")[0]
         return f"{self.origin}{path if len(path) <= 120 else path[:119] + '…'}"
 
 
 class AllowList:
-    """What the operator opened beyond the public Internet.
+    """Origins and networks that the operator allows beyond the public Internet.
 
-    An entry is an origin (`http://minio:9000`), which may then resolve to any address, or a
-    scheme with a network (`https://10.0.3.0/24`, with a port `http://10.0.3.0:9000/24`), whose
-    addresses may then be dialled on that port under any name.
-    Raises `SettingError` for an entry that is neither.
+    An entry is an origin (`http://minio:9000`), whose host may then resolve to any address, or a
+    scheme with a network (`https://10.0.3.0/24`, or with a port `http://10.0.3.0:9000/24`), whose
+    addresses may then be connected to on that port under any host name. Raises `SettingError`
+    for an entry that is neither.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
@@ -117,15 +122,19 @@ class AllowList:
             ) from exc
 
     def opens_port(self, origin: Origin) -> bool:
-        """Say whether any address may be dialled on the origin's port."""
+        """Say whether any address may be connected to on the origin's port."""
         return (
             origin.port in PORTS.values()
             or origin in self._origins
             or any((origin.scheme, origin.port) == network[:2] for network in self._networks)
         )
 
+    def names(self, origin: Origin) -> bool:
+        """Say whether an entry is exactly `origin`."""
+        return origin in self._origins
+
     def admits(self, origin: Origin, ip: Ip) -> bool:
-        """Say whether `ip`, one of the addresses of the origin's host, may be dialled."""
+        """Say whether `ip`, an address of the origin's host, may be connected to."""
         return (
             (origin.port in PORTS.values() and is_public(ip))
             or origin in self._origins
@@ -137,7 +146,7 @@ class AllowList:
 
 
 def check_text(value: str) -> None:
-    """Raise `UrlRefused` where `value` is too long or holds what parsers quietly drop or turn."""
+    """Raise `UrlRefused` if `value` is too long or has characters that some parsers change."""
     if len(value) > MAX_URL:
         raise UrlRefused(
             f"the address is longer than {MAX_URL} characters",
@@ -149,17 +158,39 @@ def check_text(value: str) -> None:
 
 
 def is_cloud(value: str) -> bool:
-    """Say whether `value` names an object in a cloud storage, as `s3://bucket/key` does."""
+    """Say whether `value` names an object in cloud storage, such as `s3://bucket/key`."""
     return value.partition("://")[0].lower() in CLOUD
 
 
-def read_url(value: str) -> Url:
-    """Return the http(s) address that `value` spells, in lower case where case means nothing.
+def is_data_uri(value: str) -> bool:
+    """Say whether `value` is a data: URI."""
+    return value[:5].lower() == "data:"
 
-    Only what every parser reads alike is taken: printable ASCII without spaces or backslashes,
-    no user name, a plain host name, IPv4 address of four decimal numbers or IPv6 address, and
-    the same host and port by two parsers. Raises `UrlRefused`, whose message never repeats an
-    address that may hold a password.
+
+def decode_data_uri(uri: str, max_bytes: int) -> bytes:
+    """Return the bytes in a data: URI (RFC 2397), at most `max_bytes`.
+
+    Raises `ImageTooLarge` if there are more, and `ImageUnreadable` if they cannot be decoded.
+    """
+    head, comma, tail = uri.partition(",")
+    if not comma or not uri.isascii():
+        raise ImageUnreadable("the data: address cannot be read")
+    # A byte takes at most three characters, as in %41, so this bounds the work of decoding.
+    body = unquote_to_bytes(tail) if len(tail) <= 3 * max_bytes else b""
+    if head.lower().replace(" ", "").endswith(";base64"):
+        body = _decode_base64(body)
+    if len(body) > max_bytes or len(tail) > 3 * max_bytes:
+        raise ImageTooLarge(f"the data: address holds more than {max_bytes} bytes")
+    return body
+
+
+def read_url(value: str) -> Url:
+    """Return the http(s) address in `value`, its scheme and host in lower case.
+
+    Accepts only what every parser reads alike: printable ASCII without spaces or backslashes, no
+    user name, a host that is a plain name, an IPv4 address of four decimal numbers or an IPv6
+    address, and the same host and port by two parsers. Raises `UrlRefused`, whose message never
+    repeats an address, because that may hold a password.
     """
     check_text(value)
     if _NOT_PLAIN.search(value):
@@ -171,13 +202,13 @@ def read_url(value: str) -> Url:
 
 
 def read_ip(record: str) -> Ip:
-    """Return a resolver's answer as an address; an IPv4 address in IPv6 dress is undressed."""
+    """Return a resolver's record as an address; an IPv4-mapped one becomes its IPv4 address."""
     ip = ipaddress.ip_address(record)
     return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
 
 
 def is_public(ip: Ip) -> bool:
-    """Say whether `ip` is one of the public Internet, for one receiver, and means only itself."""
+    """Say whether `ip` is a public unicast address that embeds no other address."""
     return (
         ip.is_global
         and not ip.is_multicast
@@ -204,8 +235,8 @@ def _plain_url(value: str) -> tuple[Origin, str]:
 
 def _check_parts(parts: SplitResult, host: str) -> None:
     if parts.scheme not in PORTS:
-        named = f"{parts.scheme} addresses are" if parts.scheme else "a bare path is"
-        raise UrlRefused(f"{named} not fetched", hint="Use an http(s) address")
+        kind = f"{parts.scheme} addresses are" if parts.scheme else "a bare path is"
+        raise UrlRefused(f"{kind} not fetched", hint="Use an http(s) address")
     if "@" in parts.netloc:
         raise UrlRefused("the address holds a user name", hint="Leave user and password out")
     if not host:
@@ -215,7 +246,7 @@ def _check_parts(parts: SplitResult, host: str) -> None:
 
 
 def _plain_host(host: str) -> str:
-    """Return the host in its one spelling; `127.1`, `0x7f.1` and `017.0.0.1` are spelled ill."""
+    """Return the canonical form of `host`; raise for `127.1`, `0x7f.1` and `017.0.0.1`."""
     if ":" in host and "%" not in host:
         return ipaddress.IPv6Address(host).compressed
     if len(host) > 253 or not _NAME.fullmatch(host):
@@ -230,3 +261,12 @@ def _plain_ipv4(host: str) -> str:
         return str(IPv4Address(host))
     except ValueError as exc:
         raise UrlRefused("the address's host is a number in an odd spelling") from exc
+
+
+def _decode_base64(text: bytes) -> bytes:
+    """Decode as browsers do: white space and padding are optional, any other noise is an error."""
+    packed = b"".join(text.split()).rstrip(b"=")
+    try:
+        return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+    except binascii.Error as exc:
+        raise ImageUnreadable("the data: address holds no valid base64") from exc

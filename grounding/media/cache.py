@@ -1,20 +1,21 @@
-"""The pictures that people ask about, kept for their next question.
+"""Cache of the views that annotators ask about, so that a second request fetches nothing.
 
-A second question on the same picture then fetches and decodes nothing. What is kept is small,
-the size that the model sees, and for a few minutes only, since a picture may change at its host.
+Views are small, because they have the size that the model sees. They expire after minutes,
+because a picture may change at its host.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
+
+from cachetools import TTLCache
 
 from grounding.media.views import View
 
 MAX_BYTES = 128 * 2**20
-"""Forty pictures of 1280 patches of 28×28 pixels, or more of smaller ones."""
+"""Room for 40 views of 1280 tokens with 28×28 pixels each."""
 
 MAX_AGE_SECONDS = 300.0
 
@@ -22,10 +23,10 @@ CHANNELS = 3
 
 
 class ImageCache:
-    """Prepared pictures under the keys of their tasks, the last used kept longest.
+    """Views under the keys of their tasks; safe to share between threads.
 
-    Bounded by bytes of pixels and by seconds since a picture was fetched; safe to share between
-    threads. `clock` tells seconds.
+    Beyond `max_bytes` of pixels the least recently used view is dropped. A view expires
+    `max_age` seconds after it was kept, however often it is used. `clock` returns seconds.
     """
 
     def __init__(
@@ -34,41 +35,24 @@ class ImageCache:
         max_age: float = MAX_AGE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._max_bytes = max_bytes
-        self._max_age = max_age
-        self._clock = clock
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, tuple[float, View]] = OrderedDict()
-        self._bytes = 0
+        self._views: TTLCache[Hashable, View] = TTLCache(
+            max_bytes, max_age, timer=clock, getsizeof=_size
+        )
 
     def find(self, key: Hashable) -> View | None:
-        """Return the picture kept under `key`, unless there is none or it is too old."""
+        """Return the view under `key`, or None if there is none or it has expired."""
         with self._lock:
-            self._forget_old()
-            if key not in self._kept:
-                return None
-            self._kept.move_to_end(key)
-            return self._kept[key][1]
+            return self._views.get(key)
 
-    def keep(self, key: Hashable, picture: View) -> None:
-        """Keep a picture, and let go of the longest unused beyond the bound."""
+    def keep(self, key: Hashable, view: View) -> None:
+        """Keep a view in place of the one under `key`, unless it alone exceeds the bound."""
         with self._lock:
-            self._drop(key)
-            self._kept[key] = (self._clock(), picture)
-            self._bytes += _size(picture)
-            while self._bytes > self._max_bytes:
-                self._drop(next(iter(self._kept)))
-
-    def _forget_old(self) -> None:
-        oldest = self._clock() - self._max_age
-        for key in [key for key, (kept, _) in self._kept.items() if kept < oldest]:
-            self._drop(key)
-
-    def _drop(self, key: Hashable) -> None:
-        if key in self._kept:
-            self._bytes -= _size(self._kept.pop(key)[1])
+            self._views.pop(key, None)
+            if _size(view) <= self._views.maxsize:
+                self._views[key] = view
 
 
-def _size(picture: View) -> int:
-    width, height = picture.pixels.size
-    return width * height * CHANNELS
+def _size(view: View) -> int:
+    """Return the bytes of a view's pixels."""
+    return view.pixels.width * view.pixels.height * CHANNELS

@@ -1,10 +1,10 @@
-"""Bytes from anywhere, safely: what a task calls its image, fetched.
+"""Fetches the bytes of the image that a task names, safely.
 
-The way of one address: read in one way only (`addresses`), its host looked up once, every
-address found checked, one of those dialled, its answer read within limits of time and size.
-Redirects start over from the first step. Proxies, netrc and cookies of the environment play no
-part, and nothing is decompressed. The connection is httpcore's, since that lets us dial a
-checked IP address while TLS certificate and `Host` stay those of the name.
+Each URL takes these steps: parse it strictly (`addresses`), look its host up once, check every IP
+address found, connect to one of them, and read the response within limits of time and size. A
+redirect starts over from the first step. Proxies, netrc and cookies of the environment are
+ignored, and nothing is decompressed. httpcore makes the connection, because it can connect to a
+checked IP address while the TLS certificate and `Host` are still those of the name.
 """
 
 from __future__ import annotations
@@ -16,10 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
-from random import SystemRandom
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
@@ -38,18 +35,23 @@ from grounding.media.addresses import (
     Origin,
     Url,
     check_text,
+    decode_data_uri,
     is_cloud,
+    is_data_uri,
     read_ip,
     read_url,
 )
-from grounding.media.data_uris import inline, is_inline
-from grounding.media.local_files import Folder, file_name
+from grounding.media.local_files import Folder, parse_local_file
 from grounding.media.transport import Deadline, PinnedBackend
+from grounding.retry import Backoff, retry_after
 
 REDIRECTS = (301, 302, 303, 307, 308)
 UNAUTHORIZED = 401
 FORBIDDEN = (UNAUTHORIZED, 402, 403, 407)
 TOO_MANY_REQUESTS = 429
+LONGEST_PAUSE = 60.0
+"""Seconds between two tries at most; the time of the whole fetch usually ends earlier."""
+
 HEADERS = {
     "Accept": "image/*, */*;q=0.5",
     "Accept-Encoding": "identity",
@@ -57,16 +59,16 @@ HEADERS = {
 }
 
 Resolve = Callable[..., Iterable[tuple[Any, ...]]]
-"""What `socket.getaddrinfo` is: host and port to records whose last item begins with an IP."""
+"""A function like `socket.getaddrinfo`: the last item of each record starts with an IP."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchRules:
-    """The limits of one fetch; times in seconds.
+    """The limits of one fetch; times are in seconds.
 
-    `total_s` covers everything: lookup, redirects, retries, body. `retries` and `max_redirects`
-    are further requests after the first. `pause_s` is the mean pause before the first retry;
-    it doubles for the next. Raises `SettingError` for an origin that cannot be read.
+    `total_s` covers everything: lookup, redirects, retries and body. `retries` and
+    `max_redirects` count requests after the first. `pause_s` is the longest pause before the
+    first retry, and doubles for the next. Raises `SettingError` for an invalid origin.
     """
 
     allowed_origins: frozenset[str] = frozenset()
@@ -79,28 +81,28 @@ class FetchRules:
     pause_s: float = 0.3
 
     def __post_init__(self) -> None:
-        """Refuse to exist with an origin that cannot be read."""
+        """Check the origins, so that an invalid setting shows at the start."""
         AllowList(self.allowed_origins)
 
 
-class Trusted(Protocol):
-    """The configured Label Studio: the one host that may be private and gets a token."""
+class TrustedHost(Protocol):
+    """The configured Label Studio: the only host that may be private, and that gets a token."""
 
     def address(self, value: str, task_id: int | None) -> str | None:
-        """Return the absolute address of a value that lives on Label Studio, else None."""
+        """Return the absolute URL of a value that Label Studio serves, else None."""
 
     def headers(self, url: str, seconds: float) -> dict[str, str]:
-        """Return within `seconds` what authorises `url`: nothing unless it is media there."""
+        """Return, within `seconds`, the headers that authorise `url`: none unless it is media."""
 
     def renew(self) -> bool:
-        """Forget a cached access token, since it was refused; say if there can be another."""
+        """Forget the access token that was refused, and say whether a new one can be had."""
 
     def refusal(self, url: Url, status: int) -> ImageMissing:
-        """Return what an answer of 4xx to `url`, which lives there, amounts to."""
+        """Return the error for a 4xx response to `url`."""
 
 
 class Fetches(Protocol):
-    """Brings the bytes that a task's value names, or raises the `ImageError` that tells why not."""
+    """Fetches the bytes that a task's value names, or raises an `ImageError`."""
 
     def fetch(self, value: str, task_id: int | None = None) -> bytes:
         """Return the bytes."""
@@ -108,17 +110,17 @@ class Fetches(Protocol):
 
 
 class Fetcher:
-    """Brings the bytes that a task's value names; safe to share between threads.
+    """Fetches the bytes that a task's value names; safe to share between threads.
 
-    `folder` is Label Studio's local storage, where it is mounted here; its files are then read
-    from there instead of asked of Label Studio. `resolve` is like `socket.getaddrinfo`;
+    `folder` is Label Studio's local storage, if it is mounted here: its files are then read from
+    the folder and not requested from Label Studio. `resolve` works like `socket.getaddrinfo`.
     `network` opens the connections.
     """
 
     def __init__(
         self,
         rules: FetchRules,
-        label_studio: Trusted | None = None,
+        label_studio: TrustedHost | None = None,
         *,
         folder: Folder | None = None,
         resolve: Resolve = socket.getaddrinfo,
@@ -134,104 +136,114 @@ class Fetcher:
     def fetch(self, value: str, task_id: int | None = None) -> bytes:
         """Return the bytes of the image that `value` names, at most `max_bytes`.
 
-        `value` is an http(s) address, a data: URI, a path on Label Studio, or the address of an
-        object in a cloud storage that Label Studio reaches, by the task's id. Raises `DataError`
-        without that id, and an `ImageError` where the image is refused, missing, unreachable,
-        too large, or a page instead of a picture.
+        `value` is an http(s) URL, a data: URI, a path on Label Studio, or the address of an
+        object in cloud storage, which Label Studio resolves by the task's id. Raises `DataError`
+        if that id is missing, and an `ImageError` if the image is refused, missing, unreachable,
+        too large, or a web page.
         """
-        if is_inline(value):
-            return inline(value, self._rules.max_bytes)
+        if is_data_uri(value):
+            return decode_data_uri(value, self._rules.max_bytes)
         check_text(value)
-        home = self._label_studio.address(value, task_id) if self._label_studio else None
-        name = self._folder and file_name(read_url(home).target if home else value)
+        served = self._label_studio.address(value, task_id) if self._label_studio else None
+        name = self._folder and parse_local_file(read_url(served).target if served else value)
         if self._folder and name:
             return self._folder.read(name, self._rules.max_bytes)
-        return self._follow(self._first_hop(value, home), Deadline(self._rules.total_s))
+        return self._follow(self._first_hop(value, served), Deadline(self._rules.total_s))
 
     @cached_property
     def _authorities(self) -> ssl.SSLContext:
-        """Whose certificates count: certifi's list, or what SSL_CERT_FILE names instead."""
+        """The trusted certificate authorities: certifi's, or those in SSL_CERT_FILE."""
         return httpx.create_ssl_context()
 
-    def _first_hop(self, value: str, home: str | None) -> _Hop:
-        if home:
-            return _Hop(read_url(home), at_home=True)
+    def _first_hop(self, value: str, served: str | None) -> _Hop:
+        if served:
+            return _Hop(read_url(served), on_label_studio=True)
         if not self._label_studio and (value.startswith("/") or is_cloud(value)):
-            named = "in a cloud storage" if is_cloud(value) else "a path"
+            kind = "in a cloud storage" if is_cloud(value) else "a path"
             raise UrlRefused(
-                f"the address is {named}, and no Label Studio is known that would have it",
+                f"the address is {kind}, and no Label Studio is known that would have it",
                 hint="Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY",
             )
-        return _Hop(read_url(value), at_home=False)
+        return _Hop(read_url(value), on_label_studio=False)
 
     def _follow(self, hop: _Hop, deadline: Deadline) -> bytes:
         for _ in range(self._rules.max_redirects + 1):
-            reply = self._ask(hop, deadline)
-            if reply.location is None:
-                return reply.body
-            hop = hop.redirected(reply.location)
+            response = self._request(hop, deadline)
+            if response.location is None:
+                return response.body
+            hop = self._redirect(hop, response.location)
         raise UrlRefused(
             f"{hop.url.shown} lies behind more than {self._rules.max_redirects} redirects",
             hint="Use the address that the redirects lead to",
         )
 
-    def _ask(self, hop: _Hop, deadline: Deadline) -> _Reply:
-        """Ask one host, again after a failure that may pass; its name is looked up once."""
-        line = PinnedBackend(self._network, self._dialable(hop, deadline), deadline)
+    def _redirect(self, hop: _Hop, location: str) -> _Hop:
+        """Return the next hop; it may drop TLS only to an origin that the operator allows."""
+        check_text(location)
+        try:
+            url = read_url(urljoin(str(hop.url), location))
+        except ValueError as exc:
+            raise UrlRefused(f"{hop.url.shown} redirects to what is no address") from exc
+        drops_tls = hop.url.origin.scheme == "https" and url.origin.scheme == "http"
+        if drops_tls and not self._allowed.names(url.origin):
+            raise UrlRefused(
+                f"{hop.url.shown} redirects from https to http",
+                hint=f"Use an https address, or name {url.origin} in ALLOWED_ORIGINS",
+            )
+        return _Hop(url, hop.on_label_studio and url.origin == hop.url.origin)
+
+    def _request(self, hop: _Hop, deadline: Deadline) -> _Response:
+        """Request one URL, and again after a temporary failure; its host is looked up once."""
+        transport = PinnedBackend(self._network, self._resolve_checked(hop, deadline), deadline)
+        backoff = Backoff(self._rules.pause_s, LONGEST_PAUSE)
         for attempt in range(self._rules.retries):
             try:
-                return self._try(hop, line)
+                return self._try(hop, transport)
             except ImageUnreachable as exc:
-                # Random, so that many slots that failed together do not come back together.
-                pause = self._rules.pause_s * 2**attempt * SystemRandom().uniform(0.5, 1.5)
-                if not deadline.sleep(max(pause, exc.wait_s)):
+                if not deadline.sleep(backoff.delay(attempt, exc.wait_s)):
                     raise
-        return self._try(hop, line)
+        return self._try(hop, transport)
 
-    def _try(self, hop: _Hop, line: PinnedBackend) -> _Reply:
-        reply = self._exchange(hop, line)
-        if (
-            reply.status == 401
-            and hop.at_home
-            and self._label_studio
-            and self._label_studio.renew()
-        ):
-            reply = self._exchange(hop, line)
-        self._check(reply, hop)
-        return reply
+    def _try(self, hop: _Hop, transport: PinnedBackend) -> _Response:
+        response = self._exchange(hop, transport)
+        refused = response.status == UNAUTHORIZED and hop.on_label_studio
+        if refused and self._label_studio and self._label_studio.renew():
+            response = self._exchange(hop, transport)
+        self._check(response, hop)
+        return response
 
-    def _check(self, reply: _Reply, hop: _Hop) -> None:
-        """Raise what the answer amounts to, where it is neither a picture nor a redirect."""
-        cause = f"{hop.url.shown} answered {reply.status}"
-        if reply.status >= 500 or reply.status == TOO_MANY_REQUESTS:
-            raise ImageUnreachable(cause, wait_s=reply.wait_s)
-        if self._label_studio and hop.at_home and reply.status >= 400:
-            raise self._label_studio.refusal(hop.url, reply.status)
-        if reply.status in FORBIDDEN:
+    def _check(self, response: _Response, hop: _Hop) -> None:
+        """Raise the error that a response means if it is neither a picture nor a redirect."""
+        cause = f"{hop.url.shown} answered {response.status}"
+        if response.status >= 500 or response.status == TOO_MANY_REQUESTS:
+            raise ImageUnreachable(cause, wait_s=response.wait_s)
+        if self._label_studio and hop.on_label_studio and response.status >= 400:
+            raise self._label_studio.refusal(hop.url, response.status)
+        if response.status in FORBIDDEN:
             raise ImageMissing(cause, code="image_forbidden")
-        if reply.location is None and not 200 <= reply.status < 300:
+        if response.location is None and not 200 <= response.status < 300:
             raise ImageMissing(cause)
-        if reply.is_page:
+        if response.is_page:
             raise ImageUnreadable(
                 f"{hop.url.shown} is a web page", hint="got text/html: is a login needed?"
             )
 
-    def _exchange(self, hop: _Hop, line: PinnedBackend) -> _Reply:
+    def _exchange(self, hop: _Hop, transport: PinnedBackend) -> _Response:
         origin = hop.url.origin
         tls = self._authorities if origin.scheme == "https" else None
-        wire = httpcore.URL(
+        url = httpcore.URL(
             scheme=origin.scheme.encode(),
             host=origin.host.encode(),
             port=origin.port,
             target=hop.url.target.encode(),
         )
         with (
-            _named(hop.url.shown),
-            httpcore.ConnectionPool(ssl_context=tls, network_backend=line) as pool,
+            _translate_errors(hop.url.shown),
+            httpcore.ConnectionPool(ssl_context=tls, network_backend=transport) as pool,
             pool.stream(
                 "GET",
-                wire,
-                headers=self._headers(hop, line.deadline),
+                url,
+                headers=self._headers(hop, transport.deadline),
                 extensions={"timeout": self._timeouts()},
             ) as response,
         ):
@@ -239,7 +251,7 @@ class Fetcher:
 
     def _headers(self, hop: _Hop, deadline: Deadline) -> list[tuple[str, str]]:
         headers = {"Host": str(hop.url.origin).partition("://")[2], **HEADERS}
-        if hop.at_home and self._label_studio:
+        if hop.on_label_studio and self._label_studio:
             seconds = deadline.cap(self._rules.total_s)
             headers |= self._label_studio.headers(str(hop.url), seconds)
         return list(headers.items())
@@ -248,22 +260,23 @@ class Fetcher:
         read_s = self._rules.read_s
         return {"connect": self._rules.connect_s, "read": read_s, "write": read_s}
 
-    def _read(self, response: httpcore.Response, shown: str) -> _Reply:
-        fields = {name.lower().decode("latin-1"): value for name, value in response.headers}
-        kind = fields.get("content-type", b"").decode("latin-1").lower()
-        if response.status in REDIRECTS and "location" in fields:
-            return _Reply(response.status, kind, location=fields["location"].decode("latin-1"))
+    def _read(self, response: httpcore.Response, shown: str) -> _Response:
+        headers = {
+            name.lower().decode("latin-1"): value.decode("latin-1")
+            for name, value in response.headers
+        }
+        kind = headers.get("content-type", "").lower()
+        if response.status in REDIRECTS and "location" in headers:
+            return _Response(response.status, kind, location=headers["location"])
         if not 200 <= response.status < 300:
-            wait_s = _asked_to_wait(fields.get("retry-after", b""))
-            return _Reply(response.status, kind, wait_s=wait_s)
-        if fields.get("content-encoding", b"identity").lower() != b"identity":
+            return _Response(response.status, kind, wait_s=retry_after(headers) or 0)
+        if headers.get("content-encoding", "identity").lower() != "identity":
             raise ImageUnreadable(f"{shown} came compressed, though we asked for plain bytes")
-        announced = fields.get("content-length", b"0")
-        if int(announced) > self._rules.max_bytes:
+        if int(headers.get("content-length", 0)) > self._rules.max_bytes:
             raise self._too_large(shown)
-        return _Reply(response.status, kind, self._body(response, shown))
+        return _Response(response.status, kind, self._read_body(response, shown))
 
-    def _body(self, response: httpcore.Response, shown: str) -> bytes:
+    def _read_body(self, response: httpcore.Response, shown: str) -> bytes:
         body = bytearray()
         try:
             for chunk in response.iter_stream():
@@ -278,22 +291,23 @@ class Fetcher:
     def _too_large(self, shown: str) -> ImageTooLarge:
         return ImageTooLarge(f"{shown} has more than {self._rules.max_bytes} bytes")
 
-    def _dialable(self, hop: _Hop, deadline: Deadline) -> list[str]:
-        """Look the host up once; every address found must be one that may be dialled."""
+    def _resolve_checked(self, hop: _Hop, deadline: Deadline) -> list[str]:
+        """Return the addresses of the host; raise unless all of them may be connected to."""
         origin = hop.url.origin
-        if not hop.at_home and not self._allowed.opens_port(origin):
+        if not hop.on_label_studio and not self._allowed.opens_port(origin):
             raise UrlRefused(f"{hop.url.shown} is not on the port of http or https")
-        with _named(hop.url.shown):
+        with _translate_errors(hop.url.shown):
             found = [read_ip(ip) for ip in self._lookup(origin, deadline)]
         if not found:
             raise ImageUnreachable(f"{hop.url.shown} names a host without an address")
-        if not hop.at_home and not all(self._allowed.admits(origin, ip) for ip in found):
-            # Not which address it was: that would map the inside of the network to outsiders.
+        allowed = all(self._allowed.admits(origin, ip) for ip in found)
+        if not hop.on_label_studio and not allowed:
+            # Naming the address would show the inside of the network to outsiders.
             raise UrlRefused(f"{hop.url.shown} does not lead to the public Internet")
         return list(dict.fromkeys(map(str, found)))
 
     def _lookup(self, origin: Origin, deadline: Deadline) -> list[str]:
-        """Resolve aside, because `getaddrinfo` takes no timeout; a late answer is dropped."""
+        """Look the host up in a thread, because `getaddrinfo` takes no timeout."""
         answer: Future[list[str]] = Future()
 
         def resolve() -> None:
@@ -309,25 +323,18 @@ class Fetcher:
 
 @dataclass(frozen=True, slots=True)
 class _Hop:
-    """One address on the way, and whether the way has never left Label Studio's own origin."""
+    """One URL of a fetch, and whether it and all before it are on Label Studio's origin."""
 
     url: Url
-    at_home: bool
-
-    def redirected(self, location: str) -> _Hop:
-        check_text(location)
-        try:
-            url = read_url(urljoin(str(self.url), location))
-        except ValueError as exc:
-            raise UrlRefused(f"{self.url.shown} redirects to what is no address") from exc
-        return _Hop(url, at_home=self.at_home and url.origin == self.url.origin)
+    on_label_studio: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Reply:
-    """What came back: a body, a place to look instead, or a bare status.
+class _Response:
+    """A response: a body, the location of a redirect, or a status only.
 
-    `wait_s` is how many seconds the host asks us to wait before the next request.
+    `kind` is its Content-Type. `wait_s` is how many seconds the host asks us to wait before the
+    next request.
     """
 
     status: int
@@ -338,14 +345,14 @@ class _Reply:
 
     @property
     def is_page(self) -> bool:
-        """Whether it is HTML, and not a picture under a wrong name."""
+        """Whether it is HTML, and not a picture with a wrong Content-Type."""
         start = self.body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         return self.kind.startswith("text/html") and start == b"<"
 
 
 @contextmanager
-def _named(shown: str) -> Iterator[None]:
-    """Turn what the network's libraries raise into our own words about `shown`."""
+def _translate_errors(shown: str) -> Iterator[None]:
+    """Turn the exceptions of the network libraries into image errors that name `shown`."""
     try:
         yield
     except (httpcore.TimeoutException, TimeoutError) as exc:
@@ -358,17 +365,11 @@ def _named(shown: str) -> Iterator[None]:
             ) from exc
         raise ImageUnreachable(f"{shown} refuses or breaks the connection") from exc
     except httpcore.ProtocolError as exc:
+        # Such as 10**30, which no second request would mend.
+        if "Content-Length" in str(exc):
+            raise ImageUnreadable(
+                f"{shown} has a Content-Length that cannot be read", hint="Check its host"
+            ) from exc
         raise ImageUnreachable(f"{shown} does not speak HTTP") from exc
     except OSError as exc:
         raise ImageUnreachable(f"{shown} names a host that cannot be found") from exc
-
-
-def _asked_to_wait(field: bytes) -> float:
-    """Return the seconds that a Retry-After field asks for (RFC 9110, section 10.2.3)."""
-    text = field.decode("latin-1").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        return (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
-        return 0

@@ -1,9 +1,9 @@
-"""Bytes to pixels: upright RGB, as a browser shows it.
+"""Decodes image files to upright RGB pixels, as a browser shows them.
 
-Only five formats are opened at all, since nearly every flaw found in image libraries sits in
-the others. The size is read before any pixel is decoded. Metadata is never trusted and, but for
-the EXIF orientation, never used: browsers turn a picture by that alone, and Label Studio's boxes
-live on what the browser shows.
+Only five formats are opened, because nearly all flaws found in image libraries are in the other
+ones. The size is read before any pixel is decoded. No metadata is used but the EXIF orientation:
+browsers turn a picture by that only, and Label Studio's coordinates refer to what the browser
+shows.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import struct
 import warnings
 import zlib
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from grounding.errors import ImageError, ImageTooLarge, ImageUnreadable
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-"""What is opened; of an animation the first frame."""
+"""The formats that are opened; of an animation, the first frame is used."""
 
 MAX_IMAGE_PIXELS = 50_000_000
-"""Default limit of width times height: 8,660 by 5,770, more than nearly any camera gives."""
+"""Default limit of width times height: 8,660 × 5,770, more than most cameras produce."""
 
 CEILING = 89_478_485
-"""Pillow's own limit, a quarter of 1 GiB at three bytes a pixel; no setting lifts it."""
+"""Pillow's own limit, a quarter of 1 GiB at three bytes a pixel; no setting exceeds it."""
 
 SIGNATURES = (
     ("JPEG", b"\xff\xd8\xff", 0),
@@ -51,7 +51,7 @@ SIGNATURES = (
     ("gzip", b"\x1f\x8b", 0),
     ("ZIP", b"PK\3\4", 0),
 )
-"""Names of formats, told by these bytes at this offset."""
+"""Formats, and the bytes at an offset by which each is recognised."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,17 +62,23 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What each EXIF orientation asks for; 1 and anything else asks for nothing."""
+"""The transposition for each EXIF orientation; 1 and all other values need none."""
 
 ORIENTATION_ENTRY = [0x0112, 3, 1]
 """Tag, type (16 bits) and count of the orientation in an EXIF directory."""
 
 EIGHT_OF_SIXTEEN_BITS = [(value + 128) // 257 for value in range(65536)]
-"""The nearest of 256 greys; Pillow's own conversion would cut off at 255."""
+"""The nearest of 256 greys for each of 65,536; Pillow's own conversion clips at 255."""
 
-WHITE = (255, 255, 255)
+WHITE = (255, 255, 255, 255)
 
-# What Pillow's decoders let out on bytes that are cut off or made up.
+STRIP_PIXELS = 2**20
+"""Pixels that are laid on white at once."""
+
+STORED_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}
+"""Bytes that Pillow stores for one pixel of a mode; it is four for all others, RGB included."""
+
+# The exceptions that Pillow's decoders raise on truncated or invalid bytes.
 _BROKEN = (
     EOFError,
     OSError,
@@ -87,83 +93,115 @@ _BROKEN = (
 )
 _BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 
-# Pillow's handbook asks for this. It holds for the process, as every warning filter does:
-# one set and restored around each call would race between threads.
+# Pillow's handbook recommends this. Filters hold for the process: setting and restoring one
+# around each call would race between threads.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-# Pillow warns of metadata that it cannot read; whose picture that is, it does not say.
+# Pillow warns of metadata that it cannot read, without saying which picture it is in.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+# One block of memory for each picture: two modes can then share it, and all of it goes back to
+# the system as soon as the picture is freed.
+Image.core.set_use_block_allocator(1)  # type: ignore[attr-defined]
 
 
 def upright(data: bytes, max_image_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
-    """Return the picture in `data` as RGB of 8 bits, turned as its EXIF orientation asks.
+    """Return the picture in `data` as RGB with 8 bits, turned by its EXIF orientation.
 
-    Transparency lies on white, 16 bits of grey become 8, and colour profiles are ignored.
+    Transparent pixels lie on white, 16 bits of grey become 8, and colour profiles are ignored.
     Raises `ImageUnreadable` (codes `image_empty`, `image_format`, `image_truncated`,
     `image_unreadable`) and `ImageTooLarge` (`image_too_many_pixels`), the latter before any
     pixel is decoded.
     """
+    return decode(open_header(data, max_image_pixels), data)
+
+
+def open_header(data: bytes, max_image_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
+    """Return the picture in `data` with its header read and no pixel decoded.
+
+    Raises as `upright` does, except for faults behind the header.
+    """
     if not data:
         raise ImageUnreadable("the image has no bytes", code="image_empty")
-    rgb, turn = _decoded(data, max_image_pixels)
-    return rgb if turn is None else rgb.transpose(turn)
-
-
-def _decoded(data: bytes, max_pixels: int) -> tuple[Image.Image, Image.Transpose | None]:
-    picture = _opened(data, max_pixels)
-    turn = _turn(picture)
-    try:
-        picture.load()
-    except _BROKEN as exc:
-        raise _broken(data, exc) from exc
-    rgb = _rgb(picture)
-    # Orientation and profile are dealt with; nobody downstream may act on them again.
-    rgb.info = {}
-    return rgb, turn
-
-
-def _opened(data: bytes, max_pixels: int) -> Image.Image:
-    """Read the header alone, and refuse what is too large to decode."""
     try:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except _BOMB as exc:
-        raise _too_many_pixels(min(max_pixels, CEILING)) from exc
+        raise _too_many_pixels(min(max_image_pixels, CEILING)) from exc
     except UnidentifiedImageError as exc:
-        raise _unidentified(data) from exc
+        raise _explain_unknown(data) from exc
     except _BROKEN as exc:
-        raise _broken(data, exc) from exc
-    if picture.width * picture.height > max_pixels:
-        raise _too_many_pixels(max_pixels, f": {picture.width}×{picture.height}")
+        raise _explain_damage(data, exc) from exc
+    if picture.width * picture.height > max_image_pixels:
+        raise _too_many_pixels(max_image_pixels, f": {picture.width}×{picture.height}")
     return picture
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    # No step copies what is right already: 50 million pixels take 190 MiB each time.
+def decode(header: Image.Image, data: bytes) -> Image.Image:
+    """Return the picture whose `header` was read from `data`, as `upright` describes it."""
+    turn = _turn(header)
+    try:
+        header.load()
+    except _BROKEN as exc:
+        raise _explain_damage(data, exc) from exc
+    rgb = _to_rgb(header)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def decode_bytes(header: Image.Image) -> int:
+    """Return how much memory `decode` and one resize of its result take at most, in bytes.
+
+    Each picture kept at the same time counts: the decoder's own buffers, the pixels as stored in
+    the file, the converted ones and the turned ones.
+    """
+    stored = STORED_BYTES.get(header.mode, 4)
+    buffers = 0
+    if header.format == "WEBP":
+        buffers = 13  # three canvases of the animation decoder, and the lossy decoder's planes
+    elif header.info.get("progressive"):
+        buffers = 2 * len(header.getbands())  # coefficients of all bands, kept to the last scan
+    converted = 5 if header.mode.startswith("I") else 4
+    if header.mode == "RGBA" or (header.mode == "RGB" and not header.has_transparency_data):
+        converted = 0
+    turned = 8 if _turn(header) else 0
+    resized = 1
+    per_pixel = max(stored + buffers, stored + converted, turned) + resized
+    return header.width * header.height * per_pixel
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """Return the pixels as RGB, without the file's metadata."""
+    # No step copies pixels that are right already: 50 million of them take 190 MiB.
     if picture.mode.startswith("I"):
-        return picture.convert("I").point(EIGHT_OF_SIXTEEN_BITS, "L").convert("RGB")
-    if picture.has_transparency_data:
-        return _on_white(picture if picture.mode == "RGBA" else picture.convert("RGBA"))
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+        picture = picture.convert("I").point(EIGHT_OF_SIXTEEN_BITS, "L")
+    elif picture.has_transparency_data:
+        picture = picture if picture.mode == "RGBA" else picture.convert("RGBA")
+        _lay_on_white(picture)
+    if picture.mode not in ("RGB", "RGBA"):
+        picture = picture.convert("RGB")
+    # Shares the memory, whose fourth byte RGB ignores, and lets go of the file and its decoder.
+    return Image.fromarrow(picture, "RGB", picture.size)
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
-    page = Image.new("RGB", picture.size, WHITE)
-    page.paste(picture, mask=picture)
-    return page
+def _lay_on_white(picture: Image.Image) -> None:
+    """Lay an RGBA picture on white, in place."""
+    rows = max(1, STRIP_PIXELS // picture.width)
+    for top in range(0, picture.height, rows):
+        strip = (0, top, picture.width, min(top + rows, picture.height))
+        transparency = ImageChops.invert(picture.crop(strip).getchannel("A"))
+        picture.paste(WHITE, strip, transparency)
 
 
 def _turn(picture: Image.Image) -> Image.Transpose | None:
-    """Return the turn that a browser gives the picture, of which only the header is read yet.
+    """Return how a browser turns the picture, of which only the header may be read yet.
 
-    Chromium (156, observed) turns JPEG and PNG, but not WebP, by EXIF that stands before the
-    pixels, and by nothing else. Pillow's `exif_transpose` would also believe XMP, text chunks
-    and EXIF behind the pixels, and draw boxes beside what the annotator sees.
+    Chromium (156, observed) turns JPEG and PNG, but not WebP, by the EXIF that stands before the
+    pixels, and by nothing else. Pillow's `exif_transpose` also uses XMP, text chunks and EXIF
+    behind the pixels, which would put boxes beside what the annotator sees.
     """
     exif = b"" if picture.format == "WEBP" else picture.info.get("exif", b"")
     return TURNS.get(_orientation(exif))
 
 
 def _orientation(exif: bytes) -> int:
-    """Return the orientation in the first directory of `exif`, 0 where there is none to read."""
+    """Return the orientation in the first directory of `exif`, or 0 if it has none."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4], "")
     if not order:
@@ -186,8 +224,8 @@ def _too_many_pixels(limit: int, size: str = "") -> ImageTooLarge:
     )
 
 
-def _broken(data: bytes, exc: Exception) -> ImageError:
-    """Tell a picture that ends too early from one that is wrong in itself."""
+def _explain_damage(data: bytes, exc: Exception) -> ImageError:
+    """Return the error for bytes that end too early, or are invalid."""
     if _ends_early(data, exc):
         return ImageUnreadable("the image ends before its last pixel", code="image_truncated")
     return ImageUnreadable("the image's bytes are damaged")
@@ -196,12 +234,13 @@ def _broken(data: bytes, exc: Exception) -> ImageError:
 def _ends_early(data: bytes, exc: Exception) -> bool:
     if _format_name(data) == "WEBP":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    # The latter is what Pillow says of a JPEG that ends before its scan.
+    # Pillow's message for a JPEG that ends before its scan is the latter.
     words = ("truncated", "cannot load this image")
     return isinstance(exc, (EOFError, struct.error)) or any(w in str(exc).lower() for w in words)
 
 
-def _unidentified(data: bytes) -> ImageError:
+def _explain_unknown(data: bytes) -> ImageError:
+    """Return the error for bytes that Pillow cannot identify."""
     name = _format_name(data)
     if name in FORMATS:
         return ImageUnreadable(f"the {name} header is cut off or wrong", code="image_truncated")

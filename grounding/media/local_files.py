@@ -1,8 +1,8 @@
-"""The folder of Label Studio's local storage, where it is mounted here too.
+"""Files of Label Studio's local storage, where its folder is mounted for the worker too.
 
-Label Studio checks whether a user may see such a file; a mounted folder knows no users. So there
-is none unless the operator names it, and nothing outside it is ever opened, whatever links lie
-in it.
+Label Studio checks whether a user may see such a file; a mounted folder knows no users. So no
+folder is used unless the operator names it, and nothing outside it is ever opened, whatever
+links it contains.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 from grounding.errors import ImageMissing, ImageTooLarge, SettingError, UrlRefused
 
 SYSTEM = ("proc", "sys", "dev")
-"""Folders of the root that hold no files but the kernel's and processes' insides."""
+"""Top-level folders that hold no files but views of the kernel and its processes."""
 
 HINT = (
     "Check that GROUNDING_LOCAL_FILES_ROOT is the folder that Label Studio calls "
@@ -25,11 +25,16 @@ HINT = (
 
 _LOCAL_FILES = re.compile(r"(?:/[^/]+)*?/data/local-files/?")
 
+# With O_PATH, a folder needs to be searchable only, as for any other path.
+_FOLDER = os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)  # macOS has no O_PATH
+# Without O_NONBLOCK, opening a FIFO would wait until something writes to it.
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
 
-def file_name(target: str) -> str | None:
-    """Return the file that `target`, path and query on Label Studio, names in its local storage.
 
-    None where it names none. The name is decoded, as Label Studio reads it.
+def parse_local_file(target: str) -> str | None:
+    """Return the name of the local-storage file that `target` asks Label Studio for, else None.
+
+    `target` is a path with its query. The name is decoded as Label Studio decodes it.
     """
     path, _, query = target.partition("#")[0].partition("?")
     if not _LOCAL_FILES.fullmatch(path):
@@ -40,7 +45,7 @@ def file_name(target: str) -> str | None:
 class Folder:
     """The files below `root`; safe to share between threads.
 
-    Raises `SettingError` where `root` is no folder, or one that no pictures are in.
+    Raises `SettingError` if `root` is no folder, or a folder that cannot hold pictures only.
     """
 
     def __init__(self, root: Path) -> None:
@@ -58,8 +63,8 @@ class Folder:
     def read(self, name: str, max_bytes: int) -> bytes:
         """Return the bytes of the regular file `name`, a path from the root, at most `max_bytes`.
 
-        Raises `UrlRefused` where it leads outside or to what is no regular file, `ImageMissing`
-        where it is not there or may not be read, and `ImageTooLarge`.
+        Raises `UrlRefused` if the path leads outside or to anything but a regular file,
+        `ImageMissing` if the file does not exist or may not be read, and `ImageTooLarge`.
         """
         shown = f"local file {name[:120]!r}"
         try:
@@ -78,9 +83,26 @@ class Folder:
         return body
 
     def _open(self, name: str, shown: str) -> int:
+        """Return a descriptor of the file; links are followed only if they lead inside."""
         real = Path(os.path.realpath(self._root / name.lstrip("/")))
         if not real.is_relative_to(self._root):
             raise UrlRefused(f"{shown} lies outside GROUNDING_LOCAL_FILES_ROOT", hint=HINT)
-        # NONBLOCK, or a FIFO would hold us until somebody writes to it; NOFOLLOW, since all
-        # links are resolved by now and one that appears meanwhile could lead outside.
-        return os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return _open_below(self._root, real.relative_to(self._root).parts or (".",))
+
+
+def _open_below(root: Path, parts: tuple[str, ...]) -> int:
+    """Return a descriptor of the file at `parts` below `root`, without following any link.
+
+    Links are resolved before, so a link here has just replaced a folder: it raises `OSError`.
+    Each part is opened relative to the folder before it, which stays the same folder even if it
+    is moved.
+    """
+    *folders, last = parts
+    here = os.open(root, _FOLDER)
+    try:
+        for folder in folders:
+            parent, here = here, os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=here)
+            os.close(parent)
+        return os.open(last, _READ, dir_fd=here)
+    finally:
+        os.close(here)

@@ -1,7 +1,8 @@
-"""Connections that go only where they are told and end on time.
+"""Connections to checked addresses only, with one deadline for everything.
 
-Both halves of a safe connection are httpcore's network backend put on a leash: it dials IP
-addresses that were checked before, never a name, and each of its steps ends by one deadline.
+Both are httpcore network backends around another one: `PinnedBackend` connects to IP addresses
+that were checked before, and never looks up a name; `TimedStream` ends every read and write by
+the deadline of the whole fetch.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ import httpcore
 
 
 class Deadline:
-    """The end of one fetch, whatever its steps."""
+    """The end of one fetch, shared by all its steps."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     def cap(self, seconds: float | None) -> float:
-        """Return `seconds`, or what is left if that is less; raise when nothing is left."""
+        """Return `seconds`, or the time left if that is less; raise if no time is left."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout("the whole fetch took too long")
         return left if seconds is None else min(seconds, left)
 
     def sleep(self, seconds: float) -> bool:
-        """Sleep, if there is time for that and for something after it, and say whether."""
+        """Sleep and return True, or return False at once if no time would be left after it."""
         if time.monotonic() + seconds >= self._end:
             return False
         time.sleep(seconds)
@@ -36,7 +37,7 @@ class Deadline:
 
 
 class PinnedBackend(httpcore.NetworkBackend):
-    """Connects to the checked addresses alone, whatever host httpcore names."""
+    """Connects to the checked addresses only, whatever host httpcore names."""
 
     def __init__(
         self, network: httpcore.NetworkBackend, addresses: list[str], deadline: Deadline
@@ -53,7 +54,7 @@ class PinnedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first checked address that answers; `host` is not looked up again."""
+        """Connect to the first checked address that accepts; `host` is not looked up again."""
         *others, last = self._addresses
         for address in others:
             try:
@@ -68,7 +69,7 @@ class PinnedBackend(httpcore.NetworkBackend):
 
 
 class TimedStream(httpcore.NetworkStream):
-    """A connection whose every step ends by the deadline: drops of one byte do not extend it."""
+    """A connection that ends by the deadline, even if single bytes keep arriving."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream = stream

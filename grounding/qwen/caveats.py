@@ -1,7 +1,7 @@
-"""What an annotator should look at twice: the reader's notes, on the detections they concern.
+"""Warnings for annotators: the reader's notes, attached to the findings that they concern.
 
-Most notes concern no region by itself (a mended bracket, a dropped duplicate); they are counted
-and go no further.
+Most notes concern no single finding (a repaired bracket, a dropped duplicate). They are counted
+and attached to nothing.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from grounding.queries import Finding
 from grounding.qwen.answers import Answer, Note
 
 
-def with_caveats(answer: Answer) -> Answer:
-    """Return the answer, each detection with the warnings that concern it."""
-    told = tuple(
-        replace(one, warnings=tuple(_said(one, answer, is_last=one is answer.detections[-1])))
-        for one in answer.detections
+def add_caveats(answer: Answer) -> Answer:
+    """Return the answer, each finding with the warnings that concern it."""
+    last = len(answer.detections) - 1
+    findings = tuple(
+        replace(finding, warnings=_warnings(finding, answer.warnings, is_last=at == last))
+        for at, finding in enumerate(answer.detections)
     )
-    return replace(answer, detections=told)
+    return replace(answer, detections=findings)
 
 
-def _said(one: Finding, answer: Answer, *, is_last: bool) -> list[str]:
-    concerns = [CAVEATS[note] for note in answer.warnings if note in CAVEATS]
-    return [words for words, holds in concerns if holds(one, is_last)]
+def _warnings(finding: Finding, notes: tuple[Note, ...], *, is_last: bool) -> tuple[str, ...]:
+    caveats = [CAVEATS[note] for note in notes if note in CAVEATS]
+    return tuple(text for text, concerns in caveats if concerns(finding, is_last))
 
 
-def _at_the_end(one: Finding, is_last: bool) -> bool:
+def _ends_the_answer(finding: Finding, is_last: bool) -> bool:
     return is_last
 
 
-def _at_the_edge(one: Finding, is_last: bool) -> bool:
-    """Say whether a place reaches the picture's edge, as all do that were clipped."""
-    place = one.place
+def _touches_the_edge(finding: Finding, is_last: bool) -> bool:
+    """Say whether the place reaches an edge of its frame, as every clipped place does."""
+    place = finding.place
     if place is None:
         return False
     frame = place.frame
@@ -44,12 +45,16 @@ def _at_the_edge(one: Finding, is_last: bool) -> bool:
 
 
 CAVEATS: dict[Note, tuple[str, Callable[[Finding, bool], bool]]] = {
-    Note.TRUNCATED: ("The model's answer ends here, unfinished: more may be missing", _at_the_end),
-    Note.LOOP: ("The model repeated itself: more may be missing", _at_the_end),
-    Note.WHOLE_IMAGE: ("One box around nearly everything: ask for each one", _at_the_end),
-    Note.CLIPPED: ("The model drew this beyond the picture's edge", _at_the_edge),
+    Note.TRUNCATED: (
+        "The model's answer ends here, unfinished: more may be missing",
+        _ends_the_answer,
+    ),
+    Note.LOOP: ("The model repeated itself: more may be missing", _ends_the_answer),
+    Note.WHOLE_IMAGE: ("One box around nearly everything: ask for each one", _ends_the_answer),
+    Note.CLIPPED: ("The model drew this beyond the picture's edge", _touches_the_edge),
 }
-"""The words for a note, and which detections of the answer it concerns.
+"""The warning for each note, and which findings of the answer it concerns.
 
-What happened at the end is said once, with the last; a box around everything is the only one.
+What happened at the end of the answer is attached to the last finding. A box around everything
+is the only finding.
 """

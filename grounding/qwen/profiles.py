@@ -1,7 +1,7 @@
-"""What differs between Qwen's vision families: the meaning of their numbers and the resize.
+"""Profiles of Qwen's vision families: what their coordinates mean, and how pictures are resized.
 
-The families write the same syntax, so what a number means follows from the model, never from
-the values. A new family is one line of `PROFILES`.
+The families write the same syntax, so the meaning of a number follows from the model and never
+from the values. A new family is one line of `PROFILES`.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from grounding.geometry import THOUSAND, Frame
 from grounding.qwen.prompts import PromptSet
 
 MIN_TOKENS, MAX_TOKENS = 256, 1280
-"""Image tokens of a picture by default: what Qwen recommends for a balance of cost and accuracy.
+"""Default bounds on a picture's image tokens, as Qwen recommends to balance cost and accuracy.
 
-At 28 pixels a side that is 448×448 to 1001×1001. Qwen's guide calls 480×480 to 2560×2560 robust:
-smaller pictures are enlarged to its lower end or little below, and none exceeds its upper end.
+With tokens of 28×28 pixels they are 448×448 and 1001×1001 pixels. Qwen's guide calls 480×480 to
+2560×2560 robust: smaller pictures are enlarged to about its lower end, and none exceeds its upper
+end.
 """
 
 Bounds = tuple[int, int]
-"""Smallest and largest area of a picture, in pixels of the model frame."""
+"""Smallest and largest area of a view, in pixels of the model frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How one model family sees and writes places.
+    """How one model family sees pictures and writes coordinates.
 
-    `space` says what its numbers are: "model" is absolute pixels of the model frame, "thousand"
-    is 0 to 1000 of each side. Sides of the model frame are multiples of `factor` pixels, and one
-    image token covers a square of that side. `min_pixels` and `max_pixels` bound its area.
-    `prompts` names its wordings.
+    `space` is the unit of its coordinates: "model" is absolute pixels of the model frame,
+    "thousand" is 0 to 1000 of each side. The sides of the model frame are multiples of `factor`
+    pixels, and one image token covers a square of that side. `min_pixels` and `max_pixels` bound
+    the area of the model frame. `prompts` names the family's wordings.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Profile:
     prompts: PromptSet = "qwen2.5"
 
     def answer_frame(self, model: Frame) -> Frame:
-        """Return the frame of the numbers that the model writes about a picture seen as `model`."""
+        """Return the frame of the coordinates that the model writes about a view framed `model`."""
         return model if self.space == "model" else replace(THOUSAND, extent=model.extent)
 
     def bounded(
@@ -54,18 +55,19 @@ class Profile:
         min_pixels: int | None = None,
         max_pixels: int | None = None,
     ) -> Profile:
-        """Return this profile with the pixel bounds to use for one checkpoint.
+        """Return this profile with the pixel bounds of one checkpoint.
 
-        They are the default bounds where these meet `own`, the checkpoint's, and `own` where
-        they do not: a model that only ever saw small pictures is shown small ones. `min_pixels`
-        and `max_pixels` are settings and win; where only one is set, the other gives way.
-        Raises `SettingError` where both are set and cross.
+        `own` are the bounds in the checkpoint's files. The result is the overlap of the default
+        bounds and `own`, or `own` where they do not overlap: a model trained on small pictures
+        only is shown small ones. The settings `min_pixels` and `max_pixels` take precedence. If
+        only one is set and exceeds the other bound, that bound moves with it. Raises
+        `SettingError` if both are set and `min_pixels` is the larger.
         """
         if min_pixels and max_pixels and min_pixels > max_pixels:
             raise SettingError(
                 f"GROUNDING_MIN_PIXELS {min_pixels} exceeds GROUNDING_MAX_PIXELS {max_pixels}"
             )
-        low, high = _meet((self.min_pixels, self.max_pixels), own)
+        low, high = _overlap((self.min_pixels, self.max_pixels), own)
         low, high = min_pixels or low, max_pixels or high
         return replace(
             self,
@@ -74,7 +76,7 @@ class Profile:
         )
 
     def within(self, min_pixels: int | None, max_pixels: int | None) -> Profile:
-        """Return this profile with the bounds that one project asks for, kept within its own."""
+        """Return this profile with a project's bounds, limited to the profile's own."""
         low, high = (
             min(max(wanted or own, self.min_pixels), self.max_pixels)
             for wanted, own in ((min_pixels, self.min_pixels), (max_pixels, self.max_pixels))
@@ -82,7 +84,7 @@ class Profile:
         return replace(self, min_pixels=min(low, high), max_pixels=high)
 
 
-def _meet(default: Bounds, own: Bounds | None) -> Bounds:
+def _overlap(default: Bounds, own: Bounds | None) -> Bounds:
     if own is None:
         return default
     low, high = max(default[0], own[0]), min(default[1], own[1])
@@ -103,26 +105,26 @@ PROFILES = {
 }
 
 MODEL_TYPES = {"qwen2_vl": "qwen2-vl", "qwen2_5_vl": "qwen2.5-vl", "qwen3_vl": "qwen3-vl"}
-"""`model_type` of a checkpoint's config.json → the profile's name."""
+"""Profile names by the `model_type` of a checkpoint's config.json."""
 
 _FAMILY = re.compile(r"qwen-?(2|2[._]5|3)[-_]?vl(?![a-z])", re.IGNORECASE)
 
 
 def profile_for(model: str | Mapping[str, Any], *, name: str | None = None) -> Profile:
-    """Return the profile of `model`: its config.json as a mapping, or its id.
+    """Return the profile of `model`, which is its config.json as a mapping, or its id.
 
-    A `name` decides alone. Without one, a mapping is known by its `model_type`, an id by the
-    family written in it ("Qwen/Qwen2.5-VL-7B-Instruct"). Raises `SettingError` where neither
-    tells, because a wrong guess would put every box in the wrong place.
+    A `name` takes precedence. Otherwise the `model_type` of a mapping decides, or the family in
+    an id ("Qwen/Qwen2.5-VL-7B-Instruct"). Raises `SettingError` if the family is unknown: a guess
+    could put every box in the wrong place.
     """
     if name is None:
-        name = _named_by_id(model) if isinstance(model, str) else _named_by_config(model)
+        name = _name_from_id(model) if isinstance(model, str) else _name_from_config(model)
     if name not in PROFILES:
         raise SettingError(f"there is no profile {name!r}", hint=f"Use one of {_choices()}")
     return PROFILES[name]
 
 
-def _named_by_id(model: str) -> str:
+def _name_from_id(model: str) -> str:
     if found := _FAMILY.search(model):
         return f"qwen{found[1].replace('_', '.')}-vl"
     raise SettingError(
@@ -131,7 +133,7 @@ def _named_by_id(model: str) -> str:
     )
 
 
-def _named_by_config(config: Mapping[str, Any]) -> str:
+def _name_from_config(config: Mapping[str, Any]) -> str:
     kind = config.get("model_type")
     if kind in MODEL_TYPES:
         return MODEL_TYPES[kind]

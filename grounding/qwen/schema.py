@@ -1,7 +1,7 @@
-"""The JSON answer as a JSON schema, for servers that can bind a model's words to one.
+"""JSON schema of the JSON answer format, for servers with structured output.
 
-Off by default: the schema pushes a model off the spelling that it was trained on (a code fence,
-tabs), and scores are read from how it spells.
+Off by default: the schema forces the model off the format that it was trained on (a code fence,
+tabs), and scores depend on the tokens of that format.
 """
 
 from __future__ import annotations
@@ -26,4 +26,4 @@ ANSWER_SCHEMA: dict[str, Any] = {
     "type": "array",
     "items": {"anyOf": [_place("bbox_2d", 4), _place("point_2d", 2)]},
 }
-"""A list of boxes and points, each with its label; empty where there is nothing."""
+"""A list of boxes and points, each with its label; empty if the model finds nothing."""

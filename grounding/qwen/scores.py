@@ -1,30 +1,32 @@
-"""How sure the model was of a region: a probability from the tokens that it wrote for it.
+"""The probability of each finding, from the log-probabilities of the tokens that state it.
 
-Three things must be right, and each has tokens of its own. A score is the product of:
+A finding is right if it exists, has the right label and lies in the right place. Each of the
+three has its own tokens, and the score is the product of:
 
-- *that it is there*: the tokens that open the region ('[{"' where '[]' would have said "none",
-  ', {' where ']' would have ended the list), behind any prose before them. Their product.
-- *what it is*: the tokens of its label. Their product.
-- *where it is*: the digits of its coordinates, and what ends each. An end tells 4 from 45, so
-  the product of the ends counts in full. The digits tell 44 from 45, which may not matter: see
-  below. The coordinates' geometric mean, as the sides of a thing are right or wrong together.
+- *existence*: the tokens that open the finding (`[{"` instead of `[]` for "none", `, {` instead
+  of `]` for the end of the list), without the prose before them. Their product.
+- *label*: the tokens of the label. Their product.
+- *place*: the digits of the coordinates and the token after each. The token after a number
+  tells 4 from 45, so the product of these counts in full. The digits tell 44 from 45, which may
+  not matter (see below). The coordinates contribute their geometric mean, because the sides of
+  an object tend to be right or wrong together.
 
-Digits by themselves say little: between 436 and 437 the model is torn and right both times,
-while for a small thing one unit is much. So the product `p` of a coordinate's digits is read as
-the density at the middle of a normal distribution over units, of deviation 1 / (p √2π), and
-what counts is its mass within a tolerance: an eighth of the box's side, since a box whose sides
-are all that close has an IoU of at least (3/4)² = 0.56. A point may be off by a fiftieth of the
-picture.
+Raw digit probabilities say little: a model split between 436 and 437 is right either way, while
+one unit matters for a small object. So the product `p` of a coordinate's digits is taken as the
+density at the middle of a normal distribution over units, with deviation 1 / (p √2π). The
+coordinate counts with the mass of that distribution within a tolerance. For a box the tolerance
+is an eighth of its side: if all sides are that close, the IoU is at least (3/4)² = 0.56. For a
+point it is a fiftieth of the picture's side.
 
-Chosen by measurement on a demo checkpoint in training: AUROC of the score against IoU ≥ 0.5,
-over 270 boxes of mixed pictures and 387 of hard ones only (small, touching, look-alike; class
-absent or present). `make accuracy` measures it anew; a later checkpoint, on 268 boxes that had
-no part in the choice, gave 0.85.
+The formula was chosen by measurement on a demo checkpoint in training: AUROC of the score
+against IoU ≥ 0.5, over 270 boxes of mixed pictures and 387 boxes of hard ones (small, touching,
+look-alike; class absent or present). `make accuracy` measures it again. A later checkpoint gave
+0.85 on 268 boxes that had no part in the choice.
 
     the least probable digit            0.53    0.47
     geometric mean of the digits        0.65    0.56
     geometric mean of all tokens        0.70    0.63
-    where it is, as above               0.76    0.86
+    the place, as above                 0.76    0.86
     all three, as above                 0.84    0.89
 """
 
@@ -33,27 +35,29 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Protocol
 
 from grounding.geometry import Box, Point
 from grounding.queries import Finding
 
 CLOSE = 1 / 8
-"""Share of a box's side by which a side may be off."""
+"""Tolerance of a box's coordinate, as a share of the box's side."""
 
 CLOSE_POINT = 1 / 50
-"""Share of the picture's side by which a point may be off."""
+"""Tolerance of a point's coordinate, as a share of the picture's side."""
 
 ONE_UNIT = 1.0
-"""The least tolerance: below it, even certain digits would seem to be in doubt."""
+"""Smallest tolerance: with less, even certain digits would look uncertain."""
 
 PROSE = re.compile(r"[^\W\d_]{2,}[.:!,]?\s")
-"""A word with space behind it, the language of a code fence too; no key or tag looks so."""
+"""A word followed by white space, or the language of a code fence; no key or tag matches."""
 
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?!\w)")
-"""A number that is no part of a name such as x1 or bbox_2d."""
+"""A number that is not part of a name such as x1 or bbox_2d."""
 
 Span = tuple[int, int]
 
@@ -63,12 +67,12 @@ class Token(Protocol):
 
     @property
     def start(self) -> int:
-        """The first character."""
+        """Index of the first character."""
         ...
 
     @property
     def end(self) -> int:
-        """One behind the last character."""
+        """Index after the last character."""
         ...
 
     @property
@@ -77,97 +81,143 @@ class Token(Protocol):
         ...
 
 
-def scored(
-    detections: Iterable[Finding], text: str, tokens: Sequence[Token]
+def score_findings(
+    findings: Iterable[Finding], text: str, tokens: Sequence[Token]
 ) -> tuple[Finding, ...]:
-    """Return the detections of the answer `text`, each with the score of its `tokens`.
+    """Return the findings of the answer `text`, each with the score of its `tokens`.
 
-    Spans and token ranges are characters of `text`, tokens in its order. Without tokens there
-    is no score: one that the model wrote in words is no probability, and gives way.
+    Spans and token ranges index the characters of `text`; tokens are in its order. A finding
+    without tokens gets no score. A score that the model wrote in words is dropped, because it is
+    no probability. Takes time in proportion to the length of `text` and the number of findings,
+    even where many findings share a span.
     """
-    written = _Written(text, tokens, [t.start for t in tokens], [t.end for t in tokens])
+    scorer = _Scorer(text, tokens)
     result: list[Finding] = []
-    behind = 0
-    for one in detections:
-        result.append(replace(one, score=written.score(one, behind)))
-        behind = one.span[1]
+    previous_end = 0
+    for finding in findings:
+        result.append(replace(finding, score=scorer.score(finding, previous_end)))
+        previous_end = finding.span[1]
     return tuple(result)
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """An answer and its tokens; `starts` and `ends` are theirs, to find them by."""
+class _Scorer:
+    """Scores the findings of one answer."""
 
-    text: str
-    tokens: Sequence[Token]
-    starts: Sequence[int]
-    ends: Sequence[int]
+    def __init__(self, text: str, tokens: Sequence[Token]) -> None:
+        self._text = text
+        self._tokens = tokens
+        self._starts = [token.start for token in tokens]
+        self._ends = [token.end for token in tokens]
+        self._labels: dict[tuple[str, Span], float] = {}
 
-    def score(self, detection: Finding, behind: int) -> float | None:
-        """Return the score of a detection that is written after the place `behind`."""
-        start, end = detection.span
-        if self._sum(start, end) is None:
+    @cached_property
+    def _numbers(self) -> _Numbers:
+        return _Numbers(self._text)
+
+    def score(self, finding: Finding, previous_end: int) -> float | None:
+        """Return the score of a finding whose predecessor's span ends at `previous_end`."""
+        start, end = finding.span
+        first, behind = self._range(start, end)
+        if first >= behind:
             return None
-        opening = self._sum(self._opening(min(behind, start), start), start) or 0.0
-        return self._place(detection) * math.exp(min(0.0, opening + self._label(detection)))
+        opening = self._sum(self._opening(min(previous_end, start), start), start)
+        return self._place(finding) * math.exp(min(0.0, opening + self._label(finding)))
 
-    def _sum(self, start: int, end: int) -> float | None:
-        """Return the log-probability of the tokens with a character in the range; None: none."""
-        found = self.tokens[bisect_right(self.ends, start) : bisect_left(self.starts, end)]
-        return sum(token.logprob for token in found) if found else None
+    def _range(self, start: int, end: int) -> Span:
+        """Return the half-open range of the tokens that have a character in `start` to `end`."""
+        return bisect_right(self._ends, start), bisect_left(self._starts, end)
+
+    def _sum(self, start: int, end: int) -> float:
+        """Return the log-probability of the tokens that have a character in the range."""
+        first, behind = self._range(start, end)
+        return sum((token.logprob for token in self._tokens[first:behind]), 0.0)
 
     def _opening(self, start: int, end: int) -> int:
-        """Return where, between two regions, the prose ends and this one opens."""
-        words = [match.end() for match in PROSE.finditer(self.text, start, end)]
+        """Return where the prose between two findings ends and the second one opens."""
+        words = [match.end() for match in PROSE.finditer(self._text, start, end)]
         return words[-1] if words else start
 
-    def _label(self, detection: Finding) -> float:
-        start = self.text.find(detection.label, *detection.span) if detection.label else -1
-        return 0.0 if start < 0 else self._sum(start, start + len(detection.label or "")) or 0.0
+    def _label(self, finding: Finding) -> float:
+        """Return the log-probability of the label where it is written first in the span."""
+        if not finding.label:
+            return 0.0
+        key = finding.label, finding.span
+        if key not in self._labels:
+            start = self._text.find(finding.label, *finding.span)
+            self._labels[key] = 0.0 if start < 0 else self._sum(start, start + len(finding.label))
+        return self._labels[key]
 
-    def _place(self, detection: Finding) -> float:
-        """Return the chance that the coordinates are whole, and close enough."""
-        if detection.place is None:
+    def _place(self, finding: Finding) -> float:
+        """Return the probability that the coordinates are complete, and close enough."""
+        place = finding.place
+        if place is None:
             return 1.0
-        tolerances = _tolerances(detection.place)
-        spans = _coordinates(self.text, detection, len(tolerances))
-        logs = [self._sum(*span) for span in spans]
-        sure = [
-            _mass(log, tolerance)
-            for log, tolerance in zip(logs, tolerances, strict=False)
-            if log is not None
+        tolerances = _tolerances(place)
+        spans = self._numbers.coordinates(finding.span, _values(place))
+        masses = [
+            _mass(self._sum(*span), tolerance)
+            for span, tolerance in zip(spans, tolerances, strict=False)
+            if self._has_tokens(span)
         ]
-        ends = sum(self._sum(end, end + 1) or 0.0 for _, end in spans)
-        return math.prod(sure) ** (1 / max(1, len(sure))) * math.exp(min(0.0, ends))
+        ends = sum(self._sum(end, end + 1) for _, end in spans)
+        return math.prod(masses) ** (1 / max(1, len(masses))) * math.exp(min(0.0, ends))
+
+    def _has_tokens(self, span: Span) -> bool:
+        first, behind = self._range(*span)
+        return first < behind
+
+
+class _Numbers:
+    """The numbers of a text, found by their values or by where they stand."""
+
+    def __init__(self, text: str) -> None:
+        matches = list(NUMBER.finditer(text))
+        self._spans = [match.span() for match in matches]
+        self._starts = [start for start, _ in self._spans]
+        self._ends = [end for _, end in self._spans]
+        self._values = [float(match[0]) for match in matches]
+        self._runs: dict[int, Mapping[tuple[float, ...], Sequence[int]]] = {}
+
+    def coordinates(self, span: Span, values: tuple[float, ...]) -> Sequence[Span]:
+        """Return where in `span` the coordinates `values` are written.
+
+        They are the first consecutive numbers with these values in any order. Where there are
+        none, because the place was clipped or written as width and height, they are the first
+        numbers of the span.
+        """
+        first, behind = bisect_left(self._starts, span[0]), bisect_right(self._ends, span[1])
+        runs = self._runs_of(len(values)).get(tuple(sorted(values)), ())
+        at = bisect_left(runs, first)
+        if at < len(runs) and runs[at] + len(values) <= behind:
+            first = runs[at]
+        return self._spans[first : min(first + len(values), behind)]
+
+    def _runs_of(self, count: int) -> Mapping[tuple[float, ...], Sequence[int]]:
+        """Return where `count` consecutive numbers begin, in order, by their sorted values."""
+        if count not in self._runs:
+            runs: dict[tuple[float, ...], list[int]] = defaultdict(list)
+            for at in range(len(self._values) - count + 1):
+                runs[tuple(sorted(self._values[at : at + count]))].append(at)
+            self._runs[count] = runs
+        return self._runs[count]
+
+
+def _values(place: Box | Point) -> tuple[float, ...]:
+    return (
+        (place.x, place.y) if isinstance(place, Point) else (place.x1, place.y1, place.x2, place.y2)
+    )
 
 
 def _tolerances(place: Box | Point) -> tuple[float, ...]:
-    """Return by how much each coordinate may be off, in units of the place's frame."""
+    """Return the tolerance of each coordinate, in units of the place's frame."""
     if isinstance(place, Point):
-        return CLOSE_POINT * place.frame.width, CLOSE_POINT * place.frame.height
-    return (CLOSE * place.width, CLOSE * place.height) * 2
+        return place.frame.margin(CLOSE_POINT)
+    return place.margin(CLOSE) * 2
 
 
 def _mass(log: float, tolerance: float) -> float:
-    """Return the mass within `tolerance` of the most likely unit, whose log-probability is `log`.
+    """Return the mass within `tolerance` units of the middle of a normal distribution.
 
-    That of a normal distribution whose density at the middle is the unit's probability.
+    `log` is the logarithm of the density at the middle: of the probability of the written unit.
     """
     return math.erf(math.sqrt(math.pi) * math.exp(min(0.0, log)) * max(tolerance, ONE_UNIT))
-
-
-def _coordinates(text: str, detection: Finding, count: int) -> Sequence[Span]:
-    """Return where the coordinates stand: the numbers with its values, else the first ones.
-
-    A place that was clipped, or written as width and height, has other values than its text.
-    """
-    numbers = list(NUMBER.finditer(text, *detection.span))
-    runs = [numbers[i : i + count] for i in range(max(1, len(numbers) - count + 1))]
-    place = detection.place
-    ends = _corners(place) if isinstance(place, Box) else (place.x, place.y) if place else ()
-    own = (run for run in runs if sorted(float(number[0]) for number in run) == sorted(ends))
-    return [number.span() for number in next(own, runs[0])]
-
-
-def _corners(box: Box) -> tuple[float, ...]:
-    return box.x1, box.y1, box.x2, box.y2

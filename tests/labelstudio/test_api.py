@@ -19,7 +19,7 @@ from grounding.errors import (
 from grounding.labelstudio.client.api import Api
 from grounding.labelstudio.client.importing import Importer
 from tests.labelstudio.tokens import LEGACY, PERSONAL, access, authorization
-from tests.media.hosts import Completion, answer, host, ok
+from tests.media.hosts import Response, answer, host, ok
 
 ITEM = {"task": 1, "result": [], "model_version": "v"}
 
@@ -34,8 +34,8 @@ def own(status: int) -> bytes:
     return page(status, json.dumps({"status_code": status, "detail": "…"}))
 
 
-def after_body(reply: bytes) -> Completion:
-    """Return `reply`, sent after the request's body has arrived: closing earlier is a reset."""
+def heard(reply: bytes) -> Response:
+    """Return `reply`, said once the body has come: hanging up on it would be a reset."""
 
     def send(connection: socket.socket) -> None:
         connection.settimeout(0.1)

@@ -12,7 +12,7 @@ from grounding.labelstudio.client.api import EXCHANGE_SECONDS
 from grounding.labelstudio.client.files import LabelStudioClient
 from grounding.media.fetch import Fetcher, FetchRules
 from tests.labelstudio.tokens import FILE, LEGACY, PERSONAL, access, authorization, fetch
-from tests.media.hosts import BODY, PATIENCE, Completion, answer, dripping, host, moved, ok
+from tests.media.hosts import BODY, PATIENCE, Response, answer, dripping, host, moved, ok
 
 
 def test_an_uploaded_file_comes_with_a_legacy_token() -> None:
@@ -98,7 +98,7 @@ def test_a_refused_token_says_which_setting_to_change(status: int) -> None:
 @pytest.mark.parametrize(
     "reply", [answer(503), ok(b"<html>"), ok(b"[]"), ok(b"{}"), moved("/x"), b""]
 )
-def test_an_exchange_that_fails_may_work_later(reply: Completion) -> None:
+def test_an_exchange_that_fails_may_work_later(reply: Response) -> None:
     with host(reply) as server, pytest.raises(ImageUnreachable) as failure:
         fetch(FILE, server, PERSONAL)
     assert failure.value.retryable
@@ -119,9 +119,7 @@ def test_the_exchange_ignores_proxies_and_redirects(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("reply", "exchanges"), [(answer(401), 1), (answer(503), 3), (answer(429), 3)]
 )
-def test_a_failed_exchange_is_remembered_for_a_few_seconds(
-    reply: Completion, exchanges: int
-) -> None:
+def test_a_failed_exchange_is_remembered_for_a_few_seconds(reply: Response, exchanges: int) -> None:
     now = 1000.0
     with host(*[reply] * exchanges, access("one")) as server:
         client = LabelStudioClient(server.origin, PERSONAL, clock=lambda: now)
@@ -154,7 +152,7 @@ DRIPPING = dripping(b"HTTP/1.1 200 OK\r\nX: ", b"x", 0.02)
 
 
 @pytest.mark.parametrize("reply", [SILENT, DRIPPING])
-def test_the_time_of_a_fetch_includes_its_exchange(reply: Completion) -> None:
+def test_an_exchange_counts_in_the_time_of_the_fetch(reply: Response) -> None:
     with host(reply) as server:
         fetcher = Fetcher(FetchRules(total_s=0.4), LabelStudioClient(server.origin, PERSONAL))
         started = time.monotonic()

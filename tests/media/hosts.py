@@ -1,4 +1,4 @@
-"""Hosts to fetch from, on loopback: real sockets that say exactly what a test wants them to."""
+"""Hosts on loopback to fetch from: real sockets that send exactly what a test wants."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ import httpcore
 
 from grounding.media.fetch import Fetcher, FetchRules
 
-Completion = bytes | Callable[[socket.socket], None]
+Response = bytes | Callable[[socket.socket], None]
+"""The bytes to send, or a function that writes to the connection."""
 
 PATIENCE = 10
-"""Seconds after which even an endless answer ends: a test shall fail, not hang."""
+"""Seconds after which even an endless response ends, so that a test fails and does not hang."""
 
 BODY = b"the bytes of a picture"
 
 PUBLIC_IP = "93.184.216.34"
-"""An address that may be dialled; in tests it is led back to loopback."""
+"""An address that may be connected to; `Spy` leads it to loopback."""
 
 
 def ok(body: bytes = BODY, *fields: str, length: int | None = None) -> bytes:
-    """Return a 200 with `body`; `length` is what it claims to have."""
+    """Return a response 200 with `body`; `length` replaces its Content-Length."""
     return answer(200, *fields, f"Content-Length: {len(body) if length is None else length}") + body
 
 
 def answer(status: int, *fields: str) -> bytes:
-    """Return the head of an answer, and so all of one without a body."""
+    """Return the head of a response, which is all of a response without a body."""
     if not any(field.startswith("Content-Length") for field in fields):
         fields = (*fields, "Content-Length: 0")
     return "\r\n".join([f"HTTP/1.1 {status} Whatever", *fields, "", ""]).encode("latin-1")
@@ -44,12 +45,12 @@ def moved(location: str, status: int = 302) -> bytes:
 
 
 def reset(connection: socket.socket) -> None:
-    """Hang up with a TCP reset."""
+    """End the connection with a TCP reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
 def dripping(head: bytes, drop: bytes, seconds: float) -> Callable[[socket.socket], None]:
-    """Return a reply that begins with `head`, then lets fall a `drop` at a time, for PATIENCE."""
+    """Return a response that sends `head`, then `drop` every few `seconds` until PATIENCE ends."""
 
     def reply(connection: socket.socket) -> None:
         end = time.monotonic() + PATIENCE
@@ -62,13 +63,13 @@ def dripping(head: bytes, drop: bytes, seconds: float) -> Callable[[socket.socke
 
 
 class Host:
-    """A server on `address` that gives its replies in order, the last one for ever.
+    """A server on `address` that sends its responses in order, the last one again and again.
 
-    `requests` holds the head of every request that it got.
+    `requests` holds the head of every request received.
     """
 
     def __init__(
-        self, *replies: Completion, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+        self, *replies: Response, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None
     ):
         self.replies = list(replies)
         self.requests: list[str] = []
@@ -79,8 +80,8 @@ class Host:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Stop listening; connections that are open end on their own."""
-        # A listener that another thread waits on goes on listening unless it is shut down.
+        """Stop listening; open connections end on their own."""
+        # Closing alone does not end an accept in another thread.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -112,8 +113,8 @@ class Host:
 
 
 @contextmanager
-def host(*replies: Completion, **options: Any) -> Iterator[Host]:
-    """A `Host` for the length of a block."""
+def host(*replies: Response, **options: Any) -> Iterator[Host]:
+    """Run a `Host` for the length of a block."""
     server = Host(*(replies or (ok(),)), **options)
     try:
         yield server
@@ -122,10 +123,10 @@ def host(*replies: Completion, **options: Any) -> Iterator[Host]:
 
 
 class Names:
-    """A resolver that knows what a test tells it, and counts what it is asked.
+    """A resolver with the names of a test, which notes what it is asked.
 
-    Each answer is a list of addresses; with several lists the n-th question gets the n-th, the
-    last one for ever. Numbers in any spelling mean what the C library says they mean.
+    Each name has one or more lists of addresses: the n-th query returns the n-th list, and then
+    the last one. Numbers in any notation mean what the C library reads in them.
     """
 
     def __init__(self, **names: list[list[str]]) -> None:
@@ -133,7 +134,7 @@ class Names:
         self.asked: list[str] = []
 
     def __call__(self, name: str, port: int, **_: object) -> list[tuple[Any, ...]]:
-        """Answer as `socket.getaddrinfo` does."""
+        """Return records as `socket.getaddrinfo` does."""
         self.asked.append(name)
         answers = self._names.get(name)
         if answers is None:
@@ -143,17 +144,17 @@ class Names:
 
 
 class Spy(httpcore.SyncBackend):
-    """Opens real connections, and notes each; what is not on loopback is led to `instead`."""
+    """Opens real connections and notes each one; those beyond loopback lead to `instead`."""
 
     def __init__(self, instead: tuple[str, int] | None = None) -> None:
-        self.dials: list[tuple[str, int]] = []
+        self.connections: list[tuple[str, int]] = []
         self._instead = instead
 
     def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, *rest: Any, **more: Any
     ) -> httpcore.NetworkStream:
-        """Connect as the real one does, but never beyond this machine."""
-        self.dials.append((host, port))
+        """Connect as the real backend does, but never beyond this machine."""
+        self.connections.append((host, port))
         if not host.startswith("127."):
             if self._instead is None:
                 raise httpcore.ConnectError("no way out of the test")
@@ -162,11 +163,11 @@ class Spy(httpcore.SyncBackend):
 
 
 def rules(*allowed: Host | str, **limits: Any) -> FetchRules:
-    """Quick limits, and leave for the given hosts."""
+    """Return rules with short pauses that allow the given hosts."""
     origins = frozenset(a.origin if isinstance(a, Host) else a for a in allowed)
     return replace(FetchRules(origins, pause_s=0.01), **limits)
 
 
 def fetched(value: str, *allowed: Host | str, **limits: Any) -> bytes:
-    """Return what a fetcher with such rules brings."""
+    """Return what a fetcher with these rules returns."""
     return Fetcher(rules(*allowed, **limits)).fetch(value)

@@ -1,4 +1,4 @@
-"""Pictures made for tests, byte by byte where no library would write them."""
+"""Pictures for tests, written byte by byte where no library writes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
 def saved(picture: Image.Image, form: str, **options: Any) -> bytes:
-    """Return the picture's file in a format of Pillow's."""
+    """Return the picture encoded by Pillow in the format `form`."""
     file = io.BytesIO()
     picture.save(file, form, **options)
     return file.getvalue()
@@ -27,7 +27,7 @@ def plain(mode: str, paint: Any, size: tuple[int, int] = SIZE) -> Image.Image:
 
 
 def palette(*colors: tuple[int, int, int], index: int = 0) -> Image.Image:
-    """Return a picture that is all of one palette entry."""
+    """Return a picture whose pixels are all the palette entry `index`."""
     picture = Image.new("P", SIZE, index)
     picture.putpalette([channel for entry in colors for channel in entry])
     return picture
@@ -58,7 +58,7 @@ def corner_colors(picture: Image.Image) -> list[tuple[int, ...]]:
 
 
 def exif(orientation: int, order: str = "<", kind: int = 3, count: int = 1) -> bytes:
-    """Return EXIF that says nothing but the orientation."""
+    """Return EXIF data with an orientation only."""
     head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8)
     value = struct.pack(
         f"{order}{'HH' if kind == 3 else 'I'}", *[orientation, 0][: 2 if kind == 3 else 1]
@@ -85,18 +85,18 @@ def png(
 
 
 def with_segment(jpeg: bytes, body: bytes, marker: int = 0xE1) -> bytes:
-    """Return the JPEG with one more application segment at its start."""
+    """Return the JPEG with another application segment at its start."""
     return jpeg[:2] + struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body + jpeg[2:]
 
 
 def as_ycck(jpeg: bytes) -> bytes:
-    """Return Adobe's CMYK JPEG with its channels declared to be YCCK."""
+    """Return an Adobe CMYK JPEG with its channels declared as YCCK."""
     at = jpeg.index(b"Adobe") + 11
     return jpeg[:at] + b"\2" + jpeg[at + 1 :]
 
 
 def without_adobe(jpeg: bytes) -> bytes:
-    """Return a CMYK JPEG without the segment that says whose conventions it follows."""
+    """Return a CMYK JPEG without the Adobe segment that says how its values are stored."""
     at = jpeg.index(b"Adobe") - 4
     length = struct.unpack(">H", jpeg[at + 2 : at + 4])[0]
     return jpeg[:at] + jpeg[at + 2 + length :]

@@ -1,4 +1,4 @@
-"""Which addresses may be dialled: the rule, over tables and by law."""
+"""Which addresses are accepted and may be connected to, by tables and by properties."""
 
 from __future__ import annotations
 
@@ -153,14 +153,14 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize("value", ILL_SPELLED)
-def test_an_address_that_reads_in_two_ways_or_none_is_refused(value: str) -> None:
+def test_an_address_that_can_be_read_in_two_ways_or_none_is_refused(value: str) -> None:
     with pytest.raises(UrlRefused) as refusal:
         read_url(value)
     assert "secret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(("value", "reading"), WELL_SPELLED)
-def test_a_plain_address_is_read_in_its_one_spelling(value: str, reading: str | None) -> None:
+def test_a_plain_address_is_read_in_its_canonical_form(value: str, reading: str | None) -> None:
     assert str(read_url(value)) == (reading or value.partition("#")[0])
 
 
@@ -185,7 +185,7 @@ texts = st.lists(pieces, max_size=8).map("".join) | st.text(string.printable, ma
 
 
 @given(texts)
-def test_what_is_accepted_every_parser_reads_alike(tail: str) -> None:
+def test_every_parser_reads_an_accepted_address_alike(tail: str) -> None:
     value = "http://" + tail
     try:
         url = read_url(value)
@@ -208,7 +208,7 @@ def _same_host(one: str, other: str) -> bool:
 
 
 @given(st.text())
-def test_no_text_at_all_raises_anything_but_a_refusal(value: str) -> None:
+def test_any_text_is_an_address_or_refused(value: str) -> None:
     try:
         read_url(value)
     except UrlRefused:
@@ -216,22 +216,22 @@ def test_no_text_at_all_raises_anything_but_a_refusal(value: str) -> None:
 
 
 @pytest.mark.parametrize("ip", NOT_PUBLIC)
-def test_inner_addresses_in_any_dress_are_not_public(ip: str) -> None:
+def test_private_addresses_in_any_form_are_not_public(ip: str) -> None:
     assert not is_public(read_ip(ip))
 
 
 @pytest.mark.parametrize("ip", PUBLIC)
-def test_public_addresses_are(ip: str) -> None:
+def test_public_addresses_are_public(ip: str) -> None:
     assert is_public(read_ip(ip))
 
 
 @given(st.ip_addresses(v=4))
-def test_the_mapped_form_of_an_address_is_judged_as_the_address(ip: ipaddress.IPv4Address) -> None:
+def test_an_ipv4_mapped_address_counts_as_its_ipv4_address(ip: ipaddress.IPv4Address) -> None:
     assert is_public(read_ip(f"::ffff:{ip}")) == is_public(ip)
     assert not is_public(read_ip(f"64:ff9b::{ip}"))
 
 
-OPEN = AllowList(
+ALLOWED = AllowList(
     ["http://minio:9000", "https://10.0.3.0/24", "http://10.9.0.0:9000/16", "http://[fd00::]/8"]
 )
 
@@ -256,17 +256,32 @@ OPEN = AllowList(
         (("http", "pictures.example", 8080), "8.8.8.8", False),
     ],
 )
-def test_the_operator_opens_exactly_what_he_names(
+def test_the_operator_allows_exactly_what_the_entries_name(
     origin: tuple[str, str, int], ip: str, admitted: bool
 ) -> None:
-    assert OPEN.admits(Origin(*origin), read_ip(ip)) is admitted
+    assert ALLOWED.admits(Origin(*origin), read_ip(ip)) is admitted
 
 
 @pytest.mark.parametrize(
     ("port", "opened"), [(80, True), (443, True), (9000, True), (22, False), (6379, False)]
 )
-def test_only_the_ports_of_the_web_and_opened_ones_are_looked_at(port: int, opened: bool) -> None:
-    assert OPEN.opens_port(Origin("http", "pictures.example", port)) is opened
+def test_only_the_default_ports_and_allowed_ones_are_open(port: int, opened: bool) -> None:
+    assert ALLOWED.opens_port(Origin("http", "pictures.example", port)) is opened
+
+
+@pytest.mark.parametrize(
+    ("origin", "named"),
+    [
+        (("http", "minio", 9000), True),
+        (("https", "minio", 9000), False),
+        (("http", "minio", 80), False),
+        (("https", "10.0.3.7", 443), False),
+    ],
+)
+def test_an_origin_is_named_by_its_own_entry_and_by_no_network(
+    origin: tuple[str, str, int], named: bool
+) -> None:
+    assert ALLOWED.names(Origin(*origin)) is named
 
 
 NO_ORIGINS = (
@@ -276,6 +291,6 @@ NO_ORIGINS = (
 
 
 @pytest.mark.parametrize("entry", ["", *NO_ORIGINS.split()])
-def test_an_entry_that_is_no_origin_refuses_to_start(entry: str) -> None:
+def test_an_entry_that_is_no_origin_is_a_setting_error(entry: str) -> None:
     with pytest.raises(SettingError):
         AllowList([entry])

@@ -1,4 +1,4 @@
-"""Where a fetch may go: never to the inside of a network, whatever a task says."""
+"""No task makes a fetch connect to the inside of the network."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ def names() -> Names:
     )
 
 
-# What may be dialled
+# Addresses
 
 
-def test_the_table_of_inward_addresses_is_long_enough() -> None:
+def test_the_table_has_at_least_60_addresses() -> None:
     assert len(set(INWARD)) >= 60
 
 
@@ -127,61 +127,61 @@ def test_no_task_reaches_the_inside_of_the_network(value: str) -> None:
     spy = Spy()
     with pytest.raises(UrlRefused) as refusal:
         Fetcher(rules(), resolve=names(), network=spy).fetch(value)
-    assert spy.dials == []
+    assert spy.connections == []
     looked_up = {"10.0.0.5", "127.0.0.1", "fe80::1", PUBLIC_IP}
     assert not [ip for ip in looked_up if ip in str(refusal.value) and ip not in value]
     assert not refusal.value.retryable
 
 
-def test_a_public_name_is_dialled_at_the_address_that_was_checked() -> None:
+def test_a_public_host_is_connected_to_at_the_address_that_was_checked() -> None:
     with host() as server:
         spy, resolver = Spy(instead=("127.0.0.1", server.port)), names()
         fetcher = Fetcher(rules(), resolve=resolver, network=spy)
         assert fetcher.fetch("http://pictures.example/a%20b.png?sig=a%2Bb+c") == BODY
     assert resolver.asked == ["pictures.example"]
-    assert spy.dials == [(PUBLIC_IP, 80)]
+    assert spy.connections == [(PUBLIC_IP, 80)]
     assert server.requests[0].startswith("GET /a%20b.png?sig=a%2Bb+c HTTP/1.1\r\n")
     assert "Host: pictures.example\r\n" in server.requests[0]
     assert "Accept-Encoding: identity\r\n" in server.requests[0]
 
 
 @pytest.mark.parametrize("port", [22, 6379, 8080])
-def test_a_port_that_is_not_opened_is_not_even_looked_up(port: int) -> None:
+def test_a_host_on_a_port_that_is_not_allowed_is_not_looked_up(port: int) -> None:
     resolver = names()
     with pytest.raises(UrlRefused, match="port"):
         Fetcher(rules(), resolve=resolver).fetch(f"http://pictures.example:{port}/")
     assert resolver.asked == []
 
 
-def test_a_name_that_changes_its_answer_is_asked_once() -> None:
+def test_a_host_is_looked_up_once_for_all_tries() -> None:
     resolver = Names(rebinding_example=[[PUBLIC_IP], ["127.0.0.1"]])
     with host(answer(503), answer(503), ok()) as server:
         spy = Spy(instead=("127.0.0.1", server.port))
         Fetcher(rules(), resolve=resolver, network=spy).fetch("http://rebinding.example/")
     assert resolver.asked == ["rebinding.example"]
-    assert spy.dials == [(PUBLIC_IP, 80)] * 3
+    assert spy.connections == [(PUBLIC_IP, 80)] * 3
 
 
-def test_a_name_that_turns_inward_between_redirects_is_refused() -> None:
+def test_a_host_that_resolves_to_the_inside_after_a_redirect_is_refused() -> None:
     resolver = Names(rebinding_example=[[PUBLIC_IP], ["127.0.0.1"]])
     with host(moved("/again")) as server:
         spy = Spy(instead=("127.0.0.1", server.port))
         with pytest.raises(UrlRefused):
             Fetcher(rules(), resolve=resolver, network=spy).fetch("http://rebinding.example/")
-    assert spy.dials == [(PUBLIC_IP, 80)]
+    assert spy.connections == [(PUBLIC_IP, 80)]
 
 
-def test_the_next_checked_address_serves_where_the_first_does_not_listen() -> None:
+def test_the_next_checked_address_is_used_if_the_first_does_not_accept() -> None:
     resolver = Names(minio=[["127.0.0.3", "127.0.0.1"]])
     with host() as server:
         spy = Spy()
         origin = f"http://minio:{server.port}"
         fetcher = Fetcher(rules(origin), resolve=resolver, network=spy)
         assert fetcher.fetch(f"{origin}/a.png") == BODY
-    assert spy.dials == [("127.0.0.3", server.port), ("127.0.0.1", server.port)]
+    assert spy.connections == [("127.0.0.3", server.port), ("127.0.0.1", server.port)]
 
 
-def test_a_private_network_opens_for_its_scheme_and_port() -> None:
+def test_a_network_is_allowed_for_its_scheme_and_port_only() -> None:
     with host() as server:
         network = f"http://127.0.0.0:{server.port}/8"
         assert fetched(f"{server.origin}/a.png", network) == BODY
@@ -189,7 +189,7 @@ def test_a_private_network_opens_for_its_scheme_and_port() -> None:
             fetched(f"{server.origin}/a.png", "http://127.0.0.0/8")
 
 
-def test_proxies_and_netrc_of_the_environment_play_no_part(
+def test_proxies_and_netrc_of_the_environment_are_ignored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -204,7 +204,7 @@ def test_proxies_and_netrc_of_the_environment_play_no_part(
     assert "Authorization" not in server.requests[0]
 
 
-def test_an_origin_that_cannot_be_read_refuses_to_start() -> None:
+def test_an_invalid_origin_is_a_setting_error() -> None:
     with pytest.raises(SettingError):
         FetchRules(allowed_origins=frozenset({"minio"}))
 
@@ -252,7 +252,7 @@ def test_three_redirects_are_followed_and_a_fourth_is_not(status: int) -> None:
         "/" + "a" * 8100,
     ],
 )
-def test_a_redirect_is_read_as_strictly_as_an_address(location: str) -> None:
+def test_a_redirect_is_parsed_as_strictly_as_an_address(location: str) -> None:
     with host(moved(location)) as server:
         with pytest.raises(UrlRefused):
             fetched(server.origin, server)
@@ -264,7 +264,7 @@ def test_a_redirect_is_read_as_strictly_as_an_address(location: str) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate of `pictures.example` in one file, signed by itself."""
+    """Return a file with the key and the self-signed certificate of `pictures.example`."""
     if shutil.which("openssl") is None:
         pytest.skip("needs the openssl command to make a certificate")
     pem = tmp_path_factory.mktemp("tls") / "pem"
@@ -277,21 +277,57 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pem
 
 
-def test_the_certificate_is_checked_against_the_name_though_an_address_is_dialled(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Return the server's side of a connection to `pictures.example`, which clients trust."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
+    return context
+
+
+def test_the_certificate_must_be_that_of_the_name_though_an_address_is_connected_to(
+    tls: ssl.SSLContext,
+) -> None:
     asked: list[str | None] = []
-    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+    tls.sni_callback = lambda _socket, name, _context: asked.append(name)
     resolver = Names(pictures_example=[[PUBLIC_IP]], other_example=[[PUBLIC_IP]])
-    with host(tls=context) as server:
+    with host(tls=tls) as server:
         spy = Spy(instead=("127.0.0.1", server.port))
         fetcher = Fetcher(rules(), resolve=resolver, network=spy)
         assert fetcher.fetch("https://pictures.example/a.png") == BODY
         with pytest.raises(ImageUnreachable, match="no valid certificate"):
             fetcher.fetch("https://other.example/a.png")
     assert asked[:2] == ["pictures.example", "other.example"]
-    assert spy.dials[:2] == [(PUBLIC_IP, 443)] * 2
+    assert spy.connections[:2] == [(PUBLIC_IP, 443)] * 2
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("location", ["http://plain.example/b.png", "http://pictures.example/"])
+def test_a_redirect_from_https_to_http_is_refused(tls: ssl.SSLContext, location: str) -> None:
+    resolver = Names(pictures_example=[[PUBLIC_IP]], plain_example=[[PUBLIC_IP]])
+    with host(moved(location), tls=tls) as server:
+        spy = Spy(instead=("127.0.0.1", server.port))
+        with pytest.raises(UrlRefused, match="from https to http") as refusal:
+            Fetcher(rules("http://10.0.3.0/24"), resolve=resolver, network=spy).fetch(
+                "https://pictures.example/a.png"
+            )
+    assert "ALLOWED_ORIGINS" in refusal.value.hint
+    assert spy.connections == [(PUBLIC_IP, 443)]
+    assert resolver.asked == ["pictures.example"]
+
+
+def test_a_redirect_from_https_to_an_allowed_http_origin_is_followed(tls: ssl.SSLContext) -> None:
+    resolver = Names(pictures_example=[[PUBLIC_IP]])
+    with host() as inner, host(moved(f"{inner.origin}/b.png"), tls=tls) as outer:
+        spy = Spy(instead=("127.0.0.1", outer.port))
+        fetcher = Fetcher(rules(inner), resolve=resolver, network=spy)
+        assert fetcher.fetch("https://pictures.example/a.png") == BODY
+
+
+def test_a_redirect_from_http_to_https_is_followed(tls: ssl.SSLContext) -> None:
+    with host(tls=tls) as secure, host(moved("https://pictures.example/b.png")) as first:
+        spy = Spy(instead=("127.0.0.1", secure.port))
+        resolver = Names(pictures_example=[[PUBLIC_IP]])
+        fetcher = Fetcher(rules(first), resolve=resolver, network=spy)
+        assert fetcher.fetch(f"{first.origin}/a.png") == BODY

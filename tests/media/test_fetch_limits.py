@@ -1,4 +1,4 @@
-"""Time and size: a fetch ends, whatever the other side does."""
+"""A fetch ends within its limits of time and size, whatever the host does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from grounding.media.fetch import Fetcher
 from tests.media.hosts import (
     BODY,
     PATIENCE,
-    Completion,
+    Response,
     answer,
     dripping,
     fetched,
@@ -39,7 +39,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("reply", SLOW.values(), ids=SLOW.keys())
-def test_however_slow_a_host_is_the_fetch_ends_on_time(reply: Completion) -> None:
+def test_a_fetch_from_a_slow_host_ends_by_its_deadline(reply: Response) -> None:
     with host(reply) as server:
         started = time.monotonic()
         with pytest.raises(ImageUnreachable) as failure:
@@ -49,7 +49,7 @@ def test_however_slow_a_host_is_the_fetch_ends_on_time(reply: Completion) -> Non
     assert failure.value.retryable
 
 
-def test_silence_between_two_bytes_is_bounded_too() -> None:
+def test_the_time_between_two_bytes_is_bounded_too() -> None:
     with host(dripping(b"", b"", 1)) as server:
         started = time.monotonic()
         with pytest.raises(ImageUnreachable) as failure:
@@ -59,7 +59,7 @@ def test_silence_between_two_bytes_is_bounded_too() -> None:
     assert len(server.requests) == 2
 
 
-def test_a_slow_resolver_does_not_outlast_the_fetch() -> None:
+def test_a_slow_resolver_does_not_delay_the_deadline() -> None:
     awake = threading.Event()
 
     def asleep(name: str, port: int, **_: object) -> list[tuple[Any, ...]]:
@@ -74,7 +74,7 @@ def test_a_slow_resolver_does_not_outlast_the_fetch() -> None:
     assert failure.value.code == "fetch_timeout"
 
 
-def test_pauses_between_tries_stay_within_the_whole_time() -> None:
+def test_a_pause_beyond_the_deadline_ends_the_fetch_at_once() -> None:
     with host(answer(503)) as server:
         started = time.monotonic()
         with pytest.raises(ImageUnreachable, match="answered 503"):
@@ -86,7 +86,7 @@ def test_pauses_between_tries_stay_within_the_whole_time() -> None:
 # Size
 
 
-def endless(head: bytes) -> Completion:
+def endless(head: bytes) -> Response:
     return dripping(head, b"x" * 65536, 0)
 
 
@@ -104,13 +104,13 @@ def endless(head: bytes) -> Completion:
         ),
     ],
 )
-def test_reading_stops_at_the_limit(reply: Completion) -> None:
+def test_reading_stops_at_the_limit(reply: Response) -> None:
     with host(reply) as server, pytest.raises(ImageTooLarge) as failure:
         fetched(server.origin, server, max_bytes=1000)
     assert failure.value.code == "image_too_large"
 
 
-def test_a_body_of_just_the_limit_is_taken() -> None:
+def test_a_body_of_exactly_the_limit_is_returned() -> None:
     with host(ok(b"x" * 1000)) as server:
         assert len(fetched(server.origin, server, max_bytes=1000)) == 1000
 
@@ -122,7 +122,7 @@ def test_a_body_of_just_the_limit_is_taken() -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhalf",
     ],
 )
-def test_a_body_that_breaks_off_is_tried_again_and_then_truncated(short: bytes) -> None:
+def test_a_body_that_breaks_off_is_retried_and_then_truncated(short: bytes) -> None:
     with host(short, ok()) as server:
         assert fetched(server.origin, server) == BODY
     with host(short) as server, pytest.raises(ImageUnreachable) as failure:
@@ -130,7 +130,7 @@ def test_a_body_that_breaks_off_is_tried_again_and_then_truncated(short: bytes) 
     assert failure.value.code == "image_truncated"
 
 
-def test_a_body_longer_than_it_claims_is_cut_there() -> None:
+def test_a_body_longer_than_its_content_length_is_cut_there() -> None:
     with host(ok(b"picture and more", length=7)) as server:
         assert fetched(server.origin, server) == b"picture"
 

@@ -1,4 +1,4 @@
-"""A warning goes to the regions that it concerns, and to no others."""
+"""A warning is attached to the findings that it concerns, and to no others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from grounding.geometry import Frame
 from grounding.qwen.answers import Note, read
-from grounding.qwen.caveats import CAVEATS, with_caveats
+from grounding.qwen.caveats import CAVEATS, add_caveats
 
 FRAME = Frame("model", 1000, 1000)
 CUT, LOOP, WHOLE, EDGE = (
@@ -24,11 +24,15 @@ DOG = '{"bbox_2d": [300, 300, 400, 400], "label": "dog"}'
         (f"[{DOG}, {', '.join([CAT] * 12)}]", [(), (LOOP,)]),
         ('[{"bbox_2d": [1, 1, 999, 999], "label": "cats"}]', [(WHOLE,)]),
         (f'[{DOG}, {{"bbox_2d": [900, 10, 1400, 90], "label": "cat"}}]', [(), (EDGE,)]),
+        (f'[{DOG}, {{"bbox_2d": [10, 900, 90, 1400], "label": "cat"}}]', [(), (EDGE,)]),
+        (f'[{DOG}, {{"bbox_2d": [-400, 10, 90, 90], "label": "cat"}}]', [(), (EDGE,)]),
         (f'[{DOG}, {{"bbox_2d": [0, 10, 100, 90], "label": "cat"}}]', [(), ()]),
         ('[{"point_2d": [5, -30], "label": "cat"}, {"point_2d": [5, 5]}]', [(EDGE,), ()]),
         (f"[{CAT}, {CAT}]", [()]),
         ("[]", []),
     ],
 )
-def test_each_region_is_told_what_concerns_it(text: str, warnings: list[tuple[str, ...]]) -> None:
-    assert [one.warnings for one in with_caveats(read(text, FRAME)).detections] == warnings
+def test_each_finding_gets_the_warnings_that_concern_it(
+    text: str, warnings: list[tuple[str, ...]]
+) -> None:
+    assert [one.warnings for one in add_caveats(read(text, FRAME)).detections] == warnings

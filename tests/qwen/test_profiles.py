@@ -1,4 +1,4 @@
-"""Model families: which one a checkpoint is, what its numbers mean, how large its pictures are."""
+"""Profiles: the family of a checkpoint, its coordinates, and the size of its pictures."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ T28, T32 = 28 * 28, 32 * 32
         ({"model_type": "qwen3_vl"}, "qwen3-vl"),
     ],
 )
-def test_a_checkpoint_tells_its_family(model: object, name: str) -> None:
+def test_the_family_is_read_from_the_id_or_the_config(model: object, name: str) -> None:
     assert profile_for(model).name == name  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "model",
     [
-        "qwen-vl-max",  # a moving name: today's family may not be tomorrow's
+        "qwen-vl-max",  # a moving alias: its family changes
         "Qwen/Qwen2.5-7B-Instruct",
         "OpenGVLab/InternVL3-8B",
         "Qwen/Qwen2-VLM-1B",
@@ -46,18 +46,18 @@ def test_a_checkpoint_tells_its_family(model: object, name: str) -> None:
         {},
     ],
 )
-def test_an_unknown_family_is_never_guessed(model: object) -> None:
+def test_an_unknown_family_is_refused_unless_it_is_named(model: object) -> None:
     with pytest.raises(SettingError, match=r"qwen2\.5-vl"):
         profile_for(model)  # type: ignore[arg-type]
     assert profile_for(model, name="qwen3-vl").factor == 32  # type: ignore[arg-type]
 
 
-def test_a_misspelt_profile_name_lists_the_right_ones() -> None:
+def test_the_error_for_an_unknown_profile_name_lists_the_known_ones() -> None:
     with pytest.raises(SettingError, match=r"'qwen25'.*qwen2-vl, qwen2\.5-vl, qwen3-vl"):
         profile_for("Qwen/Qwen2.5-VL-7B-Instruct", name="qwen25")
 
 
-def test_absolute_numbers_are_model_pixels_and_relative_ones_thousandths() -> None:
+def test_coordinates_are_model_pixels_or_thousandths_by_family() -> None:
     seen = Frame("model", 1316, 728)
     assert PROFILES["qwen2.5-vl"].answer_frame(seen) == seen
     assert PROFILES["qwen2-vl"].answer_frame(seen) == THOUSAND
@@ -74,23 +74,23 @@ def test_pictures_are_256_to_1280_tokens_by_default(name: str, token: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("own", "asked", "settled"),
+    ("own", "asked", "bounds"),
     [
         (None, (None, None), (256, 1280)),
         ((4, 16384), (None, None), (256, 1280)),  # the published checkpoints
-        ((16, 25), (None, None), (16, 25)),  # a checkpoint of small pictures only
+        ((16, 25), (None, None), (16, 25)),  # a checkpoint trained on small pictures only
         ((512, 900), (None, None), (512, 900)),
         ((4, 600), (None, None), (256, 600)),
         ((2000, 4000), (None, None), (2000, 4000)),
         ((4, 16384), (64, 4096), (64, 4096)),
-        ((16, 25), (64, 128), (64, 128)),  # a setting wins over the checkpoint
-        ((4, 16384), (2000, None), (2000, 2000)),  # one setting pushes the other bound
+        ((16, 25), (64, 128), (64, 128)),  # a setting takes precedence over the checkpoint
+        ((4, 16384), (2000, None), (2000, 2000)),  # one setting moves the other bound
         ((4, 16384), (None, 100), (100, 100)),
         ((16, 25), (None, 20), (16, 20)),
     ],
 )
-def test_bounds_are_the_settings_else_where_default_and_checkpoint_meet(
-    own: tuple[int, int] | None, asked: tuple[int | None, int | None], settled: tuple[int, int]
+def test_bounds_are_the_settings_or_the_overlap_of_default_and_checkpoint(
+    own: tuple[int, int] | None, asked: tuple[int | None, int | None], bounds: tuple[int, int]
 ) -> None:
     def pixels(tokens: int | None) -> int | None:
         return tokens and tokens * T28
@@ -98,10 +98,10 @@ def test_bounds_are_the_settings_else_where_default_and_checkpoint_meet(
     limits = own and (own[0] * T28, own[1] * T28)
     low, high = map(pixels, asked)
     profile = PROFILES["qwen2.5-vl"].bounded(limits, min_pixels=low, max_pixels=high)
-    assert (profile.min_pixels, profile.max_pixels) == (settled[0] * T28, settled[1] * T28)
+    assert (profile.min_pixels, profile.max_pixels) == (bounds[0] * T28, bounds[1] * T28)
 
 
-def test_bounds_that_cross_are_refused() -> None:
+def test_a_minimum_above_the_maximum_is_refused() -> None:
     with pytest.raises(
         SettingError, match="GROUNDING_MIN_PIXELS 2000 exceeds GROUNDING_MAX_PIXELS 1000"
     ):
@@ -115,12 +115,12 @@ def test_bounds_that_cross_are_refused() -> None:
         ((400, 800), (400, 800)),
         ((None, 400), (256, 400)),
         ((400, None), (400, 1280)),
-        ((16, 25), (256, 256)),  # all below: the least that the deployment shows
+        ((16, 25), (256, 256)),  # both below the deployment's minimum
         ((5000, 9000), (1280, 1280)),
         ((1, 99999), (256, 1280)),
     ],
 )
-def test_a_control_s_bounds_are_kept_within_the_deployment_s(
+def test_the_bounds_of_a_control_are_limited_to_those_of_the_deployment(
     asked: tuple[int | None, int | None], kept: tuple[int, int]
 ) -> None:
     low, high = (tokens and tokens * T28 for tokens in asked)
@@ -133,7 +133,7 @@ def test_a_control_s_bounds_are_kept_within_the_deployment_s(
     low=st.none() | st.integers(1, 200),
     more=st.none() | st.integers(0, 200),
 )
-def test_any_bounds_of_a_control_are_bounds_within_the_deployment_s(
+def test_any_bounds_of_a_control_give_bounds_within_those_of_the_deployment(
     own: tuple[int, int], low: int | None, more: int | None
 ) -> None:
     deployed = replace(PROFILES["qwen2.5-vl"], min_pixels=own[0], max_pixels=sum(own))

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from grounding.geometry import PERCENT
 from grounding.labelstudio.config.interface import MAX_REGIONS
 from grounding.labelstudio.controls.base import Region
 from grounding.labelstudio.interactive.existing import RegionGroup, group_regions
 from grounding.labelstudio.places import Result, read_text
+
+PER_CENT = 100
+"""A score threshold above 1 counts hundredths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def _find_number(numbers: Mapping[str, object], prefix: str) -> float | None:
 def _to_probability(number: float) -> float | None:
     if 0 <= number <= 1:
         return number
-    return number / PERCENT.width if 1 < number <= PERCENT.width else None
+    return number / PER_CENT if 1 < number <= PER_CENT else None
 
 
 def _score(group: RegionGroup, default: float) -> float:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from grounding.geometry import Box, Frame, Point
 from grounding.queries import AnswerFormat, Locate, Shape
 from grounding.qwen.answers import Answer, read
-from grounding.qwen.caveats import with_caveats
+from grounding.qwen.caveats import add_caveats
 from grounding.qwen.prompts import PromptSet, language_of, quote
-from grounding.qwen.scores import Token, scored
+from grounding.qwen.scores import Token, score_findings
 
 FORMATS: dict[PromptSet, dict[Shape, tuple[AnswerFormat, ...]]] = {
     "qwen2.5": {Shape.BOX: ("json", "plain"), Shape.POINT: ("json", "xml")},
@@ -263,9 +263,9 @@ def _corners(box: Box) -> tuple[float, ...]:
 
 def read_answer(query: Locate, text: str, frame: Frame, *, complete: bool) -> Answer:
     """Return the places that `text` names, in `frame`, with notes for the annotator."""
-    return with_caveats(read(text, frame, complete))
+    return add_caveats(read(text, frame, complete))
 
 
 def score_answer(answer: Answer, text: str, tokens: Sequence[Token]) -> Answer:
     """Return `answer` with the scores that the probabilities of its tokens give."""
-    return replace(answer, detections=scored(answer.detections, text, tokens))
+    return replace(answer, detections=score_findings(answer.detections, text, tokens))

@@ -222,13 +222,14 @@ def _note_clipping(numbers: Numbers, frame: Frame, matches: Matches) -> None:
 def _strays(numbers: Numbers, frame: Frame, share: float) -> bool:
     """Return whether a number lies outside the frame by more than `share` of its side."""
     xs, ys = numbers[::2], numbers[1::2]
-    beyond_x = min(xs) < -share * frame.width or max(xs) > frame.width + share * frame.width
-    return beyond_x or min(ys) < -share * frame.height or max(ys) > frame.height * (1 + share)
+    across, down = frame.margin(share)
+    beyond_x = min(xs) < -across or max(xs) > frame.width + across
+    return beyond_x or min(ys) < -down or max(ys) > frame.height + down
 
 
 def _note_whole_image(findings: list[Finding], matches: Matches) -> None:
     boxes = [d.place for d in findings if isinstance(d.place, Box)]
     if len(findings) == len(boxes) == 1:
         (box,) = boxes
-        if box.area > WHOLE * box.frame.width * box.frame.height:
+        if box.share > WHOLE:
             matches.warnings.add(Note.WHOLE_IMAGE)

@@ -1,4 +1,4 @@
-"""Bytes to pixels: what a browser shows, in the size that the model sees."""
+"""Decoded pictures look as in a browser, and views have the size that the model sees."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ EARTH, CLAY = (10, 20, 30), (200, 100, 50)
 
 RGB_PNG, GREY_PNG, GREY_ALPHA_PNG, RGBA_PNG = 2, 0, 4, 6
 
-# The golden pixels: what Chromium 156 draws of each file on a white page, to within 2 levels.
+# Golden pixels: what Chromium 156 draws of each file on a white page, to within 2 levels.
 GOLDEN = {
     "JPEG": (saved(plain("RGB", CLAY), "JPEG", quality=100), CLAY),
     "JPEG, progressive": (saved(plain("RGB", CLAY), "JPEG", progressive=True), CLAY),
@@ -114,7 +114,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize(("data", "shown"), GOLDEN.values(), ids=GOLDEN.keys())
-def test_every_mode_becomes_the_colour_that_a_browser_shows(
+def test_every_mode_gets_the_colour_that_a_browser_shows(
     data: bytes, shown: tuple[int, int, int]
 ) -> None:
     picture = upright(data)
@@ -125,16 +125,16 @@ def test_every_mode_becomes_the_colour_that_a_browser_shows(
     assert picture.info == {}
 
 
-def test_sixteen_bits_of_grey_become_the_nearest_of_eight() -> None:
+def test_16_bits_of_grey_become_the_nearest_of_8_bits() -> None:
     assert [round(value / 257) for value in range(65536)] == EIGHT_OF_SIXTEEN_BITS
     for value, grey in ((0, 0), (128, 0), (129, 1), (0x80FF, 128), (65535, 255)):
         data = png(16, GREY_PNG, struct.pack(">H", value))
         assert color(upright(data), (0, 0)) == (grey,) * 3
 
 
-# Upright
+# Orientation
 
-# The corners, clockwise from the top left, of the picture as shown.
+# The corners of the picture as shown, clockwise from the top left.
 TURNED = {
     1: [RED, GREEN, BLUE, WHITE],
     2: [GREEN, RED, WHITE, BLUE],
@@ -150,7 +150,9 @@ TURNED = {
 @pytest.mark.parametrize("orientation", TURNED)
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_the_picture_is_turned_as_its_exif_asks(orientation: int, form: str, order: str) -> None:
+def test_a_picture_is_turned_by_its_exif_orientation(
+    orientation: int, form: str, order: str
+) -> None:
     data = saved(corners(), form, exif=exif(orientation, order))
     picture = upright(data)
     assert corner_colors(picture) == TURNED[orientation]
@@ -173,7 +175,7 @@ def _text(key: str, value: str) -> PngImagePlugin.PngInfo:
     return info
 
 
-# Chromium 156 turns none of these, though Pillow's exif_transpose turns most.
+# Chromium 156 turns none of these; Pillow's exif_transpose turns most.
 NOT_TURNED = {
     "WebP": saved(corners(), "WEBP", lossless=True, exif=exif(6)),
     "XMP in JPEG": saved(corners(), "JPEG", xmp=XMP),
@@ -193,7 +195,7 @@ NOT_TURNED = {
 
 
 @pytest.mark.parametrize("data", NOT_TURNED.values(), ids=NOT_TURNED.keys())
-def test_nothing_but_what_a_browser_believes_turns_a_picture(data: bytes) -> None:
+def test_a_picture_is_not_turned_by_metadata_that_browsers_ignore(data: bytes) -> None:
     assert corner_colors(upright(data)) == TURNED[1]
 
 
@@ -214,7 +216,7 @@ CORRUPT = {
 }
 
 
-# pytest arms warnings anew around each test; in a worker these are off (see `prepare`).
+# pytest resets the filters around each test; in a worker these warnings are off (`images`).
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("data", CORRUPT.values(), ids=CORRUPT.keys())
 def test_corrupt_metadata_is_ignored(data: bytes) -> None:
@@ -235,7 +237,7 @@ def test_corrupt_metadata_is_ignored(data: bytes) -> None:
         ((5000, 30), (2884, 28)),
     ],
 )
-def test_the_pixels_have_exactly_the_size_of_the_models_frame(
+def test_the_pixels_of_a_view_have_exactly_the_size_of_its_frame(
     size: tuple[int, int], shown: tuple[int, int]
 ) -> None:
     made = whole(upright(saved(plain("RGB", CLAY, size), "PNG")), BOUNDS)
@@ -259,13 +261,13 @@ def test_the_resize_is_pillows_bicubic_of_the_fully_decoded_picture() -> None:
 
 
 @pytest.mark.parametrize("size", [(201, 1), (1, 201), (65_535, 1)])
-def test_a_picture_thinner_than_the_model_takes_is_refused(size: tuple[int, int]) -> None:
+def test_a_picture_beyond_the_aspect_of_the_model_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ImageTooThin) as failure:
         whole(upright(saved(plain("RGB", CLAY, size), "PNG")), BOUNDS)
     assert failure.value.code == "image_too_thin"
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize("size", [(9400, 9400), (13_000, 13_000), (20_000, 20_000)])
@@ -311,7 +313,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize(("name", "data"), FOREIGN.items())
-def test_another_format_is_refused_by_its_name(name: str, data: bytes) -> None:
+def test_the_error_for_another_format_names_it(name: str, data: bytes) -> None:
     with pytest.raises(ImageUnreadable) as failure:
         upright(data)
     assert failure.value.code == "image_format"
@@ -322,13 +324,13 @@ def test_another_format_is_refused_by_its_name(name: str, data: bytes) -> None:
 @pytest.mark.parametrize(
     "data", [b"hello", b"\0" * 1000, b'{"error": "not found"}', b"RIFF....WAVE"]
 )
-def test_bytes_of_no_known_kind_are_no_format_of_ours(data: bytes) -> None:
+def test_unknown_bytes_are_refused_as_a_format(data: bytes) -> None:
     with pytest.raises(ImageUnreadable) as failure:
         upright(data)
     assert failure.value.code == "image_format"
 
 
-def test_no_bytes_at_all_have_a_code_of_their_own() -> None:
+def test_an_empty_file_has_its_own_code() -> None:
     with pytest.raises(ImageUnreadable) as failure:
         upright(b"")
     assert failure.value.code == "image_empty"
@@ -344,7 +346,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("form", WHOLE)
-def test_a_picture_cut_off_anywhere_is_truncated(form: str) -> None:
+def test_a_picture_cut_off_anywhere_is_reported_as_truncated(form: str) -> None:
     data = WHOLE[form]
     for end in [*range(16, 200), *range(200, len(data) * 9 // 10, 97)]:
         with pytest.raises(ImageUnreadable) as failure:
@@ -355,7 +357,7 @@ def test_a_picture_cut_off_anywhere_is_truncated(form: str) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("form", WHOLE)
 @given(seed=st.integers(), flips=st.integers(1, 20))
-def test_damaged_bytes_raise_nothing_but_our_own_errors(form: str, seed: int, flips: int) -> None:
+def test_damaged_bytes_raise_none_but_our_own_errors(form: str, seed: int, flips: int) -> None:
     data, chance = bytearray(WHOLE[form]), random.Random(seed)
     for _ in range(flips):
         data[chance.randrange(chance.choice((60, len(data))))] = chance.choice((0, 255, seed % 256))
@@ -366,19 +368,19 @@ def test_damaged_bytes_raise_nothing_but_our_own_errors(form: str, seed: int, fl
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_at_all_raise_anything_but_our_own_errors(data: bytes) -> None:
+def test_any_bytes_raise_none_but_our_own_errors(data: bytes) -> None:
     with pytest.raises(ImageUnreadable):
         upright(data)
 
 
-def test_text_without_end_is_unreadable() -> None:
+def test_a_text_chunk_that_inflates_beyond_bounds_is_unreadable() -> None:
     bomb = chunk(b"zTXt", b"x\0\0" + zlib.compress(b"\0" * 2**22))
     with pytest.raises(ImageUnreadable) as failure:
         upright(PNG[:33] + bomb + PNG[33:])
     assert failure.value.code == "image_unreadable"
 
 
-def test_an_animation_costs_its_first_frame_only() -> None:
+def test_only_the_first_frame_of_an_animation_is_decoded() -> None:
     frames = [plain("L", shade, (200, 200)) for shade in range(250)]
     data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
     started = time.thread_time()

@@ -1,9 +1,11 @@
-"""The mounted folder of Label Studio's local storage: its files, and nothing else of the disk."""
+"""The mounted folder of Label Studio's local storage: its files are read, and nothing else."""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from grounding.errors import (
 )
 from grounding.labelstudio.client.files import LabelStudioClient
 from grounding.media.fetch import Fetcher
-from grounding.media.local_files import Folder, file_name
+from grounding.media.local_files import Folder, parse_local_file
 from tests.media.hosts import BODY, Names, host, ok, rules
 
 SECRET = b"not for tasks"
@@ -27,7 +29,7 @@ SECRET = b"not for tasks"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder with a picture, and with links of every kind beside a secret outside of it."""
+    """Return a folder with a picture and links of every kind, and a secret outside of it."""
     root = tmp_path / "pictures"
     (root / "a b").mkdir(parents=True)
     (root / "a b" / "1.jpg").write_bytes(BODY)
@@ -66,8 +68,10 @@ def root(tmp_path: Path) -> Path:
         ("http://evil/data/local-files/?d=1.jpg", None),
     ],
 )
-def test_a_local_file_is_named_as_label_studio_reads_it(target: str, name: str | None) -> None:
-    assert file_name(target) == name
+def test_the_name_of_a_local_file_is_read_as_label_studio_reads_it(
+    target: str, name: str | None
+) -> None:
+    assert parse_local_file(target) == name
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,9 @@ def test_files_below_the_root_are_read(root: Path, name: str) -> None:
         "",
     ],
 )
-def test_what_lies_outside_or_is_no_file_is_refused_at_once(root: Path, name: str) -> None:
+def test_a_path_outside_the_root_or_to_no_regular_file_is_refused_at_once(
+    root: Path, name: str
+) -> None:
     started = time.monotonic()
     with pytest.raises(UrlRefused) as refusal:
         Folder(root).read(name, 1000)
@@ -107,7 +113,7 @@ def test_what_lies_outside_or_is_no_file_is_refused_at_once(root: Path, name: st
 @pytest.mark.parametrize(
     "name", ["none.jpg", "a b/1.jpg/x", "loop", "a\0b", "x" * 300, "x/" * 3000]
 )
-def test_what_cannot_be_opened_is_missing(root: Path, name: str) -> None:
+def test_a_file_that_cannot_be_opened_is_missing(root: Path, name: str) -> None:
     with pytest.raises(ImageMissing) as failure:
         Folder(root).read(name, 1000)
     assert "GROUNDING_LOCAL_FILES_ROOT" in failure.value.hint
@@ -120,7 +126,7 @@ def test_reading_stops_at_the_limit(root: Path) -> None:
         Folder(root).read("long.jpg", 1000)
 
 
-def test_a_root_that_is_a_link_is_its_target(root: Path, tmp_path: Path) -> None:
+def test_a_root_that_is_a_link_means_its_target(root: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(root)
     assert Folder(tmp_path / "link").read("a b/1.jpg", 1000) == BODY
 
@@ -128,7 +134,7 @@ def test_a_root_that_is_a_link_is_its_target(root: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "wrong", ["/", "/proc", "/dev", "/proc/self", "/no/such/folder", "/etc/passwd"]
 )
-def test_a_root_that_holds_no_pictures_refuses_to_start(wrong: str) -> None:
+def test_a_root_that_cannot_be_a_folder_of_pictures_is_refused(wrong: str) -> None:
     with pytest.raises(SettingError, match="GROUNDING_LOCAL_FILES_ROOT"):
         Folder(Path(wrong))
 
@@ -137,7 +143,7 @@ def test_a_root_that_holds_no_pictures_refuses_to_start(wrong: str) -> None:
     name=st.text(max_size=30)
     | st.lists(st.sampled_from(["..", "up", "out", "a b", "1.jpg"])).map("/".join)
 )
-def test_no_name_at_all_brings_anything_from_outside(
+def test_no_name_reads_anything_outside_the_root(
     tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
     top = tmp_path_factory.getbasetemp() / "law"
@@ -154,7 +160,50 @@ def test_no_name_at_all_brings_anything_from_outside(
         return
 
 
-# Among the ways of a fetch
+DEPTH = 200
+"""Folders below the one that is exchanged: resolving them takes time, during which it can be."""
+
+
+def test_a_folder_exchanged_for_a_link_while_a_file_is_opened_leads_nowhere(
+    tmp_path: Path,
+) -> None:
+    root, below = tmp_path / "root", Path(*["d"] * DEPTH)
+    for top, body in ((root / "swapped", BODY), (tmp_path / "outside", SECRET)):
+        (top / below).mkdir(parents=True)
+        (top / below / "1.jpg").write_bytes(body)
+    (tmp_path / "link").symlink_to(tmp_path / "outside")
+    stop = threading.Event()
+
+    def exchange() -> None:
+        while not stop.is_set():
+            (root / "swapped").rename(tmp_path / "aside")
+            (tmp_path / "link").rename(root / "swapped")
+            time.sleep(1e-4)
+            (root / "swapped").rename(tmp_path / "link")
+            (tmp_path / "aside").rename(root / "swapped")
+            time.sleep(1e-4)
+
+    folder, name = Folder(root), str("swapped" / below / "1.jpg")
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        outcomes = Counter(outcome_of(folder, name) for _ in range(500))
+    finally:
+        stop.set()
+        thread.join()
+    assert set(outcomes) <= {BODY, UrlRefused, ImageMissing}
+    assert len(outcomes) > 1, "the exchange never came in between"
+
+
+def outcome_of(folder: Folder, name: str) -> object:
+    """Return the bytes of a file, or the kind of error that they end in."""
+    try:
+        return folder.read(name, 1000)
+    except GroundingError as exc:
+        return type(exc)
+
+
+# Within a fetch
 
 
 def test_local_files_are_read_from_the_mounted_folder(root: Path) -> None:
@@ -175,7 +224,7 @@ def test_the_mounted_folder_needs_no_label_studio(root: Path) -> None:
 
 
 @pytest.mark.parametrize("studio", [None, LabelStudioClient("http://ls:8080")])
-def test_a_foreign_address_does_not_mean_the_mounted_folder(
+def test_an_address_of_another_host_is_not_read_from_the_mounted_folder(
     root: Path, studio: LabelStudioClient | None
 ) -> None:
     with host(ok(b"elsewhere")) as server:
@@ -191,6 +240,6 @@ def test_a_foreign_address_does_not_mean_the_mounted_folder(
 @pytest.mark.parametrize(
     "d", ["../secret", "%2e%2e/secret", "..%2fsecret", "out", "a%00b", "fifo", "zero"]
 )
-def test_no_task_reaches_the_disk_beyond_the_folder(root: Path, d: str) -> None:
+def test_no_task_reads_the_disk_outside_the_folder(root: Path, d: str) -> None:
     with pytest.raises((UrlRefused, ImageMissing)):
         Fetcher(rules(), folder=Folder(root)).fetch(f"/data/local-files/?d={d}")
