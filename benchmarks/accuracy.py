@@ -1,13 +1,12 @@
-"""How right the shapes checkpoint is, through the real `/predict`: `make accuracy`.
+"""Measures the accuracy of the shapes checkpoint through the real `/predict`: `make accuracy`.
 
-Fresh pictures that the training never saw, each asked for one class that is there and one that
-is not, on a rectangle and on a key-point control. Measured in percent of the upright picture.
-The same pictures for lists of labels, and for what is typed, clicked and drawn in the page.
+Each picture is new to the model. It is asked for one class that is present and one that is absent,
+with a rectangle control and a key-point control. Places are compared in percent of the upright
+picture. The same pictures are asked with lists of labels, and with typed text, clicks and boxes.
 
-Then hard pictures (things small, touching or look-alike), each asked for one class that is there
-and a look-alike that is not, to see whether the boxes' scores tell right from wrong: the area
-under the ROC curve of score against IoU ≥ 0.5, which is the chance that a right box scores
-higher than a wrong one.
+Hard pictures (small, touching or similar things) are asked for a present class and a similar absent
+one. They measure the scores: the area under the ROC curve of score against IoU ≥ 0.5 is the
+probability that a right box has a higher score than a wrong one.
 """
 
 from __future__ import annotations
@@ -33,22 +32,22 @@ from tools.shapes.names import Tongue
 from tools.shapes.scenes import NAMES
 
 FIRST_SEED = 90_000_000
-"""Far from the seeds of the training, so that every picture is fresh."""
+"""Not among the seeds of the training, so that every picture is new to the model."""
 
 
 @dataclass(slots=True)
 class Scores:
-    """What was measured: one figure per picture and question."""
+    """The measurements: one figure per picture and query."""
 
     ious: list[float] = field(default_factory=list)
     inside: list[bool] = field(default_factory=list)
     empty: list[bool] = field(default_factory=list)
     ranked: list[tuple[float, bool]] = field(default_factory=list)
-    """Of each box on a hard picture: its score, and whether it is right."""
+    """Per box on a hard picture: its score, and whether it is right."""
 
 
 def config(name: str) -> str:
-    """Return a labelling config that asks for boxes and points of `name`."""
+    """Return a labelling config with a box and a point control for `name`."""
     labels = f'<Label value="{name}"/>'
     return (
         '<View><Image name="image" value="$image"/>'
@@ -58,7 +57,7 @@ def config(name: str) -> str:
 
 
 def measure(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) -> None:
-    """Ask one class of the pictures that have it and of those that have not; score the answers."""
+    """Ask for one class on the pictures where it is present or absent, and score the answers."""
     asked = [one for one in trials if name in (one.present.name, one.absent)]
     entries = answers(backend, [one.task for one in asked], config(name))
     for one, entry in zip(asked, entries, strict=True):
@@ -71,7 +70,7 @@ def measure(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) 
 
 
 def rank(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) -> None:
-    """Ask one class as `measure` does, and take down each box's score and whether it is right."""
+    """Ask for one class as `measure` does; record the score of each box and whether it is right."""
     asked = [one for one in trials if name in (one.present.name, one.absent)]
     entries = answers(backend, [one.task for one in asked], config(name))
     for one, entry in zip(asked, entries, strict=True):
@@ -81,7 +80,7 @@ def rank(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) -> 
 
 
 def auroc(ranked: Iterable[tuple[float, bool]]) -> float:
-    """Return the chance that a right one scores higher than a wrong one; nan without both."""
+    """Return the probability that a right one has the higher score; NaN without both kinds."""
     ranked = tuple(ranked)
     right, wrong = ([s for s, is_right in ranked if is_right is kind] for kind in (True, False))
     wins = sum((r > w) + (r == w) / 2 for r in right for w in wrong)
@@ -89,13 +88,13 @@ def auroc(ranked: Iterable[tuple[float, bool]]) -> float:
 
 
 def _iou(regions: Regions, one: Trial) -> float:
-    """Return the IoU of the answer with the truth; 0 unless there is exactly one box."""
+    """Return the IoU with the truth; 0 unless the answer is exactly one box."""
     found = boxes(regions)
     return overlap(found[0], one.present, one.picture) if len(found) == 1 else 0.0
 
 
 def _inside(regions: Regions, one: Trial) -> bool:
-    """Say whether the answer is exactly one point, and inside the thing itself."""
+    """Return whether the answer is exactly one point, inside the thing itself."""
     values = [r["value"] for r in regions if r["type"] == "keypointlabels"]
     if len(values) != 1:
         return False
@@ -105,7 +104,7 @@ def _inside(regions: Regions, one: Trial) -> bool:
 
 
 def rows(scores: Scores) -> list[Row]:
-    """Return the figures of single labels."""
+    """Return the rows about single labels."""
     return [
         ("boxes: mean IoU", sum(scores.ious) / len(scores.ious), 0.75, len(scores.ious)),
         ("boxes above IoU 0.5", _share([i > 0.5 for i in scores.ious]), 0.85, len(scores.ious)),
@@ -116,7 +115,7 @@ def rows(scores: Scores) -> list[Row]:
 
 
 def report(measured: Sequence[Row]) -> tuple[Table, bool]:
-    """Return the figures as a table, and whether each reaches its goal."""
+    """Return the rows as a table, and whether every goal is reached."""
     table = Table(title="The shapes checkpoint, through /predict")
     for column in ("measure", "reached", "goal", "of"):
         table.add_column(column, justify="left" if column == "measure" else "right")
@@ -131,7 +130,7 @@ def _share(flags: Sequence[bool]) -> float:
 
 @contextmanager
 def over_http() -> Iterator[Local]:
-    """Run a backend whose worker asks the same checkpoint behind an OpenAI-compatible server."""
+    """Run a backend whose worker uses the same checkpoint through an OpenAI-compatible server."""
     from grounding.engines.local.engine import LocalEngine
     from grounding.engines.local.loading import LoadOptions
     from tests.openai_server import KEY, MODEL, Behaviour, serving
@@ -158,9 +157,9 @@ def over_http() -> Iterator[Local]:
 @click.command()
 @click.option("--pictures", default=300, show_default=True, help="How many of each kind.")
 @click.option("--seed", default=FIRST_SEED, show_default=True, help="The first picture's seed.")
-@click.option("--http", is_flag=True, help="Have the worker ask the checkpoint over HTTP.")
+@click.option("--http", is_flag=True, help="Use the checkpoint through a server.")
 def main(pictures: int, seed: int, *, http: bool) -> None:
-    """Measure the shapes checkpoint; exit 1 where a goal is missed."""
+    """Measure the shapes checkpoint; exit 1 if a goal is missed."""
     console = Console()
     scores = Scores()
     trials = [trial(seed + n) for n in range(pictures)]

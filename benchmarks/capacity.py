@@ -1,7 +1,7 @@
-"""How many GPUs, cores and machines so many pictures a day take: the table of docs/scaling.md.
+"""Computes the GPUs, cores and network for a load of pictures a day: the table of docs/scaling.md.
 
-Nothing is measured here: each number is a part that was, or that others published, times the load.
-`python -m benchmarks.capacity` prints the table.
+Nothing is measured here: the constants are measured elsewhere or published, and are multiplied by
+the load. `python -m benchmarks.capacity` prints the table.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from dataclasses import dataclass
 
 DAY = 86_400
 BUSY = 0.7
-"""How full each part may be on the average: what comes at once has to wait behind the rest."""
+"""Mean utilisation of each part; the rest is room for requests that arrive together."""
 
 A100 = 3.3
-"""Questions a second on one A100 with 7B: vLLM's own recipe, VisionArena, 111 tokens of answer."""
+"""Requests a second on one A100 with 7B: vLLM's recipe, VisionArena, 111 tokens per answer."""
 
 H100 = 6.0
-"""The same on one H100: the lower end of an estimate from its arithmetic, 6 to 10."""
+"""Requests a second on one H100: the low end of an estimate of 6 to 10 from its FLOPS."""
 
 PICTURE_MS = 45.0
-"""CPU of a light worker for a picture of 1280×960 and its first question: `make remote`'s bound."""
+"""CPU of a remote worker for a picture of 1280×960 and its first request: `make remote`."""
 
 QUESTION_MS = 8.0
-"""CPU for each further question of the same picture, which is encoded once."""
+"""CPU of each further request about the same picture, which is encoded once."""
 
 SENT_MB = 0.4
-"""What a question sends: the picture as JPEG of quality 95, as base64."""
+"""Megabytes of a request: the picture as base64 of a JPEG of quality 95."""
 
 JOBS = 240.0
-"""Jobs a second through RQ and Redis on one core shared with both ends."""
+"""Jobs a second through RQ and Redis on one core, which also runs both ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a load takes, each part at most `BUSY`."""
+    """The machines for a load, each part used to at most `BUSY`."""
 
     pictures: int
     questions: int
@@ -48,7 +48,7 @@ class Need:
 
 
 def need(pictures: int, questions: int) -> Need:
-    """Return what `pictures` a day take, each asked so many questions."""
+    """Return the machines for `pictures` a day with `questions` requests each."""
     rate = pictures / DAY
     asked = rate * questions
     cpu = rate * (PICTURE_MS + QUESTION_MS * (questions - 1)) * 1e-3
@@ -65,7 +65,7 @@ def need(pictures: int, questions: int) -> Need:
 
 
 def lines() -> Iterator[str]:
-    """Yield the table's lines, in Markdown."""
+    """Yield the lines of the table in Markdown."""
     yield "| pictures a day | questions each | pictures/s | A100 | H100 | cores | Mbit/s | queue |"
     yield "|---:|---:|---:|---:|---:|---:|---:|---:|"
     for pictures in (10_000, 100_000, 300_000, 1_000_000):

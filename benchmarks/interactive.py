@@ -1,8 +1,8 @@
-"""How long an annotator waits beside the model: python -m benchmarks.interactive.
+"""Measures an annotator's waiting time apart from the model: `python -m benchmarks.interactive`.
 
-One request at a time to an idle worker, each about a picture of 1280×960 on a loopback host:
-first a question on a picture that was never seen, then another one on the same picture. Printed
-are the medians of every step, from the client's first byte to its last.
+One request at a time goes to an idle worker, about a picture of 1280×960 on a loopback host: first
+a request about a new picture, then a second one about the same picture. The medians of all steps
+are printed, from the client's first byte to its last.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Parts = dict[str, float]
 
 @contextmanager
 def pictures(folder: Path, count: int) -> Iterator[str]:
-    """Serve so many pictures from loopback around the block; yield the host's origin."""
+    """Serve `count` pictures from loopback during the block; yield the origin."""
     for n in range(count):
         out = io.BytesIO()
         scene(n).draw().resize(SIZE, Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
@@ -59,12 +59,12 @@ def pictures(folder: Path, count: int) -> Iterator[str]:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def probed(folder: Path, origin: str) -> Iterator[Local]:
-    """Run queue, worker and web server, all with probes, around the block."""
+    """Run queue, worker and web server with timers during the block."""
     port = free_port()
     with ExitStack() as stack:
         valkey = stack.enter_context(ValkeyServer(data_dir=folder))
@@ -89,7 +89,7 @@ def probed(folder: Path, origin: str) -> Iterator[Local]:
 
 
 def ask(client: httpx.Client, number: int, origin: str, prompt: str) -> tuple[float, float]:
-    """Ask about one picture as the page does; return when that began and ended."""
+    """Send the page's request about one picture; return the times of its start and end."""
     typed = {"type": "textarea", "from_name": "prompt", "to_name": "image", "id": "t"}
     body = {
         "tasks": [{"id": number, "data": {"image": f"{origin}/{number}.jpg"}, "drafts": []}],
@@ -103,7 +103,7 @@ def ask(client: httpx.Client, number: int, origin: str, prompt: str) -> tuple[fl
 
 
 def read_marks(file: Path, since: float, until: float) -> Marks:
-    """Return what the probes noted between two moments: for each step its beginnings and ends."""
+    """Return the starts and ends of each step between two moments."""
     marks: Marks = {}
     for line in file.read_text().splitlines():
         name, begun, ended = line.split()
@@ -113,7 +113,7 @@ def read_marks(file: Path, since: float, until: float) -> Marks:
 
 
 def parts_of(marks: Marks, begun: float, ended: float) -> Parts:
-    """Return how many milliseconds each part of one request took."""
+    """Return the milliseconds of each part of one request."""
     spent = {name: 1000 * sum(b - a for a, b in times) for name, times in marks.items()}
     (request,), (job,) = marks["request"], marks["job"]
     queued, written = marks["queued"][0], marks["write"][0]
@@ -134,7 +134,7 @@ def parts_of(marks: Marks, begun: float, ended: float) -> Parts:
 
 
 def report(rows: Mapping[str, Sequence[Parts]]) -> tuple[Table, bool]:
-    """Return the medians as a table, and whether each kind of question reaches the goal."""
+    """Return the medians as a table, and whether each kind of request reaches the goal."""
     table = Table(title=f"An annotator's request, {SIZE[0]}×{SIZE[1]}: medians in ms")
     table.add_column("part")
     for kind in rows:
@@ -146,13 +146,13 @@ def report(rows: Mapping[str, Sequence[Parts]]) -> tuple[Table, bool]:
     beside = [statistics.median(values) for values in totals.values()]
     table.add_section()
     table.add_row(f"all but the model (goal {GOAL_MS:.0f})", *(f"{v:.1f}" for v in beside))
-    # On a machine that others use, the quickest request tells more of this program than the median.
-    table.add_row("of the quickest request", *(f"{min(v):.1f}" for v in totals.values()))
+    # On a busy machine, the fastest request depends less on other programs than the median does.
+    table.add_row("of the fastest request", *(f"{min(v):.1f}" for v in totals.values()))
     return table, max(beside) < GOAL_MS
 
 
 def measure(count: int) -> Mapping[str, list[Parts]]:
-    """Return the parts of so many requests of each kind, after one that warms everything up."""
+    """Return the parts of `count` requests of each kind, after one request for warm-up."""
     rows: dict[str, list[Parts]] = {"first question": [], "second question": []}
     with tempfile.TemporaryDirectory(prefix="grounding-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -175,7 +175,7 @@ def measure(count: int) -> Mapping[str, list[Parts]]:
 @click.command()
 @click.option("--count", default=30, show_default=True, help="Requests of each kind.")
 def main(count: int) -> None:
-    """Measure one annotator's requests on an idle worker; exit 1 where the goal is missed."""
+    """Measure one annotator's requests on an idle worker; exit 1 if the goal is missed."""
     table, reached = report(measure(count))
     Console().print(table)
     sys.exit(0 if reached else 1)

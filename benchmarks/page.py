@@ -1,6 +1,6 @@
-"""What an annotator types, clicks and draws in the page, and lists of labels: how right it is.
+"""Measures the accuracy of typed text, clicks and drawn boxes in the page, and of label lists.
 
-Contexts are as Label Studio sends them. Each kind of question is put to every picture.
+The contexts have Label Studio's form. Each kind of request is made about every picture.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tools.shapes.places import inner_point, jittered
 from tools.shapes.scenes import NAMES, Thing
 
 LIST = 4
-"""Labels in one question, of the 24 that a project of all names has."""
+"""Labels in one query, of the 24 in a project with all names."""
 
 OFFERED = 4
 AT_ONCE = 8
-"""Annotators who ask at the same time: the engine answers them in one batch."""
+"""Annotators who ask at the same time; the engine answers them in one batch."""
 
 ROUGH = 0.15
 ELSEWHERE = "here"
-"""The label of a click whose label no box control has."""
+"""The label of a click that no box control has."""
 
 Context = dict[str, Any]
 Put = Callable[[Trial, random.Random], "Asked"]
@@ -35,7 +35,7 @@ Put = Callable[[Trial, random.Random], "Asked"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One question in the page: the project's config, the page's context, and the right label."""
+    """One request of the page: the project's config, the context, and the right label."""
 
     label_config: str
     context: Context
@@ -44,7 +44,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of question in the page: how it is put, what its answer is worth, and the goal."""
+    """One kind of request: how it is made, how its answer is scored, and the goal."""
 
     name: str
     goal: float
@@ -53,7 +53,7 @@ class Kind:
 
 
 def list_row(backend: Local, trials: Sequence[Trial], tongue: Tongue) -> Row:
-    """Return the F1 at IoU 0.5 of all 24 labels, several in each question, over all pictures."""
+    """Return the F1 at IoU 0.5 of all 24 labels, `LIST` in each query, over all pictures."""
     labels = tuple(said(name, tongue) for name in NAMES)
     entries = answers(backend, [one.task for one in trials], _boxes(labels, LIST))
     right = found = true = 0
@@ -66,7 +66,7 @@ def list_row(backend: Local, trials: Sequence[Trial], tongue: Tongue) -> Row:
 
 
 def page_row(backend: Local, kind: Kind, trials: Sequence[Trial]) -> Row:
-    """Return the mean worth of one kind of question, put to every picture, a few at a time."""
+    """Return the mean score of one kind of request about every picture, `AT_ONCE` at a time."""
 
     def worth(one: Trial) -> float:
         asked = kind.ask(one, random.Random(f"{kind.name} {one.task['id']}"))
@@ -85,7 +85,7 @@ def _is_found(thing: Thing, tongue: Tongue, regions: Regions, one: Trial) -> boo
 
 
 def _boxes(labels: Iterable[str], size: int = 1) -> str:
-    """Return a config with one box control for `labels`, and ways to type and to click."""
+    """Return a config with a box control for `labels`, a text area and a key-point control."""
     tags = "".join(f'<Label value="{label}"/>' for label in labels)
     return (
         '<View><Image name="image" value="$image"/>'
@@ -98,13 +98,13 @@ def _boxes(labels: Iterable[str], size: int = 1) -> str:
 
 
 def _offered(name: str, rng: random.Random, tongue: Tongue) -> list[str]:
-    """Return a project's labels: `name` and a few others, in any order."""
+    """Return the labels of a project: `name` and a few others, in random order."""
     others = rng.sample([other for other in NAMES if other != name], OFFERED - 1)
     return [said(one, tongue) for one in rng.sample([name, *others], OFFERED)]
 
 
 def _typing(phrase: str, tongue: Tongue = "en", *, absent: bool = False) -> Put:
-    """Return how a phrase about the present thing, or the absent one, is typed."""
+    """Return a maker of requests with a typed phrase about the present or the absent thing."""
 
     def ask(one: Trial, rng: random.Random) -> Asked:
         name = one.absent if absent else one.present.name
@@ -123,7 +123,7 @@ def _typing(phrase: str, tongue: Tongue = "en", *, absent: bool = False) -> Put:
 
 
 def _clicking(label: str | None = None) -> Put:
-    """Return how the present thing is clicked, with `label` or its own."""
+    """Return a maker of requests with a click on the present thing, with `label` or its own."""
 
     def ask(one: Trial, rng: random.Random) -> Asked:
         spot = inner_point(one.present, one.picture, rng).to(PERCENT)
@@ -137,7 +137,7 @@ def _clicking(label: str | None = None) -> Put:
 
 
 def _drawing(one: Trial, rng: random.Random) -> Asked:
-    """Return a rough box around the present thing."""
+    """Return a request with a rough box around the present thing."""
     box = jittered(one.present, one.picture, ROUGH, rng).to(PERCENT)
     names = [one.present.name]
     place = {"x": box.x1, "y": box.y1, "width": box.width, "height": box.height, "rotation": 0}
@@ -148,7 +148,7 @@ def _drawing(one: Trial, rng: random.Random) -> Asked:
 
 
 def _drawn(one: Trial, kind: str, from_name: str, value: dict[str, Any]) -> dict[str, Any]:
-    """Return a region just drawn, `kind` being its type in Label Studio."""
+    """Return a region as the page sends it after drawing; `kind` is its type in Label Studio."""
     return {
         "id": "drawn",
         "from_name": from_name,
@@ -163,7 +163,7 @@ def _drawn(one: Trial, kind: str, from_name: str, value: dict[str, Any]) -> dict
 
 
 def _iou(regions: Regions, one: Trial, asked: Asked) -> float:
-    """Return the IoU with the truth; 0 unless there is exactly one box, of the right label."""
+    """Return the IoU with the truth; 0 unless the answer is one box with the right label."""
     found = boxes(regions)
     if len(found) != 1 or found[0]["value"]["rectanglelabels"] != [asked.label]:
         return 0.0
@@ -171,7 +171,7 @@ def _iou(regions: Regions, one: Trial, asked: Asked) -> float:
 
 
 def _better(regions: Regions, one: Trial, asked: Asked) -> float:
-    """Return whether the answer fits better than what was drawn."""
+    """Return 1 if the answer has a higher IoU than the drawn box, else 0."""
     (drawn,) = asked.context["result"]
     return float(_iou(regions, one, asked) > overlap(drawn, one.present, one.picture))
 
@@ -187,6 +187,6 @@ KINDS = (
     Kind("typed, absent: empty", 0.90, _typing("each {x}", absent=True), _empty),
     Kind("typed in Chinese, absent: empty", 0.90, _typing("{x}", "zh", absent=True), _empty),
     Kind("click: mean IoU", 0.70, _clicking(), _iou),
-    Kind("click, the label to be told: mean IoU", 0.70, _clicking(ELSEWHERE), _iou),
+    Kind("click, label unknown: mean IoU", 0.70, _clicking(ELSEWHERE), _iou),
     Kind("rough box: a better one", 0.90, _drawing, _better),
 )

@@ -1,7 +1,7 @@
-"""How long the reader of model answers takes: `python -m benchmarks.parser`.
+"""Measures the CPU time of reading model answers: `python -m benchmarks.parser`.
 
-Prints, for each kind of text, the least and the median CPU time of several readings. CPU time
-and the least of it tell the code's cost even on a busy machine.
+Prints the minimum and the median CPU time for each kind of text. The minimum depends little on
+other programs of a busy machine.
 """
 
 from __future__ import annotations
@@ -35,21 +35,23 @@ TEXTS = {
     "10 MB of small lists": "[1,2]," * (TEN_MILLION // 6),
     "10 MB of open strings": '{"a": "' * (TEN_MILLION // 7),
     "10 MB of tags": "<p>" * (TEN_MILLION // 3),
+    "10 MB of pairs in objects": '{"a": (1,2),' * (TEN_MILLION // 12),
+    "10 MB of thinking": "So [1,2]? Wait, " * (TEN_MILLION // 16),
     "10 MB of letters": "a" * TEN_MILLION,
     "5,000 brackets deep": "[" * 5_000 + "]" * 5_000,
 }
 
 
 def seconds(text: str) -> float:
-    """Return the CPU seconds of one reading."""
+    """Return the CPU seconds of reading `text` once."""
     start = time.process_time()
     read(text, FRAME)
     return time.process_time() - start
 
 
 def main() -> None:
-    """Time every text and print a table in milliseconds."""
-    print(f"{'text':28}{'characters':>12}{'least':>10}{'median':>10}")
+    """Print a table of all texts in milliseconds."""
+    print(f"{'text':28}{'characters':>12}{'minimum':>10}{'median':>10}")
     for name, text in TEXTS.items():
         times = [seconds(text) * 1e3 for _ in range(100 if len(text) < 10_000 else 7)]
         print(f"{name:28}{len(text):12,}{min(times):10.2f}{statistics.median(times):10.2f}")

@@ -1,8 +1,8 @@
-"""The real web server and worker, with a stopwatch at each step of a request.
+"""The real web server and worker with a timer around each step of a request.
 
-`app` is for gunicorn; `python -m benchmarks.probes` is a worker. Each step is appended to the
-file that PROBES names, as its name and the seconds when it began and ended on the clock that all
-processes of one machine share.
+`app` is for gunicorn; `python -m benchmarks.probes` runs a worker. Each step adds a line to the
+file named by PROBES: its name, and its start and end in seconds of the monotonic clock, which
+all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ STEPS: tuple[tuple[str, Any, str], ...] = (
 )
 
 
-def arm() -> None:
-    """Put a stopwatch around each step."""
+def install_timers() -> None:
+    """Put a timer around each step."""
     file = os.open(os.environ["PROBES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for name, owner, attribute in STEPS:
-        setattr(owner, attribute, _timed(name, getattr(owner, attribute), file))
+        setattr(owner, attribute, _time(name, getattr(owner, attribute), file))
 
 
-def _timed(name: str, step: Callable[..., Any], file: int) -> Callable[..., Any]:
+def _time(name: str, step: Callable[..., Any], file: int) -> Callable[..., Any]:
     @functools.wraps(step)
     def timed(*args: Any, **kwargs: Any) -> Any:
         begun = time.monotonic()
@@ -56,7 +56,7 @@ def _timed(name: str, step: Callable[..., Any], file: int) -> Callable[..., Any]
 
 
 if "PROBES" in os.environ:
-    arm()
+    install_timers()
     app = create_app()
 
 if __name__ == "__main__":

@@ -44,11 +44,11 @@ WORDS = '[{"bbox_2d": [100, 100, 300, 300], "label": "cat"}]'
 Clock = Callable[[], int]
 """Returns CPU time in nanoseconds."""
 SETTLE = 0.15
-"""Share of a run at either end that is not counted: the queue fills, and runs empty."""
+"""Share of a run at each end that is not counted, while the queue fills or empties."""
 
 
 def photograph(width: int, height: int) -> bytes:
-    """Return a JPEG of a scene's detail: smooth areas, edges and grain, about 1.5 bits a pixel."""
+    """Return a JPEG with smooth areas, edges and grain, about 1.5 bits per pixel."""
     coarse = Image.effect_noise((width // 40, height // 40), 160).resize((width, height))
     grain = Image.effect_noise((width, height), 12)
     bands = [Image.blend(coarse.rotate(90 * turn), grain, 0.25) for turn in (0, 2, 0)]
@@ -72,18 +72,18 @@ class Host(BaseHTTPRequestHandler):
         self.wfile.write(self.data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay silent."""
+        """Log nothing."""
 
 
 @dataclass(slots=True)
 class Load:
-    """What the server has at this moment, and each change of it."""
+    """The requests that the server has now, and each change of their number."""
 
     now: int = 0
     changes: list[tuple[float, int]] = field(default_factory=list)
 
     def change(self, by: int) -> None:
-        """Note a request that came or went."""
+        """Record a request that arrived or was answered."""
         self.now += by
         self.changes.append((time.monotonic(), self.now))
 
@@ -106,7 +106,7 @@ async def _serve(seconds: float, at_once: int, pipe: Connection) -> None:
     pipe.send(server.sockets[0].getsockname()[1])
     await asyncio.to_thread(pipe.recv)
     pipe.send(load.changes)
-    os._exit(0)  # connections are still open, and asyncio would tell of each
+    os._exit(0)  # connections are still open, and asyncio would log each of them
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:
@@ -143,7 +143,7 @@ def _run_server(seconds: float, at_once: int, pipe: Connection) -> None:
 
 @contextmanager
 def model_server(seconds: float, at_once: int) -> Iterator[tuple[str, Connection]]:
-    """Run a server in a process of its own; yields its base URL and the pipe that ends it."""
+    """Run a model server in its own process; yield its base URL and the pipe that ends it."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(
         target=_run_server, args=(seconds, at_once, theirs), daemon=True
@@ -170,7 +170,7 @@ def picture_host(data: bytes) -> Iterator[str]:
 
 
 def chosen(url: str, **more: Any) -> dict[str, Any]:
-    """Return the settings of a worker for the server at `url`."""
+    """Return the settings of a worker that uses the server at `url`."""
     settings = {
         "engine": "openai",
         "server": "vllm",
@@ -193,7 +193,7 @@ def cpu(work: Callable[[], Any], times: int, clock: Clock = time.thread_time_ns)
 
 
 def stages(data: bytes, kind: str, times: int) -> dict[str, float]:
-    """Return the CPU milliseconds of each stage of one picture with one question."""
+    """Return the CPU milliseconds of each stage of one picture with one request."""
     with picture_host(data) as origin, model_server(0.0, 64) as (url, _):
         settings = Settings.load(
             **chosen(url, image_format=kind, allowed_origins=frozenset({origin}))
@@ -219,7 +219,7 @@ def stages(data: bytes, kind: str, times: int) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the whole worker did: requests in flight (mean and most), pictures a second, CPU."""
+    """One run of a worker: requests in flight (mean, maximum), pictures a second, CPU time."""
 
     mean: float
     most: int
@@ -228,7 +228,7 @@ class Run:
 
 
 def whole_tasks(data: bytes, *, tasks: int, labels: int, seconds: float, at_once: int) -> Run:
-    """Return how a real worker did with `tasks` pictures of `labels` questions each."""
+    """Return the run of a real worker with `tasks` pictures and `labels` requests for each."""
     with (
         picture_host(data) as origin,
         model_server(seconds, at_once) as (url, pipe),
@@ -245,7 +245,7 @@ def whole_tasks(data: bytes, *, tasks: int, labels: int, seconds: float, at_once
 
 
 def _finish(backend: Local, origin: str, tasks: int, labels: int) -> float:
-    """Have every task answered, and return how long that took."""
+    """Request predictions until every task has one; return the seconds it took."""
     entries = [{"id": n, "data": {"image": f"{origin}/{n}.jpg"}} for n in range(tasks)]
     names = "".join(f'<Label value="thing {n}"/>' for n in range(labels))
     config = (
@@ -270,7 +270,7 @@ def _spent(process: psutil.Process) -> float:
 
 
 def _in_flight(changes: Sequence[tuple[float, int]]) -> tuple[float, int]:
-    """Return the mean over the middle of the run, weighted by time, and the most."""
+    """Return the mean over the middle of the run, weighted by time, and the maximum."""
     first, last = changes[0][0], changes[-1][0]
     low, high = first + SETTLE * (last - first), last - SETTLE * (last - first)
     total = 0.0
@@ -280,7 +280,7 @@ def _in_flight(changes: Sequence[tuple[float, int]]) -> tuple[float, int]:
 
 
 def stage_table(data: bytes, size: str, times: int) -> Table:
-    """Return the CPU of each stage, for JPEG and PNG."""
+    """Return a table of the CPU time of each stage, for JPEG and PNG."""
     table = Table(title=f"CPU of one picture of {size}, one question, in ms")
     columns = {kind: stages(data, kind, times) for kind in ("jpeg", "png")}
     for heading in ("stage", *columns):
@@ -297,7 +297,7 @@ def stage_table(data: bytes, size: str, times: int) -> Table:
 @click.option("--seconds", default=0.5, show_default=True, help="The server's time to answer.")
 @click.option("--at-once", default=64, show_default=True, help="What the server takes at once.")
 def main(tasks: int, times: int, seconds: float, at_once: int) -> None:
-    """Measure what a worker costs and keeps in flight."""
+    """Measure the CPU time of a worker and its requests in flight."""
     console = Console()
     console.print(f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}")
     console.print(stage_table(photograph(1280, 960), "1280×960", times))

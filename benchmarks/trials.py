@@ -1,4 +1,4 @@
-"""Fresh pictures with their truth, and how an answer about one is measured against it."""
+"""New pictures with their truth, and the comparison of an answer with it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from grounding.geometry import PERCENT, Box, image_frame
 from tools.shapes.scenes import NAMES, Scene, Thing, encode, hard_scene, scene
 
 RIGHT = 0.5
-"""The IoU from which a box is right."""
+"""The least IoU of a right box."""
 
 TRIES = 4
 FORMATS: tuple[tuple[Literal["PNG", "JPEG"], str], ...] = (("PNG", ".png"), ("JPEG", ".jpg"))
 
 Regions = Sequence[dict[str, Any]]
 Row = tuple[str, float, float, int]
-"""A measure: its name, what was reached, the goal, and of how many."""
+"""A measurement: name, value, goal, and count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One picture, and what is asked of it."""
+    """A picture, and a present and an absent class to ask for."""
 
     picture: Scene
     present: Thing
@@ -33,9 +33,9 @@ class Trial:
 
 
 def trial(seed: int, *, hard: bool = False) -> Trial:
-    """Return the trial of `seed`: a fresh picture in one of the 8 EXIF orientations.
+    """Return the trial of `seed`: a new picture in one of the 8 EXIF orientations.
 
-    A hard one is of a `hard_scene`, and what it lacks is like what it has.
+    With `hard`, the picture is a `hard_scene`, and the absent class is similar to a present one.
     """
     rng = random.Random(seed)
     drawn = hard_scene(seed) if hard else scene(seed)
@@ -53,7 +53,7 @@ def answers(
     label_config: str,
     context: Mapping[str, Any] | None = None,
 ) -> list[Any]:
-    """Return one entry per task; what was late the first time is asked for again, as people do."""
+    """Return one entry per task; late predictions are requested again, up to `TRIES` times."""
     for _ in range(TRIES):
         entries = backend.predict(tasks, label_config, context)
         if all(entries):
@@ -62,17 +62,17 @@ def answers(
 
 
 def boxes(regions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the regions that are boxes."""
+    """Return the boxes among the regions."""
     return [region for region in regions if region["type"] in ("rectanglelabels", "rectangle")]
 
 
 def overlap(region: Mapping[str, Any], thing: Thing, picture: Scene) -> float:
-    """Return the IoU of a region that is a box with the truth about `thing`."""
+    """Return the IoU of a box region with the true box of `thing`."""
     v = region["value"]
     box = Box.spanning((v["x"], v["y"]), (v["x"] + v["width"], v["y"] + v["height"]), PERCENT)
     return box.iou(Box(*thing.box, image_frame(picture.width, picture.height)))
 
 
 def _near(name: str, others: Iterable[str]) -> bool:
-    """Say whether another name shares a colour or a shape with `name`."""
+    """Return whether one of `others` has the colour or the shape of `name`."""
     return any(set(name.split()) & set(other.split()) for other in others)

@@ -29,7 +29,7 @@ def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerCon
     """Return the context of a worker with its model loaded; `on_progress` hears of each step.
 
     Takes from seconds to an hour (a first download). Raises `EngineError` or `SettingError`
-    where the model cannot be loaded, or fails the self-test and SELF_TEST is `refuse`.
+    where the model cannot be loaded, or fails the self-test and GROUNDING_SELF_TEST is `refuse`.
     """
     images = fetcher(settings)  # before the model, so that a wrong setting shows at once
     engine = load_engine(settings, on_progress)

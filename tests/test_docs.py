@@ -138,7 +138,7 @@ def test_every_labelling_config_shown_can_be_served(page: Path) -> None:
 @each_page
 def test_other_blocks_are_what_they_say(page: Path) -> None:
     kinds = {kind for kind, _ in BLOCK.findall(page.read_text())}
-    assert kinds <= {"bash", "xml"}
+    assert kinds <= {"bash", "xml", "python"}
 
 
 def test_docker_compose_calls_in_the_documents_use_its_services() -> None:

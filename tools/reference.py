@@ -35,8 +35,8 @@ Times are seconds, sizes bytes. The web server and all workers of one queue need
 ERRORS_HEAD = """\
 # Errors
 
-What each code in `/jobs`, in `/metrics` and in the log means. *Retried* says whether the same
-request may work later without anyone doing anything. One code is no error: `nobody_waits` counts
+The meaning of each code in `/jobs`, `/metrics` and the log. *Retried* tells whether the same
+request may succeed later without any change. One code is no error: `nobody_waits` counts
 annotators' requests that no worker had begun by their deadline.
 
 | code | what happened | retried | cure |
@@ -44,7 +44,7 @@ annotators' requests that no worker had begun by their deadline.
 """
 
 FINER_HEAD = """
-These codes name a case of an error above more closely; its cure applies to them, too.
+Codes for special cases. Each one is a kind of the error next to it, with the same cure.
 
 | code | is a kind of |
 |---|---|
@@ -92,7 +92,7 @@ def _takes(field: FieldInfo) -> str:
 
 
 def _alternatives(annotation: Any) -> list[Any]:
-    """Return the types of a union, or the type itself, without what annotates them."""
+    """Return the types of a union, or the type itself, without annotations."""
     bare = annotation.__origin__ if hasattr(annotation, "__metadata__") else annotation
     if get_origin(bare) in (Literal, frozenset) or not get_args(bare):
         return [bare]
@@ -118,7 +118,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _kinds(kind: type[GroundingError]) -> Iterator[type[GroundingError]]:
-    """Yield the errors below `kind`, in the order of their tree."""
+    """Yield the error classes below `kind`, in the order of the tree."""
     for child in kind.__subclasses__():
         if child.__module__ == errors.__name__:
             yield child
@@ -126,7 +126,7 @@ def _kinds(kind: type[GroundingError]) -> Iterator[type[GroundingError]]:
 
 
 def _finer_codes() -> Iterator[tuple[str, str]]:
-    """Yield every code that a call gives, with the code of the error that the call makes."""
+    """Yield each code that is passed to an error, with the code of the error's class."""
     for file in sorted((ROOT / "grounding").rglob("*.py")):
         tree = ast.parse(file.read_text())
         makers = dict(_makers(tree))
@@ -139,7 +139,7 @@ def _finer_codes() -> Iterator[tuple[str, str]]:
 
 
 def _makers(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield the functions that return an error, with its class."""
+    """Yield the functions that return an error, with the name of its class."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Name):
             yield node.name, node.returns.id

@@ -1,4 +1,4 @@
-"""A whole backend of this machine's own, for the demo and for measuring: no Label Studio."""
+"""Runs the whole backend on this machine without Label Studio, for the demo and benchmarks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ START_SECONDS = 300.0
 
 
 class Local:
-    """A running backend at `url`; its methods speak as Label Studio does."""
+    """A client of a running backend at `url` that sends the requests of Label Studio."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -34,9 +34,9 @@ class Local:
         self._http.close()
 
     def wait_ready(self, say: Callable[[str], None]) -> None:
-        """Return when the model is loaded; `say` hears what is going on meanwhile.
+        """Wait until the model is loaded; `say` is called with the reason for waiting.
 
-        Raises `EngineError` where that fails, or takes longer than five minutes.
+        Raises `EngineError` if loading fails or takes longer than five minutes.
         """
         reason = "starting"
         until = time.monotonic() + START_SECONDS
@@ -62,7 +62,7 @@ class Local:
         label_config: str,
         context: Mapping[str, Any] | None = None,
     ) -> list[Any]:
-        """Return one entry per task: a prediction, or `[]`; `context` is what the page sends."""
+        """Return a prediction or `[]` per task; `context` is that of Label Studio's page."""
         params = {} if context is None else {"context": context}
         body = {"tasks": tasks, "project": "1.1", "label_config": label_config, "params": params}
         return list(self._post("/predict", body)["results"])
@@ -81,7 +81,7 @@ class Local:
 
 @contextmanager
 def local_backend(**settings: Any) -> Iterator[Local]:
-    """Run queue, worker and web server on a free loopback port around the block."""
+    """Run queue, worker and web server on a free loopback port during the block."""
     with tempfile.TemporaryDirectory(prefix="grounding-") as folder:
         chosen = Settings.load(port=free_port(), data_dir=Path(folder), **settings)
         stopping = threading.Event()
@@ -97,12 +97,12 @@ def local_backend(**settings: Any) -> Iterator[Local]:
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
+    """Return a loopback port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def data_uri(data: bytes, suffix: str) -> str:
-    """Return a picture's file as a data URI; `suffix` is .png or .jpg."""
+    """Return the bytes of a picture file as a data URI; `suffix` is .png or .jpg."""
     return f"data:{MEDIA_TYPES[suffix]};base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""The demo: sample pictures through the real server, as a table and as annotated pictures."""
+"""The demo: predicts sample pictures with the real server, and shows a table and drawings."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ POINT_RADIUS = 6
 
 
 def run_demo(output: str) -> int:
-    """Answer the sample tasks, print a table and write pictures to `output`.
+    """Predict the sample tasks, print a table and write annotated pictures to `output`.
 
-    Returns the exit status: 0 when every task has a prediction, else 1.
+    Returns the exit status: 0 if every task has a prediction, else 1.
     """
     console = Console()
     tasks = json.loads((HERE / "tasks.json").read_text())
     config = (HERE / "config.xml").read_text()
     console.print(
-        "[yellow]The demo model is small and knows only coloured shapes; it shows the way of a "
-        "task, not what Qwen2.5-VL can do."
+        "[yellow]The demo model is small and knows only coloured shapes. It shows how a task is "
+        "predicted, not how well Qwen2.5-VL predicts."
     )
     with (
         console.status("starting") as status,

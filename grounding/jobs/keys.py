@@ -109,6 +109,18 @@ def redis_key(name: str, **values: str) -> str:
     return PREFIX + KEYS[name].format(**values)
 
 
+FORGET = """
+local function forget()
+  local project = close_job()
+  redis.call('DEL', job)
+  count(project, 'failed')
+  count(project, 'failed:nobody_waits')
+  wake_waiters()
+end
+"""
+"""Drops a job without a trace but its count: the same question may be asked again at once."""
+
+
 class Script:
     """A Lua script whose keys and arguments have names, in Lua as in Python.
 

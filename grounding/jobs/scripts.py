@@ -5,7 +5,15 @@ The comment above each script says which crash it survives. `keys.KEYS` describe
 
 from __future__ import annotations
 
-from grounding.jobs.keys import CLOSE, CLOSE_KEYS, COUNT, NOW, PROJECT_SECONDS, Script
+from grounding.jobs.keys import (
+    CLOSE,
+    CLOSE_KEYS,
+    COUNT,
+    FORGET,
+    NOW,
+    PROJECT_SECONDS,
+    Script,
+)
 from grounding.jobs.outbox.scripts import ENTRY
 
 GRACE_MS = 2000
@@ -14,17 +22,6 @@ LEAVE_MS = 10_000
 """How long a job waits whose record the process that took it cannot read."""
 LONGEST_MS = 60_000
 """More than a job ever waits to be queued. A longer wait is from before a clock was set back."""
-
-FORGET = """
-local function forget()
-  local project = close_job()
-  redis.call('DEL', job)
-  count(project, 'failed')
-  count(project, 'failed:nobody_waits')
-  wake_waiters()
-end
-"""
-"""Drops a job without a trace but its count: the same question may be asked again at once."""
 
 # A web process killed after this script leaves a pending job, which the reconciler queues, and
 # its outbox entry, which delivery pushes. One killed after raising a job leaves it in its place of

@@ -188,7 +188,7 @@ class Fetcher:
         if drops_tls and not self._allowed.names(url.origin):
             raise UrlRefused(
                 f"{hop.url.shown} redirects from https to http",
-                hint=f"Use an https address, or name {url.origin} in ALLOWED_ORIGINS",
+                hint=f"Use an https address, or name {url.origin} in GROUNDING_ALLOWED_ORIGINS",
             )
         return _Hop(url, hop.on_label_studio and url.origin == hop.url.origin)
 

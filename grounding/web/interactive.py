@@ -15,7 +15,6 @@ from typing import Any
 from grounding.errors import ConfigError, QueueError, RequestError
 from grounding.jobs.connection import queue_errors
 from grounding.jobs.heartbeat import readiness, worker_statuses
-from grounding.jobs.projects import LatestRequests, Projects, Requester
 from grounding.jobs.store import Job, Outcome
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse, text_areas
@@ -34,6 +33,7 @@ from grounding.labelstudio.interactive.limits import apply_limits, read_limits
 from grounding.labelstudio.interactive.status import explain_failure, summarize, write_status
 from grounding.labelstudio.places import Result
 from grounding.web.bodies import PredictRequest, RequestKind
+from grounding.web.projects import LatestRequests, Projects, Requester
 from grounding.web.services import Services
 from grounding.web.setup import kept_params
 from grounding.web.submission import NO_DATA, Answers, JobFactory, run_jobs, task_id

@@ -12,13 +12,13 @@ from redis.exceptions import RedisError
 from grounding.errors import QueueError, RequestError
 from grounding.jobs.connection import queue_errors
 from grounding.jobs.outbox.outbox import DeliveryResult
-from grounding.jobs.projects import Projects
 from grounding.jobs.store import Outcome
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.interactive.status import text_result
 from grounding.web import interactive
 from grounding.web.bodies import PredictRequest, RequestKind
+from grounding.web.projects import Projects
 from grounding.web.services import Services
 from grounding.web.setup import kept_params
 from grounding.web.submission import JobFactory, run_jobs

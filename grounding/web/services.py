@@ -14,9 +14,9 @@ from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.store import JobStore, StoreLimits
-from grounding.jobs.wakeups import Wakeups
 from grounding.settings import Settings
 from grounding.web.waiting import Places
+from grounding.web.wakeups import Wakeups
 
 log = logging.getLogger(__name__)
 

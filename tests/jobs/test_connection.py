@@ -19,9 +19,9 @@ from grounding.jobs.connection import (
     shorten,
     socket_path,
 )
-from grounding.jobs.projects import LatestRequests, Projects, Requester
 from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.settings import Settings
+from grounding.web.projects import LatestRequests, Projects, Requester
 
 
 def test_a_server_that_never_answers_counts_as_unavailable_in_time() -> None:

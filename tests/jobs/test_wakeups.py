@@ -17,7 +17,7 @@ from grounding.errors import ImageMissing
 from grounding.jobs import wakeups as module
 from grounding.jobs.connection import connect
 from grounding.jobs.store import Job, JobStore, QueueName
-from grounding.jobs.wakeups import Wakeups
+from grounding.web.wakeups import Wakeups
 from tests.jobs.test_slots import until
 
 PREDICTION = {"result": [], "model_version": "v"}

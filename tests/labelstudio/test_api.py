@@ -34,7 +34,7 @@ def own(status: int) -> bytes:
     return page(status, json.dumps({"status_code": status, "detail": "…"}))
 
 
-def heard(reply: bytes) -> Response:
+def after_body(reply: bytes) -> Response:
     """Return `reply`, said once the body has come: hanging up on it would be a reset."""
 
     def send(connection: socket.socket) -> None:

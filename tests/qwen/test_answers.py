@@ -204,6 +204,8 @@ PARTS = [
     "<|box_start|>", "<|box_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|im_end|>",
     '"bbox_2d": ', '"label": ', '"cat"', "10, 20", "[10, 20, 110, 120]", "(10,20),(110,120)", "...",
     '<p data-bbox="', "1 2 3 4", '">', "null", "None", "NaN", "1e400", "//", "/*", "*/", "click(",
+    '"poly": ', "[10, 20, 110, 24, 109, 44]", "(10,20)", '"name": ', "-1", "0.5", "Wait, ", "Hmm", "So ",
+    "Thinking Process:\n", "</think>", "<|quad_start|>", "<|extra_0|>", "<points x1=\"1\" y1=\"2\" ",
     "start_box=", "cat: ", "没有", "no ", "<10>", "\ud800", "\0", "| ", "- ", "1. ", "to",
 ]  # fmt: skip
 

@@ -1,8 +1,8 @@
 """From scenes to tensors: several questions share one picture.
 
-A row is one picture followed by several question-and-answer segments. Each segment sees the
-picture and itself but no other segment, and its positions start where the picture ends: for
-the model it stands alone behind the picture, and the picture is paid for once.
+A row is one picture followed by several segments, each a question and its answer. A segment attends
+to the picture and itself but to no other segment, and its positions start where the picture ends.
+So the model computes the picture once, and each segment as if it were alone.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tools.shapes.questions import Case, answer, pose
 from tools.shapes.scenes import NAMES, Scene, scene
 
 BIN = 4
-"""Edges of boxes are told to the helper head in bins of this many pixels of the model frame."""
+"""Pixels of the model frame in one bin of a box edge, which helper heads predict."""
 BINS = 56
 NOTHING = len(NAMES)
 GONE, UNSAID = -1, -2
 
 TRAINING_SIDES = (90, 480)
-"""Smaller than the product's pictures, for speed: what is drawn larger is shrunk all the same."""
+"""Smaller than the product's pictures, for speed; larger ones would be reduced anyway."""
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
@@ -66,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B rows padded to L tokens, their patches and helper truths one after the other."""
+    """B rows padded to L tokens; their patches and helper truths are concatenated."""
 
     ids: torch.Tensor  # (B, L)
     places: torch.Tensor  # (3, B, L)
@@ -87,12 +87,12 @@ class Batch:
 
 
 def seen_at(width: int, height: int) -> Frame:
-    """Return the size at which the checkpoint sees a picture of `width` by `height` pixels."""
+    """Return the model frame of a picture of `width` by `height` pixels."""
     return model_frame(image_frame(width, height), FACTOR, MIN_PIXELS, MAX_PIXELS)
 
 
 def patches(picture: Image.Image) -> np.ndarray:
-    """Return the (4N, 1176) patches of a `picture` whose sides are whole image tokens."""
+    """Return the (4N, 1176) patches of a `picture` whose sides are multiples of FACTOR."""
     pixels = (np.asarray(picture, np.float32) / 255 - MEAN) / STD
     rows, columns = picture.height // PATCH, picture.width // PATCH
     cut = pixels.reshape(rows // MERGE, MERGE, PATCH, columns // MERGE, MERGE, PATCH, 3)
@@ -101,7 +101,7 @@ def patches(picture: Image.Image) -> np.ndarray:
 
 
 def make_row(seed: int, questions: int) -> Row:
-    """Return the training row of `seed`, with that many questions about one picture."""
+    """Return the training row of `seed`, with `questions` about one picture."""
     rng = random.Random(seed)
     drawn = scene(rng.getrandbits(62), TRAINING_SIDES)
     frame = seen_at(drawn.width, drawn.height)
@@ -147,7 +147,7 @@ def collate(rows: list[Row]) -> Batch:
 
 
 class Stream(IterableDataset[Batch]):
-    """Batches without end: number `start`, `start` + 1, …, each always the same."""
+    """Endless batches from number `start`; a number always gives the same batch."""
 
     def __init__(self, start: int, pictures: int, questions: int) -> None:
         self.start, self.pictures, self.questions = start, pictures, questions
@@ -159,7 +159,7 @@ class Stream(IterableDataset[Batch]):
             pool, skipped = pool + 1, 0
 
     def _pool(self, number: int) -> list[list[Row]]:
-        """Return `POOL` batches of rows of like length, so that little of them is padding."""
+        """Return `POOL` batches of rows of similar length, so that they have little padding."""
         count = POOL * self.pictures
         seeds = range(number * count, (number + 1) * count)
         rows = sorted((make_row(seed, self.questions) for seed in seeds), key=lambda r: len(r.ids))
@@ -182,7 +182,7 @@ def _picture_ids(count: int, system: bool) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One question and its answer as token ids, and what the helper heads are told of it."""
+    """One question and its answer as token ids, and the truths for the helper heads."""
 
     given: tuple[int, ...]
     told: tuple[int, ...]
@@ -205,7 +205,7 @@ def _segment(drawn: Scene, frame: Frame, rng: random.Random) -> Segment:
 def _items(
     case: Case, drawn: Scene, frame: Frame, before: int, ends: list[int], text: str
 ) -> dict[str, np.ndarray]:
-    """Return which thing each token of an answer tells; what leads to the next is of the next."""
+    """Return the thing of each answer token; separators belong to the next thing."""
     items = np.full(before + len(ends), UNSAID)
     extents = np.full((len(items), 4), UNSAID)
     limits = [brace.end() for brace in re.finditer("}", text)]
@@ -220,7 +220,7 @@ def _items(
 
 
 def _ranks(case: Case, ends: list[int]) -> np.ndarray:
-    """Return after each name of a list how many things the answer has told with it, 0 if none."""
+    """Return after each name of a list its rank in the answer; 0 for an absent one."""
     ranks = np.full(len(ends), UNSAID)
     told = [thing.name for thing in case.things]
     if case.ask.around or told != [name for name in case.names if name in told]:
@@ -235,10 +235,10 @@ def _ranks(case: Case, ends: list[int]) -> np.ndarray:
 def _hints(
     case: Case, drawn: Scene, frame: Frame, ends: list[int], told: int
 ) -> dict[str, np.ndarray]:
-    """Return what helper heads are told, each at the token after the one that must know it.
+    """Return the truths for helper heads, each at the token after the one that predicts it.
 
-    That is where the loss of a next token stands. `ends` are the characters of the prompt's
-    token ends, and `told` is the length of the answer in tokens.
+    The loss of a next token is at the same position. `ends` are the offsets at which the tokens
+    of the prompt end, and `told` is the number of tokens of the answer.
     """
     count = len(ends) + told
     asked = np.full(count, -1)
@@ -263,7 +263,7 @@ def _hints(
 def _joined(
     head: list[int], cells: tuple[int, int], segments: list[Segment]
 ) -> dict[str, np.ndarray]:
-    """Return the arrays over tokens of a `Row`: a picture and its questions and answers."""
+    """Return the token arrays of a `Row`: a picture, questions and answers."""
     start = _head_places(len(head) - 1 - cells[0] * cells[1], cells)
     parts = [_given(np.array(head), start, 0)]
     for number, segment in enumerate(segments, 1):
@@ -277,7 +277,7 @@ def _joined(
 
 
 def _given(ids: np.ndarray, places: np.ndarray, number: int) -> dict[str, np.ndarray]:
-    """Return the arrays over tokens of segment `number`, with nothing in it to be learnt."""
+    """Return the token arrays of segment `number`, without any truths."""
     count = len(ids)
     return {
         "ids": ids,
@@ -303,7 +303,7 @@ def _head_places(before: int, cells: tuple[int, int]) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _hard() -> np.ndarray:
-    """Return the ids that carry the decision: digits, and something or nothing."""
+    """Return the token ids that decide: digits, and those for an item or for none."""
     decisions = ['\n[\n\t{"', "\n[]\n```", '"},\n\t{"', '"}\n]\n```']
     return np.array([i for text in [*"0123456789", *decisions] for i in _encode(text)])
 
@@ -314,7 +314,7 @@ def _weigh(told: tuple[int, ...]) -> np.ndarray:
 
 
 def _helper_truth(drawn: Scene, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """Return per image token the name (N,) and the box in bins (N, 4) of what it shows."""
+    """Return the name (N,) and the box in bins (N, 4) of the thing at each image token."""
     cells = int(frame.height) // FACTOR, int(frame.width) // FACTOR
     middle_y, middle_x = (np.indices(cells) + 0.5) * FACTOR
     names, edges = np.full(cells, NOTHING), np.zeros((*cells, 4), int)
@@ -348,7 +348,7 @@ def _padded(arrays: list[np.ndarray], length: int, value: int) -> torch.Tensor:
 
 
 def _sight(segments: torch.Tensor) -> torch.Tensor:
-    """Return (B, 1, L, L): every token sees earlier ones of the picture and its own segment."""
+    """Return a (B, 1, L, L) mask: tokens attend to earlier ones of picture and own segment."""
     query, key = segments[:, :, None], segments[:, None, :]
     earlier = torch.ones(query.shape[1], key.shape[2], dtype=torch.bool).tril()
     return (((key == 0) | (key == query)) & earlier)[:, None]

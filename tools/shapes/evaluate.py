@@ -1,9 +1,9 @@
-"""How well a checkpoint grounds fresh pictures, asked in the product's own words.
+"""Measures how well a checkpoint grounds new pictures, with the product's own prompts.
 
     python -m tools.shapes.evaluate grounding/demo/shapes --count 300
 
-Each kind of question has one figure. An answer that cannot be read is wrong, and where one
-thing is asked for, so is one that names several.
+Each kind of question has one figure. An unreadable answer is wrong. Where one thing is asked for,
+an answer with several is wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tools.shapes.questions import EACH, Case, absent, mixed, wide
 from tools.shapes.scenes import Scene, Thing, scene
 
 FRESH = 10**9
-"""Seeds of evaluation pictures start here; training draws its seeds from elsewhere."""
+"""First seed of the evaluation pictures; the training uses other seeds."""
 
 ANSWER_TOKENS = 130
 ROUGH = 0.15
@@ -41,7 +41,7 @@ Found = list[dict[str, object]]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question about one scene, and the kind of figure it counts to."""
+    """One question about one scene, and the figure that it counts for."""
 
     kind: str
     scene: Scene
@@ -51,11 +51,11 @@ class Probe:
 
 @dataclass(slots=True)
 class Scores:
-    """What came of the probes: per kind of question one figure for each, or its three counts."""
+    """The results of the probes: values or three counts for each kind of question."""
 
     values: dict[str, list[float]] = field(default_factory=dict)
     counts: dict[str, list[int]] = field(default_factory=dict)
-    """Per kind that may have several things: right ones, found ones and true ones."""
+    """Per kind with several things: counts of right, found and true ones."""
 
     def __str__(self) -> str:
         """Return the figures on one line."""
@@ -64,7 +64,7 @@ class Scores:
         return " · ".join(f"{kind} {value:.3f}" for kind, value in (means | f1).items())
 
     def add(self, probe: Probe, text: str) -> None:
-        """Count the answer `text` to `probe`; an unreadable one is wrong."""
+        """Score the answer `text` to `probe`; an unreadable one is wrong."""
         found = read(text)
         if probe.kind.endswith("F1"):
             counts = self.counts.setdefault(probe.kind, [0, 0, 0])
@@ -80,7 +80,7 @@ def f1_score(right: int, found: int, true: int) -> float:
 
 
 def probes(count: int) -> list[Probe]:
-    """Return probes of `count` fresh scenes, one of each kind about each."""
+    """Return probes of `count` new scenes, one of each kind for each scene."""
     out: list[Probe] = []
     for number in range(count):
         drawn, rng = scene(FRESH + number), random.Random(number)
@@ -92,7 +92,7 @@ def probes(count: int) -> list[Probe]:
 
 
 def read(text: str) -> Found | None:
-    """Return the list in a fenced JSON `text`, or None where there is none."""
+    """Return the list in a fenced JSON `text`, or None if there is none."""
     try:
         found = json.loads(text.removeprefix("```json").removesuffix("```"))
     except ValueError:
@@ -108,7 +108,9 @@ def judge(
 ) -> Scores:
     """Return the scores of `model` on the probes, answered greedily `size` at a time."""
     scores = Scores()
-    alike = sorted(asked, key=lambda probe: probe.kind)  # short answers do not wait for long ones
+    alike = sorted(
+        asked, key=lambda probe: probe.kind
+    )  # so that the answers of a batch are of similar length
     for start in range(0, len(alike), size):
         part = alike[start : start + size]
         for probe, text in zip(part, answers(model, tok, part), strict=True):
@@ -120,7 +122,7 @@ def judge(
 def answers(
     model: Qwen2_5_VLForConditionalGeneration, tok: PreTrainedTokenizerBase, asked: Sequence[Probe]
 ) -> list[str]:
-    """Return the model's words on each probe."""
+    """Return the model's answer to each probe."""
     pictures = [_seen(probe.scene) for probe in asked]
     cells = [(p.height // 28, p.width // 28) for p in pictures]
     texts = [
@@ -236,7 +238,7 @@ MAKERS: dict[str, Callable[[Scene, random.Random], Case]] = {
     "strict box IoU": _one(Shape.BOX),
     "strict absent": _nothing(),
 }
-"""Each kind of question: what its figure is called ends with how it is counted."""
+"""Each kind of question by the name of its figure, which ends with the measure."""
 
 
 def _ask(shape: Shape, name: str, rng: random.Random) -> Locate:
@@ -246,7 +248,7 @@ def _ask(shape: Shape, name: str, rng: random.Random) -> Locate:
 
 
 def _value(probe: Probe, found: Found | None) -> float:
-    """Return what one answer is worth: its IoU, or 1 for right and 0 for wrong."""
+    """Return the score of one answer: its IoU, or 1 for right and 0 for wrong."""
     if probe.kind.endswith("absent"):
         return float(found == [])
     (thing,) = probe.case.things
@@ -262,7 +264,7 @@ def _value(probe: Probe, found: Found | None) -> float:
 
 
 def _counted(probe: Probe, found: Found) -> tuple[int, int, int]:
-    """Return how many are right, found and true; a thing is found once, and by its name."""
+    """Return the counts of right, found and true things; each is found once, by its name."""
     left = list(probe.case.things)
     for item in found:
         fitting = (
@@ -303,7 +305,7 @@ def _inside(probe: Probe, thing: Thing, item: dict[str, object]) -> bool:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--count", default=300, show_default=True, help="Fresh pictures to ask about.")
 def main(folder: Path, count: int) -> None:
-    """Print how well the checkpoint in FOLDER grounds fresh pictures."""
+    """Print how well the checkpoint in FOLDER grounds new pictures."""
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     tok = AutoTokenizer.from_pretrained(folder)
     click.echo(str(judge(model, tok, probes(count))))

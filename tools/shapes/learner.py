@@ -17,10 +17,9 @@ from tools.shapes.model import HIDDEN, config
 from tools.shapes.scenes import MAX_THINGS
 
 SEE_LAYER, SEEK_LAYER, FIND_LAYER, TELL_LAYER = 2, 3, 4, 5
-"""Text layers, counted from 0: after the first, image tokens must know what they show, and names
-and answers what is asked; after the second, names and places in a question must know what is
-there; after the third, answer tokens must; after the last, they must know which of several
-things they are telling."""
+"""Text layers, counted from 0, after which helper heads predict. SEE: what image tokens show, and
+what names and answers ask for. SEEK: what is at names and places of the question. FIND: the same on
+answer tokens. TELL: which of several things an answer token belongs to."""
 
 CELLS = 16
 SEEN = (NOTHING + 1, CELLS, CELLS, *[BINS] * 4)
@@ -31,7 +30,7 @@ HELP_WEIGHT = 0.3
 
 
 UNSEEN = -1e4
-"""What is added to the scores of tokens out of sight."""
+"""Added to the attention scores of masked tokens."""
 
 
 def _attend(
@@ -50,13 +49,13 @@ def _attend(
     return torch.matmul(share, value).transpose(1, 2).contiguous(), None
 
 
-# On a CPU, the fused attention's backward pass takes 40 % of a step at these lengths; this a tenth.
+# On a CPU at these lengths, the backward pass of fused attention takes 40 % of a step; this 10 %.
 ALL_ATTENTION_FUNCTIONS.register("shapes_plain", _attend)
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Mean losses of a batch, in nats: of the answers, and of what the helper heads tell."""
+    """Mean losses of a batch in nats: of the answers, and of the helper heads."""
 
     answer: Tensor
     names: Tensor  # of image tokens, with their rows and columns
@@ -65,16 +64,16 @@ class Losses:
     placed: Tensor  # of places in questions: their bins
     sought: Tensor  # of names and places in questions: whether it is there, and its edges
     found: Tensor  # of answer tokens: the same
-    told: Tensor  # of answer tokens: the name of what they tell, and its edges
-    ranked: Tensor  # of names in questions and of answer tokens: rank among the things told
+    told: Tensor  # of answer tokens: the name of the thing written, and its edges
+    ranked: Tensor  # of names in questions and of answer tokens: rank in the answer
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
+        """The loss that is minimised."""
         return self.answer + HELP_WEIGHT * self._each()[1:].sum()
 
     def stacked(self) -> Tensor:
-        """Return all as one tensor without a gradient, in their order here."""
+        """Return all losses as one tensor without a gradient, in the order of the fields."""
         return self._each().detach()
 
     def _each(self) -> Tensor:
@@ -84,10 +83,10 @@ class Losses:
 class Learner(nn.Module):
     """A Qwen2.5-VL and linear helper heads, which are not part of the checkpoint.
 
-    One tells row, column, name and enclosing box of what each image token shows: without it the
-    coordinates hardly improve in the same time. The others tell, after names and places in the
-    question and on answer tokens, what is asked for, which place is meant and where the thing
-    is: they show the way from the question's words to the right image tokens.
+    One head predicts the row, column, name and box of the thing at each image token; without it,
+    coordinates hardly improve in the same time. The others predict, at names and places of the
+    question and on answer tokens, what is asked for and where it is. They connect the words of
+    the question with the right image tokens.
     """
 
     def __init__(self) -> None:
@@ -117,7 +116,7 @@ class Learner(nn.Module):
         return Losses(answer, *self._see(batch, image), *self._find(batch), *self._tell(batch))
 
     def _hidden(self, batch: Batch, image: Tensor) -> Tensor:
-        """Return the (B, L, HIDDEN) last states, each segment blind to the others."""
+        """Return the (B, L, HIDDEN) last states; no segment attends to another."""
         core = self.model.model
         embedded = core.language_model.embed_tokens(batch.ids)
         pictures = core.visual(batch.patches, grid_thw=batch.grids).pooler_output
@@ -133,7 +132,7 @@ class Learner(nn.Module):
         return states
 
     def _see(self, batch: Batch, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the losses of what image tokens show: names with places, and edges."""
+        """Return the losses of image tokens: names with positions, and edges."""
         states = self._states[SEE_LAYER][image]
         name, row, column, *edges = self.head(states).float().split(SEEN, dim=-1)
         names = cross_entropy(name, batch.names)
@@ -142,7 +141,7 @@ class Learner(nn.Module):
         return names, _edge_loss([e[some] for e in edges], batch.edges[some])
 
     def _find(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the losses of what is asked, of which place, and of what is there, twice."""
+        """Return the losses of the name asked for, of the place, and of presence (two layers)."""
         asked, goals, spots = batch.asked[:, 1:], batch.goals[:, 1:], batch.spots[:, 1:]
         early = self._states[SEE_LAYER][:, :-1]
         named, placed = asked >= 0, spots[..., 0] != UNSAID
@@ -156,10 +155,10 @@ class Learner(nn.Module):
         )
 
     def _tell(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the losses of which thing answer tokens tell and where it is, and of ranks.
+        """Return the losses of the thing that answer tokens belong to, and of ranks.
 
-        One head tells the rank of a name in a question and that of an item in the answer, so
-        that what is looked for and what is found are put alike.
+        One head predicts the rank of a name in the question and of an item in the answer, so
+        that both have the same representation.
         """
         told, ranks = batch.items[:, 1:] != UNSAID, batch.ranks[:, 1:]
         states = self._states[TELL_LAYER][:, :-1][told]
@@ -171,7 +170,7 @@ class Learner(nn.Module):
         return _mean_loss(item, items) + where, _mean_loss(counts, ranks[counted])
 
     def _where(self, head: nn.Module, layer: int, meant: Tensor, goals: Tensor) -> Tensor:
-        """Return the loss of whether and where the thing is, told by `layer` where `meant`."""
+        """Return the loss of presence and edges of the thing after `layer`, where `meant`."""
         states, goals = self._states[layer][:, :-1][meant], goals[meant]
         there, *edges = head(states).float().split(FOUND, dim=-1)
         some = goals[:, 0] != GONE
@@ -191,5 +190,5 @@ def _edge_loss(scores: Sequence[Tensor], truths: Tensor) -> Tensor:
 
 
 def _mean_loss(scores: Tensor, truths: Tensor) -> Tensor:
-    """Return the mean cross entropy, 0 where a batch has nothing to tell."""
+    """Return the mean cross entropy; 0 for no truths."""
     return cross_entropy(scores, truths, reduction="sum") / max(1, len(truths))

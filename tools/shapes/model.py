@@ -24,7 +24,7 @@ MERGE = 2
 FACTOR = PATCH * MERGE
 MIN_PIXELS = 16 * FACTOR**2
 MAX_PIXELS = 25 * FACTOR**2
-"""Pictures are 16 to 25 image tokens: time on a CPU goes with tokens, and 25 resolve a sixth."""
+"""Pictures have 16 to 25 image tokens: few are fast on a CPU, and 25 resolve a sixth of a side."""
 
 
 def config() -> Qwen2_5_VLConfig:
@@ -54,7 +54,7 @@ def _vision() -> dict[str, object]:
         "spatial_merge_size": MERGE,
         "temporal_patch_size": 2,
         "tokens_per_second": 2,
-        # Pictures are hardly larger than a window: every layer may look at all of it.
+        # Pictures are hardly larger than a window: every layer attends to all of it.
         "window_size": 8 * PATCH,
         "fullatt_block_indexes": list(range(depth)),
     }
@@ -82,7 +82,7 @@ def _text(vocabulary: int, ids: dict[str, int]) -> dict[str, object]:
 
 
 def save(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
-    """Write all files that loading needs into `folder`: weights, configs, tokenizer, processor."""
+    """Write all files of a checkpoint to `folder`: weights, configs, tokenizer, processor."""
     tok = tokens.tokenizer()
     ends = [tok.convert_tokens_to_ids(t) for t in (tokens.TURN_END, tokens.END)]
     model.generation_config = GenerationConfig(
@@ -94,9 +94,9 @@ def save(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
 
 
 def warm(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
-    """Give `model` the weights of the checkpoint in `folder`, of the same shape but other words.
+    """Load the weights of the checkpoint in `folder`, which may have another vocabulary.
 
-    A token that both know keeps its vector; others stay as they are.
+    Tokens in both vocabularies get their vector from the checkpoint; others are unchanged.
     """
     old = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     rows = AutoTokenizer.from_pretrained(folder).get_vocab()

@@ -21,7 +21,7 @@ CHINESE_WORDS = {
 
 
 def said(name: str, tongue: Tongue) -> str:
-    """Return an English name such as "red circle" as it is said: "红色圆形" in Chinese."""
+    """Return an English name such as "red circle" in a language: "红色圆形" in Chinese."""
     if tongue == "en":
         return name
     return "".join(CHINESE_WORDS[word] for word in name.split())

@@ -1,4 +1,4 @@
-"""Places in a scene: where its things are, and where a hand clicks and draws."""
+"""Places in a scene: boxes of its things, and positions of clicks and drawn boxes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def inner_point(thing: Thing, scene: Scene, rng: random.Random) -> Point:
 
 
 def ground_point(scene: Scene, rng: random.Random) -> Point | None:
-    """Return a random point well clear of every thing, in the image frame; None if none is."""
+    """Return a random point away from every thing, in the image frame; None if there is none."""
     gap = max(scene.width, scene.height) / 12
     for _ in range(TRIES):
         x, y = rng.uniform(0, scene.width), rng.uniform(0, scene.height)
@@ -37,7 +37,7 @@ def ground_point(scene: Scene, rng: random.Random) -> Point | None:
 
 
 def jittered(thing: Thing, scene: Scene, share: float, rng: random.Random) -> Box:
-    """Return the thing's box with each edge off by up to `share` of the side, clipped."""
+    """Return the thing's box with each edge moved by up to `share` of the side, clipped."""
     box = box_of(thing, scene)
     across, down = share * box.width, share * box.height
     x1, x2 = (x + rng.uniform(-across, across) for x in (box.x1, box.x2))

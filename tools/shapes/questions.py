@@ -1,8 +1,8 @@
-"""Questions about a scene and their right answers, in the words the product uses.
+"""Questions about a scene and their right answers, in the product's wordings.
 
-All but a few use `grounding.qwen.prompts` itself; those are other wordings of the same, so that
-a change of prompt does not lose the checkpoint. An answer lists what a question names in the
-order of the question, and what it only describes from left to right: one right answer each.
+Most prompts come from the product's own code. A few have other wordings, so that the checkpoint
+tolerates a changed prompt. An answer lists named things in the order of the question, and described
+things from left to right, so that each question has one right answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BOX_SHARE = 0.65
 OTHER_WORDS_SHARE = 0.1
 CHINESE_SHARE = 0.3
 FOREIGN_SHARE = 0.12
-"""Questions worded in a language of their own choice, whatever that of the names."""
+"""Share of questions whose language is chosen at random, independent of the names."""
 STRICT_SHARE = 0.08
 GROUND_SHARE = 0.08
 ALL_NAMES_SHARE = 0.04
@@ -68,10 +68,10 @@ KEYS = {Shape.BOX: "bbox_2d", Shape.POINT: "point_2d"}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question about a scene, and what is to be found.
+    """One question about a scene, and its right answer.
 
-    `names` are the English names that the question says; `things` is the right answer, in
-    order; `prompt` is the question's text, and `tongue` the language of its names.
+    `names` are the English names in the question; `things` is the right answer in order;
+    `prompt` is the question's text, and `tongue` the language of its names.
     """
 
     ask: Locate
@@ -82,17 +82,17 @@ class Case:
 
 
 Maker = Callable[[Scene, Tongue, random.Random], Case]
-"""How a kind of question is put: a scene and the language of its names to a case."""
+"""Makes a kind of question from a scene and the language of the names."""
 
 
 def pose(scene: Scene, frame: Frame, rng: random.Random) -> Case:
-    """Return a random question about `scene`, which the model sees as `frame`."""
+    """Return a random question about `scene`; the model sees it in `frame`."""
     kinds, shares = [kind for kind, _ in QUESTIONS], [share for _, share in QUESTIONS]
     return _posed(rng.choices(kinds, shares)[0], scene, frame, rng)
 
 
 def answer(case: Case, scene: Scene, model: Frame) -> str:
-    """Return the right answer as Qwen2.5-VL writes it, coordinates in pixels of `model`."""
+    """Return the right answer in Qwen2.5-VL's format, with coordinates in pixels of `model`."""
     if not case.things:
         return "```json\n[]\n```"
     items = (_item(case, thing, scene, model) for thing in case.things)
@@ -127,14 +127,14 @@ def several(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
 
 
 def each(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
-    """Return a question that asks for each thing of one name, one by one."""
+    """Return a question for each thing of one name ("each red circle")."""
     name = _one(scene, rng)
     phrase = rng.choice(EACH[tongue]).format(x=said(name, tongue))
     return Case(Locate(_shape(rng), phrase=phrase), tongue, (name,), _named(scene, (name,)))
 
 
 def wide(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
-    """Return a question for each thing of one colour or shape, at times with names to choose."""
+    """Return a question for each thing of one colour or shape, sometimes with a list of names."""
     word = rng.choice((*COLOURS, *SHAPES))
     if rng.random() < 0.8:
         word = rng.choice(rng.choice(scene.things).name.split())
@@ -148,7 +148,7 @@ def wide(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
 
 
 def click(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
-    """Return a question for what is at a point: inside a thing, or at times of the ground."""
+    """Return a question for the thing at a point; some points are on the background."""
     thing = rng.choice(scene.things)
     spot = ground_point(scene, rng) if rng.random() < GROUND_SHARE else None
     things = () if spot else (thing,)
@@ -158,7 +158,7 @@ def click(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
 
 
 def rough(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
-    """Return a question for the tight box of what a rough box surrounds."""
+    """Return a question for the exact box of the thing in a rough box."""
     thing = rng.choice(scene.things)
     around = jittered(thing, scene, rng.uniform(*ROUGHNESS), rng)
     return _labelled(
@@ -174,11 +174,11 @@ QUESTIONS: tuple[tuple[Maker, float], ...] = (
     (click, 0.12),
     (rough, 0.14),
 )
-"""How often each kind of question is put."""
+"""Share of each kind of question."""
 
 
 def absent(scene: Scene, rng: random.Random) -> str:
-    """Return a name of nothing here; half of them share colour or shape with something here."""
+    """Return a name that is absent; half of the time it shares colour or shape with a thing."""
     here = {thing.name for thing in scene.things}
     near = rng.choice(scene.things) if rng.random() < 0.5 else None
     pool = [n for n in NAMES if near is None or near.colour in n or near.shape in n]
@@ -186,7 +186,7 @@ def absent(scene: Scene, rng: random.Random) -> str:
 
 
 def mixed(scene: Scene, count: int, rng: random.Random) -> tuple[str, ...]:
-    """Return `count` different names in any order, of things here and of others."""
+    """Return `count` different names of present and absent things in random order."""
     here = [thing.name for thing in scene.things]
     if count == len(NAMES):
         return tuple(rng.sample(NAMES, count))
@@ -199,7 +199,7 @@ def mixed(scene: Scene, count: int, rng: random.Random) -> tuple[str, ...]:
 def every_text(rng: random.Random, count: int) -> list[str]:
     """Return `count` random prompts and answers over all names, to train a tokenizer on.
 
-    All kinds are as frequent, so that the tokenizer stays where shares are changed.
+    All kinds are equally frequent, so that the tokenizer does not depend on the shares.
     """
     texts: list[str] = []
     frame = Frame("model", 100, 100)

@@ -1,9 +1,9 @@
-"""Random pictures of coloured shapes, with the truth about where everything is.
+"""Random pictures of coloured shapes, with the true box of each.
 
-A `Scene` is plain data made from a seed: the same seed is the same picture. Boxes are whole
+A `Scene` is plain data made from a seed: the same seed gives the same picture. Boxes are whole
 pixels of the upright picture, half open: a thing paints the columns x1 to x2 - 1 and the rows
-y1 to y2 - 1. `encode` stores a picture under any EXIF orientation such that the upright
-picture is the scene.
+y1 to y2 - 1. `encode` stores a picture with any EXIF orientation, so that the upright picture is
+the scene.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_ASPECT = 3.0
 MAX_THINGS = 4
 HARD_KINDS = ("small", "touching", "look-alike")
 PATCH = 28
-"""No side of a picture is a multiple of this, so that every resize to whole patches shows."""
+"""No side of a picture is a multiple of this, so that every resize changes its size."""
 
 ORIENTATION_TAG = 0x0112
 UNDO_ORIENTATION = {
@@ -50,11 +50,11 @@ UNDO_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""How an upright picture is turned so that the EXIF orientation turns it back."""
+"""Transpositions of an upright picture that the EXIF orientation reverses."""
 
 
 def _fitted(points: list[tuple[float, float]]) -> Outline:
-    """Return `points` stretched to fill the unit square exactly."""
+    """Return `points` scaled to fill the unit square."""
     xs, ys = [x for x, _ in points], [y for _, y in points]
     left, top = min(xs), min(ys)
     across, down = max(xs) - left, max(ys) - top
@@ -73,11 +73,11 @@ OUTLINES: dict[str, Outline] = {
     "triangle": ((0.5, 0.0), (1.0, 1.0), (0.0, 1.0)),
     "star": _ring(10, (1.0, 0.4)),
 }
-"""Each shape's corners in the unit square, which it fills."""
+"""The corners of each shape in the unit square, which it fills."""
 
 
 def _centroid(outline: Outline) -> tuple[float, float]:
-    """Return the centre of mass of a polygon, in its own units."""
+    """Return the centre of mass of a polygon, in the units of `outline`."""
     area = x = y = 0.0
     for (ax, ay), (bx, by) in zip(outline, outline[1:] + outline[:1], strict=True):
         cross = ax * by - bx * ay
@@ -101,7 +101,7 @@ class Thing:
 
     @property
     def name(self) -> str:
-        """What the thing is called, such as "red circle"."""
+        """The thing's name, such as "red circle"."""
         return f"{self.colour} {self.shape}"
 
     @property
@@ -114,7 +114,7 @@ class Thing:
         return [self._place(u, v) for u, v in OUTLINES[self.shape]]
 
     def covers(self, x: float, y: float) -> bool:
-        """Say whether the place (x, y), in pixels of the picture, lies inside the polygon."""
+        """Return whether (x, y), in pixels of the picture, lies inside the polygon."""
         corners = self.outline()
         inside = False
         for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
@@ -129,7 +129,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture of `width` by `height` pixels and the things in it, none touching another."""
+    """A picture of `width` by `height` pixels and the things in it, which do not overlap."""
 
     width: int
     height: int
@@ -145,7 +145,7 @@ class Scene:
         return picture
 
     def named(self, name: str) -> Thing | None:
-        """Return the thing called `name`, or None where the picture has none."""
+        """Return the thing with `name`, or None if the picture has none."""
         return next((thing for thing in self.things if thing.name == name), None)
 
 
@@ -164,11 +164,11 @@ def scene(seed: int, sides: tuple[int, int] = SIDES) -> Scene:
 
 
 def hard_scene(seed: int, sides: tuple[int, int] = SIDES) -> Scene:
-    """Return a scene of `seed` that is hard in one of the `HARD_KINDS`, which take turns.
+    """Return a scene of `seed` that is hard in one of the `HARD_KINDS`, which alternate.
 
-    Small things are an eighteenth to a sixth of the longer side, less than the checkpoint was
-    trained on; touching ones stand edge to edge; these and look-alikes share colour or shape
-    with the first.
+    Small things have an eighteenth to a sixth of the longer side, less than in the training.
+    Touching things share an edge. Touching and look-alike things have the colour or shape of the
+    first one.
     """
     rng = random.Random(f"hard {seed}")
     kind = HARD_KINDS[seed % len(HARD_KINDS)]
@@ -187,7 +187,7 @@ def hard_scene(seed: int, sides: tuple[int, int] = SIDES) -> Scene:
 def encode(
     picture: Image.Image, kind: Literal["JPEG", "PNG"] = "JPEG", orientation: int = 1
 ) -> bytes:
-    """Return a file whose upright picture, after its EXIF `orientation` (1 to 8), is `picture`."""
+    """Return a file with EXIF `orientation` (1 to 8) whose upright picture is `picture`."""
     undo = UNDO_ORIENTATION.get(orientation)
     stored = picture if undo is None else picture.transpose(undo)
     exif = Image.Exif()
@@ -201,8 +201,8 @@ def _size(rng: random.Random, low: int, high: int) -> tuple[int, int]:
     longer = rng.randint(low, high)
     aspect = rng.uniform(1.0, min(MAX_ASPECT, longer / low))
     shorter = _off_patch(max(low, round(longer / aspect)))
-    # Things are at least a sixth of the longer side and at most half of the shorter: this
-    # keeps the two apart, by a pixel at worst, at three to one.
+    # Things have at least a sixth of the longer side and at most half of the shorter one. This
+    # keeps the first limit below the second, by at least a pixel, at an aspect of three to one.
     longer = _off_patch(max(low, min(longer, 6 * (shorter // 2))))
     return (longer, shorter) if rng.random() < 0.5 else (shorter, longer)
 
@@ -226,7 +226,7 @@ def _hard_names(rng: random.Random, kind: str) -> list[str]:
 def _hard_box(
     rng: random.Random, kind: str, size: tuple[int, int], taken: list[Corners], tries: int = 40
 ) -> Corners | None:
-    """Return a square of the picture that overlaps none of the `taken`, or None."""
+    """Return a square in the picture that overlaps no box in `taken`, or None."""
     sixth, largest = -(-max(size) // 6), min(size) // 2
     bounds = (max(4, sixth // 3), sixth) if kind == "small" else (sixth, largest)
     for _ in range(tries):
@@ -251,7 +251,7 @@ def _beside(rng: random.Random, box: Corners, side: int) -> tuple[int, int]:
 def _free_box(
     rng: random.Random, width: int, height: int, taken: list[Corners], tries: int = 20
 ) -> Corners | None:
-    """Return a square clear of the `taken` ones, or None where `tries` found none."""
+    """Return a square away from the boxes in `taken`, or None after `tries`."""
     smallest, largest = -(-max(width, height) // 6), min(width, height) // 2
     gap = max(2, max(width, height) // 60)
     for _ in range(tries):

@@ -1,7 +1,7 @@
 """The checkpoint's tokenizer: a small byte-level BPE with Qwen's special tokens.
 
-Any text can be written with it (all 256 bytes are tokens), every digit is its own token as in
-Qwen's, and words of the prompts and answers are one token each, which keeps sequences short.
+It encodes any text, since all 256 bytes are tokens. Every digit is its own token, as in Qwen's.
+Words of the prompts and answers are one token each, which keeps sequences short.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ TEMPLATE = (
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""Qwen's chat, without the default system message: it would cost every sequence ten tokens."""
+"""Qwen's chat template without the default system message, which takes ten tokens."""
 
 
 @lru_cache(maxsize=1)
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Return the tokenizer, trained anew on the same texts each time."""
+    """Return the tokenizer; each process trains it on the same texts."""
     core = Tokenizer(BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -80,8 +80,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def spelled() -> str:
-    """Return the tokenizer's vocabulary and rules as JSON, equal for equal tokenizers."""
-    # Not all of its JSON: that holds how the last texts were padded, too.
+    """Return the tokenizer's vocabulary and rules as JSON; equal for equal tokenizers."""
+    # Its full JSON also has the padding of the last texts.
     return json.dumps(json.loads(tokenizer().backend_tokenizer.to_str())["model"])
 
 

@@ -1,9 +1,9 @@
-"""Train the shapes checkpoint.
+"""Trains the shapes checkpoint.
 
     python -m tools.shapes.train --minutes 90 --work shapes-run --out grounding/demo/shapes
 
-The learning rate follows the clock, so that the run ends when it is meant to on any computer.
-A run that was cut off goes on from its last save.
+The learning rate follows the clock, so that the run ends on time on any computer. An interrupted
+run continues from its last save.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EVALUATED = 40
 
 @dataclass(slots=True)
 class Run:
-    """A learner on its way: steps made and seconds spent so far, and smoothed losses."""
+    """A run in progress: the learner, steps and seconds so far, and smoothed losses."""
 
     learner: Learner
     optimizer: torch.optim.Optimizer
@@ -46,7 +46,7 @@ class Run:
 
     @property
     def share(self) -> float:
-        """How much of the time is spent, 0 to 1."""
+        """Share of the time that is spent, 0 to 1."""
         return min(1.0, self.seconds / (60 * self.minutes))
 
     def rate(self) -> float:
@@ -58,10 +58,10 @@ class Run:
         )
 
     def learn(self, batch: Batch) -> None:
-        """Make one step."""
+        """Train on one batch."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
-        # A core with bfloat16 instructions multiplies three times as fast with them.
+        # A core with bfloat16 instructions multiplies three times as fast in bfloat16.
         with torch.autocast("cpu", torch.bfloat16):
             losses = self.learner(batch)
         losses.total.backward()
@@ -75,7 +75,7 @@ class Run:
         self.smooth = now if self.step == 0 else torch.lerp(self.smooth, now, 0.02)
 
     def line(self) -> str:
-        """Return progress on one line."""
+        """Return the progress on one line."""
         named = zip(Losses.__slots__, self.smooth.tolist(), strict=True)
         losses = " · ".join(f"{name} {value:.3f}" for name, value in named)
         left = self.minutes - self.seconds / 60
@@ -85,7 +85,7 @@ class Run:
         )
 
     def store(self, path: Path) -> None:
-        """Write all that `load` needs to go on from here."""
+        """Write the state that `load` reads."""
         state = {
             "tokenizer": tokens.spelled(),
             "learner": self.learner.state_dict(),
@@ -98,7 +98,7 @@ class Run:
         path.with_suffix(".new").replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on from what `store` wrote to `path`."""
+        """Continue from the state that `store` wrote to `path`."""
         state = torch.load(path)
         if state["tokenizer"] != tokens.spelled():
             raise click.UsageError(f"the prompts have changed since {path} was saved: start afresh")
@@ -112,7 +112,7 @@ class Run:
 
 
 def begin(minutes: float, start: Path | None) -> Run:
-    """Return a run that has made no step yet, with the weights of the checkpoint in `start`."""
+    """Return a new run, with the weights of the checkpoint in `start` if given."""
     torch.manual_seed(0)
     learner = Learner()
     if start:
@@ -124,7 +124,7 @@ def begin(minutes: float, start: Path | None) -> Run:
 
 
 def batches(first: int) -> DataLoader[Batch]:
-    """Return batches from number `first` on, made by a process of lower priority."""
+    """Return the batches from number `first`, made by a process of lower priority."""
     stream = Stream(first, PICTURES, QUESTIONS)
     return DataLoader(
         stream, batch_size=None, num_workers=1, prefetch_factor=16, worker_init_fn=_yield_core
@@ -137,8 +137,8 @@ def _yield_core(_worker: int) -> None:
 
 
 def evaluate(run: Run) -> str:
-    """Return the figures of the model as it is now, on a few fresh pictures."""
-    # A copy by state: the model in training holds tensors that cannot be copied.
+    """Return the current figures of the model on a few new pictures."""
+    # Copied by its state, since the model in training has tensors that cannot be copied.
     trained = run.learner.model
     model = type(trained)(copy.deepcopy(trained.config)).eval()
     model.load_state_dict(trained.state_dict())
@@ -148,12 +148,12 @@ def evaluate(run: Run) -> str:
 
 @click.command()
 @click.option("--minutes", default=90.0, show_default=True, help="Time to spend.")
-@click.option("--work", type=click.Path(path_type=Path), required=True, help="Saves go here.")
+@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder of the saves.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The checkpoint.")
 @click.option(
     "--start",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A checkpoint to start from, whatever its words.",
+    help="A checkpoint to start from; it may have another vocabulary.",
 )
 @click.option("--threads", default=1, show_default=True, help="Threads of the arithmetic.")
 def main(*, minutes: float, work: Path, out: Path, start: Path | None, threads: int) -> None:

@@ -41,6 +41,7 @@ _MARKED = (
     r"(?P<marks>[^<]*+)"
     r"(?:(?P<marks_end><\|(?:\w+_end|extra_[13])\|>|</\w++>)|(?:<[^<>]*+)?+\Z)"
 )
+_STRAY = r"<\|(?:(?:box|quad|point|ref|object_ref)_(?:start|end)|extra_[0-3])\|>"
 _AFTER_STRING = r"\s*+(?:[,:}\])]|\Z)"
 TOKEN = re.compile(
     rf"""\s*+(?:
@@ -48,6 +49,7 @@ TOKEN = re.compile(
   | "(?P<key>[^"\\\n]*+)"\s*+:
   | "(?P<string>[^"\\\n]*+)"(?={_AFTER_STRING})
   | (?P<marked>{_MARKED})
+  | (?P<stray>{_STRAY})
   | (?P<boundary>```|~~~|<(?=[/|A-Za-z]))
   | (?P<open>[\[{{(［｛【（])
   | (?P<close>[\]}})］｝】）])
@@ -166,6 +168,13 @@ class Parser:
         else:
             self.repaired = True
             self._add_value(read_marked(match["marks"], *match.span("marked")))
+
+    def _on_stray(self, match: re.Match[str]) -> None:
+        """Skip a special token without its counterpart in an object; elsewhere stop there."""
+        if any(group.opener == "{" for group in self.stack):
+            self.repaired = True
+        else:
+            self._on_boundary(match)
 
     def _needs_marked(self) -> bool:
         """Return whether a value between tags belongs to the group, and not to the text behind."""
@@ -361,6 +370,7 @@ HANDLERS: dict[str, Callable[[Parser, re.Match[str]], None]] = {
     "key": Parser._on_key,
     "string": Parser._on_string,
     "marked": Parser._on_marked,
+    "stray": Parser._on_stray,
     "boundary": Parser._on_boundary,
     "open": Parser._on_open,
     "close": Parser._on_close,

@@ -250,8 +250,11 @@ class _Record:
         return [(numbers, (min(spans)[0], max(end for _, end in spans)))] if numbers else []
 
     def _read_arguments(self) -> list[Place]:
-        """Return the place in the positional arguments of a call: click(700, 88, clicks=2)."""
+        """Return the places without a key: click(700, 88, clicks=2), {"label": "a", [1, 2]}."""
         bare = [value for key, value in self.group.entries if key is None]
+        lists = [v for v in bare if isinstance(v, Group) and v.closed and v.numbers]
+        if lists and self.group.opener == "{":
+            return [(value.numbers, (value.start, value.end)) for value in lists]
         numbers = tuple(value.value for value in bare if isinstance(value, Number))
         if self.group.opener != "(" or len(numbers) not in (2, 4):
             return []

@@ -89,17 +89,17 @@ _ANSWER_OPENER = re.compile(
     r"based on|以下|当然|根据|下面)",
     re.IGNORECASE,
 )
-# What only a model says that thinks aloud.
+# Words that a model writes only while it thinks.
 _THOUGHT = re.compile(
     r"\bhm+\b|\bwait\b(?=\s*(?:[,!…—–]|\.\.\.)|\s+(?:no|maybe|let)\b)|\bon second thought\b"
     r"|\bdouble[- ]check|\bthe user(?:'s)? (?:wants?|asks?|asked|is asking|needs?|said|request|"
     r"query|question|prompt)\b|\bi (?:need|have) to (?:find|locate|identify|look|check|determine|"
-    r"figure|make|provide|output|return|detect|see|give)\b|\bi should (?:\w+ )?(?:find|locate|look|"
-    r"check|output|return|provide|give|use)\b"
+    r"figure|make|provide|output|return|detect|see|give)\b|\bi'll (?:look|check|start|need)\b"
+    r"|\bi should (?:\w+ )?(?:find|locate|look|check|output|return|provide|give|use)\b"
     r"|用户(?:要求|想|需要|让|希望)|(?:\A|(?<=[。，？！\n]))嗯|等等，|等一下|不对，|我需要(?:先|找|检查|确定)",
     re.IGNORECASE,
 )
-# What shows behind a place that the model goes on thinking about it.
+# Words behind a place that show more thinking about it.
 _DOUBT = re.compile(
     r"\blet me\b(?! (?:know|explain|describe|help|summari[sz]e|elaborate|clarify|add|provide|give|"
     r"share|show)\b)|\blet's\b|让我(?:们)?(?:再|想|看|检查|确认|仔细)|再(?:看|检查|确认)",
@@ -108,6 +108,7 @@ _DOUBT = re.compile(
 _SUPPOSITION = re.compile(
     r"\b(?:maybe|perhaps|actually|probably)\b|\bno,|也许|可能|应该是", re.IGNORECASE
 )
+_FINAL = re.compile(r"\bfinal answer\b|最终答案", re.IGNORECASE)
 _ASKED = re.compile(r"\s*(?:[?？…]|\.\.\.)")
 _LIST_MARK = re.compile(r"^[ \t]*+(?:\d+[.)]|[*•-])\s", re.MULTILINE)
 _ANNOUNCED = re.compile(
@@ -186,7 +187,7 @@ def _find_end(
     if not is_thinking:
         return -1
     steps = [header.end(), *_find_all(_LIST_MARK, text, prose)] if header else []
-    return max(thoughts + doubts + guesses + steps)
+    return max(thoughts + doubts + guesses + steps + _find_all(_FINAL, text, prose))
 
 
 def _find_all(pattern: re.Pattern[str], text: str, prose: list[Text]) -> list[int]:

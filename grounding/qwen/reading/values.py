@@ -146,7 +146,7 @@ def find_numbers(text: str) -> tuple[float, ...]:
 
 # Several values of one key, and values between tags
 
-_OUTER_QUOTES = " \t\r\n\"'“”‘’`"
+_QUOTE_MARKS = "\"'“”‘’`"
 _JOINTS = {"to", "and", "-", "–", "—", "~", "→", "->", "到", "至"}
 """Words between the two corners of a box."""
 
@@ -157,7 +157,9 @@ def read_marked(text: str, start: int, end: int) -> Value:
     if lists and all(len(numbers) in PLACE_SIZES for numbers in lists):
         groups = [Group("(", start, end, closed=True, numbers=numbers) for numbers in lists]
         return groups[0] if len(groups) == 1 else _make_list(groups)
-    return String(text.strip(_OUTER_QUOTES), start, end)
+    text = text.strip()
+    is_quoted = len(text) > 1 and text[0] in _QUOTE_MARKS and text[-1] in _QUOTE_MARKS
+    return String(text[1:-1] if is_quoted else text, start, end)
 
 
 def join_values(group: Group) -> bool:
