@@ -16,12 +16,13 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from grounding.errors import GroundingError
 from grounding.settings import Settings
+from grounding.tasks import model_version
 from grounding.web import predictions
 from grounding.web.app import error_response
 from grounding.web.bodies import PredictRequest
 from grounding.web.predictions import Entry
 from grounding.web.services import Services
-from grounding.web.setup import checked_version, connect_project, kept_params
+from grounding.web.setup import connect_project, kept_params
 
 
 class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
@@ -36,7 +37,7 @@ class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
         """Tell 2.x, which calls this for each instance, the version that predictions carry."""
         services = _services()
         params = kept_params(services, self._project())
-        version = checked_version(services.settings, self._label_config(), params)
+        version = model_version(services.settings, self._label_config(), params)
         self.set("model_version", version)
 
     def predict(

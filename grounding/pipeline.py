@@ -200,7 +200,7 @@ def _read(
 
 def _is_clear(answer: Answer) -> bool:
     """Say whether an answer can be used: a truncated one can, by its complete items."""
-    return answer.verdict in (Verdict.FOUND, Verdict.NOTHING) or bool(answer.detections)
+    return answer.verdict in (Verdict.FOUND, Verdict.NOTHING) or bool(answer.findings)
 
 
 def _answer_error(answer: Answer) -> AnswerError:
@@ -227,7 +227,7 @@ def _write_results(
         mine = [i for i, one in enumerate(planned) if control in one.controls]
         if not mine:
             continue
-        found = [(f, planned[i].query) for i in mine for f in answers[i].detections]
+        found = [(f, planned[i].query) for i in mine for f in answers[i].findings]
         image = views[planned[mine[0]].view].image
         written = write_results(control, found, image, config.companions(control))
         results.result.extend(written.result)

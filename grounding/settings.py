@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -253,16 +254,14 @@ class Settings(BaseSettings):
         "", description="Label Studio's address, for its pictures and for late predictions"
     )
     label_studio_host: str = Field(
-        "",
-        description="Label Studio's own LABEL_STUDIO_HOST, if it differs from LABEL_STUDIO_URL",
+        "", description="Label Studio's LABEL_STUDIO_HOST, if it is not LABEL_STUDIO_URL"
     )
     label_studio_api_key: Secret | None = Field(
         None, description="Personal access token or legacy token of a Label Studio user"
     )
     local_files_root: Path | None = Field(
         None,
-        description="Where Label Studio's LOCAL_FILES_DOCUMENT_ROOT is mounted for the worker; "
-        "unset: the worker fetches local files from Label Studio",
+        description="Label Studio's LOCAL_FILES_DOCUMENT_ROOT, mounted here; unset: it is asked",
     )
     allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
@@ -384,15 +383,18 @@ class Settings(BaseSettings):
         """The checkpoint's name without its owner or folder."""
         return Path(self.model_path).name
 
-    def model_version(self, label_config: str, extra_params: str = "") -> str:
-        """Return the version of the answers to `label_config` under these settings.
+    def model_version(
+        self, label_config: str, extra_params: str = "", later_tags: Sequence[str] = ()
+    ) -> str:
+        """Return the version of the predictions for `label_config` under these settings.
 
-        `extra_params` are the project's, as they are kept. The version is the model's name and a
-        digest of all that changes its answers, so that Label Studio asks again exactly when an
-        answer would differ.
+        The version is the model's name and a digest of everything that changes its answers, so
+        that Label Studio asks again exactly when an answer would differ. `extra_params` are the
+        project's; `later_tags` the controls of the config that an earlier release did not serve.
         """
         remote = REMOTE_ANSWER_SETTINGS if self.engine == "openai" else ()
         facts = {name: getattr(self, name) for name in (*ANSWER_SETTINGS, *remote)}
         facts |= {"config": label_config, "extra_params": extra_params, "answers": ANSWERS}
+        facts |= {"tags": list(later_tags)} if later_tags else {}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.model_name}-{digest[:10]}"

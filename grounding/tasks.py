@@ -1,10 +1,13 @@
-"""A task of Label Studio as it travels from the web process to a worker."""
+"""What the web process and the worker must agree on: a task, and its model version."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from grounding.labelstudio.config.parse import parse
+from grounding.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +33,9 @@ class Task:
         Nothing is copied, so that deeply nested data costs no recursion here.
         """
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def model_version(settings: Settings, label_config: str, extra_params: str) -> str:
+    """Return the version of the predictions for a project; `ConfigError` for a broken config."""
+    config = parse(label_config, extra_params)
+    return settings.model_version(label_config, extra_params, config.later_tags)

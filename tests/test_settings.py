@@ -246,3 +246,10 @@ def test_a_child_process_gets_what_came_from_a_file(
     (tmp_path / "url").write_text("redis://:secret@host/0\n")
     monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "url"))
     assert Settings.load().environment()["REDIS_URL"] == "redis://:secret@host/0"
+
+
+def test_a_control_that_is_served_since_a_later_release_changes_the_version_of_its_configs() -> None:
+    config = "<View/>"
+    first = Settings.load().model_version(config)
+    assert Settings.load().model_version(config, "", ()) == first
+    assert Settings.load().model_version(config, "", ("Choices",)) != first

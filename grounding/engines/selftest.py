@@ -120,7 +120,7 @@ def _make_request(one: Trial, profile: Profile) -> ModelRequest:
 def _measure_overlap(completion: Completion, one: Trial, profile: Profile) -> float | None:
     """Return the IoU of the best box in the answer, None where it has no box."""
     frame = profile.answer_frame(one.truth.frame)
-    found = read(completion.text, frame, completion.complete).detections
+    found = read(completion.text, frame, completion.complete).findings
     boxes = [d.place.to(one.truth.frame) for d in found if isinstance(d.place, Box)]
     return max((box.iou(one.truth) for box in boxes), default=None)
 

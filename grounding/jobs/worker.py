@@ -39,7 +39,7 @@ from grounding.jobs.slots import ExclusiveRunner, Leases, Slots
 from grounding.jobs.store import DROPPED, MAX_DEATHS, NOTED, Claim, JobStore, QueueName, StoreLimits
 from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.settings import Settings
-from grounding.tasks import Task
+from grounding.tasks import Task, model_version
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class JobRunner:
 
     def _check_version(self, task: Task) -> None:
         """Refuse a task for another model version: its prediction would carry the wrong name."""
-        version = self._settings.model_version(task.label_config, task.extra_params)
+        version = model_version(self._settings, task.label_config, task.extra_params)
         if task.model_version != version:
             raise GroundingError(
                 f"the task is for {task.model_version}, this worker answers as {version}",

@@ -46,11 +46,11 @@ class Verdict(StrEnum):
 class Answer:
     """The findings in a model's text, and its verdict.
 
-    `detections` follow the order of the text; their places are in the frame given to `read`.
+    `findings` follow the order of the text; their places are in the frame given to `read`.
     `warnings` are notes about the reading. `repeats` counts the repetitions removed from loops.
     """
 
-    detections: tuple[Finding, ...]
+    findings: tuple[Finding, ...]
     verdict: Verdict
     warnings: tuple[Note, ...] = ()
     repeats: int = 0
@@ -73,13 +73,13 @@ def read(text: str, frame: Frame, complete: bool = True) -> Answer:
     unread = len(text) > MAX_TEXT or lexemes.unread or matches.full
     matches.cut |= unread and bool(matches.items)
     ended = matches.cut or not (complete or _is_closed(lexemes, content))
-    detections, repeats = normalize(matches, frame)
-    verdict = _verdict(content, lexemes, matches, found=bool(detections), cut=ended)
+    findings, repeats = normalize(matches, frame)
+    verdict = _verdict(content, lexemes, matches, found=bool(findings), cut=ended)
     if RUNAWAY.search(content):
         matches.warnings.add(Note.LOOP)
     if ended or not complete:
         matches.warnings.add(Note.TRUNCATED)
-    return Answer(detections, verdict, tuple(n for n in Note if n in matches.warnings), repeats)
+    return Answer(findings, verdict, tuple(n for n in Note if n in matches.warnings), repeats)
 
 
 def _verdict(

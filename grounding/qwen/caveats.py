@@ -16,12 +16,12 @@ from grounding.qwen.answers import Answer, Note
 
 def add_caveats(answer: Answer) -> Answer:
     """Return the answer, each finding with the warnings that concern it."""
-    last = len(answer.detections) - 1
+    last = len(answer.findings) - 1
     findings = tuple(
         replace(finding, warnings=_warnings(finding, answer.warnings, is_last=at == last))
-        for at, finding in enumerate(answer.detections)
+        for at, finding in enumerate(answer.findings)
     )
-    return replace(answer, detections=findings)
+    return replace(answer, findings=findings)
 
 
 def _warnings(finding: Finding, notes: tuple[Note, ...], *, is_last: bool) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from grounding.labelstudio.interactive.intent import Intent
 from grounding.labelstudio.interactive.limits import apply_limits, read_limits
 from grounding.labelstudio.interactive.status import explain_failure, summarize, write_status
 from grounding.labelstudio.places import Result
+from grounding.tasks import model_version
 from grounding.web.bodies import PredictRequest, RequestKind
 from grounding.web.projects import LatestRequests, Projects, Requester
 from grounding.web.services import Services
@@ -165,7 +166,7 @@ def _explain(
 
 def _predict(services: Services, request: PredictRequest, params: str) -> list[Entry]:
     config = parse(request.label_config, params)
-    version = services.settings.model_version(request.label_config, params)
+    version = model_version(services.settings, request.label_config, params)
     asked = InteractiveRequest.read(request.context, config, version)
     _keep_prompt(services, request.project, asked.prompt)
     if not asked.needs_model:

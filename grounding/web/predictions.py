@@ -16,6 +16,7 @@ from grounding.jobs.store import Outcome
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.interactive.status import text_result
+from grounding.tasks import model_version
 from grounding.web import interactive
 from grounding.web.bodies import PredictRequest, RequestKind
 from grounding.web.projects import Projects
@@ -73,9 +74,9 @@ def mark_delivered(services: Services, response: PredictResponse) -> None:
 def _prelabel(services: Services, request: PredictRequest) -> PredictResponse:
     params = kept_params(services, request.project)
     config = parse(request.label_config, params)
-    if not config.controls:
+    if not config.prelabels:
         return PredictResponse([[] for _ in request.tasks])
-    version = services.settings.model_version(request.label_config, params)
+    version = model_version(services.settings, request.label_config, params)
     with queue_errors():
         prompt = _last_prompt(services, request.project, config)
         sought = prompt if config.seeks_last_prompt else ""

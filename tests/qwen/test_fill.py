@@ -94,13 +94,13 @@ def test_the_values_of_the_fields_are_found_as_written(
 ) -> None:
     answer = read_answer(BOTH, text, SEEN, complete=True)
     assert answer.verdict is Verdict.FOUND
-    assert [(f.label, f.value) for f in answer.detections] == values
-    assert all(text[slice(*f.span)].strip("\"'") == f.value for f in answer.detections)
+    assert [(f.label, f.value) for f in answer.findings] == values
+    assert all(text[slice(*f.span)].strip("\"'") == f.value for f in answer.findings)
 
 
 @pytest.mark.parametrize("text", ["sunny", '"Sunny".', "```\nsunny\n```", "**sunny**"])
 def test_a_single_field_may_be_answered_with_the_bare_value(text: str) -> None:
-    (finding,) = read_answer(ONE, text, SEEN, complete=True).detections
+    (finding,) = read_answer(ONE, text, SEEN, complete=True).findings
     assert (finding.label, str(finding.value).casefold()) == ("weather", "sunny")
 
 
@@ -119,7 +119,7 @@ def test_a_single_field_may_be_answered_with_the_bare_value(text: str) -> None:
 )
 def test_an_answer_without_a_value_says_why(text: str, verdict: Verdict) -> None:
     answer = read_answer(ONE, text, SEEN, complete=True)
-    assert (answer.verdict, answer.detections) == (verdict, ())
+    assert (answer.verdict, answer.findings) == (verdict, ())
 
 
 @pytest.mark.parametrize(
@@ -134,15 +134,15 @@ def test_an_answer_without_a_value_says_why(text: str, verdict: Verdict) -> None
 def test_what_the_end_may_have_cut_is_left_out(text: str, values: list[str]) -> None:
     answer = read_answer(BOTH, text, SEEN, complete=False)
     assert answer.verdict is Verdict.TRUNCATED
-    assert [finding.value for finding in answer.detections] == values
+    assert [finding.value for finding in answer.findings] == values
 
 
 def test_a_value_s_score_is_the_product_of_its_tokens_probabilities() -> None:
     text = '{"weather": "rainy"}'
     tokens = [Token(*m.span(), -0.1) for m in re.finditer(r"\w+|[^\w\s]+|\s+", text)]
-    (finding,) = read_answer(ONE, text, SEEN, complete=True, tokens=tokens).detections
+    (finding,) = read_answer(ONE, text, SEEN, complete=True, tokens=tokens).findings
     assert finding.score == pytest.approx(math.exp(-0.3)), "the quotation marks are two of three"
-    assert read_answer(ONE, text, SEEN, complete=True).detections[0].score is None
+    assert read_answer(ONE, text, SEEN, complete=True).findings[0].score is None
 
 
 @given(st.text(), st.booleans())
@@ -154,4 +154,4 @@ def test_no_text_makes_the_reader_fail(text: str, complete: bool) -> None:
 def test_any_printed_value_comes_back(value: str) -> None:
     text = json.dumps({"weather": value}, ensure_ascii=False)
     answer = read_answer(ONE, text, SEEN, complete=True)
-    assert [f.value for f in answer.detections] == [value.strip()]
+    assert [f.value for f in answer.findings] == [value.strip()]

@@ -304,7 +304,7 @@ def test_the_answer_that_a_question_names_for_none_is_read_as_none(
     ],
 )
 def test_what_the_formats_ask_for_is_read(text: str, place: Box | Point) -> None:
-    (found,) = read(text, SEEN).detections
+    (found,) = read(text, SEEN).findings
     assert isinstance(found, Finding)
     assert (found.place, found.label) == (place, "Fire truck")
 

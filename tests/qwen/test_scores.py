@@ -49,7 +49,7 @@ def tokens(text: str, doubts: Mapping[int, float] = {}) -> list[Written]:
 
 def scores(text: str, doubts: Mapping[int, float] = {}) -> list[float]:
     """Return the scores of the findings of `text`."""
-    found = score_findings(read(text, FRAME).detections, text, tokens(text, doubts))
+    found = score_findings(read(text, FRAME).findings, text, tokens(text, doubts))
     assert all(one.score is not None for one in found)
     return [one.score or 0.0 for one in found]
 
@@ -122,14 +122,14 @@ def test_only_the_coordinates_are_read_as_numbers_in_every_spelling(text: str) -
 def test_a_finding_without_tokens_has_no_score_even_if_the_model_wrote_one() -> None:
     text = '[{"bbox_2d": [1, 2, 30, 40], "label": "cat", "score": 0.9}]'
     answer = read(text, FRAME)
-    assert [one.score for one in score_findings(answer.detections, text, ())] == [None]
-    assert [one.score for one in score_findings(answer.detections, text, tokens(text))] == [
+    assert [one.score for one in score_findings(answer.findings, text, ())] == [None]
+    assert [one.score for one in score_findings(answer.findings, text, tokens(text))] == [
         pytest.approx(1)
     ]
 
 
 def test_a_finding_after_the_last_token_has_no_score() -> None:
-    found = score_findings(read(TWO, FRAME).detections, TWO, tokens(TWO)[:30])
+    found = score_findings(read(TWO, FRAME).findings, TWO, tokens(TWO)[:30])
     assert [one.score is None for one in found] == [False, True]
 
 
@@ -257,7 +257,7 @@ def test_a_place_that_names_no_numbers_is_scored_without_them() -> None:
 
 def test_logarithms_that_rounding_put_above_zero_count_as_certain() -> None:
     written = [Written(token.start, token.end, 1e-4) for token in tokens(TWO)]
-    found = score_findings(read(TWO, FRAME).detections, TWO, written)
+    found = score_findings(read(TWO, FRAME).findings, TWO, written)
     assert [one.score for one in found] == [1, 1]
 
 
@@ -285,7 +285,7 @@ def place_corners(box: Box) -> tuple[float, ...]:
 @pytest.mark.parametrize("text", CORPUS)
 def test_doubt_in_a_finding_of_the_corpus_lowers_its_score(text: str) -> None:
     """The coordinates found by index are those that a plain scan of each span finds."""
-    findings = read(text, FRAME).detections
+    findings = read(text, FRAME).findings
     written = tokens(text)
     for finding in findings:
         for number in coordinates(text, finding):

@@ -174,8 +174,8 @@ def _finding(name: str, value: Scalar) -> Finding:
 
 def score_answer(answer: Answer, text: str, tokens: Sequence[Token]) -> Answer:
     """Return `answer`, each value with the product of the probabilities of its tokens."""
-    scored = tuple(replace(one, score=_score(one.span, tokens)) for one in answer.detections)
-    return replace(answer, detections=scored)
+    scored = tuple(replace(one, score=_score(one.span, tokens)) for one in answer.findings)
+    return replace(answer, findings=scored)
 
 
 def _score(span: tuple[int, int], tokens: Sequence[Token]) -> float | None:

@@ -268,4 +268,4 @@ def read_answer(query: Locate, text: str, frame: Frame, *, complete: bool) -> An
 
 def score_answer(answer: Answer, text: str, tokens: Sequence[Token]) -> Answer:
     """Return `answer` with the scores that the probabilities of its tokens give."""
-    return replace(answer, detections=score_findings(answer.detections, text, tokens))
+    return replace(answer, findings=score_findings(answer.findings, text, tokens))
