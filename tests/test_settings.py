@@ -248,7 +248,7 @@ def test_a_child_process_gets_what_came_from_a_file(
     assert Settings.load().environment()["REDIS_URL"] == "redis://:secret@host/0"
 
 
-def test_a_control_that_is_served_since_a_later_release_changes_the_version_of_its_configs() -> None:
+def test_a_control_served_since_a_later_release_changes_the_version_of_its_configs() -> None:
     config = "<View/>"
     first = Settings.load().model_version(config)
     assert Settings.load().model_version(config, "", ()) == first

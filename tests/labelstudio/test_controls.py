@@ -138,7 +138,7 @@ def test_nothing_unknown_is_invented() -> None:
 
 
 @pytest.mark.parametrize(
-    ("detection", "reason"),
+    ("finding", "reason"),
     [
         (Finding(Point(10, 10, MODEL), "car"), "wrong_shape"),
         (Finding(box(), "zebra"), "unknown_label"),
