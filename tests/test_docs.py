@@ -37,8 +37,10 @@ FOREIGN = {
     "SGLANG_IMAGE_MAX_PIXELS",
     "SSL_CERT_FILE",
     "NAME_FILE",
+    "DEAD_TTL",
+    "SERVER_PATIENCE",
 }
-"""Variables of others that the documents name, and the pattern of ours."""
+"""Variables of others that the documents name, the pattern of ours, and names that were ours."""
 
 each_page = pytest.mark.parametrize(
     "page", PAGES_OF_OURS, ids=lambda page: str(page.relative_to(ROOT))

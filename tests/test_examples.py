@@ -49,7 +49,7 @@ def test_an_example_has_config_tasks_and_a_word_on_what_to_expect(name: str) -> 
 def test_an_example_shows_what_it_promises_and_leaves_nothing_to_remark(name: str) -> None:
     config = parse(config_of(name))
     assert config.warnings == ()
-    shapes = {CONTROLS[control.tag].shape for control in config.controls}
+    shapes = {control.shape for control in config.controls}
     assert (shapes, bool(config.prompt_areas()), bool(config.status_area())) == SHOWN[name]
 
 

@@ -50,7 +50,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def undelivered(jobs: dict[str, Any]) -> int:
     """Return how many predictions wait for delivery, from `/jobs`."""
     (project,) = jobs["projects"]
-    return int(project["owed"])
+    return int(project["undelivered"])
 
 
 @pytest.mark.parametrize(("hangs_up", "left"), [(True, 2), (False, 0)], ids=["gone", "there"])

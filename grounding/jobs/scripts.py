@@ -35,11 +35,6 @@ local function prolong_wait()
   redis.call('ZADD', deadlines, 'GT', now() + timeout_ms, key)
   redis.call('HINCRBY', job, 'askers', 1)
 end
-local function add_waiter()
-  if inbox == '' then return end
-  redis.call('SADD', waiters, inbox)
-  redis.call('EXPIRE', waiters, result_ttl)
-end
 local function enter_outbox(state)
   if deliver_ms == '' or state == 'failed' or is_held(job, now()) then return end
   local due = now() + math.max(deliver_ms, saving(job))
@@ -59,7 +54,6 @@ if state then
   if state == 'done' then redis.call('EXPIRE', job, result_ttl) end
   if state == 'done' or state == 'failed' then return state end
   prolong_wait()
-  add_waiter()
   local is_front = queue == 'interactive' and redis.call('HGET', job, 'queue') == 'bulk'
   if is_front and state == 'pending' then
     redis.call('HSET', job, 'queue', queue)
@@ -85,7 +79,6 @@ if digest ~= '' then
   redis.call('HSET', job, 'config', digest)
 end
 prolong_wait()
-add_waiter()
 local seconds = now() / 1000
 redis.call('HSET', job, 'state', 'pending', 'format', format, 'queue', queue, 'project', project,
            'task', task, 'payload', payload, 'accepted', seconds)
@@ -96,10 +89,10 @@ count(project, 'accepted')
 enter_outbox('pending')
 return 'new'
 """,
-    keys="job blob waiters pending unqueued deadlines counters unfinished configs blob_bytes"
+    keys="job blob pending unqueued deadlines counters unfinished configs blob_bytes"
     " projects undelivered outboxes",
     args="key queue project task format payload data digest max_pending max_blob_bytes result_ttl"
-    " timeout_ms deliver_ms inbox",
+    " timeout_ms deliver_ms",
     uses=(NOW, COUNT, ENTRY),
 )
 

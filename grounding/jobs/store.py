@@ -132,14 +132,11 @@ class JobStore:
         self._expire = scripts.EXPIRE.bind(redis)
         self._foreign_formats: set[str] = set()
 
-    def accept(
-        self, jobs: Sequence[Job], *, deliver_after: float | None = None, inbox: str = ""
-    ) -> list[State]:
+    def accept(self, jobs: Sequence[Job], *, deliver_after: float | None = None) -> list[State]:
         """Enter `jobs`, and return the state of each: `NEW` and `RAISED` ones must be queued.
 
         With `deliver_after` each job that names a task and a project is undelivered from now on:
-        Label Studio gets its prediction in an answer, or by a push after so many seconds. `inbox`
-        is a Redis list: the key of each job is pushed to it when the job ends, see `watch`.
+        Label Studio gets its prediction in an answer, or by a push after so many seconds.
 
         A known job, in whatever state, is not entered again; one that a person waits for is
         raised from the bulk to the interactive queue. Two states mean that a job was not accepted.
@@ -158,7 +155,6 @@ class JobStore:
                 **self._facts(job, deliver_after),
                 digest=digests.get(job.config, ""),
                 max_pending=max_pending,
-                inbox=inbox,
             )
         answers = pipe.execute()[-len(jobs) :] if jobs else []
         return [State.of(answer.decode()) for answer in answers]

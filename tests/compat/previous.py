@@ -20,7 +20,7 @@ from grounding.jobs.debts import Debts, Paid
 from grounding.jobs.lanes import Lanes
 from grounding.jobs.ledger import Job, Lane, Ledger, Terms, job_key, lease_key
 from grounding.jobs.presence import Presence
-from grounding.web.projects import Projects
+from grounding.jobs.projects import Projects
 redis = connect(sys.argv[1])
 ledger, debts, lanes, projects = Ledger(redis), Debts(redis), Lanes(redis), Projects(redis)
 """

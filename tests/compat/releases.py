@@ -60,6 +60,6 @@ def releases(folder: Path, previous: Path, studio: Studio, **settings: Any) -> I
     try:
         running.start_redis()
         yield running
-        running.check_books()
+        running.check_counters()
     finally:
         running.close()

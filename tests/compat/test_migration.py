@@ -113,14 +113,14 @@ def test_a_job_under_a_live_lease_is_left_until_that_expires(
 def test_nothing_is_taken_from_a_worker_that_lives(
     redis: Redis, store: JobStore, leave: Leave
 ) -> None:
-    leave(f"Presence(redis, 'w', 'shapes').update(phase='ready')\nledger.accept([{BULK}])")
+    leave(f"Presence(redis, 'w', 'shapes').tell(phase='ready')\nledger.accept([{BULK}])")
     assert adopt(redis) == 0
     redis.delete("g:worker:w")
     assert adopt(redis) == 1
 
 
 def test_a_worker_that_could_not_start_holds_nothing_up(redis: Redis, leave: Leave) -> None:
-    leave(f"Presence(redis, 'w', 'shapes').update(phase='failed')\nledger.accept([{BULK}])")
+    leave(f"Presence(redis, 'w', 'shapes').tell(phase='failed')\nledger.accept([{BULK}])")
     assert adopt(redis) == 1
 
 

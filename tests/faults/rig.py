@@ -203,20 +203,23 @@ class Rig:
         self, command: Sequence[str], settings: Mapping[str, Any], cwd: Path = ROOT
     ) -> Process:
         chosen = {"redis_url": self._url} | self._settings | settings
-        own = {name.upper(): str(value) for name, value in chosen.items()}
+        own = {self._variable(name, cwd): str(value) for name, value in chosen.items()}
         part = Process(command, os.environ | own, cwd)
         self.parts.append(part)
         return part
+
+    def _variable(self, name: str, cwd: Path) -> str:
+        """Return the variable of a setting, or of what the tests alone tell a part (CRASH, CALLS).
+
+        The release before had no prefix, and other folders than ours hold only that.
+        """
+        ours = cwd == ROOT and name in Settings.model_fields
+        return variable(name) if ours else name.upper()
 
     def _keep(self) -> None:
         while not self._over.wait(0.1):
             for part in list(self.parts):
                 part.tend()
-
-
-def _variable(name: str) -> str:
-    """Return the variable of a setting, or of what the tests alone tell a part (CRASH, CALLS)."""
-    return variable(name) if name in Settings.model_fields else name.upper()
 
 
 class Web:

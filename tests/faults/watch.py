@@ -70,6 +70,7 @@ class Watch:
 
     def _poll(self, path: str) -> None:
         start, begun = self._part.starts, time.monotonic()
+        answered_before = start == self._answering
         try:
             answer = self._client.get(path)
         except httpx.TransportError as exc:
@@ -77,7 +78,7 @@ class Watch:
                 return
             time.sleep(0.5)  # by then a process that was just killed has ended
             same = start == self._part.starts and self._part.is_alive
-            if same and start == self._answering:  # a new process needs a second to answer
+            if same and answered_before:  # a new process needs a second to answer
                 self.complaints.append(f"{path}: {exc!r}")
             return
         self._answering = start

@@ -28,9 +28,10 @@ def inbox(redis: Redis, name: str = "inbox") -> list[str]:
 
 def test_each_end_of_a_job_is_told_to_every_inbox_once(redis: Redis) -> None:
     store = JobStore(redis)
-    store.accept([question(key, 60) for key in "abc"], inbox="inbox")
-    store.accept([question("a", 60)], inbox="other")
-    store.accept([question("a", 60)], inbox="other")
+    store.accept([question(key, 60) for key in "abc"])
+    store.watch(["a", "b", "c"], "inbox")
+    store.watch(["a"], "other")
+    store.watch(["a"], "other")
     assert inbox(redis) == []
     store.claim("a", "me")
     store.finish("a", PREDICTION, "nothing")
@@ -45,7 +46,8 @@ def test_each_end_of_a_job_is_told_to_every_inbox_once(redis: Redis) -> None:
 
 def test_a_job_past_its_timeout_is_told_too(redis: Redis) -> None:
     store = JobStore(redis)
-    store.accept([question("a", 0.05)], inbox="inbox")
+    store.accept([question("a", 0.05)])
+    store.watch(["a"], "inbox")
     time.sleep(0.1)
     store.cancel_unwaited()
     assert inbox(redis) == ["a"]
@@ -70,7 +72,8 @@ def test_an_inbox_that_nobody_empties_stays_small(
 ) -> None:
     store = JobStore(redis)
     redis.rpush("inbox", *range(INBOX_LENGTH))
-    store.accept([job()], inbox="inbox")
+    store.accept([job()])
+    store.watch(["a"], "inbox")
     store.finish("a", PREDICTION, "nothing")
     assert redis.llen("inbox") == INBOX_LENGTH
     assert redis.lindex("inbox", -1) == b"a"
@@ -80,6 +83,7 @@ def test_an_inbox_that_is_no_list_keeps_no_result_from_being_written(
     redis: Redis, store: JobStore
 ) -> None:
     redis.set("inbox", "planted")
-    store.accept([job()], inbox="inbox")
+    store.accept([job()])
+    store.watch(["a"], "inbox")
     assert store.finish("a", PREDICTION, "nothing")
     assert store.unfinished(["a"]) == []

@@ -85,7 +85,7 @@ def test_an_interactive_request_is_tried_no_longer_than_the_annotator_waits(
     server: Server, behaviour: Behaviour
 ) -> None:
     behaviour.faults = iter([PASSING["503"]] * 1000)
-    engine = connect(server, server_patience=600, interactive_deadline=0.5)
+    engine = connect(server, server_retry_timeout=600, interactive_deadline=0.5)
     with pytest.raises(EngineError):
         ask_one(engine, question(SEED, engine, priority=INTERACTIVE, most=WORDS))
     assert len(behaviour.seen) < 10
