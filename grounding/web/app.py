@@ -24,6 +24,7 @@ from grounding.jobs.connection import queue_errors
 from grounding.jobs.heartbeat import readiness, reports
 from grounding.jobs.overview import metrics, one, overview
 from grounding.settings import Settings
+from grounding.web import examples
 from grounding.web.predictions import Backend
 from grounding.web.requests import PredictRequest
 
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         ("/jobs", "GET", lambda: _jobs(backend)),
         ("/jobs/<key>", "GET", lambda key: _job(backend, key)),
         ("/metrics", "GET", lambda: _metrics(backend)),
+        (f"{examples.PREFIX}<name>", "GET", examples.send_picture),
     ):
         app.add_url_rule(rule, rule, view, methods=[method])
     return app
@@ -208,7 +210,8 @@ def _context(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _check_password(settings: Settings) -> Response | None:
-    if not settings.basic_auth_pass or request.path in OPEN_PATHS:
+    is_open = request.path in OPEN_PATHS or request.path.startswith(examples.PREFIX)
+    if is_open or not settings.basic_auth_pass:
         return None
     given = request.authorization
     user = (given.username if given else None) or ""
