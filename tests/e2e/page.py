@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 
 from .label_studio import EMAIL
 from .score import Corners
@@ -22,7 +22,7 @@ OPEN_MS = 90_000
 ANSWER_MS = 60_000
 SETTLE_MS = 300
 ASKED_WITHIN_MS = 1500
-"""The page asks at once; only a brush waits longer."""
+"""The page asks and draws at once; only a brush waits longer."""
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -145,19 +145,21 @@ class LabellingPage:
         told = self.page.locator(".lsf-auto-accept__info")
         expect(told).to_have_text(f"{count} suggestions", timeout=ANSWER_MS)
 
-    def has_suggestions(self) -> bool:
-        """Say whether the page offers suggestions."""
-        return self.page.locator(".lsf-auto-accept__info").is_visible()
-
-    def regions(self) -> int:
-        """Return how many regions the page lists."""
-        return self.page.locator(".lsf-outliner-item").count()
+    def wait_for_regions(self, count: int) -> None:
+        """Return when the page lists so many regions, and still does a moment later."""
+        listed = self.page.locator(".lsf-outliner-item")
+        expect(listed).to_have_count(count, timeout=ANSWER_MS)
+        self.page.wait_for_timeout(ASKED_WITHIN_MS)
+        expect(listed).to_have_count(count)
 
     @contextmanager
     def asks_nothing(self) -> Iterator[None]:
         """Assert that the block, and what follows within a moment, asks no backend."""
         asked: list[str] = []
-        note = lambda request: asked.append(request.url)  # noqa: E731 the same object is removed
+
+        def note(request: Request) -> None:
+            asked.append(request.url)
+
         self.page.on("request", note)
         yield
         self.page.wait_for_timeout(ASKED_WITHIN_MS)

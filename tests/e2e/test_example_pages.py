@@ -76,7 +76,7 @@ def open_example(studio: Client, backend_url: str, annotator: LabellingPage, nam
     tasks = studio.import_tasks(project, data)
     studio.connect(project, backend_url)
     annotator.open(project, tasks[0])
-    assert annotator.regions() == 0
+    annotator.wait_for_regions(0)
     assert annotator.texts() == []
     assert annotator.shows(SWITCH_ON)
     return Opened(studio, project, tasks)
