@@ -13,7 +13,7 @@ from redis import Redis
 from grounding.jobs.heartbeat import Heartbeat
 from grounding.jobs.store import Job, JobStore, QueueName
 from tests.faults.rig import until
-from tests.serving import CONFIG, PROMPT, STATUS, TALKING, Start, predict, request, said, typed
+from tests.serving import STATUS, TALKING, Start, predict, request, said, typed
 
 
 def ask(client: FlaskClient, number: int, text: str = "cats", **more: Any) -> dict[str, Any]:
@@ -180,57 +180,47 @@ def test_numbers_in_the_page_limit_each_answer(
     assert worker == [3]
 
 
-def test_the_last_prompt_is_offered_for_the_next_task_until_it_is_forgotten(
+REMEMBERING = TALKING.replace('name="prompt"', 'name="prompt" model_remember="prelabel"')
+
+
+def test_pre_labelling_looks_for_the_last_prompt_where_the_config_says_so(
     client: FlaskClient, worker: list[int]
 ) -> None:
-    def offered(number: int, **more: Any) -> list[str]:
-        (entry,) = predict(client, number, **{"label_config": TALKING, **more})
-        return said(entry, "prompt")
-
-    assert offered(5) == []
-    ask(client, 3, "the red cat")
-    ask(client, 3, "the blue cat")
-    assert offered(5) == offered(6) == ["the blue cat"]
-    assert offered(6, project="2.2") == [], "another project has none"
-    assert offered(6, label_config=CONFIG) == [], "there is no area to put it in"
-    assert said(ask(client, 3, "-")) == ["the prompt is forgotten"]
-    assert offered(6) == []
-
-
-def test_the_last_prompt_serves_pre_labelling_where_the_config_says_so(
-    client: FlaskClient, worker: list[int]
-) -> None:
-    config = TALKING.replace('name="prompt"', 'name="prompt" model_remember="prelabel"')
     versions = set()
     for prompt in ("red", "red", "blue"):
-        ask(client, 3, prompt, label_config=config)
-        versions.add(predict(client, 7, label_config=config)[0]["model_version"])
+        ask(client, 3, prompt, label_config=REMEMBERING)
+        versions.add(predict(client, 7, label_config=REMEMBERING)[0]["model_version"])
     assert worker.count(7) == 2, "once for each prompt"
     assert len(versions) == 1, "the prompt is no part of the version"
 
 
-def test_the_prompt_of_a_project_without_a_name_is_kept_for_nobody(
-    client: FlaskClient, worker: list[int]
+def test_the_last_prompt_can_be_forgotten(client: FlaskClient, worker: list[int]) -> None:
+    ask(client, 3, "red", label_config=REMEMBERING)
+    predict(client, 7, label_config=REMEMBERING)
+    assert said(ask(client, 3, "-", label_config=REMEMBERING)) == ["the prompt is forgotten"]
+    predict(client, 7, label_config=REMEMBERING)
+    assert worker.count(7) == 2, "with the prompt, and without it"
+
+
+@pytest.mark.parametrize(
+    ("config", "project"),
+    [(TALKING, "1.1795316671"), (REMEMBERING, None)],
+    ids=["the config does not say so", "the project has no name"],
+)
+def test_a_prompt_is_kept_for_nobody_else(
+    client: FlaskClient, worker: list[int], config: str, project: str | None
 ) -> None:
-    ask(client, 3, project=None)
-    assert said(predict(client, 5, label_config=TALKING, project=None)[0], "prompt") == []
+    predict(client, 7, label_config=config, project=project)
+    ask(client, 3, "red", label_config=config, project=project)
+    (entry,) = predict(client, 7, label_config=config, project=project)
+    assert worker.count(7) == 1, "it is the same job as before"
+    assert said(entry, "prompt") == [], "the page's own field stays as it is"
 
 
 def test_a_user_whose_name_is_no_text_is_answered(client: FlaskClient, worker: list[int]) -> None:
     tasks = request(4)["tasks"]
     tasks[0]["drafts"] = [{"user": "\ud800", "result": []}]
     assert said(ask(client, 4, tasks=tasks)) == ["nothing found"]
-
-
-def test_a_prompt_is_not_kept_where_the_config_says_so(
-    client: FlaskClient, worker: list[int]
-) -> None:
-    ask(
-        client,
-        3,
-        label_config=TALKING.replace(PROMPT, PROMPT.replace("/>", ' model_remember="off"/>')),
-    )
-    assert said(predict(client, 5, label_config=TALKING)[0], "prompt") == []
 
 
 def test_an_earlier_request_of_the_same_user_on_the_same_task_is_dropped(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import io
+import itertools
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
 from grounding.labelstudio.config.parse import parse
-from grounding.labelstudio.controls import CONTROLS
 from grounding.queries import Shape
+from grounding.settings import Settings
 
 from .serving import Start
 
@@ -21,11 +22,11 @@ NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 SHOWN = {
     "boxes-points-status": ({Shape.BOX, Shape.POINT}, True, True),
     "class-list": ({Shape.BOX}, False, False),
-    "click-to-box": ({Shape.BOX}, False, False),
-    "typed-boxes": ({Shape.BOX}, True, False),
-    "typed-points": ({Shape.POINT}, True, False),
+    "click-to-box": ({Shape.BOX}, False, True),
+    "typed-boxes": ({Shape.BOX}, True, True),
+    "typed-points": ({Shape.POINT}, True, True),
 }
-"""What each draws, whether it takes a prompt, and whether it has a status line."""
+"""What each draws, whether it takes a prompt, and whether the answer is told in words."""
 
 each = pytest.mark.parametrize("name", NAMES)
 
@@ -35,12 +36,8 @@ def config_of(name: str) -> str:
 
 
 @each
-def test_an_example_has_config_tasks_and_a_word_on_what_to_expect(name: str) -> None:
-    assert {path.name for path in (EXAMPLES / name).iterdir()} == {
-        "config.xml",
-        "tasks.json",
-        "README.md",
-    }
+def test_an_example_has_a_config_and_a_word_on_what_to_expect(name: str) -> None:
+    assert {path.name for path in (EXAMPLES / name).iterdir()} == {"config.xml", "README.md"}
     assert "**Expect:**" in (EXAMPLES / name / "README.md").read_text()
     assert f"({name}/README.md)" in (EXAMPLES / "README.md").read_text()
 
@@ -54,14 +51,27 @@ def test_an_example_shows_what_it_promises_and_leaves_nothing_to_remark(name: st
 
 
 @each
-def test_the_pictures_of_an_example_are_inside_its_tasks(name: str) -> None:
+def test_every_text_area_of_an_example_says_what_it_is_for(name: str) -> None:
+    """It has a caption; nobody can type where the answer appears, and take it for the prompt."""
+    for parent in ElementTree.fromstring(config_of(name)).iter("View"):
+        for before, area in itertools.pairwise(parent):
+            if area.tag == "TextArea":
+                assert before.tag == "Header"
+                assert bool(area.get("placeholder")) == (area.get("name") == "prompt")
+                assert (area.get("maxSubmissions") == "0") == (area.get("name") == "status")
+
+
+@each
+def test_an_example_shows_the_pictures_that_the_backend_serves(start: Start, name: str) -> None:
     (key,) = {control.data_key for control in parse(config_of(name)).controls}
-    tasks = json.loads((EXAMPLES / name / "tasks.json").read_text())
-    assert len(tasks) == 3
+    tasks = json.loads((EXAMPLES / "tasks.json").read_text())
+    origin = f"http://localhost:{Settings.load().port}"
+    client = start()
     for task in tasks:
-        head, _, body = task["data"][key].partition(",")
-        assert head == "data:image/png;base64"
-        Image.open(io.BytesIO(base64.b64decode(body, validate=True))).verify()
+        address = task["data"][key]
+        assert address.startswith(origin)
+        with client.get(address.removeprefix(origin)) as answer:
+            Image.open(io.BytesIO(answer.data)).verify()
 
 
 @each

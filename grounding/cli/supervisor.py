@@ -110,7 +110,9 @@ def running(settings: Settings) -> Iterator[list[Part]]:
     """Run the queue (unless REDIS_URL names one), a worker and the web server around the block."""
     _check_port(settings)
     with ExitStack() as stack:
-        env = os.environ | settings.environment()
+        # The worker reads the sample pictures of `examples/` from the web server beside it.
+        origins = settings.allowed_origins | own_origins(settings.port)
+        env = os.environ | settings.model_copy(update={"allowed_origins": origins}).environment()
         parts = [Part(name, command(name), env) for name in ("worker", "server")]
         if settings.redis_url is None:
             stack.enter_context(lock_data_dir(settings.data_dir))
@@ -123,6 +125,11 @@ def running(settings: Settings) -> Iterator[list[Part]]:
         for part in parts:
             part.tend()
         yield parts
+
+
+def own_origins(port: int) -> frozenset[str]:
+    """Return the origins that a browser on this machine knows the web server by."""
+    return frozenset({f"http://localhost:{port}", f"http://127.0.0.1:{port}"})
 
 
 def tend(parts: Sequence[Part], stopping: threading.Event) -> None:

@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 from grounding.errors import GroundingError
 from grounding.jobs.metrics import CONTENT_TYPE
 from grounding.settings import Settings
-from grounding.web import operator, predictions
+from grounding.web import examples, operator, predictions
 from grounding.web.bodies import read_json, read_predict, read_project, read_text
 from grounding.web.services import Services
 from grounding.web.setup import connect_project
@@ -58,6 +58,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         ("/jobs", "GET", lambda: jsonify(operator.read_overview(services))),
         ("/jobs/<key>", "GET", lambda key: _job(services, key)),
         ("/metrics", "GET", lambda: _metrics(services)),
+        (f"{examples.PREFIX}<name>", "GET", examples.send_picture),
     ):
         app.add_url_rule(rule, rule, view, methods=[method])
     return app
@@ -137,7 +138,8 @@ def has_hung_up(caller: socket.socket) -> bool:
 
 
 def _check_password(settings: Settings) -> Response | None:
-    if not settings.basic_auth_pass or request.path in OPEN_PATHS:
+    is_open = request.path in OPEN_PATHS or request.path.startswith(examples.PREFIX)
+    if is_open or not settings.basic_auth_pass:
         return None
     sent = request.authorization
     user = (sent.username if sent else None) or ""

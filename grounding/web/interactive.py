@@ -71,7 +71,7 @@ class InteractiveRequest:
 
     @property
     def forgets(self) -> bool:
-        """Whether it only asks that the last prompt is no longer offered."""
+        """Whether it only asks to forget the last prompt."""
         return self.intent.typed and is_forget(self.intent.phrase or "")
 
     @property

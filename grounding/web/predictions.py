@@ -15,7 +15,6 @@ from grounding.jobs.outbox.outbox import DeliveryResult
 from grounding.jobs.store import Outcome
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
-from grounding.labelstudio.interactive.status import text_result
 from grounding.tasks import model_version
 from grounding.web import interactive
 from grounding.web.bodies import PredictRequest, RequestKind
@@ -79,18 +78,16 @@ def _prelabel(services: Services, request: PredictRequest) -> PredictResponse:
     version = model_version(services.settings, request.label_config, params)
     with queue_errors():
         prompt = _last_prompt(services, request.project, config)
-        sought = prompt if config.seeks_last_prompt else ""
-        factory = JobFactory(request, services.settings, version, params, prompt=sought)
+        factory = JobFactory(request, services.settings, version, params, prompt=prompt)
         jobs = [factory.job(raw) for raw in request.tasks]
         answers = run_jobs(services, [job for job in jobs if job], request)
     found = [answers.outcomes.get(job.key) if job else None for job in jobs]
-    entries = [_offer_prompt(_entry(outcome), config, prompt) for outcome in found]
     undelivered = list(answers.outcomes) if request.uses_outbox else []
-    return PredictResponse(entries, request.project, undelivered)
+    return PredictResponse([_entry(outcome) for outcome in found], request.project, undelivered)
 
 
 def _last_prompt(services: Services, project: str, config: LabelConfig) -> str:
-    """Return the prompt that is offered for the next task; empty if there is none."""
+    """Return the prompt that pre-labelling looks for, typed last; empty if there is none."""
     kept = project and config.memory()
     return Projects(services.queue.redis).prompt(project) if kept else ""
 
@@ -99,11 +96,3 @@ def _entry(outcome: Outcome | None) -> Entry:
     if outcome is None or outcome.prediction is None:
         return []
     return dict(outcome.prediction)
-
-
-def _offer_prompt(entry: Entry, config: LabelConfig, prompt: str) -> Entry:
-    """Return a prediction that also puts the last prompt into the prompt area; `[]` as it is."""
-    area = config.memory()
-    if not isinstance(entry, dict) or not (area and prompt):
-        return entry
-    return {**entry, "result": [*entry["result"], text_result(area, prompt)]}

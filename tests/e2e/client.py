@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +89,22 @@ class Client:
         """Return the results of all annotations that were submitted for a task."""
         found = self._call("GET", f"/api/tasks/{task}/annotations/")
         return [region for annotation in found for region in annotation["result"]]
+
+    def annotate(self, task: int, result: list[dict[str, Any]]) -> None:
+        """Submit an annotation for a task."""
+        self._call("POST", f"/api/tasks/{task}/annotations/", json={"result": result})
+
+    def exported_names(self, project: int, kind: str) -> list[str]:
+        """Return the names of files that an export of a `kind` such as "COCO" holds or lists."""
+        answer = self._http.get(
+            f"/api/projects/{project}/export", params={"exportType": kind}, timeout=RETRIEVE_S
+        )
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            names = archive.namelist()
+            if "result.json" in names:
+                listed = json.loads(archive.read("result.json"))["images"]
+                names += [image["file_name"] for image in listed]
+        return names
 
     def import_tasks(self, project: int, data: Iterable[dict[str, Any]]) -> list[int]:
         """Return the ids of new tasks with these data, in their order."""

@@ -1,6 +1,6 @@
-"""The labelling page in a real Chromium, driven as an annotator's hand does it.
+"""The labelling page in a real Chromium, driven with the keys and clicks of an annotator.
 
-Places are percent of the picture that the page shows.
+Each page has an empty browser profile. Places are percent of the picture that the page shows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 
 from .label_studio import EMAIL
 from .score import Corners
@@ -21,6 +21,8 @@ OPEN_MS = 90_000
 
 ANSWER_MS = 60_000
 SETTLE_MS = 300
+ASKED_WITHIN_MS = 1500
+"""The page asks and draws at once; only a brush waits longer."""
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -92,17 +94,15 @@ class LabellingPage:
         self._settle()
 
     def ask(self, text: str) -> None:
-        """Type `text` into the prompt area and add it."""
-        field = self.page.get_by_test_id("textarea-input").first
+        """Type `text` into the prompt field and press Enter."""
+        field = self.page.locator("input[name=prompt]")
         field.fill(text)
         field.press("Enter")
 
-    def ask_instead(self, text: str) -> None:
-        """Change the prompt that stands in the prompt area to `text`."""
-        self.page.get_by_test_id("htx-textbox-edit-button").first.click()
-        field = self.page.get_by_test_id("textarea-region").first.locator("textarea, input").first
-        field.fill(text)
-        field.press("Enter")
+    def ask_ready_words(self, text: str) -> None:
+        """Press the button that writes `text` into the prompt field, then Enter."""
+        self.page.locator("[data-shortcut]", has_text=text).click()
+        self.page.keyboard.press("Enter")
 
     def set_number(self, value: str) -> None:
         """Put `value` into the page's number field."""
@@ -116,13 +116,14 @@ class LabellingPage:
         found = self.page.locator(".lsf-label", has_text=name)
         (found.first if first else found.last).click()
 
-    def take_smart_tool(self, kind: str) -> None:
-        """Take the smart tool of a `kind` such as "rectangle-tool" or "key-point-tool"."""
-        own = self.page.locator(f'.lsf-tool_smart[aria-label="{kind}"]')
-        if not own.first.is_visible():
-            self.page.locator(".lsf-tool_smart").first.hover()
-        own.first.click(force=True)
+    def take_smart_tool(self) -> None:
+        """Press the tool at the foot of the tool bar that asks the backend."""
+        self.page.locator(".lsf-tool_smart").first.click()
         self._settle()
+
+    def shows(self, text: str) -> bool:
+        """Say whether the page shows `text`."""
+        return self.page.get_by_text(text).first.is_visible()
 
     def click(self, x: float, y: float, *, negative: bool = False) -> None:
         """Click on the picture; with `negative` while Alt is held, which says "not here"."""
@@ -143,6 +144,27 @@ class LabellingPage:
         """Return when the page offers so many suggestions."""
         told = self.page.locator(".lsf-auto-accept__info")
         expect(told).to_have_text(f"{count} suggestions", timeout=ANSWER_MS)
+
+    def wait_for_regions(self, count: int) -> None:
+        """Return when the page lists so many regions, and still does a moment later."""
+        listed = self.page.locator(".lsf-outliner-item")
+        expect(listed).to_have_count(count, timeout=ANSWER_MS)
+        self.page.wait_for_timeout(ASKED_WITHIN_MS)
+        expect(listed).to_have_count(count)
+
+    @contextmanager
+    def asks_nothing(self) -> Iterator[None]:
+        """Assert that the block, and what follows within a moment, asks no backend."""
+        asked: list[str] = []
+
+        def note(request: Request) -> None:
+            asked.append(request.url)
+
+        self.page.on("request", note)
+        yield
+        self.page.wait_for_timeout(ASKED_WITHIN_MS)
+        self.page.remove_listener("request", note)
+        assert [url for url in asked if "interactive-annotating" in url] == []
 
     def accept(self, *, saved: bool = False) -> None:
         """Accept every suggestion; with `saved` return once the page has saved its draft."""

@@ -100,12 +100,10 @@ class Control:
 class Remember(StrEnum):
     """What happens to the prompt that a project's annotators typed last: `model_remember`."""
 
-    OFFER = "offer"
-    """The text area of the next tasks shows it."""
-    PRELABEL = "prelabel"
-    """Pre-labelling looks for it, too."""
     OFF = "off"
     """It is not kept."""
+    PRELABEL = "prelabel"
+    """Pre-labelling looks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ class TextArea:
     to_name: str
     smart: bool = True
     per_region: bool = False
-    remember: Remember = Remember.OFFER
+    remember: Remember = Remember.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +151,9 @@ class LabelConfig:
         return named or tuple(smart if len(smart) == 1 else ())
 
     def memory(self) -> TextArea | None:
-        """Return the prompt area whose last text is kept for the next task, if there is one."""
-        areas = (a for a in self.prompt_areas() if a.remember is not Remember.OFF)
+        """Return the prompt area whose last text pre-labelling looks for, if there is one."""
+        areas = (a for a in self.prompt_areas() if a.remember is Remember.PRELABEL)
         return next(areas, None)
-
-    @property
-    def seeks_last_prompt(self) -> bool:
-        """Whether pre-labelling may look for the prompt that was typed last."""
-        area = self.memory()
-        return area is not None and area.remember is Remember.PRELABEL
 
     def status_area(self) -> TextArea | None:
         """Return `<TextArea name="status" smart="false">`, which shows our errors to annotators."""

@@ -353,7 +353,7 @@ def _text_areas(elements: Iterable[Element]) -> Iterator[TextArea]:
         name, to_name = e.get("name"), e.get("toName")
         if e.kind == "textarea" and name and to_name:
             smart, per_region = _yes(e, "smart", True), _yes(e, "perRegion", False)
-            remember = _REMEMBER.get((e.get(REMEMBER) or "").lower(), Remember.OFFER)
+            remember = _REMEMBER.get((e.get(REMEMBER) or "").lower(), Remember.OFF)
             yield TextArea(name, to_name, smart, per_region, remember)
 
 

@@ -21,7 +21,7 @@ from grounding.labelstudio.labels import find_named
 from grounding.queries import Shape
 
 FORGET = frozenset({"-", "forget", "忘记"})
-"""Prompts that ask for nothing but that the last prompt is offered no longer."""
+"""Prompts that only ask to forget the last prompt."""
 
 # "box that is open" and "label A" are things; "box that car" and "label a car" are commands.
 _CLAUSE = (
@@ -165,5 +165,5 @@ def choose_controls(prompt: str, controls: Sequence[Control]) -> tuple[Control, 
 
 
 def is_forget(prompt: str) -> bool:
-    """Say whether a prompt only asks that the last prompt is offered no longer."""
+    """Say whether a prompt only asks to forget the last one."""
     return prompt.casefold() in FORGET

@@ -1,0 +1,23 @@
+"""The sample pictures over HTTP: what the tasks of `examples/` show.
+
+The browser and the worker fetch them without a password, like any picture on the web.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Response, send_from_directory
+
+from grounding import demo
+
+PREFIX = "/examples/"
+PICTURES = Path(demo.__file__).parent / "pictures"
+
+
+def send_picture(name: str) -> Response:
+    """Return one sample picture, or 404; any page may draw it."""
+    response = send_from_directory(PICTURES, name)
+    # Label Studio's page has another origin, and reads the pixels of what it shows.
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    return response
