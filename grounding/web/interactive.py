@@ -101,7 +101,7 @@ class InteractiveRequest:
 
     def page(self, task: object) -> Page:
         """Return what is on the page of the annotator who asks about `task`."""
-        return read_page(task if isinstance(task, Mapping) else {}, self.sent)
+        return read_page(task if isinstance(task, Mapping) else {}, self.sent, self.version)
 
     def answer(self, page: Page, outcome: Outcome) -> tuple[Entry, str]:
         """Return the entry for a finished job, and the message in it."""
