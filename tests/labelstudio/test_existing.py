@@ -151,6 +151,12 @@ def test_the_region_that_asks_is_not_on_the_page_though_a_draft_has_it() -> None
         pytest.param(point(10), point(10, 51.9), [], id="close by, measured on the image"),
         pytest.param(point(10), box(10), ["b10"], id="a point is no box"),
         pytest.param({"type": "rectanglelabels"}, box(10), ["b10"], id="nonsense"),
+        pytest.param(
+            {**box(10), "value": {"rectanglelabels": ["Car"]}},
+            box(10),
+            ["b10"],
+            id="a label without a place, as the page writes it onto our message",
+        ),
     ],
 )
 def test_a_region_that_exists_is_not_added_again(
