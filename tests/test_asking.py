@@ -158,7 +158,7 @@ def test_a_region_of_the_draft_is_not_suggested_again(
     body = request(3, label_config=TALKING, params=typed("cats"))
     body["tasks"][0]["drafts"] = [draft]
     (entry,) = client.post("/predict", json=body).json["results"]  # type: ignore[index]
-    assert (boxes(entry), said(entry)) == ([70], ["1 found (2 stand already)"])
+    assert (boxes(entry), said(entry)) == ([70], ["1 found (2 already on the page)"])
     assert worker == [3], "the answer is the same; only what is shown differs"
 
 
@@ -176,13 +176,14 @@ def test_a_region_of_the_prediction_that_the_page_shows_is_not_suggested_again(
     body["tasks"][0] |= {"drafts": [], "predictions": [{**stored, "model_version": version}]}
     (entry,) = client.post("/predict", json=body).json["results"]  # type: ignore[index]
     assert boxes(entry) == kept
+    assert said(entry) == ["3 found" if older else "nothing new found (3 already on the page)"]
 
 
 @pytest.mark.parametrize(
     ("name", "number", "kept", "word"),
     [
         ("score_threshold", 0.5, [10, 70], "2 found (1 below the score threshold)"),
-        ("score_threshold", 95, [], "nothing new found (3 below the score threshold)"),
+        ("score_threshold", 95, [], "nothing found (3 below the score threshold)"),
         ("max_regions", 1, [10], "1 found (2 beyond max_regions)"),
     ],
 )

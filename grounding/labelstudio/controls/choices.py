@@ -76,7 +76,7 @@ def write_choices(
             continue  # another field of the same answer
         label = match(finding.value or "", control.labels)
         if drop := _drop(control, finding, label, chosen):
-            results.dropped[drop] += 1
+            results.drop(drop, finding.value)
         elif label is not None:
             chosen[label] = finding.score
     if chosen:

@@ -59,7 +59,7 @@ def write_places(
     for finding, query in _at_the_place(_located(found)):
         candidate = Candidate.of(control, finding, query, image)
         if drop := candidate.flaw():
-            results.dropped[drop] += 1
+            results.drop(drop, finding.label)
         else:
             sound.append(candidate)
     different = _different(sound, image)
