@@ -27,16 +27,21 @@ from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.data import find_image_address
 from grounding.labelstudio.interactive.context import read_context
+from grounding.labelstudio.interactive.status import FRACTIONS, IN_FRACTIONS
+from grounding.labelstudio.left_out import LeftOut
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
 from grounding.media.cache import ImageCache
 from grounding.media.decoding import Decoder
 from grounding.media.fetch import Fetches
 from grounding.media.views import PixelBounds, View, whole
-from grounding.qwen.answers import Answer, Verdict
+from grounding.qwen.answers import Answer, Note, Verdict
 from grounding.qwen.queries import read_answer, write_prompt
 from grounding.tasks import Task
 
 log = logging.getLogger(__name__)
+
+NO_PLACE = "the model's numbers are no place in the picture"
+FAMILY_HINT = "Ask again; if it stays so, see that GROUNDING_PROFILE names the model's family"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +65,21 @@ class WorkerContext:
 class TaskResult:
     """A prediction in Label Studio's form, the verdict over all answers, and what was left out.
 
-    `dropped` counts the findings that became no result, by reason; `warnings` counts the notes of
-    the reader, by note.
+    `dropped` counts the findings that became no result, by reason, and `unknown` the model's words
+    that name no label; `warnings` counts the notes of the reader, by note.
     """
 
     prediction: dict[str, Any]
     verdict: Verdict
     dropped: Mapping[str, int]
+    unknown: Mapping[str, int]
     warnings: Mapping[str, int]
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What an annotator may want to know was left out, and why."""
+        fractions = {FRACTIONS: self.warnings.get(Note.FRACTIONS, 0)}
+        return LeftOut.of({**self.dropped, **fractions}, self.unknown)
 
 
 def predict(task: Task, worker: WorkerContext) -> TaskResult:
@@ -92,6 +104,7 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
         _prediction(written.result, task.model_version),
         Verdict.FOUND if written.result else Verdict.NOTHING,
         dropped=written.dropped,
+        unknown=written.unknown,
         warnings=_count_notes(task, answers),
     )
 
@@ -204,11 +217,15 @@ def _is_clear(answer: Answer) -> bool:
 
 
 def _answer_error(answer: Answer) -> AnswerError:
+    if Note.FRACTIONS in answer.warnings:
+        return AnswerError(IN_FRACTIONS, hint=FAMILY_HINT)
     cause = f"the model's answer was {answer.verdict}"
     if answer.verdict is Verdict.REFUSED:
         return AnswerError(cause, code="output_refused")
     if answer.verdict is Verdict.TRUNCATED:
         return AnswerError(cause, code="output_truncated")
+    if Note.DROPPED_INVALID in answer.warnings:
+        return AnswerError(NO_PLACE)
     return AnswerError(cause)
 
 
@@ -230,8 +247,7 @@ def _write_results(
         found = [(f, planned[i].query) for i in mine for f in answers[i].findings]
         image = views[planned[mine[0]].view].image
         written = write_results(control, found, image, config.companions(control))
-        results.result.extend(written.result)
-        results.dropped.update(written.dropped)
+        results.add(written)
     return results
 
 

@@ -158,15 +158,32 @@ def test_a_region_of_the_draft_is_not_suggested_again(
     body = request(3, label_config=TALKING, params=typed("cats"))
     body["tasks"][0]["drafts"] = [draft]
     (entry,) = client.post("/predict", json=body).json["results"]  # type: ignore[index]
-    assert (boxes(entry), said(entry)) == ([70], ["1 found (2 stand already)"])
+    assert (boxes(entry), said(entry)) == ([70], ["1 found (2 already on the page)"])
     assert worker == [3], "the answer is the same; only what is shown differs"
+
+
+@pytest.mark.parametrize(
+    ("older", "kept"), [(False, []), (True, [10, 40, 70])], ids=["ours", "an older model's"]
+)
+def test_a_region_of_the_prediction_that_the_page_shows_is_not_suggested_again(
+    client: FlaskClient, worker: list[int], older: bool, kept: list[float]
+) -> None:
+    """The page has made an unsaved draft of it, so the request has the prediction only."""
+    (shown,) = predict(client, 3, label_config=TALKING)
+    version = "older" if older else shown["model_version"]
+    stored = {"id": 9, "result": shown["result"], "created_at": "2026-01-01"}
+    body = request(3, label_config=TALKING, params=typed("cats"))
+    body["tasks"][0] |= {"drafts": [], "predictions": [{**stored, "model_version": version}]}
+    (entry,) = client.post("/predict", json=body).json["results"]  # type: ignore[index]
+    assert boxes(entry) == kept
+    assert said(entry) == ["3 found" if older else "nothing new found (3 already on the page)"]
 
 
 @pytest.mark.parametrize(
     ("name", "number", "kept", "word"),
     [
         ("score_threshold", 0.5, [10, 70], "2 found (1 below the score threshold)"),
-        ("score_threshold", 95, [], "nothing new found (3 below the score threshold)"),
+        ("score_threshold", 95, [], "nothing found (3 below the score threshold)"),
         ("max_regions", 1, [10], "1 found (2 beyond max_regions)"),
     ],
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -102,11 +102,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an ended job: a prediction, or the code and reason of its failure."""
+    """What came of an ended job: a prediction, or the code and reason of its failure.
+
+    `left_out` is the stored form of a `LeftOut`: what is not in the prediction, and why.
+    """
 
     prediction: Mapping[str, Any] | None = None
     code: str = ""
     reason: str = ""
+    left_out: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, text: bytes) -> Outcome:
@@ -165,7 +169,7 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
 
     Raises `DataError` where a field without a default is missing.
     """
-    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    known = {one.name for one in fields(cls)}  # type: ignore[arg-type]
     try:
         return cls(**{name: value for name, value in values.items() if name in known})
     except TypeError as exc:

@@ -301,9 +301,16 @@ class JobStore:
             self._renew(pipe, key=key, owner=owner, lease_ms=self.limits.lease_ttl * 1000)
         pipe.execute()
 
-    def finish(self, key: str, prediction: Mapping[str, Any], verdict: str) -> bool:
-        """Write a job's prediction; False where it has ended already."""
-        outcome = _compact({"prediction": prediction})
+    def finish(
+        self,
+        key: str,
+        prediction: Mapping[str, Any],
+        verdict: str,
+        left_out: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Write a job's prediction, and beside it what it left out; False where it has ended."""
+        extra = {"left_out": left_out} if left_out else {}
+        outcome = _compact({"prediction": prediction, **extra})
         return bool(
             self._finish(key=key, outcome=outcome, verdict=verdict, ttl=self.limits.result_ttl)
         )

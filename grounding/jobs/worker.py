@@ -110,7 +110,7 @@ class JobRunner:
         task_id = claim.payload.get("id")
         try:
             result = self._predict(claim)
-            self._write(lambda: self._store.finish(claim.key, result.prediction, result.verdict))
+            self._write(partial(self._finish, claim.key, result))
         except DeviceBroken as exc:
             _exit_broken(exc)
         except GroundingError as exc:
@@ -122,6 +122,10 @@ class JobRunner:
             log.exception("task %s: a fault of this program", task_id)
             fault = GroundingError(f"a fault of this program ({type(exc).__name__})", code="fault")
             self._fail(claim, fault)
+
+    def _finish(self, key: str, result: TaskResult) -> bool:
+        left_out = result.left_out.stored()
+        return self._store.finish(key, result.prediction, result.verdict, left_out)
 
     def _predict(self, claim: Claim) -> TaskResult:
         task = build(Task, restore(claim))

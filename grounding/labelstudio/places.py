@@ -11,6 +11,8 @@ from grounding.geometry import PERCENT, Box, Point
 OVERSHOOT = 0.01
 """Percent by which the page's own rounding may put a place outside the image."""
 
+_SIDES = frozenset({"x", "y", "width", "height"})
+
 Result = Mapping[str, Any]
 """One entry of a `result` list as Label Studio sends it: untrusted JSON."""
 
@@ -22,8 +24,14 @@ def read_text(result: Result, key: str) -> str | None:
 
 
 def is_drawn(result: Result) -> bool:
-    """Say whether a result is a region whose place `read_place` can read."""
-    return read_text(result, "type") in _READERS
+    """Say whether a result is a region whose place `read_place` can read.
+
+    A label that is selected while a text of ours arrives becomes a result of that text: it has a
+    drawn region's type and no place at all.
+    """
+    value = result.get("value")
+    placeless = isinstance(value, Mapping) and not _SIDES & value.keys()
+    return read_text(result, "type") in _READERS and not placeless
 
 
 def read_place(result: Result) -> Box | Point:

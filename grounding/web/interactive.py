@@ -18,7 +18,7 @@ from grounding.jobs.heartbeat import readiness, worker_statuses
 from grounding.jobs.store import Job, Outcome
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse, text_areas
-from grounding.labelstudio.controls.base import Region
+from grounding.labelstudio.controls.base import Drop, Region
 from grounding.labelstudio.interactive.commands import is_forget
 from grounding.labelstudio.interactive.context import read_request
 from grounding.labelstudio.interactive.existing import (
@@ -30,7 +30,13 @@ from grounding.labelstudio.interactive.existing import (
 )
 from grounding.labelstudio.interactive.intent import Intent
 from grounding.labelstudio.interactive.limits import apply_limits, read_limits
-from grounding.labelstudio.interactive.status import explain_failure, summarize, write_status
+from grounding.labelstudio.interactive.status import (
+    STANDING,
+    explain_failure,
+    summarize,
+    write_status,
+)
+from grounding.labelstudio.left_out import LeftOut
 from grounding.labelstudio.places import Result
 from grounding.tasks import model_version
 from grounding.web.bodies import PredictRequest, RequestKind
@@ -101,27 +107,33 @@ class InteractiveRequest:
 
     def page(self, task: object) -> Page:
         """Return what is on the page of the annotator who asks about `task`."""
-        return read_page(task if isinstance(task, Mapping) else {}, self.sent)
+        return read_page(task if isinstance(task, Mapping) else {}, self.sent, self.version)
 
     def answer(self, page: Page, outcome: Outcome) -> tuple[Entry, str]:
         """Return the entry for a finished job, and the message in it."""
         if outcome.prediction is None:
             text = explain_failure(outcome.code, outcome.reason)
             return self.message(text), text
-        result, text = self._fit(outcome.prediction["result"], page)
+        result, text = self._fit(outcome.prediction["result"], page, outcome.left_out)
         shown = {"result": result + write_status(self.config, text), "model_version": self.version}
         return {**outcome.prediction, **shown}, text
 
-    def _fit(self, result: Sequence[Region], page: Page) -> tuple[list[Region], str]:
-        """Return what of `result` is new to the page and within its limits, and how much is."""
+    def _fit(
+        self, result: Sequence[Region], page: Page, left_out: object
+    ) -> tuple[list[Region], str]:
+        """Return what of `result` is new to the page and within its limits, and a word on it.
+
+        `left_out` is what the worker left out before.
+        """
         fresh = drop_existing(with_new_ids(result), page, self.config)
         within = apply_limits(fresh, read_limits(page.results))
-        left_out = {
-            "stand already": len(group_regions(result)) - len(group_regions(fresh)),
-            "below the score threshold": within.too_low,
-            "beyond max_regions": within.too_many,
+        here = {
+            STANDING: len(group_regions(result)) - len(group_regions(fresh)),
+            Drop.LOW_SCORE: within.too_low,
+            Drop.TOO_MANY: within.too_many,
         }
-        return within.result, summarize(len(group_regions(within.result)), left_out)
+        every = LeftOut.read(left_out).plus(here)
+        return within.result, summarize(len(group_regions(within.result)), every)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,14 @@ def test_what_is_late_is_pushed_once_as_it_was_answered(rig: OutboxRig) -> None:
     assert rig.results() == {"pushed": 2}
 
 
+def test_what_was_left_out_is_not_pushed(rig: OutboxRig) -> None:
+    (key,) = rig.accept(1)
+    rig.store.finish(key, prediction(1), "found", {"unknown_label": 1, "words": ["star"]})
+    rig.delivery.deliver()
+    assert rig.studio.stored == [(1, prediction(1))]
+    assert rig.store.outcomes([key])[key].left_out["words"] == ["star"]
+
+
 def test_nothing_found_is_pushed_too(rig: OutboxRig) -> None:
     rig.finish(1, result=[])
     rig.delivery.deliver()

@@ -67,6 +67,10 @@ def test_a_field_that_a_newer_release_added_is_ignored() -> None:
     }
 
 
+def test_an_outcome_of_an_older_release_left_nothing_out() -> None:
+    assert Outcome.read(b'{"prediction": {"result": []}}').left_out == {}
+
+
 def test_a_missing_field_is_an_error_of_this_record_only() -> None:
     with pytest.raises(DataError) as caught:
         build(Point, {"y": 1})

@@ -125,6 +125,15 @@ def test_an_emptied_prompt_asks_for_the_labels(value: dict[str, object]) -> None
     assert read({**text(), "value": value}) == expected
 
 
+def test_a_label_that_the_page_writes_onto_our_message_is_no_drawn_region() -> None:
+    """It does so with the label that is selected when the message arrives."""
+    message = text("2 found", name="status")
+    labelled = {**drawn_box(), "id": message["id"], "value": {"rectanglelabels": ["Car"]}}
+    intent = read(message, labelled, text("cats"))
+    assert intent is not None
+    assert (intent.phrase, intent.around) == ("cats", None)
+
+
 def test_a_phrase_that_names_a_label_is_for_the_controls_that_have_it() -> None:
     intent = read(text("the left dog"))
     assert intent == Intent("the left dog", from_name="prompt", controls=controls_named("box"))

@@ -50,46 +50,92 @@ def draft(*results: object, at: str = "2026-01-01", **more: object) -> dict[str,
     return {"user": "a@b.co", "result": list(results), "updated_at": at, **more}
 
 
+def prediction(*results: object, at: str = "2026-01-01", version: str = "v1") -> dict[str, Any]:
+    return {"id": 7, "result": list(results), "created_at": at, "model_version": version}
+
+
+def shown(task: dict[str, Any], sent: list[Any]) -> Page:
+    """Return what is on the page of a task, where `v1` is our model version."""
+    return read_page(task, sent, "v1")
+
+
 def ids(page: Page) -> list[str]:
     return [result["id"] for result in page.results]
 
 
 def test_without_drafts_the_page_has_only_what_the_context_holds() -> None:
     submitted = {"id": 3, "result": [box(10)]}
-    assert read_page({"annotations": [submitted]}, []) == Page()
+    assert shown({"annotations": [submitted]}, []) == Page()
     asking = box(60)
-    assert ids(read_page({}, [box(10), asking])) == ["b10"]
+    assert ids(shown({}, [box(10), asking])) == ["b10"]
 
 
 def test_the_page_has_the_newest_draft_of_the_user_who_asks() -> None:
     old, new = draft(box(10), at="2026-01-01"), draft(box(50), at="2026-01-02")
-    page = read_page({"drafts": [old, new]}, [])
+    page = shown({"drafts": [old, new]}, [])
     assert (ids(page), page.user) == (["b50"], "a@b.co")
 
 
 def test_work_that_shares_a_region_with_the_context_is_the_work_on_the_page() -> None:
     mine, others = {"id": 3, "result": [box(10), box(20)]}, {"id": 4, "result": [box(70)]}
-    page = read_page({"annotations": [others, mine], "drafts": []}, [box(10), box(99)])
+    page = shown({"annotations": [others, mine], "drafts": []}, [box(10), box(99)])
     assert ids(page) == ["b10", "b10", "b20"]
     older = draft(box(10), at="2026-01-01")
-    page = read_page({"drafts": [older, draft(box(50), at="2026-01-02")]}, [box(10), box(99)])
+    page = shown({"drafts": [older, draft(box(50), at="2026-01-02")]}, [box(10), box(99)])
     assert ids(page) == ["b10", "b10"]
 
 
 def test_a_draft_replaces_the_annotation_that_it_edits() -> None:
     submitted = {"id": 3, "result": [box(10), box(20)]}
     edited = draft(box(20), annotation=3)
-    assert ids(read_page({"annotations": [submitted], "drafts": [edited]}, [box(10), box(99)])) == [
+    assert ids(shown({"annotations": [submitted], "drafts": [edited]}, [box(10), box(99)])) == [
         "b10",
         "b20",
     ]
 
 
+OURS = prediction(box(10), box(20))
+
+
+@pytest.mark.parametrize(
+    ("task", "kept"),
+    [
+        pytest.param({"predictions": [OURS]}, ["b10", "b20"], id="nothing is saved"),
+        pytest.param(
+            {"predictions": [OURS, prediction(box(50), at="2026-01-02")], "drafts": []},
+            ["b50"],
+            id="the newest",
+        ),
+        pytest.param(
+            {"predictions": [{**prediction(box(50)), "id": 8}, OURS]},
+            ["b50"],
+            id="the later one of one moment",
+        ),
+        pytest.param(
+            {"predictions": [OURS, prediction(box(50), at="2026-01-02", version="v2")]},
+            ["b10", "b20"],
+            id="another model's is not",
+        ),
+        pytest.param({"predictions": [OURS], "drafts": [draft()]}, [], id="an emptied draft"),
+        pytest.param(
+            {"predictions": [OURS], "annotations": [{"id": 3, "result": []}]},
+            [],
+            id="an emptied annotation",
+        ),
+        pytest.param({"predictions": [{**OURS, "result": "none"}, 5]}, [], id="nonsense"),
+    ],
+)
+def test_the_page_shows_our_newest_prediction_where_nothing_is_saved(
+    task: dict[str, Any], kept: list[str]
+) -> None:
+    assert ids(shown(task, [])) == kept
+
+
 def test_the_region_that_asks_is_not_on_the_page_though_a_draft_has_it() -> None:
     asking = box(60)
-    assert ids(read_page({"drafts": [draft(box(10), asking)]}, [asking])) == ["b10"]
+    assert ids(shown({"drafts": [draft(box(10), asking)]}, [asking])) == ["b10"]
     clicks = [point(5, is_positive=True), point(9, is_positive=False)]
-    assert ids(read_page({"drafts": [draft(*clicks)]}, clicks)) == []
+    assert ids(shown({"drafts": [draft(*clicks)]}, clicks)) == []
 
 
 @pytest.mark.parametrize(
@@ -105,6 +151,12 @@ def test_the_region_that_asks_is_not_on_the_page_though_a_draft_has_it() -> None
         pytest.param(point(10), point(10, 51.9), [], id="close by, measured on the image"),
         pytest.param(point(10), box(10), ["b10"], id="a point is no box"),
         pytest.param({"type": "rectanglelabels"}, box(10), ["b10"], id="nonsense"),
+        pytest.param(
+            {**box(10), "value": {"rectanglelabels": ["Car"]}},
+            box(10),
+            ["b10"],
+            id="a label without a place, as the page writes it onto our message",
+        ),
     ],
 )
 def test_a_region_that_exists_is_not_added_again(
@@ -211,7 +263,9 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["result", "value", "type", "id", "annotation", "user", "updated_at"]),
+            st.sampled_from(
+                ["result", "value", "type", "id", "annotation", "user", "model_version"]
+            ),
             inner,
         )
     ),
@@ -219,7 +273,10 @@ JSON = st.recursive(
 )
 
 
-@given(drafts=JSON, annotations=JSON, result=st.lists(st.dictionaries(st.text(), JSON)))
-def test_no_task_raises_an_error(drafts: object, annotations: object, result: list[Any]) -> None:
-    page = read_page({"drafts": drafts, "annotations": annotations}, result)
+@given(
+    works=st.dictionaries(st.sampled_from(["drafts", "annotations", "predictions"]), JSON),
+    result=st.lists(st.dictionaries(st.text(), JSON)),
+)
+def test_no_task_raises_an_error(works: dict[str, Any], result: list[Any]) -> None:
+    page = shown(works, result)
     assert drop_existing([box(10)], page, CONFIG) in ([box(10)], [])

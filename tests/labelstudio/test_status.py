@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from grounding.labelstudio.interactive.status import explain_failure, summarize, write_status
+from grounding.labelstudio.controls.base import Drop
+from grounding.labelstudio.interactive.status import (
+    FRACTIONS,
+    MAX_CHARS,
+    STANDING,
+    explain_failure,
+    summarize,
+    write_status,
+)
+from grounding.labelstudio.left_out import MAX_WORD_CHARS, MAX_WORDS, LeftOut
 from tests.labelstudio.configs import BOXES, PROMPT, STATUS, config
 
 
@@ -33,15 +42,55 @@ def test_a_message_is_cut_to_500_characters() -> None:
     [
         (3, {}, "3 found"),
         (0, {}, "nothing found"),
-        (0, {"stand already": 0}, "nothing found"),
-        (0, {"stand already": 2}, "nothing new found (2 stand already)"),
-        (1, {"stand already": 2, "b": 0, "c": 3}, "1 found (2 stand already, 3 c)"),
+        (0, {"standing": 0}, "nothing found"),
+        (0, {"standing": 2}, "nothing new found (2 already on the page)"),
+        (
+            1,
+            {"low_score": 3, "standing": 2, "too_many": 0},
+            "1 found (2 already on the page; 3 below the score threshold)",
+        ),
+        (0, {"low_score": 3}, "nothing found (3 below the score threshold)"),
+        (2, {"too_many": 3}, "2 found (3 beyond max_regions)"),
+        (0, {"excluded": 1}, "nothing found (1 where you clicked with Alt)"),
+        (0, {"too_small": 1}, "nothing found (1 smaller than a pixel)"),
+        (0, {"wrong_shape": 1}, "nothing found (1 of another shape than asked for)"),
+        (
+            1,
+            {"fractions": 1},
+            "1 found (the model answered in fractions instead of pixels)",
+        ),
+        (1, {"duplicate": 4, "of another release": 4}, "1 found"),
+        (0, {"unknown_label": 2}, "nothing found (2 without a label of this project)"),
     ],
 )
-def test_a_summary_counts_what_is_left_out_by_reason(
+def test_a_summary_says_what_is_left_out_by_reason(
     found: int, left_out: dict[str, int], text: str
 ) -> None:
-    assert summarize(found, left_out) == text
+    assert summarize(found, LeftOut(left_out)) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("azure star",), "the model said 'azure star', which is no label here"),
+        (("star", "sky"), "the model said 'star' and 'sky', which are no labels here"),
+        (("a", "b", "c"), "the model said 'a', 'b' and 'c', which are no labels here"),
+        (
+            ("a", "b", "c", "d"),
+            "the model said 'a', 'b', 'c' and more, which are no labels here",
+        ),
+    ],
+)
+def test_a_summary_names_the_model_s_words_that_are_no_labels(
+    words: tuple[str, ...], text: str
+) -> None:
+    assert summarize(0, LeftOut({"unknown_label": 9}, words)) == f"nothing found ({text})"
+
+
+def test_all_reasons_together_fit_into_one_message() -> None:
+    words = tuple(f"{n}{'x' * MAX_WORD_CHARS}"[:MAX_WORD_CHARS] for n in range(MAX_WORDS))
+    every = LeftOut(dict.fromkeys([*Drop, STANDING, FRACTIONS], 1000), words)
+    assert len(summarize(1000, every)) <= MAX_CHARS
 
 
 @pytest.mark.parametrize(

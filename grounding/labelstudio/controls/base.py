@@ -80,10 +80,26 @@ class PlannedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Results for Label Studio, and how many findings became none, by reason."""
+    """Results for Label Studio, and how many findings became none, by reason.
+
+    `unknown` counts the model's words for those whose label the control lacks.
+    """
 
     result: list[Region] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    def drop(self, reason: Drop, word: str | None) -> None:
+        """Count a finding that the model calls `word` as dropped."""
+        self.dropped[reason] += 1
+        if reason is Drop.UNKNOWN_LABEL and word:
+            self.unknown[word] += 1
+
+    def add(self, other: Results) -> None:
+        """Add the results and counts of another control."""
+        self.result.extend(other.result)
+        self.dropped.update(other.dropped)
+        self.unknown.update(other.unknown)
 
 
 Planner = Callable[[Sequence[Control], Intent | None, PromptDefaults], Iterable[PlannedQuery]]

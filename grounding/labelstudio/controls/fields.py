@@ -95,7 +95,7 @@ def _choose(
             continue  # another field of the same answer
         label = match(finding.value or "", control.labels)
         if drop := _find_drop(control, finding, label, chosen):
-            results.dropped[drop] += 1
+            results.drop(drop, finding.value)
         elif label is not None:
             chosen[label] = finding.score
     return chosen

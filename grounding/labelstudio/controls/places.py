@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from grounding.geometry import PERCENT, Box, Frame, Point
-from grounding.labelstudio.config.interface import MAX_REGIONS, Control, Label
+from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.controls.base import (
     Companion,
     Drop,
@@ -18,14 +20,15 @@ from grounding.labelstudio.controls.base import (
     new_id,
 )
 from grounding.labelstudio.labels import match
+from grounding.labelstudio.nearby import BoxGrid, PointGrid
 from grounding.labelstudio.text import clean
 from grounding.queries import Finding, Locate, Query
 
-SAME_IOU = 0.98
-"""Boxes of one label with this IoU or more differ by rounding only."""
+SAME_IOU = 0.8
+"""Boxes with this IoU or more are of one thing: a model writes it twice, a few pixels off."""
 
-SAME_LEFT = 2.1
-"""Percent: boxes whose left sides are further apart have a lower IoU, whatever their size."""
+SAME_DISTANCE = 0.02
+"""Points within this share of the image's longer side are on one thing."""
 
 NEAR = 0.03
 """A point within this share of the image's longer side of an excluded point is excluded."""
@@ -34,6 +37,8 @@ MAX_NOTE_CHARS = 1000
 
 MIN_PIXELS = 1 - 1e-6
 """Least side of a box in pixels of the original; the difference from 1 is for rounding."""
+
+P = TypeVar("P", Box, Point)
 
 Located = tuple[Finding, Locate]
 """A finding with a place, and the query that it answers."""
@@ -50,17 +55,17 @@ def write_places(
     Where an annotator clicked or drew, only findings there count, unless there is none.
     """
     results = Results()
-    kept: list[Candidate] = []
+    sound: list[Candidate] = []
     for finding, query in _at_the_place(_located(found)):
         candidate = Candidate.of(control, finding, query, image)
-        drop = candidate.flaw() or _surplus(candidate, kept)
-        if drop:
-            results.dropped[drop] += 1
-            continue
-        kept.append(candidate)
-    best = _best(kept, control.options.max_regions)
-    if len(best) < len(kept):
-        results.dropped[Drop.TOO_MANY] += len(kept) - len(best)
+        if drop := candidate.flaw():
+            results.drop(drop, finding.label)
+        else:
+            sound.append(candidate)
+    different = _different(sound, image)
+    best = _best(different, control.options.max_regions)
+    results.dropped.update([Drop.DUPLICATE] * (len(sound) - len(different)))
+    results.dropped.update([Drop.TOO_MANY] * (len(different) - len(best)))
     for candidate in best:
         results.result.extend(candidate.results(companions))
     return results
@@ -83,19 +88,65 @@ def _is_at_the_place(finding: Finding, query: Locate) -> bool:
     return place.contains(around) if isinstance(around, Point) else around.contains(place.center)
 
 
-def _best(kept: list[Candidate], most: int) -> list[Candidate]:
+def _different(candidates: Sequence[Candidate], image: Frame) -> list[Candidate]:
+    """Return one candidate for each thing, in order: that with the best score, or the first.
+
+    Those at one place are of one thing if they have the same label or answer the same query, which
+    could have named each label. Two queries, each for a label of its own, may find a thing for
+    each label.
+    """
+    taken = _Taken(image)
+    kept = [i for i in _ranked(candidates) if taken.add(candidates[i])]
+    return [candidates[i] for i in sorted(kept)]
+
+
+def _best(candidates: Sequence[Candidate], most: int) -> list[Candidate]:
     """Return at most `most`, in order: those with the highest scores, or the first without any."""
-    scores = [candidate.finding.score for candidate in kept]
-    if len(kept) <= most or None in scores:
-        return kept[:most]
-    ranked = sorted(range(len(kept)), key=lambda i: scores[i] or 0, reverse=True)
-    return [kept[i] for i in sorted(ranked[:most])]
+    return [candidates[i] for i in sorted(_ranked(candidates)[:most])]
 
 
-def _surplus(candidate: Candidate, kept: Sequence[Candidate]) -> Drop | None:
-    if len(kept) >= MAX_REGIONS:
-        return Drop.TOO_MANY
-    return Drop.DUPLICATE if any(map(candidate.repeats, kept)) else None
+def _ranked(candidates: Sequence[Candidate]) -> list[int]:
+    """Return the candidates' numbers, the highest score first; in order where one has none."""
+    scores = [candidate.finding.score for candidate in candidates]
+    if None in scores:
+        return list(range(len(scores)))
+    return sorted(range(len(scores)), key=lambda i: scores[i] or 0, reverse=True)
+
+
+class Grid(Protocol[P]):
+    """Places of one shape, found by a place close to them."""
+
+    def add(self, place: P, /) -> None:
+        """Keep `place`."""
+
+    def near(self, place: P, /) -> Iterator[P]:
+        """Yield each place that marks the same thing as `place`."""
+        ...
+
+
+class _Taken:
+    """The places that are taken, by label and by query, so that only neighbours are compared."""
+
+    def __init__(self, image: Frame) -> None:
+        self._boxes: defaultdict[object, BoxGrid] = defaultdict(lambda: BoxGrid(SAME_IOU))
+        self._points: defaultdict[object, PointGrid] = defaultdict(
+            lambda: PointGrid(image, SAME_DISTANCE)
+        )
+
+    def add(self, candidate: Candidate) -> bool:
+        """Take the candidate's place, unless another of the same thing has it: then False."""
+        place, groups = candidate.place, (candidate.label, candidate.query)
+        if isinstance(place, Box):
+            return _take(place, [self._boxes[group] for group in groups])
+        return _take(place, [self._points[group] for group in groups])
+
+
+def _take(place: P, grids: Sequence[Grid[P]]) -> bool:
+    if any(True for grid in grids for _ in grid.near(place)):
+        return False
+    for grid in grids:
+        grid.add(place)
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +155,10 @@ class Candidate:
 
     control: Control
     finding: Finding
+    query: Locate
     place: Box | Point
     label: Label | None
     image: Frame
-    excluded: tuple[Point, ...] = ()
 
     @classmethod
     def of(cls, control: Control, finding: Finding, query: Locate, image: Frame) -> Candidate:
@@ -115,17 +166,13 @@ class Candidate:
         assert finding.place is not None  # noqa: S101  `_located` has left out the others
         place = finding.place.to(PERCENT).clip()
         label = _label(control, finding, query)
-        return cls(control, finding, place, label, image, query.excluded)
+        return cls(control, finding, query, place, label, image)
 
     def flaw(self) -> Drop | None:
         """Return why this cannot be a region of the control, or None."""
         if self.finding.shape is not self.control.shape:
             return Drop.WRONG_SHAPE
         return next((drop for drop, holds in _FLAWS if holds(self)), None)
-
-    def repeats(self, other: Candidate) -> bool:
-        """Say whether `other` has the same label at the same place, but for rounding."""
-        return _same_place(self.place, other.place) and self.label == other.label
 
     def results(self, companions: Sequence[Companion]) -> Iterator[Region]:
         """Yield the region, then its companions: each with the region's id and whole geometry.
@@ -198,12 +245,6 @@ def _value(place: Box | Point, control: Control) -> dict[str, float]:
     }
 
 
-def _same_place(a: Box | Point, b: Box | Point) -> bool:
-    if isinstance(a, Point) or isinstance(b, Point):
-        return a == b
-    return abs(a.x1 - b.x1) <= SAME_LEFT and a.iou(b) >= SAME_IOU
-
-
 def _not_finite(candidate: Candidate) -> bool:
     place, score = candidate.finding.place, candidate.finding.score
     sides = (place.width, place.height) if isinstance(place, Box) else ()
@@ -220,10 +261,10 @@ def _too_small(candidate: Candidate) -> bool:
 
 def _excluded(candidate: Candidate) -> bool:
     """Say whether the annotator excluded a point in this box, or close to this point."""
-    place = candidate.place
+    place, excluded = candidate.place, candidate.query.excluded
     if isinstance(place, Box):
-        return any(map(place.contains, candidate.excluded))
-    return any(place.apart(spot, candidate.image) <= NEAR for spot in candidate.excluded)
+        return any(map(place.contains, excluded))
+    return any(place.apart(spot, candidate.image) <= NEAR for spot in excluded)
 
 
 def _unknown_label(candidate: Candidate) -> bool:

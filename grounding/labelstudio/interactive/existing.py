@@ -4,6 +4,9 @@ Label Studio does not say which annotation is being edited, and it sends the wor
 seconds only with the context. Regions keep their ids, so saved work that shares an id with the
 context is the work on the page; if none does, it is the newest draft of the user who asks. The
 annotations of other users are not on this page.
+
+Where nobody has saved anything, the page makes a draft of the newest prediction of our model
+version, which Label Studio does not know before the draft's first change.
 """
 
 from __future__ import annotations
@@ -42,9 +45,11 @@ class Page:
     user: str = ""
 
 
-def read_page(task: Mapping[str, Any], sent: Sequence[Result]) -> Page:
+def read_page(task: Mapping[str, Any], sent: Sequence[Result], version: str) -> Page:
     """Return what is on the page that sent the results `sent` for a task. Never raises.
 
+    `version` is our model version. An annotation may be that of the user who asks, so the page
+    shows a prediction for certain only where there is none, and no draft. Empty work counts too.
     It leaves out the region that asks and all other smart points, because the page removes those
     when an answer is accepted.
     """
@@ -53,7 +58,8 @@ def read_page(task: Mapping[str, Any], sent: Sequence[Result]) -> Page:
     saved = [a for a in _read_works(task, "annotations") if a.get("id") not in covered]
     known = _ids(sent)
     shared = (work for work in (*drafts, *saved) if known & _ids(work["result"]))
-    work = next(shared, drafts[0] if drafts else None)
+    shown = drafts if drafts or saved else _predictions(task, version)
+    work = next(shared, shown[0] if shown else None)
     asking = find_drawn(sent) or {}
     here = [r for r in (*sent, *(work["result"] if work else ())) if "is_positive" not in r]
     existing = tuple(r for r in here if r is not asking and r.get("id") != asking.get("id", ""))
@@ -151,8 +157,20 @@ def _updated_at(work: Result) -> str:
     return read_text(work, "updated_at") or ""
 
 
+def _predictions(task: Mapping[str, Any], version: str) -> list[Result]:
+    """Return the task's predictions of this model version, the newest first."""
+    ours = [p for p in _read_works(task, "predictions") if p.get("model_version") == version]
+    return sorted(ours, key=_made_at, reverse=True)
+
+
+def _made_at(work: Result) -> tuple[str, float]:
+    """Return what orders predictions by age: those of one moment by their ids."""
+    number = work.get("id")
+    return read_text(work, "created_at") or "", number if isinstance(number, int) else 0
+
+
 def _read_works(task: Mapping[str, Any], key: str) -> list[Result]:
-    """Return the task's drafts or annotations (`key`) that have a list of results."""
+    """Return the task's drafts, annotations or predictions (`key`) that have a list of results."""
     works = task.get(key)
     if not isinstance(works, list):
         return []
