@@ -115,16 +115,13 @@ def rows(scores: Scores) -> list[Row]:
         ("boxes above IoU 0.5", _share([i > 0.5 for i in scores.ious]), 0.85, len(scores.ious)),
         ("points inside", _share(scores.inside), 0.85, len(scores.inside)),
         ("absent answered empty", _share(scores.empty), 0.90, len(scores.empty)),
-        *(
-            (
-                f"hard pictures: AUROC, IoU ≥ {limit}",
-                auroc(scores.hard, limit),
-                goal,
-                len(scores.hard),
-            )
-            for limit, goal in zip(LIMITS, AUROC_GOALS, strict=True)
-        ),
+        *(_auroc_row(scores.hard, *aim) for aim in zip(LIMITS, AUROC_GOALS, strict=True)),
     ]
+
+
+def _auroc_row(judged: Sequence[Judged], limit: float, goal: float) -> Row:
+    name = f"hard pictures: AUROC of the score, IoU ≥ {limit}"
+    return name, auroc(judged, limit), goal, len(judged)
 
 
 def report(measured: Sequence[Row]) -> tuple[Table, bool]:
