@@ -56,8 +56,12 @@ def bands(judged: Sequence[Judged]) -> list[tuple[float, float, list[Judged]]]:
 
 
 def worth(title: str, judged: Sequence[Judged]) -> Table:
-    """Return a table of the mean score and the share of right boxes in each band of scores."""
-    table = Table(title=title)
+    """Return a table of the mean score and the share of right boxes in each band of scores.
+
+    Below it stands the AUROC for each of `LIMITS`.
+    """
+    areas = (f"{auroc(judged, limit):.3f} for IoU ≥ {limit}" for limit in LIMITS)
+    table = Table(title=title, caption=f"AUROC {', '.join(areas)}")
     for column in ("score", "mean", *(f"IoU ≥ {limit}" for limit in LIMITS), "of"):
         table.add_column(column, justify="right")
     for low, high, band in [*bands(judged), (0.0, 1.0, list(judged))]:
