@@ -6,14 +6,14 @@ picture. The same pictures are asked with lists of labels, and with typed text, 
 
 Hard pictures (small, touching or similar things) are asked for a present class and a similar absent
 one. They measure the scores: the area under the ROC curve of score against IoU ≥ 0.5 is the
-probability that a right box has a higher score than a wrong one.
+probability that a right box has a higher score than a wrong one. Two more tables, without goals,
+show the same at IoU ≥ 0.8, and how many boxes of a score are that good.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import get_args
@@ -24,6 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.page import AT_ONCE, KINDS, list_row, page_row
+from benchmarks.scores import Judged, auroc, worth
 from benchmarks.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap, trial
 from grounding.demo.local import Local, local_backend
 from grounding.geometry import PERCENT, Point, image_frame
@@ -42,8 +43,9 @@ class Scores:
     ious: list[float] = field(default_factory=list)
     inside: list[bool] = field(default_factory=list)
     empty: list[bool] = field(default_factory=list)
-    ranked: list[tuple[float, bool]] = field(default_factory=list)
-    """Per box on a hard picture: its score, and whether it is right."""
+    plain: list[Judged] = field(default_factory=list)
+    """Each box on a picture that is not hard."""
+    hard: list[Judged] = field(default_factory=list)
 
 
 def config(name: str) -> str:
@@ -62,6 +64,7 @@ def measure(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) 
     entries = answers(backend, [one.task for one in asked], config(name))
     for one, entry in zip(asked, entries, strict=True):
         regions = list(entry["result"]) if entry else []
+        scores.plain += _judge(regions, one, name)
         if one.absent == name:
             scores.empty.append(bool(entry) and not regions)
         else:
@@ -70,21 +73,20 @@ def measure(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) 
 
 
 def rank(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) -> None:
-    """Ask for one class as `measure` does; record the score of each box and whether it is right."""
+    """Ask for one class as `measure` does; record the score and IoU of each box."""
     asked = [one for one in trials if name in (one.present.name, one.absent)]
     entries = answers(backend, [one.task for one in asked], config(name))
     for one, entry in zip(asked, entries, strict=True):
-        for region in boxes(entry["result"] if entry else ()):
-            right = one.present.name == name and overlap(region, one.present, one.picture) >= RIGHT
-            scores.ranked.append((region["score"], right))
+        scores.hard += _judge(entry["result"] if entry else (), one, name)
 
 
-def auroc(ranked: Iterable[tuple[float, bool]]) -> float:
-    """Return the probability that a right one has the higher score; NaN without both kinds."""
-    ranked = tuple(ranked)
-    right, wrong = ([s for s, is_right in ranked if is_right is kind] for kind in (True, False))
-    wins = sum((r > w) + (r == w) / 2 for r in right for w in wrong)
-    return wins / (len(right) * len(wrong)) if right and wrong else math.nan
+def _judge(regions: Regions, one: Trial, name: str) -> list[Judged]:
+    """Return each box of the answer for `name` with its score and IoU."""
+    there = one.present.name == name
+    return [
+        Judged(region["score"], overlap(region, one.present, one.picture) if there else 0.0)
+        for region in boxes(regions)
+    ]
 
 
 def _iou(regions: Regions, one: Trial) -> float:
@@ -110,7 +112,7 @@ def rows(scores: Scores) -> list[Row]:
         ("boxes above IoU 0.5", _share([i > 0.5 for i in scores.ious]), 0.85, len(scores.ious)),
         ("points inside", _share(scores.inside), 0.85, len(scores.inside)),
         ("absent answered empty", _share(scores.empty), 0.90, len(scores.empty)),
-        ("hard pictures: AUROC of the score", auroc(scores.ranked), 0.80, len(scores.ranked)),
+        ("hard pictures: AUROC of the score", auroc(scores.hard, RIGHT), 0.80, len(scores.hard)),
     ]
 
 
@@ -175,6 +177,8 @@ def main(pictures: int, seed: int, *, http: bool) -> None:
         paged = [page_row(backend, kind, trials) for kind in kinds]
     table, reached = report([*rows(scores), *listed, *paged])
     console.print(table)
+    console.print(worth("Scores of boxes", scores.plain))
+    console.print(worth("Scores of boxes on hard pictures", scores.hard))
     sys.exit(0 if reached else 1)
 
 

@@ -7,8 +7,9 @@ import random
 
 import pytest
 
-from benchmarks.accuracy import auroc, report
+from benchmarks.accuracy import report
 from benchmarks.page import KINDS, Kind
+from benchmarks.scores import Judged, auroc, bands, share
 from benchmarks.trials import trial
 from grounding.geometry import Box, Point
 from grounding.labelstudio.config.parse import parse
@@ -22,20 +23,32 @@ from tools.shapes.places import box_of
 @pytest.mark.parametrize(
     ("ranked", "area"),
     [
-        ([(0.9, True), (0.1, False)], 1.0),
-        ([(0.1, True), (0.9, False)], 0.0),
-        ([(0.5, True), (0.5, False)], 0.5),
-        ([(0.9, True), (0.4, True), (0.5, False), (0.1, False)], 0.75),
+        ([(0.9, 0.8), (0.1, 0.7)], 1.0),
+        ([(0.1, 0.9), (0.9, 0.0)], 0.0),
+        ([(0.5, 1.0), (0.5, 0.5)], 0.5),
+        ([(0.9, 0.8), (0.4, 0.8), (0.5, 0.7), (0.1, 0.7)], 0.75),
     ],
 )
 def test_auroc_is_the_probability_that_a_right_box_scores_higher(
-    ranked: list[tuple[float, bool]], area: float
+    ranked: list[tuple[float, float]], area: float
 ) -> None:
-    assert auroc(ranked) == area
+    assert auroc([Judged(*one) for one in ranked], 0.8) == area
 
 
 def test_auroc_without_a_wrong_box_is_unknown() -> None:
-    assert math.isnan(auroc([(0.5, True)]))
+    assert math.isnan(auroc([Judged(0.5, 0.7)], 0.5))
+
+
+def test_each_box_is_in_one_band_of_scores_and_counts_as_right_from_the_limit_on() -> None:
+    judged = [Judged(score, 0.6) for score in (0.0, 0.5, 0.85, 0.98, 1.0)] + [Judged(1.0, 0.9)]
+    assert [(low, len(band)) for low, _, band in bands(judged)] == [
+        (0.0, 1),
+        (0.5, 1),
+        (0.8, 1),
+        (0.98, 3),
+    ]
+    assert share(judged, 0.6) == 1
+    assert share(judged, 0.8) == 1 / 6
 
 
 @pytest.mark.parametrize("seed", range(9))

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tools.samples import samples
+
 from .client import Client
 from .page import LabellingPage
 from .score import Corners, corners, iou, labels
@@ -19,10 +21,12 @@ TAKE_TOOL = "Now press the tool in the pink frame"
 CLICK = "Choose a label here, then click"
 UNSELECT = "press the selected label once more"
 
-WIDTH, HEIGHT = 457, 290
-STAR: Corners = (50, 18, 166, 134)
-SQUARE: Corners = (258, 35, 362, 139)
-"""Where shapes-1.png, the first task of the examples, has its yellow star and blue square."""
+FIRST = samples()[0].scene
+"""What the picture of the first task shows."""
+WIDTH, HEIGHT = FIRST.width, FIRST.height
+STAR, SQUARE = (
+    thing.box for thing in map(FIRST.named, ("yellow star", "blue square")) if thing is not None
+)
 
 
 Place = Corners | tuple[float, float]
@@ -47,7 +51,7 @@ class Opened:
 
 
 def place(region: dict[str, Any]) -> Place:
-    """Return a box's corners, or a point, in pixels of shapes-1.png."""
+    """Return a box's corners, or a point, in pixels of the first picture."""
     if region["type"] == "rectanglelabels":
         x1, y1, x2, y2 = corners(region)
         return x1 * WIDTH / 100, y1 * HEIGHT / 100, x2 * WIDTH / 100, y2 * HEIGHT / 100
