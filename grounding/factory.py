@@ -88,7 +88,7 @@ def _connect(settings: Settings, on_progress: ProgressCallback) -> Engine:
         settings.server_timeout,
         settings.server_retry_timeout,
         # After that nobody waits for the answer, and the request would keep its job's slot.
-        interactive_patience=min(settings.server_retry_timeout, settings.interactive_deadline),
+        interactive=min(settings.server_retry_timeout, settings.interactive_deadline),
     )
     return RemoteEngine(
         Endpoint(

@@ -45,6 +45,8 @@ class ScriptedLoop:
 
     def step(self) -> list[tuple[ModelRequest, Completion]]:
         """Answer the whole batch; evicted requests are missing in the result."""
+        if not self._batch:
+            return []
         batch, evicted = self._batch, self._evicted
         try:
             answered = list(zip(batch, self._answer(batch), strict=True))
@@ -61,7 +63,7 @@ class ScriptedEngine:
     """An `Engine` whose completions are a function of the requests; it has no model.
 
     `answer` gets up to `max_batch` requests of one priority at a time, in the engine's thread.
-    `asked` lists all requests in the order in which they were answered.
+    `requests` lists all requests in the order in which they were answered.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class ScriptedEngine:
     ) -> None:
         """Start the engine's thread."""
         self.profile = profile
-        self.asked: list[ModelRequest] = []
+        self.requests: list[ModelRequest] = []
         self._answer = answer
         self._scheduler = Scheduler(ScriptedLoop(self.compute, max_batch), watchdog)
 
@@ -101,7 +103,7 @@ class ScriptedEngine:
 
     def compute(self, batch: Sequence[ModelRequest]) -> Sequence[Completion]:
         """Return the function's completions of a batch; the engine's thread calls it."""
-        self.asked.extend(batch)
+        self.requests.extend(batch)
         return self._answer(batch)
 
 

@@ -35,17 +35,17 @@ NONE = "[]"
 
 @dataclass
 class Parrot:
-    """An engine whose answers are a function of the question; remembers what it was asked."""
+    """An engine whose answers are a function of the prompt; keeps all requests."""
 
     says: Callable[[str], str]
     profile: Profile = PROFILES["qwen2.5-vl"]
     probability: float | None = None
     complete: bool = True
-    asked: list[ModelRequest] = field(default_factory=list)
+    requests: list[ModelRequest] = field(default_factory=list)
 
     def submit(self, requests: Sequence[ModelRequest]) -> list[Future[Completion]]:
         """Answer at once."""
-        self.asked += requests
+        self.requests += requests
         return [completed(self.answer(request)) for request in requests]
 
     def answer(self, request: ModelRequest) -> Completion:
@@ -58,12 +58,6 @@ class Parrot:
 
     def close(self) -> None:
         """Do nothing."""
-
-    def _answered(self, request: ModelRequest) -> Future[Completion]:
-        answer: Future[Completion] = Future()
-        text = self.says(request.text)
-        answer.set_result(make_completion(text, self.probability, complete=self.complete))
-        return answer
 
 
 def completed(completion: Completion) -> Future[Completion]:
@@ -100,8 +94,8 @@ def grounded(
     pictures: OnePicture | None = None,
 ) -> TaskResult:
     """Return what becomes of one task under a config with these parts."""
-    tools = WorkerContext(engine, cast(Fetcher, pictures or OnePicture()), 200, 10**7)
-    return predict(Task(1, {"image": "u"}, view(*parts), context, "v"), tools)
+    worker = WorkerContext(engine, cast(Fetcher, pictures or OnePicture()), 200, 10**7)
+    return predict(Task(1, {"image": "u"}, view(*parts), context, "v"), worker)
 
 
 def task_of(xml: str, data: dict[str, Any], **project: str) -> Task:
@@ -158,21 +152,21 @@ def test_controls_that_see_the_same_share_the_picture_and_others_get_their_own_s
     small = having(POINTS, 'model_max_pixels="250000"')
     grounded(engine, BOXES, KEY_POINT + LABELS, small, pictures=pictures)
     sizes = {
-        question.text.partition(" ")[0]: question.views[0].pixels.size for question in engine.asked
+        request.text.partition(" ")[0]: request.views[0].pixels.size for request in engine.requests
     }
     assert pictures.fetched == 1
-    assert {q.views[0].pixels.size for q in engine.asked} == {(644, 476), (560, 420)}
-    assert len({id(q.views[0].pixels) for q in engine.asked}) == 2
+    assert {q.views[0].pixels.size for q in engine.requests} == {(644, 476), (560, 420)}
+    assert len({id(q.views[0].pixels) for q in engine.requests}) == 2
     assert set(sizes) == {"Locate", "Point"}
 
 
-def test_the_model_s_family_settles_wording_and_frame() -> None:
+def test_the_model_s_family_decides_wording_and_frame() -> None:
     engine = Parrot(lambda _: NONE, PROFILES["qwen3-vl"])
     value = {"x": 25, "y": 50, "width": 1}
     drawn = {"type": "keypoint", "from_name": "k", "to_name": "image", "value": value}
     grounded(engine, BOXES, KEY_POINT + LABELS, context={"result": [drawn]})
-    (question,) = engine.asked
-    assert "at the point [250, 500] in this image" in question.text
+    (request,) = engine.requests
+    assert "at the point [250, 500] in this image" in request.text
 
 
 def test_a_raw_prompt_reaches_the_model_as_it_was_typed() -> None:
@@ -180,13 +174,13 @@ def test_a_raw_prompt_reaches_the_model_as_it_was_typed() -> None:
     typed = {"type": "textarea", "from_name": "prompt", "value": {"text": ["Any car? {JSON}"]}}
     raw = having(BOXES, 'model_prompt_mode="raw"')
     grounded(engine, raw, PROMPT, context={"result": [typed]})
-    assert [question.text for question in engine.asked] == ["Any car? {JSON}"]
+    assert [request.text for request in engine.requests] == ["Any car? {JSON}"]
 
 
-def test_what_is_not_understood_is_asked_once_more_in_stricter_words() -> None:
+def test_a_query_with_an_unreadable_answer_is_sent_again_with_a_stricter_prompt() -> None:
     engine = Parrot(lambda text: NONE if "only" in text else "Well.")
     assert grounded(engine, BOXES).prediction["result"] == []
-    first, second = engine.asked[0].text, engine.asked[2].text
+    first, second = engine.requests[0].text, engine.requests[2].text
     assert second.startswith(first)
     with pytest.raises(AnswerError) as caught:
         grounded(Parrot(lambda _: "Well."), BOXES)
@@ -199,8 +193,8 @@ def test_each_control_is_answered_on_its_own_image_with_its_own_names() -> None:
     xml = view(BOXES, f'<View><Image name="second" value="$b.c"/><View>{points}</View></View>')
     nose = json.dumps([{"point_2d": [10, 10], "label": "Nose"}])
     engine = Parrot(lambda text: nose if "Nose" in text else car_only(text))
-    tools = WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7)
-    done = predict(task_of(xml, {"image": "640x480", "b": {"c": "320x560"}}), tools)
+    worker = WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7)
+    done = predict(task_of(xml, {"image": "640x480", "b": {"c": "320x560"}}), worker)
     sizes = [
         (r["from_name"], r["to_name"], r["type"], r["original_width"], r["original_height"])
         for r in done.prediction["result"]
@@ -219,7 +213,7 @@ def test_a_label_s_alias_is_what_a_region_carries() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "project", "asked"),
+    ("data", "project", "prompts"),
     [
         ({"prompt": "red toys"}, {"prompt": "blue toys"}, ["red toys"]),
         ({}, {"prompt": "blue toys"}, ["blue toys"]),
@@ -228,22 +222,22 @@ def test_a_label_s_alias_is_what_a_region_carries() -> None:
         ({}, {}, ["categories: 'Car'", "categories: 'Dog'"]),
     ],
 )
-def test_the_model_is_asked_what_the_task_or_its_project_says(
-    data: dict[str, Any], project: dict[str, str], asked: list[str]
+def test_the_prompt_of_the_task_or_its_project_is_sent_to_the_model(
+    data: dict[str, Any], project: dict[str, str], prompts: list[str]
 ) -> None:
     engine = Parrot(lambda _: NONE)
     task = task_of(view(BOXES), {"image": "640x480", "kind": "boat"} | data, **project)
     predict(task, WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7))
-    texts = sorted(question.text for question in engine.asked)  # they are asked at once
-    assert len(texts) == len(asked)
-    assert all(words in text for words, text in zip(asked, texts, strict=True))
+    texts = sorted(request.text for request in engine.requests)  # they are sent at once
+    assert len(texts) == len(prompts)
+    assert all(words in text for words, text in zip(prompts, texts, strict=True))
 
 
-def test_the_deployment_says_how_many_labels_share_a_question() -> None:
+def test_the_deployment_sets_how_many_labels_share_a_query() -> None:
     engine = Parrot(lambda _: NONE)
-    tools = WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7, labels_per_question=0)
-    predict(task_of(view(BOXES), {"image": "640x480"}), tools)
-    assert ["'Car', 'Dog'" in question.text for question in engine.asked] == [True]
+    worker = WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7, labels_per_question=0)
+    predict(task_of(view(BOXES), {"image": "640x480"}), worker)
+    assert ["'Car', 'Dog'" in request.text for request in engine.requests] == [True]
 
 
 @pytest.mark.parametrize(
@@ -258,9 +252,9 @@ def test_the_deployment_says_how_many_labels_share_a_question() -> None:
 def test_a_task_that_lacks_something_fails_alone_with_its_code(
     parts: str, data: dict[str, Any], code: str
 ) -> None:
-    tools = WorkerContext(Parrot(lambda _: NONE), Fetcher(FetchRules()), 200, 10**7)
+    worker = WorkerContext(Parrot(lambda _: NONE), Fetcher(FetchRules()), 200, 10**7)
     with pytest.raises(DataError) as caught:
-        predict(task_of(view(parts), data), tools)
+        predict(task_of(view(parts), data), worker)
     assert caught.value.code == code
 
 
@@ -282,8 +276,8 @@ def test_places_texts_and_values_go_one_way_regions_first() -> None:
     region, text, choice = done.prediction["result"]
     assert (text["id"], text["value"]["text"]) == (region["id"], ["EXIT"])
     assert choice["id"] != region["id"]
-    assert len(engine.asked) == 3, "one query a label, and one for all values of the image"
-    assert len({id(request.views[0].pixels) for request in engine.asked}) == 1
+    assert len(engine.requests) == 3, "one query a label, and one for all values of the image"
+    assert len({id(request.views[0].pixels) for request in engine.requests}) == 1
 
 
 def test_equal_queries_of_two_controls_are_put_to_the_model_once() -> None:
@@ -291,11 +285,11 @@ def test_equal_queries_of_two_controls_are_put_to_the_model_once() -> None:
     engine = Parrot(car_only)
     done = grounded(engine, BOXES, twin)
     assert [one["from_name"] for one in done.prediction["result"]] == ["box", "twin"]
-    assert len(engine.asked) == 2
+    assert len(engine.requests) == 2
 
 
 def test_values_alone_make_a_prediction_and_none_of_them_is_looked_and_nothing_there() -> None:
-    said = grounded(Parrot(lambda _: '{"weather": "sunny"}'), WEATHER)
-    assert [one["type"] for one in said.prediction["result"]] == ["choices"]
+    sunny = grounded(Parrot(lambda _: '{"weather": "sunny"}'), WEATHER)
+    assert [one["type"] for one in sunny.prediction["result"]] == ["choices"]
     none = grounded(Parrot(lambda _: '{"weather": null}'), WEATHER)
     assert (none.prediction["result"], none.verdict) == ([], "nothing")

@@ -35,7 +35,7 @@ def test_a_click_takes_the_box_under_it_and_asks_in_the_model_s_frame() -> None:
     done = grounded(engine, BOXES, POINTS, context={"result": [click(15)]})
     (region,) = done.prediction["result"]
     assert region["value"]["x"] == pytest.approx(100 * 64 / 644)
-    assert "at the point [97, 71] in this image" in engine.asked[0].text
+    assert "at the point [97, 71] in this image" in engine.requests[0].text
 
 
 def test_what_a_click_with_alt_lies_in_is_left_out() -> None:
@@ -59,38 +59,38 @@ def test_a_rough_box_takes_what_it_surrounds() -> None:
     engine = Parrot(lambda _: TWO)
     done = grounded(engine, BOXES, context={"result": [ROUGH]})
     assert [r["value"]["x"] for r in done.prediction["result"]] == [pytest.approx(100 * 480 / 644)]
-    assert "'Car' in the box [451, 24, 644, 119]" in engine.asked[0].text
+    assert "'Car' in the box [451, 24, 644, 119]" in engine.requests[0].text
 
 
 def test_a_box_may_ask_for_all_that_is_similar() -> None:
     engine = Parrot(lambda _: TWO)
     similar = having(BOXES, 'model_smart_box="similar"')
     assert len(grounded(engine, similar, context={"result": [ROUGH]}).prediction["result"]) == 2
-    assert "in the box" not in engine.asked[0].text
-    assert "'Car'" in engine.asked[0].text
+    assert "in the box" not in engine.requests[0].text
+    assert "'Car'" in engine.requests[0].text
     bare = {**ROUGH, "value": {**ROUGH["value"], "rectanglelabels": []}}  # type: ignore[dict-item]
     assert len(grounded(engine, similar, context={"result": [bare]}).prediction["result"]) == 2
-    assert "every object like the one in the box [451, 24, 644, 119]" in engine.asked[1].text
+    assert "every object like the one in the box [451, 24, 644, 119]" in engine.requests[1].text
 
 
-def test_a_person_s_second_question_fetches_and_prepares_nothing_again() -> None:
+def test_a_person_s_second_request_fetches_and_resizes_nothing_again() -> None:
     host = Host(ok(OnePicture().data, "Content-Type: image/png"))
     rules = FetchRules(allowed_origins=frozenset({host.origin}))
     engine = Parrot(lambda _: NONE)
-    tools = WorkerContext(engine, Fetcher(rules), 200, 10**7)
+    worker = WorkerContext(engine, Fetcher(rules), 200, 10**7)
 
     def hits(number: int, project: str = "1.1", name: str = "a", *, typed: bool = True) -> int:
         prompt = {"type": "textarea", "from_name": "prompt", "value": {"text": ["cars"]}}
         data = {"image": f"{host.origin}/{name}.png"}
         context = {"result": [prompt]} if typed else None
         task = Task(number, data, view(BOXES, PROMPT), context, "v", project)
-        predict(task, replace(tools, urgent=typed))
+        predict(task, replace(worker, urgent=typed))
         return len(host.requests)
 
     assert [hits(1, typed=False), hits(1, typed=False)] == [1, 2], "pre-labelling keeps none"
     assert [hits(1), hits(1), hits(1, typed=False)] == [3, 3, 3]
-    assert len({id(question.views[0].pixels) for question in engine.asked[4:]}) == 1
-    assert [question.priority is Priority.INTERACTIVE for question in engine.asked] == [
+    assert len({id(request.views[0].pixels) for request in engine.requests[4:]}) == 1
+    assert [request.priority is Priority.INTERACTIVE for request in engine.requests] == [
         False
     ] * 4 + [True] * 2 + [False] * 2
     assert [hits(2), hits(1, "2.1"), hits(1, name="b")] == [4, 5, 6], "none but its own task's"

@@ -48,7 +48,7 @@ class ModelRequest:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check what the types cannot say."""
+        """Check what the types cannot express."""
         texts = [isinstance(part, str) for part in self.parts]
         if texts != sorted(texts):
             raise ValueError("the views of a request come before its texts")
@@ -95,7 +95,7 @@ class Completion:
 
     `complete` is False where the text was cut at `max_new_tokens`. `tokens` is empty where the
     engine gives no probabilities. `prompt_tokens` counts what the model read, views and words;
-    None where the engine does not tell.
+    None where the engine does not report it.
     """
 
     text: str
@@ -106,7 +106,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a model is on its way into memory; `done` is 0..1, or None where not known."""
+    """How much of a model is loaded; `done` is a share from 0 to 1, None where it is unknown."""
 
     phase: Literal["downloading", "loading", "ready"]
     done: float | None = None
@@ -125,8 +125,8 @@ class Engine(Protocol):
         """Return a future for each request, in order; returns at once and never raises.
 
         Interactive requests are served before bulk ones, and equals in the order of submission.
-        A future raises `TaskError` where this request cannot be put to the model, `EngineError`
-        where the model cannot be asked or the engine is closed, `OutOfMemory` where the view
+        A future raises `TaskError` where the model cannot take this request, `EngineError`
+        where the model cannot be reached or the engine is closed, `OutOfMemory` where the view
         does not fit the device's memory. `cancel()` works until the outcome is set: a waiting
         request is dropped, a running one is evicted at the model's next token. The futures
         never report `running()`.

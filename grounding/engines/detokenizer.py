@@ -22,7 +22,7 @@ Range = tuple[int, int]
 """Half-open range of characters."""
 
 
-def locate(pieces: Iterable[bytes]) -> tuple[str, list[Range]]:
+def locate(tokens: Iterable[bytes]) -> tuple[str, list[Range]]:
     """Return the text of the tokens' bytes, and each token's characters.
 
     A token that holds only some bytes of a character has that whole character in its range,
@@ -30,9 +30,9 @@ def locate(pieces: Iterable[bytes]) -> tuple[str, list[Range]]:
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     text, ranges = "", []
-    for piece in pieces:
+    for token in tokens:
         start = len(text)
-        text += decoder.decode(piece)
+        text += decoder.decode(token)
         unfinished = bool(decoder.getstate()[0])
         ranges.append((start, len(text) + unfinished))
     return text + decoder.decode(b"", final=True), ranges
@@ -80,9 +80,9 @@ class Detokenizer:
         if token in self._literal:
             return self._literal[token].encode()
         alphabet = _alphabet()
-        # Models pad their vocabulary beyond the tokenizer's; such an id has no piece.
-        piece: str | None = self._tokenizer.convert_ids_to_tokens(token)
-        return bytes(alphabet[c] for c in piece or "")
+        # Models pad their vocabulary beyond the tokenizer's; such an id has no text.
+        written: str | None = self._tokenizer.convert_ids_to_tokens(token)
+        return bytes(alphabet[c] for c in written or "")
 
 
 @cache

@@ -92,7 +92,7 @@ class Decoder:
         """Yield the upright RGB picture in `data`, and free its pixels after the block.
 
         Waits while the budget is taken; a picture that is `urgent` goes first. Raises as
-        `upright` does. The views of the picture are to be made within the block.
+        `upright` does. Make the views of the picture within the block.
         """
         header = open_header(data, max_pixels)
         with self._budget.reserve(decode_bytes(header), urgent=urgent):

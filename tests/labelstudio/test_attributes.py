@@ -117,7 +117,9 @@ def test_the_manner_and_the_pixels_come_from_the_control_s_attributes() -> None:
         (BOXES, 'model_min_pixels="x"', "a whole number of at least 784"),
     ],
 )
-def test_a_wrong_manner_is_told_what_there_is(part: str, attribute: str, cure: str) -> None:
+def test_the_error_for_an_unknown_style_lists_the_valid_ones(
+    part: str, attribute: str, cure: str
+) -> None:
     name = attribute.partition("=")[0]
     tag = "RectangleLabels" if part is BOXES else "KeyPointLabels"
     error = refused(view(having(part, attribute)))

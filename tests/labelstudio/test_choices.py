@@ -1,4 +1,4 @@
-"""Choices of a whole image: which are asked for, and what is written of the answers."""
+"""Choices of a whole image: which of them become fields, and what results they get."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def test_all_choices_of_an_image_are_one_query_beside_the_places() -> None:
     assert sum(isinstance(one.query, Locate) for one in planned) == 2
 
 
-def test_a_prompt_of_the_control_is_the_question_and_takes_fields_of_the_task() -> None:
-    asked = having(WEATHER, 'model_prompt="Which of {labels} in {city}?"')
-    (planned,) = plan(config(asked), None, PromptDefaults({"city": "Rome"}))
+def test_a_prompt_of_the_control_is_the_field_s_question_and_takes_fields_of_the_task() -> None:
+    prompted = having(WEATHER, 'model_prompt="Which of {labels} in {city}?"')
+    (planned,) = plan(config(prompted), None, PromptDefaults({"city": "Rome"}))
     assert isinstance(planned.query, Fill)
     assert planned.query.fields[0].question == "Which of Sunny, Rainy in Rome?"
 

@@ -191,7 +191,7 @@ def test_no_command_cuts_through_a_label(prompt: str, labels: list[str], command
     assert read_command(prompt, [Label(name) for name in labels]) == command
 
 
-def test_the_words_that_the_model_is_asked_for_are_kept_whole_too() -> None:
+def test_the_words_that_the_prompt_names_are_kept_whole_too() -> None:
     show = Label("Ausstellungshund", predicted_values=("show dog",))
     assert read_command("show dog", [show, Label("dog")]) == Command("show dog")
 
@@ -206,9 +206,9 @@ def test_a_prompt_that_is_a_label_is_for_the_controls_that_have_it() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["each cake", "every cake", "每一个蛋糕", "框出每个蛋糕"])
-def test_asked_for_one_by_one_the_question_is_the_dense_one(prompt: str) -> None:
-    asked = write_prompt(Locate(BOX, phrase=read_command(prompt).thing))
-    assert "describe its feature" in asked or "描述其各自的特征" in asked
+def test_a_command_for_one_by_one_has_the_dense_prompt(prompt: str) -> None:
+    written = write_prompt(Locate(BOX, phrase=read_command(prompt).thing))
+    assert "describe its feature" in written or "描述其各自的特征" in written
 
 
 @given(st.text(max_size=60))

@@ -1,4 +1,4 @@
-"""Controls ask for their own labels, and draw only what Label Studio can show."""
+"""Controls query for their own labels, and draw only what Label Studio can show."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def box(x1: float = 40, y1: float = 30, x2: float = 80, y2: float = 150) -> Box:
 
 
 def found(
-    on: Control, *findings: Finding, ask: Locate | None = None, image: Frame = IMAGE
+    on: Control, *findings: Finding, query: Locate | None = None, image: Frame = IMAGE
 ) -> Results:
-    """Return what becomes of detections that answer `ask`, or the control's first."""
-    asked = ask or queries_for(on)[0]
-    return write_results(on, [(finding, asked) for finding in findings], image)
+    """Return the results of findings that answer `query`, or the control's first."""
+    answered = query or queries_for(on)[0]
+    return write_results(on, [(finding, answered) for finding in findings], image)
 
 
 def labels_of(drawn: Results) -> list[str]:
@@ -104,7 +104,7 @@ def test_a_shape_and_its_label_are_two_results_of_one_region(
     part: str, kind: str, place: Box | Point
 ) -> None:
     on = control(part, LABELS)
-    shape, label = found(on, Finding(place, "dog", score=0.5), ask=queries_for(on)[1]).result
+    shape, label = found(on, Finding(place, "dog", score=0.5), query=queries_for(on)[1]).result
     assert shape["type"] == kind
     assert (label["type"], label["from_name"]) == ("labels", "label")
     assert label["value"] == {**shape["value"], "labels": ["d"]}
@@ -114,7 +114,7 @@ def test_a_shape_and_its_label_are_two_results_of_one_region(
 
 def test_a_shape_without_labels_is_drawn_alone() -> None:
     bare = control(RECTANGLE, PROMPT)
-    (region,) = found(bare, Finding(box(), "cat"), ask=Locate(Shape.BOX, (), "cats")).result
+    (region,) = found(bare, Finding(box(), "cat"), query=Locate(Shape.BOX, (), "cats")).result
     assert (region["type"], "labels" in region["value"]) == ("rectangle", False)
 
 
@@ -173,7 +173,7 @@ def test_a_score_below_the_control_s_threshold_is_dropped_and_an_unknown_one_kep
 
 
 @pytest.mark.parametrize(
-    ("ask", "word", "label"),
+    ("query", "word", "label"),
     [
         (Locate(Shape.BOX, ("Car",)), None, "Car"),
         (Locate(Shape.BOX, ("Car",)), " ", "Car"),
@@ -189,20 +189,20 @@ def test_a_score_below_the_control_s_threshold_is_dropped_and_an_unknown_one_kep
         (Locate(Shape.BOX, ("Car", "Dog"), around=HERE), "animal", None),
     ],
 )
-def test_a_region_s_label_is_the_one_asked_for_or_the_one_the_model_names(
-    ask: Locate, word: str | None, label: str | None
+def test_a_region_s_label_is_that_of_the_query_or_the_one_the_model_names(
+    query: Locate, word: str | None, label: str | None
 ) -> None:
-    drawn = found(control(BOXES), Finding(box(), word), ask=ask)
+    drawn = found(control(BOXES), Finding(box(), word), query=query)
     assert labels_of(drawn) == ([label] if label else [])
 
 
 def test_a_phrase_s_finds_all_take_the_only_label_of_a_control() -> None:
     on = control(POINTS)
-    (ask,) = queries_for(on, Intent("the left eye", controls=(on,)))
-    assert labels_of(found(on, Finding(Point(9, 9, MODEL), "left eye"), ask=ask)) == ["Nose"]
+    (query,) = queries_for(on, Intent("the left eye", controls=(on,)))
+    assert labels_of(found(on, Finding(Point(9, 9, MODEL), "left eye"), query=query)) == ["Nose"]
 
 
-def test_a_label_with_several_words_to_ask_for_takes_what_any_of_them_finds() -> None:
+def test_a_label_with_several_words_takes_the_findings_of_each_word() -> None:
     on = control(BOXES.replace(CAR_DOG, '<Label value="Auto" predicted_values="car,van"/>'))
     drawn = found(on, Finding(box(), "vans"), Finding(box(x1=0)))
     assert labels_of(drawn) == ["Auto", "Auto"]
@@ -286,7 +286,7 @@ def test_a_region_leads_back_to_the_box_that_the_model_saw(
         assert (region["original_width"], region["original_height"]) == image
 
 
-DETECTIONS = st.lists(
+FINDINGS = st.lists(
     st.builds(
         Finding,
         st.builds(box, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
@@ -300,13 +300,13 @@ DETECTIONS = st.lists(
 
 
 @pytest.mark.parametrize("parts", [BOXES, POINTS, RECTANGLE + LABELS, KEY_POINT + LABELS])
-@given(findings=DETECTIONS, asked=st.sampled_from([None, "things", "a car and a dog"]))
+@given(findings=FINDINGS, phrase=st.sampled_from([None, "things", "a car and a dog"]))
 def test_whatever_the_model_says_only_the_config_s_labels_come_out_and_all_is_counted(
-    parts: str, findings: list[Finding], asked: str | None
+    parts: str, findings: list[Finding], phrase: str | None
 ) -> None:
     (on,) = config(parts).controls
-    wish = Intent(asked, controls=(on,)) if asked else None
-    drawn = found(on, *findings, ask=queries_for(on, wish)[0])
+    intent = Intent(phrase, controls=(on,)) if phrase else None
+    drawn = found(on, *findings, query=queries_for(on, intent)[0])
     assert set(labels_of(drawn)) <= {label.emitted for label in on.labels}
     assert {r["from_name"] for r in drawn.result} <= {on.from_name, on.labels_from}
     ids = [r["id"] for r in drawn.result if r["type"] != "labels"]

@@ -205,7 +205,7 @@ def test_the_longest_name_wins_whatever_the_aliases() -> None:
     assert find_named("左边的熊猫", [cat, panda]) == (panda,)
 
 
-def test_a_phrase_may_contain_the_words_that_the_model_is_asked_for() -> None:
+def test_a_phrase_may_contain_the_words_that_the_prompt_names() -> None:
     assert find_named("a truck", [Label("LKW", predicted_values=("truck",))])
 
 

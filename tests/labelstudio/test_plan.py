@@ -1,4 +1,4 @@
-"""What is queries for each control, of what an annotator, a task, a project and the config say."""
+"""The queries of each control, by the annotator, the task, the project and the config."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from tests.labelstudio.configs import (
 
 BOX = control(BOXES)
 HERE = Point(50, 50, PERCENT)
-LABEL_ASKS = [Locate(Shape.BOX, ("Car",)), Locate(Shape.BOX, ("Dog",))]
+LABEL_QUERIES = [Locate(Shape.BOX, ("Car",)), Locate(Shape.BOX, ("Dog",))]
 TEMPLATE = having(BOXES, 'model_prompt="toys"')
 PLACES = having(BOXES, 'model_prompt="every {labels} in {city}, {a.b}"')
 WITH_DATA = {"image": "u", "city": "Rome", "a": {"b": "at night"}}
 
 
 def phrases(parts: str, data: dict[str, Any], stored: str = "") -> list[str | None]:
-    """Return the phrases queries for, or None for each query without one."""
+    """Return the phrases of all queries, or None for each query without one."""
     return [query.phrase for query in queries_of(config(parts), None, PromptDefaults(data, stored))]
 
 
@@ -75,7 +75,7 @@ def refused(parts: str, data: dict[str, Any]) -> DataError:
         (RECTANGLE + PROMPT, []),
     ],
 )
-def test_without_a_wish_each_label_is_a_question_of_its_own(
+def test_without_an_intent_each_label_is_a_query_of_its_own(
     parts: str, queries: list[Locate]
 ) -> None:
     assert queries_for(control(parts)) == queries
@@ -99,13 +99,13 @@ def test_without_a_wish_each_label_is_a_question_of_its_own(
         (Intent(), []),
     ],
 )
-def test_a_wish_is_asked_of_the_controls_that_it_is_for(
+def test_an_intent_becomes_queries_of_the_controls_that_it_is_for(
     intent: Intent, queries: list[Locate]
 ) -> None:
     assert queries_for(BOX, intent) == queries
 
 
-def test_an_emptied_prompt_queries_for_what_the_control_itself_says() -> None:
+def test_an_emptied_prompt_falls_back_to_the_control_s_own_queries() -> None:
     on = control(having(BOXES, 'model_prompt="toys"'))
     assert queries_for(on, Intent(controls=(on,))) == queries_for(on)
     assert queries_for(on, Intent("cars", controls=(on,))) == [Locate(Shape.BOX, ("Car",), "cars")]
@@ -114,7 +114,7 @@ def test_an_emptied_prompt_queries_for_what_the_control_itself_says() -> None:
     ]
 
 
-def test_a_shape_without_labels_is_asked_for_a_phrase_or_a_place() -> None:
+def test_a_control_without_labels_answers_a_phrase_or_a_place() -> None:
     bare = control(RECTANGLE, PROMPT)
     assert queries_for(bare, Intent("cats", controls=(bare,))) == [Locate(Shape.BOX, (), "cats")]
     assert queries_for(bare, Intent(None, HERE, controls=(bare,))) == [
@@ -136,7 +136,7 @@ def test_a_shape_without_labels_is_asked_for_a_phrase_or_a_place() -> None:
         pytest.param(RECTANGLE + PROMPT, {}, "cats", ["cats"], id="without labels"),
     ],
 )
-def test_the_first_that_says_something_is_asked_for(
+def test_the_first_source_with_a_prompt_decides(
     parts: str, data: dict[str, Any], stored: str, queries: list[str | None]
 ) -> None:
     assert phrases(parts, data, stored) == queries
@@ -239,7 +239,7 @@ def test_a_prompt_s_places_are_filled_from_the_labels_and_the_task_s_data() -> N
     assert phrases(together, WITH_DATA) == ["every Car, Dog in Rome, at night"]
 
 
-def test_a_prompt_without_labels_in_it_is_one_question() -> None:
+def test_a_prompt_without_labels_in_it_is_one_query() -> None:
     assert phrases(having(BOXES, 'model_prompt="{city} {{x}}"'), WITH_DATA) == ["Rome {x}"]
 
 
@@ -288,7 +288,7 @@ def test_no_text_of_a_task_becomes_chat_markup(text: str) -> None:
     ("own", "usual", "sizes"),
     [("", 1, [1, 1]), ("", 2, [2]), ("", 0, [2]), ("1", 0, [1, 1]), ("0", 1, [2]), ("5", 1, [2])],
 )
-def test_labels_share_a_question_as_the_control_says_or_else_the_deployment(
+def test_the_control_or_else_the_deployment_sets_how_many_labels_share_a_query(
     own: str, usual: int, sizes: list[int]
 ) -> None:
     on = control(having(BOXES, f'model_labels_per_question="{own}"'))
@@ -302,7 +302,7 @@ def test_what_a_label_means_goes_with_the_queries_for_it() -> None:
     assert (car.meanings, dog.meanings) == ((Meaning(("Car",), "no vans"),), ())
 
 
-def test_each_control_is_asked_for_on_its_own_image() -> None:
+def test_each_control_s_query_is_about_its_own_image() -> None:
     xml = f"""<View><Image name="image" value="$image"/>{BOXES}
       <View><Image name="b" value="$pair.second"/>
       {POINTS.replace('toName="image"', 'toName="b"')}</View></View>"""
@@ -321,11 +321,11 @@ def test_a_project_s_extra_params_are_the_defaults_of_its_controls() -> None:
 
 
 def test_a_control_that_answers_only_when_asked_is_no_part_of_pre_labelling() -> None:
-    asked = config(having(BOXES, 'model_answer="asked"'), POINTS)
-    assert [one.controls[0].from_name for one in plan(asked)] == ["kp"]
-    (box,) = [c for c in asked.controls if c.from_name == "box"]
-    assert [q.phrase for q in queries_of(asked, Intent("cars", controls=(box,)))] == ["cars"]
-    assert asked.prelabels
+    parsed = config(having(BOXES, 'model_answer="asked"'), POINTS)
+    assert [one.controls[0].from_name for one in plan(parsed)] == ["kp"]
+    (box,) = [c for c in parsed.controls if c.from_name == "box"]
+    assert [q.phrase for q in queries_of(parsed, Intent("cars", controls=(box,)))] == ["cars"]
+    assert parsed.prelabels
     assert not config(having(BOXES, 'model_answer="asked"')).prelabels
 
 

@@ -1,4 +1,4 @@
-"""The questions: every wording by table, and what holds for any phrase."""
+"""The prompts: every wording by table, and what holds for any phrase."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ PINNED = [
     ),
 ]
 
-QUESTIONS = [
+PROMPTS = [
     (
         Locate(BOX, ("cat",), style=PLAIN),
         "Locate every instance that belongs to the following categories: 'cat'. Report bbox "
@@ -173,13 +173,13 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("ask", "text"), PINNED + QUESTIONS)
-def test_an_ask_is_worded_so(ask: Locate, text: str) -> None:
-    assert write_prompt(ask, SEEN) == text
+@pytest.mark.parametrize(("query", "text"), PINNED + PROMPTS)
+def test_a_query_has_this_prompt(query: Locate, text: str) -> None:
+    assert write_prompt(query, SEEN) == text
 
 
 @pytest.mark.parametrize(
-    ("ask", "clause"),
+    ("query", "clause"),
     [
         (Locate(BOX, ("cat",)), " Output the JSON list only, without any other word."),
         (
@@ -192,14 +192,14 @@ def test_an_ask_is_worded_so(ask: Locate, text: str) -> None:
         (Locate(POINT, ("猫",), style=XML), "只输出XML，不要输出其他文字。"),
     ],
 )
-def test_the_second_question_is_the_first_and_a_stricter_clause(ask: Locate, clause: str) -> None:
-    assert write_prompt(ask, SEEN, strict=True) == write_prompt(ask, SEEN) + clause
+def test_the_strict_prompt_is_the_first_one_and_a_clause(query: Locate, clause: str) -> None:
+    assert write_prompt(query, SEEN, strict=True) == write_prompt(query, SEEN) + clause
 
 
-def test_a_raw_phrase_is_the_whole_question_and_the_second_one_still_differs() -> None:
-    ask = Locate(BOX, ("Car",), "Give me {every} car\n as JSON", CLICK, PromptStyle(raw=True))
-    assert write_prompt(ask, SEEN) == ask.phrase
-    assert write_prompt(ask, SEEN, strict=True).startswith(f"{ask.phrase} Output the JSON")
+def test_a_raw_phrase_is_the_whole_prompt_and_the_strict_one_still_differs() -> None:
+    query = Locate(BOX, ("Car",), "Give me {every} car\n as JSON", CLICK, PromptStyle(raw=True))
+    assert write_prompt(query, SEEN) == query.phrase
+    assert write_prompt(query, SEEN, strict=True).startswith(f"{query.phrase} Output the JSON")
     assert write_prompt(Locate(BOX, ("Car",), style=PromptStyle(raw=True))) == write_prompt(
         Locate(BOX, ("Car",))
     )
@@ -216,16 +216,16 @@ def test_a_raw_phrase_is_the_whole_question_and_the_second_one_still_differs() -
         ("qwen2.5-vl", POINT, "plain", "json"),
     ],
 )
-def test_what_a_family_does_not_write_is_asked_for_as_json(
+def test_a_format_that_a_family_does_not_write_becomes_json(
     profile: str, shape: Shape, wanted: str, same_as: str
 ) -> None:
     prompts = PROFILES[profile].prompts
-    ask = Locate(shape, ("cat",), style=PromptStyle(answer_format=wanted))  # type: ignore[arg-type]
+    query = Locate(shape, ("cat",), style=PromptStyle(answer_format=wanted))  # type: ignore[arg-type]
     other = Locate(shape, ("cat",), style=PromptStyle(answer_format=same_as))  # type: ignore[arg-type]
-    assert write_prompt(ask, SEEN, prompts) == write_prompt(other)
+    assert write_prompt(query, SEEN, prompts) == write_prompt(other)
 
 
-def test_a_place_is_said_in_the_numbers_that_the_model_writes() -> None:
+def test_a_place_is_written_in_the_numbers_that_the_model_writes() -> None:
     assert "[250, 500]" in write_prompt(
         Locate(BOX, ("a",), around=Point(25, 50, PERCENT)), THOUSAND
     )
@@ -259,7 +259,7 @@ def test_a_control_s_language_wins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("phrase", "said"),
+    ("phrase", "parts"),
     [
         ("each car", ("car", None)),
         ("Each red car.", ("red car", None)),
@@ -279,20 +279,20 @@ def test_a_control_s_language_wins() -> None:
         ("", None),
     ],
 )
-def test_a_phrase_asks_for_one_by_one(phrase: str, said: tuple[str, str | None] | None) -> None:
-    assert one_by_one(phrase) == said
+def test_a_phrase_asks_for_one_by_one(phrase: str, parts: tuple[str, str | None] | None) -> None:
+    assert one_by_one(phrase) == parts
 
 
 @pytest.mark.parametrize("shape", Shape)
 @pytest.mark.parametrize("words", [ENGLISH, CHINESE], ids=["en", "zh"])
 @pytest.mark.parametrize("answer_format", ["json", "plain", "xml"])
-def test_the_answer_that_a_question_names_for_none_is_read_as_none(
+def test_the_answer_that_a_prompt_names_for_none_is_read_as_none(
     shape: Shape, words: Wording, answer_format: str
 ) -> None:
     clause = words.none[answer_format]  # type: ignore[index]
-    said = clause.rpartition("output " if words is ENGLISH else "输出")[2].strip("：.。")
-    assert said in ("[]", "None", "无")
-    assert read(said, SEEN).verdict is Verdict.NOTHING
+    answer = clause.rpartition("output " if words is ENGLISH else "输出")[2].strip("：.。")
+    assert answer in ("[]", "None", "无")
+    assert read(answer, SEEN).verdict is Verdict.NOTHING
 
 
 @pytest.mark.parametrize(
@@ -321,18 +321,18 @@ def test_what_the_formats_ask_for_is_read(text: str, place: Box | Point) -> None
     ),
     around=st.sampled_from([None, CLICK, ROUGH]),
 )
-def test_any_phrase_and_any_name_stands_in_the_question_as_it_was_typed(
+def test_any_phrase_and_any_name_stands_in_the_prompt_as_it_was_typed(
     phrase: str,
     shape: Shape,
     classes: tuple[str, ...],
     style: PromptStyle,
     around: Point | Box | None,
 ) -> None:
-    ask = Locate(shape, classes, phrase, around, style)
-    text = write_prompt(ask, SEEN)
+    query = Locate(shape, classes, phrase, around, style)
+    text = write_prompt(query, SEEN)
     if one_by_one(phrase) is None:
         assert phrase in text
     if not style.raw and len(classes) > 1:
         assert all(name in text for name in classes)
-    assert write_prompt(ask, SEEN, strict=True).startswith(text)
-    assert len(write_prompt(ask, SEEN, strict=True)) > len(text)
+    assert write_prompt(query, SEEN, strict=True).startswith(text)
+    assert len(write_prompt(query, SEEN, strict=True)) > len(text)

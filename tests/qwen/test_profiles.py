@@ -74,7 +74,7 @@ def test_pictures_are_256_to_1280_tokens_by_default(name: str, token: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("own", "asked", "bounds"),
+    ("own", "wanted", "bounds"),
     [
         (None, (None, None), (256, 1280)),
         ((4, 16384), (None, None), (256, 1280)),  # the published checkpoints
@@ -90,13 +90,13 @@ def test_pictures_are_256_to_1280_tokens_by_default(name: str, token: int) -> No
     ],
 )
 def test_bounds_are_the_settings_or_the_overlap_of_default_and_checkpoint(
-    own: tuple[int, int] | None, asked: tuple[int | None, int | None], bounds: tuple[int, int]
+    own: tuple[int, int] | None, wanted: tuple[int | None, int | None], bounds: tuple[int, int]
 ) -> None:
     def pixels(tokens: int | None) -> int | None:
         return tokens and tokens * T28
 
     limits = own and (own[0] * T28, own[1] * T28)
-    low, high = map(pixels, asked)
+    low, high = map(pixels, wanted)
     profile = PROFILES["qwen2.5-vl"].bounded(limits, min_pixels=low, max_pixels=high)
     assert (profile.min_pixels, profile.max_pixels) == (bounds[0] * T28, bounds[1] * T28)
 
@@ -109,7 +109,7 @@ def test_a_minimum_above_the_maximum_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "kept"),
+    ("wanted", "kept"),
     [
         ((None, None), (256, 1280)),
         ((400, 800), (400, 800)),
@@ -121,9 +121,9 @@ def test_a_minimum_above_the_maximum_is_refused() -> None:
     ],
 )
 def test_the_bounds_of_a_control_are_limited_to_those_of_the_deployment(
-    asked: tuple[int | None, int | None], kept: tuple[int, int]
+    wanted: tuple[int | None, int | None], kept: tuple[int, int]
 ) -> None:
-    low, high = (tokens and tokens * T28 for tokens in asked)
+    low, high = (tokens and tokens * T28 for tokens in wanted)
     profile = PROFILES["qwen2.5-vl"].within(low, high)
     assert (profile.min_pixels, profile.max_pixels) == (kept[0] * T28, kept[1] * T28)
 

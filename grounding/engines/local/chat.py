@@ -98,13 +98,13 @@ class Chat:
                 f"the checkpoint's chat template does not put {images} before the text",
                 hint="Use the chat template of the base model",
             )
-        pieces = re.split(f"({SYSTEM}|{TEXT})", rendered)
-        return tuple(self._join(pieces))
+        parts = re.split(f"({SYSTEM}|{TEXT})", rendered)
+        return tuple(self._join(parts))
 
-    def _join(self, pieces: Sequence[str]) -> Iterator[Piece]:
-        """Yield the pieces; the words around a text go into its slot."""
-        literal = pieces[0]
-        for marker, following in zip(pieces[1::2], pieces[2::2], strict=True):
+    def _join(self, parts: Sequence[str]) -> Iterator[Piece]:
+        """Yield ids and slots in order; the words around a text go into its slot."""
+        literal = parts[0]
+        for marker, following in zip(parts[1::2], parts[2::2], strict=True):
             fixed, before = self._split_last(literal)
             after, literal = self._split_first(following)
             yield tuple(self._encode(fixed))

@@ -51,7 +51,7 @@ class LocalEngine:
     ) -> LocalEngine:
         """Return an engine with the checkpoint `model`, a hub id or a local folder.
 
-        `on_progress` is told of each step of loading, from several threads. Raises
+        `on_progress` is called at each step of loading, from several threads. Raises
         `SettingError` where we do not run the checkpoint or there is no such device,
         `EngineError` where it cannot be downloaded or is damaged, `OutOfMemory` where the device
         has no room.

@@ -1,6 +1,6 @@
 """The engine behind HTTP: any server that speaks OpenAI's chat completions, or DashScope's own.
 
-The pictures travel as data URIs at the exact size that the model is to see. A request is tried
+The pictures travel as data URIs at the exact size that the model sees. A request is tried
 again until it is answered or its time is up, because an outage of a minute must not cost
 thousands of tasks.
 
@@ -51,19 +51,19 @@ ENCODERS = 4
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long an answer is waited for, in seconds.
+    """For how many seconds the engine tries to get an answer.
 
-    `timeout` is for one try, as `Client` says; `patience` for all tries of a bulk request, and
-    `interactive_patience` for those of an interactive one.
+    `timeout` is for one try, as `Client` says; `bulk` is for all tries of a bulk request,
+    `interactive` for those of an interactive one.
     """
 
     timeout: float = 120
-    patience: float = 600
-    interactive_patience: float = 60
+    bulk: float = 600
+    interactive: float = 60
 
     def seconds(self, priority: Priority) -> float:
         """Return how long a request of this priority is tried."""
-        return self.interactive_patience if priority is Priority.INTERACTIVE else self.patience
+        return self.interactive if priority is Priority.INTERACTIVE else self.bulk
 
 
 class PrioritySemaphore:
@@ -112,7 +112,7 @@ class PrioritySemaphore:
 class Trouble:
     """Reports why answers are missing, and their return, in words and not too often.
 
-    `report` hears the words, "" once answers come again; it may block.
+    `report` is called with the words, and with "" once answers come again; it may block.
     """
 
     def __init__(self, report: Callable[[str], None]) -> None:
@@ -136,9 +136,10 @@ class Trouble:
 
 
 class RemoteEngine:
-    """Answers requests by asking a server; an `Engine`.
+    """Answers requests through a server; an `Engine`.
 
-    `on_trouble` hears now and then, in words, why answers are missing, and "" once they come.
+    `on_trouble` is called with the reason why answers are missing, at most every few seconds,
+    and with "" once they come.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class RemoteEngine:
         policy: RetryPolicy | None = None,
         on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Start the engine's thread; the server is asked with the first request."""
+        """Start the engine's thread; the first request is the first to reach the server."""
         self.profile = profile
         self._format = request_format
         self._endpoint = endpoint
@@ -194,7 +195,7 @@ class RemoteEngine:
                 self._loop.call_soon_threadsafe(self._draining.set)
 
     def close(self) -> None:
-        """Hang up and end the thread; what is unfinished fails with `EngineAway`."""
+        """Close the connections and end the thread; what is unfinished fails with `EngineAway`."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -214,7 +215,7 @@ class RemoteEngine:
 
     def _start(self, calls: Sequence[tuple[ModelRequest, Future[Completion]]]) -> None:
         for request, future in calls:
-            task = self._loop.create_task(self._settle(request, future))
+            task = self._loop.create_task(self._serve_request(request, future))
             self._tasks.add(task)
             task.add_done_callback(partial(self._finish, future))
             on_cancel(future, partial(self._cancel, task))
@@ -228,8 +229,8 @@ class RemoteEngine:
             if not self._closed:  # else `_serve` cancels it
                 self._loop.call_soon_threadsafe(task.cancel)
 
-    async def _settle(self, request: ModelRequest, future: Future[Completion]) -> None:
-        """Give `future` the answer, or the error that came of it."""
+    async def _serve_request(self, request: ModelRequest, future: Future[Completion]) -> None:
+        """Set the outcome of `future`: the answer, or the error."""
         try:
             outcome: Completion | GroundingError = await self._answer(request)
         except GroundingError as exc:

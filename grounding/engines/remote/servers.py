@@ -1,4 +1,4 @@
-"""What each server wants to be sent: a new server is one entry of `SERVERS`.
+"""What each kind of server expects: a new server is one entry of `SERVERS`.
 
 Every request states all that decides the answer, because servers fill in what is missing from the
 checkpoint's `generation_config.json`, which asks for sampling and a repetition penalty.
@@ -97,7 +97,7 @@ SERVERS: Mapping[ServerName, Server] = {
 
 @dataclass(frozen=True, slots=True)
 class RequestFormat:
-    """What the settings say of every request, whatever it asks."""
+    """What the settings fix for every request."""
 
     server: Server
     model: str

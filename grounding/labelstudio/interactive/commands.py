@@ -1,7 +1,7 @@
 """Reads what a typed prompt asks for beside naming a thing: boxes, points, or to be forgotten.
 
-"Point to the noses" and 「用点标出每一只猫」 name a thing and a shape. The model's question has
-its own words for the shape, so only the thing goes into it.
+"Point to the noses" and 「用点标出每一只猫」 name a thing and a shape. The prompt for the model
+has its own words for the shape, so only the thing goes into it.
 
 Many verbs are also the first word of a name: a box truck, a show dog, 定位螺栓. Such a verb is a
 command only before a determiner, as in "box the truck" and 定位图中的螺栓, or, for "show" and 定位,
@@ -140,9 +140,9 @@ class Command:
 def read_command(prompt: str, labels: Sequence[Label] = ()) -> Command:
     """Return what `prompt` asks for; its thing is empty only if the prompt is.
 
-    `labels` are the project's: no command cuts through one of them. "every" becomes "each": the
-    model's question for one by one has that word, and asked for all of a dense scene the model
-    may draw one box around everything.
+    `labels` are the project's: no command cuts through one of them. "every" becomes "each": that
+    word makes the prompt ask for one thing after the other; for all of a dense scene at once, the
+    model may draw one box around everything.
     """
     sentence = prompt.rstrip(" .!。！")
     thing, shape = sentence if sentence.strip() else prompt, None

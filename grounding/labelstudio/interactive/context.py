@@ -31,8 +31,8 @@ class AnnotatorRequest:
     """A context, read once.
 
     `results` are all results that the page sent. `reduced` is the smallest context from which
-    `read_context` reads the same `intent`: without ids and without what is not asked about, so
-    that the same question is the same job.
+    `read_context` reads the same `intent`: without ids and without what does not change the
+    intent, so that the same request is the same job.
     """
 
     intent: Intent

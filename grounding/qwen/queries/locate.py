@@ -24,7 +24,7 @@ FORMATS: dict[PromptSet, dict[Shape, tuple[AnswerFormat, ...]]] = {
     "qwen2.5": {Shape.BOX: ("json", "plain"), Shape.POINT: ("json", "xml")},
     "qwen3": {Shape.BOX: ("json", "plain"), Shape.POINT: ("json",)},
 }
-"""The documented answer formats of each family; any other format is asked for as JSON."""
+"""The documented answer formats of each family; any other becomes JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +247,9 @@ def _names(query: Locate, words: Wording) -> str:
     return words.names.format(names=quote(query.classes, words.comma))
 
 
-def _meanings(query: Locate, words: Wording, asked: str) -> list[str]:
-    """Return the meanings of the names that the prompt `asked` contains; others would distract."""
-    text = asked.casefold()
+def _meanings(query: Locate, words: Wording, prompt: str) -> list[str]:
+    """Return the meanings of the names that `prompt` contains; others would distract."""
+    text = prompt.casefold()
     return [
         words.meaning.format(names=quote(one.names, words.comma), text=one.text.rstrip(" .。"))
         for one in query.meanings
