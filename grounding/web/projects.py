@@ -1,9 +1,10 @@
 """What Redis remembers between requests: settings of projects, and the latest request of a user.
 
-Label Studio sends `extra_params` when it connects, not with each request, and
-pre-labelling may look for an annotator's last prompt. Both are kept for every web process. Label Studio's page uses
-the answer to the latest request only, and does not tell us that it stopped waiting for an older
-one: so a newer request of the same user on the same task cancels the older.
+Label Studio sends `extra_params` when it connects, not with each request, and pre-labelling may
+look for an annotator's last prompt. Both are kept for every web process, and so is the reason why a
+project's config is refused. Label Studio's page uses the answer to the latest request only, and
+does not tell us that it stopped waiting for an older one: so a newer request of the same user on
+the same task cancels the older.
 """
 
 from __future__ import annotations

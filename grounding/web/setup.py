@@ -25,8 +25,6 @@ def connect_project(
     params = read_params(extra_params)
     for warning in parse(label_config, params.text).warnings:
         services.warn_once(project, warning)
-    for name in params.unused:
-        services.warn_once(project, f"extra_params has {name}, which is not used here")
     try:
         _keep_params(services, project, params.text)
     except QueueError as exc:
