@@ -32,7 +32,7 @@ from grounding.media.cache import ImageCache
 from grounding.media.decoding import Decoder
 from grounding.media.fetch import Fetches
 from grounding.media.views import PixelBounds, View, whole
-from grounding.qwen.answers import Answer, Verdict
+from grounding.qwen.answers import Answer, Note, Verdict
 from grounding.qwen.queries import read_answer, write_prompt
 from grounding.tasks import Task
 
@@ -205,10 +205,25 @@ def _is_clear(answer: Answer) -> bool:
 
 def _answer_error(answer: Answer) -> AnswerError:
     cause = f"the model's answer was {answer.verdict}"
+    if Note.THREE_D in answer.warnings:
+        return AnswerError(
+            "the model answered in three dimensions",
+            hint="Ask for boxes or points in the picture, without words such as 3D",
+        )
     if answer.verdict is Verdict.REFUSED:
         return AnswerError(cause, code="output_refused")
+    if Note.THINKING in answer.warnings:
+        return AnswerError(
+            "the model spent its answer on thinking",
+            code="output_truncated",
+            hint="Use a checkpoint that does not think, or raise GROUNDING_MAX_NEW_TOKENS",
+        )
     if answer.verdict is Verdict.TRUNCATED:
-        return AnswerError(cause, code="output_truncated")
+        return AnswerError(
+            cause,
+            code="output_truncated",
+            hint="Ask for fewer things at once, or raise GROUNDING_MAX_NEW_TOKENS",
+        )
     return AnswerError(cause)
 
 
