@@ -104,7 +104,16 @@ BROKEN = [
     ),
     (view(BOXES.replace(CAR_DOG, "")), "no_labels", "has no <Label>"),
     (view(BOXES.replace(CAR_DOG, '<Label hotkey="1"/>')), "no_labels", "has no <Label>"),
-    (view('<RectangleLabels name="r" toName="image" value="$v"/>'), "no_labels", "task's data"),
+    (view('<RectangleLabels name="r" toName="image" value="$v"/>'), "labels_in_data", 'data: "$v"'),
+    (view(having(BOXES, 'value="$labels"')), "labels_in_data", 'name="box"> takes labels from'),
+    (view(BOXES.replace("Dog", "$animal")), "labels_in_data", 'data: "$animal"'),
+    (
+        view(BOXES.replace("Dog", f"${'x' * 99}").replace('"box"', f'"{"b" * 99}"')),
+        "labels_in_data",
+        "$xx",
+    ),
+    (view(having(LABELS, 'value="$v"'), KEY_POINT), "labels_in_data", '<Labels name="label">'),
+    (view(CHOICES.replace('"x"', '"$x"')), "labels_in_data", '<Choices name="c">'),
     (view(KEY_POINT), "no_labels", "no <Labels>"),
     (
         view(LABELS.replace(CAR_DOG, ""), KEY_POINT),

@@ -311,13 +311,22 @@ def _required(element: Element, attribute: str) -> str:
 
 def _labels(element: Element, tag: str = "label") -> tuple[Label, ...]:
     """Return the labels inside an element, however deep; one that is written twice, once."""
-    found = (_label(e) for e in element.walk() if e.kind == tag)
+    inside = [e for e in element.walk() if e.kind == tag]
+    # Label Studio adds the task's labels to the written ones: half of them would be no answer.
+    for value in (e.get("value") or "" for e in (element, *inside)):
+        if VARIABLE.fullmatch(value):
+            raise _refused(
+                element,
+                f'takes labels from the task\'s data: "{quote(value, 20)}"',
+                code="labels_in_data",
+                hint='Write the labels into the tag, or leave it to people: model_skip="true"',
+            )
+    found = map(_label, inside)
     labels = {label.emitted: label for label in reversed([x for x in found if x])}
     if not labels:
-        dynamic = (element.get("value") or "").startswith("$")
         raise _refused(
             element,
-            "takes its labels from the task's data" if dynamic else "has no <Label>",
+            "has no <Label>",
             code="no_labels",
             hint='Add a <Label value="…"/> for each class',
         )
