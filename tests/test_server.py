@@ -289,6 +289,14 @@ def test_ready_says_what_is_missing_and_how_far_loading_has_come(
     assert "memory" in full.json["reason"]
 
 
+def test_ready_warns_of_a_missing_token(env: pytest.MonkeyPatch, start: Start) -> None:
+    missing = ["Label Studio's files need LABEL_STUDIO_API_KEY"]
+    assert start().get("/ready").json["warnings"] == missing  # type: ignore[index]
+    env.setenv("LABEL_STUDIO_API_KEY", "token")
+    env.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:8080")
+    assert start().get("/ready").json["warnings"] == []  # type: ignore[index]
+
+
 def test_the_webhook_does_nothing_and_versions_names_the_model(client: FlaskClient) -> None:
     assert client.post("/webhook", data="anything").json == {"status": "ignored"}
     assert client.get("/versions").json == {"versions": ["shapes"]}

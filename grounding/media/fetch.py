@@ -102,6 +102,9 @@ class TrustedHost(Protocol):
     def refusal(self, url: Url, status: int) -> ImageMissing:
         """Return the error for a 4xx response to `url`."""
 
+    def page_hint(self, url: Url) -> str:
+        """Return the cure where `url` is a web page."""
+
 
 class Fetches(Protocol):
     """Fetches the bytes that a task's value names, or raises an `ImageError`."""
@@ -228,9 +231,10 @@ class Fetcher:
         if response.location is None and not 200 <= response.status < 300:
             raise ImageMissing(cause, hint="Check that the address still opens in a browser")
         if response.is_page:
-            raise ImageUnreadable(
-                f"{hop.url.shown} is a web page", hint="got text/html: is a login needed?"
-            )
+            hint = "got text/html: is a login needed?"
+            if self._label_studio and hop.on_label_studio:
+                hint = self._label_studio.page_hint(hop.url)
+            raise ImageUnreadable(f"{hop.url.shown} is a web page", hint=hint)
 
     def _exchange(self, hop: _Hop, transport: PinnedBackend) -> _Response:
         origin = hop.url.origin
