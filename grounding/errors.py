@@ -159,7 +159,7 @@ class AnswerError(TaskError):
 
     code = "output_unreadable"
     retryable = True
-    hint = "Ask again, with simpler words"
+    hint = "Ask in other words"
 
 
 class WorkerDied(TaskError):

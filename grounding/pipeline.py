@@ -220,10 +220,25 @@ def _answer_error(answer: Answer) -> AnswerError:
     if Note.FRACTIONS in answer.warnings:
         return AnswerError(IN_FRACTIONS, hint=FAMILY_HINT)
     cause = f"the model's answer was {answer.verdict}"
+    if Note.THREE_D in answer.warnings:
+        return AnswerError(
+            "the model answered in three dimensions",
+            hint="Ask for boxes or points in the picture, without words such as 3D",
+        )
     if answer.verdict is Verdict.REFUSED:
         return AnswerError(cause, code="output_refused")
+    if Note.THINKING in answer.warnings:
+        return AnswerError(
+            "the model spent its answer on thinking",
+            code="output_truncated",
+            hint="Use a checkpoint that does not think, or raise GROUNDING_MAX_NEW_TOKENS",
+        )
     if answer.verdict is Verdict.TRUNCATED:
-        return AnswerError(cause, code="output_truncated")
+        return AnswerError(
+            cause,
+            code="output_truncated",
+            hint="Ask for fewer things at once, or raise GROUNDING_MAX_NEW_TOKENS",
+        )
     if Note.DROPPED_INVALID in answer.warnings:
         return AnswerError(NO_PLACE)
     return AnswerError(cause)

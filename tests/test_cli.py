@@ -104,6 +104,14 @@ def test_up_says_when_its_port_is_taken() -> None:
     assert "cannot listen" in done.stderr
 
 
+@pytest.mark.parametrize(("token", "warned"), [("", True), ("token", False)])
+def test_up_says_that_uploads_need_a_token_where_none_is_set(token: str, warned: bool) -> None:
+    way = {"LABEL_STUDIO_URL": "http://127.0.0.1:8080", "LABEL_STUDIO_API_KEY": token}
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # it ends at once
+        done = grounding("up", PORT=str(taken.getsockname()[1]), **way)
+    assert ("Label Studio's files need LABEL_STUDIO_API_KEY" in done.stderr) == warned
+
+
 def test_a_worker_without_a_queue_names_both_ways_to_get_one() -> None:
     done = grounding("worker")
     assert done.returncode == 1

@@ -187,6 +187,29 @@ def test_a_query_with_an_unreadable_answer_is_sent_again_with_a_stricter_prompt(
     assert caught.value.code == "output_unreadable"
 
 
+IN_SPACE = '[{"bbox_3d": [0.1, 0.2, 1.5, 1, 2, 3, 0, 0, 0], "label": "car"}]'
+
+
+@pytest.mark.parametrize(
+    ("says", "complete", "code", "cure"),
+    [
+        ("Well.", True, "output_unreadable", "Ask in other words"),
+        (IN_SPACE, True, "output_unreadable", "without words such as 3D"),
+        (IN_SPACE[:30], False, "output_unreadable", "without words such as 3D"),
+        ("<think>The user wants", False, "output_truncated", "checkpoint that does not think"),
+        ("So the user wants cars. Hmm", False, "output_truncated", "that does not think"),
+        ('[{"bbox_2d": [1, 2', False, "output_truncated", "Ask for fewer things at once"),
+    ],
+)
+def test_an_answer_that_is_none_is_told_the_cure_for_its_own_cause(
+    says: str, complete: bool, code: str, cure: str
+) -> None:
+    with pytest.raises(AnswerError) as caught:
+        grounded(Parrot(lambda _: says, complete=complete), BOXES)
+    assert caught.value.code == code
+    assert cure in caught.value.hint
+
+
 def test_each_control_is_answered_on_its_own_image_with_its_own_names() -> None:
     """Boxes on one picture and key points on another, within nested views."""
     points = POINTS.replace('toName="image"', 'toName="second"')

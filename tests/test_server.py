@@ -154,11 +154,11 @@ def test_wrong_extra_params_are_refused_with_the_reason_and_change_nothing(
 def test_a_warning_is_logged_once_for_each_project(
     client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
+    twins = CONFIG.replace("</Rect", '<Label value="Cat"/></Rect')
     for project in ("1.1", "1.1", "2.1", "1.1"):
-        version(client, project, {"api_key": "canary-4711"})
-    lines = [record.getMessage() for record in caplog.records if "api_key" in record.getMessage()]
+        client.post("/setup", json={"project": project, "schema": twins})
+    lines = [record.getMessage() for record in caplog.records if "spelling" in record.getMessage()]
     assert [line.partition(":")[0] for line in lines] == ["project 1.1", "project 2.1"]
-    assert "canary" not in caplog.text
 
 
 def test_connecting_is_in_time_while_the_queue_accepts_connections_and_stays_silent(
@@ -287,6 +287,14 @@ def test_ready_says_what_is_missing_and_how_far_loading_has_come(
         redis.config_set("maxmemory", 0)
     assert (full.status_code, full.json["ready"]) == (503, False)
     assert "memory" in full.json["reason"]
+
+
+def test_ready_warns_of_a_missing_token(env: pytest.MonkeyPatch, start: Start) -> None:
+    missing = ["Label Studio's files need LABEL_STUDIO_API_KEY"]
+    assert start().get("/ready").json["warnings"] == missing  # type: ignore[index]
+    env.setenv("LABEL_STUDIO_API_KEY", "token")
+    env.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:8080")
+    assert start().get("/ready").json["warnings"] == []  # type: ignore[index]
 
 
 def test_the_webhook_does_nothing_and_versions_names_the_model(client: FlaskClient) -> None:

@@ -6,8 +6,9 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
+from grounding.errors import ImageMissing
 from grounding.jobs.store import Job, JobStore, QueueName
-from tests.serving import Start, predict
+from tests.serving import CONFIG, PROMPT, STATUS, Start, predict, request, said, typed
 
 
 def test_jobs_shows_the_counts_of_every_project_and_why_tasks_failed(
@@ -27,6 +28,7 @@ def test_jobs_shows_the_counts_of_every_project_and_why_tasks_failed(
         "reasons": {"image_not_found": 1},
         "undelivered": 0,
         "undelivered_reason": "",
+        "config_error": "",
         "deliveries": {"answered": 2},
     }
     assert (second["project"], second["done"]) == ("2.2", 2)
@@ -45,6 +47,50 @@ def test_pending_and_running_jobs_are_counted_apart(client: FlaskClient, redis: 
     (project,) = client.get("/jobs").json["projects"]  # type: ignore[index]
     assert (project["pending"], project["running"]) == (2, 1)
     assert client.get("/jobs/a").json["state"] == "leased"  # type: ignore[index]
+
+
+def test_a_failure_that_has_since_succeeded_leaves_the_list(
+    client: FlaskClient, redis: Redis
+) -> None:
+    store = JobStore(redis)
+
+    def end(key: str, task: int, *, project: str = "1", fails: bool = False) -> None:
+        store.accept([Job(key, QueueName.BULK, project, {"id": task})])
+        if fails:
+            store.fail(key, ImageMissing("not there"))
+        else:
+            store.finish(key, {"result": []}, "nothing")
+
+    for key, task in (("a", 1), ("b", 2), ("c", 1)):
+        end(key, task, fails=True)
+    end("d", 2, project="2")
+    assert len(client.get("/jobs").json["failed"]) == 3  # type: ignore[index]
+    end("e", 1)
+    (left,) = client.get("/jobs").json["failed"]  # type: ignore[index]
+    assert (left["job"], left["task"]) == ("b", 2)
+
+
+def test_jobs_shows_why_a_config_is_refused_until_it_is_mended(
+    client: FlaskClient, worker: list[int]
+) -> None:
+    """Label Studio does not ask to connect again when a config changes."""
+
+    def shown() -> str:
+        (project,) = client.get("/jobs").json["projects"]  # type: ignore[index]
+        return str(project["config_error"])
+
+    misspelt = CONFIG.replace(' name="box"', ' name="box" model_score_treshold="1"')
+    broken = request(4, label_config=misspelt)
+    assert client.post("/predict", json=broken).status_code == 400
+    assert shown() == (
+        '<RectangleLabels name="box"> has model_score_treshold, which it does not take. '
+        "Write model_score_threshold, or remove it"
+    )
+    predict(client, 4)
+    assert shown() == ""
+    talking = misspelt.replace("</View>", f"{PROMPT}{STATUS}</View>")
+    (entry,) = predict(client, 4, params=typed("cat"), label_config=talking)
+    assert said(entry) == [shown()]
 
 
 def test_an_unknown_job_is_a_404(client: FlaskClient) -> None:

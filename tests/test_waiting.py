@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
+from grounding.web.submission import Progress
 from tests.faults.rig import PROMPTED, Rig, Web, number_of_each, rig, task, typed, until
 from tests.faults.watch import HEALTH_SECONDS
-from tests.serving import STATUS, said
+from tests.serving import STATUS, predict, said
 
 PEOPLE = 40
 TALKING = PROMPTED.replace("</View>", f"{STATUS}</View>")
@@ -91,3 +93,31 @@ def test_what_is_ready_is_answered_while_all_places_are_taken(
     until(lambda: deployment.pending() == 1, 10)
     assert said(ask(web, 20)) == ["1 found"]
     assert said(waiting.result(30)) == ["1 found"]
+
+
+def test_a_bulk_request_says_every_few_seconds_how_far_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    clock = iter([0.0, 0.0, 2.0, 5.5, 7.0, 11.0])
+    progress = Progress("1.1", 400, clock=lambda: next(clock))
+    for unfinished in (400, 380, 350, 340, 300):
+        progress.report(unfinished)
+    assert [record.getMessage() for record in caplog.records] == [
+        "project 1.1: 50 of 400 tasks done, about 38 s left",
+        "project 1.1: 100 of 400 tasks done, about 33 s left",
+    ]
+
+
+def test_only_a_bulk_request_tells_its_progress(
+    client: FlaskClient,
+    worker: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("grounding.web.submission.PROGRESS_SECONDS", 0)
+    predict(client, 4)
+    assert "tasks done" not in caplog.text
+    predict(client, 5, 6)
+    assert "of 2 tasks done" in caplog.text

@@ -8,6 +8,7 @@ import threading
 
 import click
 
+from grounding.labelstudio.client.api import KEY_NEEDED
 from grounding.logs import set_up_logging
 from grounding.settings import Settings
 
@@ -18,6 +19,12 @@ SILENT_PINGS = 5
 DEMO_WARNING = (
     "MODEL is not set: serving the shapes demo model. It knows ONLY coloured shapes such as "
     "'red circle'.\nFor real pictures: MODEL=Qwen/Qwen2.5-VL-7B-Instruct make serve"
+)
+
+KEY_WARNING = (
+    f"{KEY_NEEDED}, which is not set: pictures uploaded to Label Studio will fail.\n"
+    "It is in Label Studio under Account & Settings → Personal Access Token: "
+    "LABEL_STUDIO_API_KEY=… make serve"
 )
 
 
@@ -36,6 +43,8 @@ def up(host: str | None, port: int | None) -> None:
     stopping = _stop_on_signals()
     if settings.is_demo:
         click.secho(DEMO_WARNING, fg="yellow", bold=True, err=True)
+    if settings.label_studio_api_key is None:
+        click.secho(KEY_WARNING, fg="yellow", err=True)
     with running(settings) as parts:
         click.echo(f"Listening on http://{settings.address} (Ctrl-C stops)", err=True)
         tend(parts, stopping)

@@ -41,6 +41,7 @@ KEYS: Mapping[str, str] = {
     # Of one project.
     "totals": "totals:{project}",  # hash: running totals by name
     "undelivered": "undelivered:{project}",  # sorted set: outbox entries, by when each is due
+    "config_error": "config_error:{project}",  # string: why its labelling config is refused
     "project": "project:{project}",  # hash: extra parameters and the last typed prompt
 }
 """Every key that a script may name, behind `PREFIX`. Times are of Redis's own clock."""

@@ -32,6 +32,7 @@ from redis.exceptions import RedisError
 from grounding.engines.base import Completion, Engine, ModelRequest
 from grounding.errors import GroundingError, OutOfMemory
 from grounding.jobs.heartbeat import worker_statuses
+from grounding.jobs.keys import redis_key
 from grounding.jobs.outbox.backoff import DeliveryBackoff
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.queues import Queues
@@ -315,7 +316,12 @@ def _project(store: JobStore, name: str, undelivered: int) -> dict[str, Any]:
         "undelivered": undelivered,
         "undelivered_reason": reason,
         "deliveries": _below(totals, DELIVERIES),
+        "config_error": _text(store.redis.get(redis_key("config_error", project=name))),
     }
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else ""
 
 
 def _undelivered(store: JobStore) -> dict[str, int]:

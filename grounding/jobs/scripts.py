@@ -194,17 +194,17 @@ local function end_job(state, detail)
   redis.call('EXPIRE', job, ttl)
   count(project, state)
   count(project, state .. ':' .. detail)
-  return project
+  return project, redis.call('HGET', job, 'task')
 end
 """
-"""Ends a job and returns its project; nil where it has ended already: the first result wins."""
+"""Ends a job and returns its project and task; nil where it has ended: the first result wins."""
 
 # A worker that was taken for dead and finishes late changes nothing. One killed before this script
 # leaves a lease that expires; one killed after it, the result, and an outbox entry that is due.
-# Entries of results that Redis no longer keeps leave the outbox.
+# Entries of results that Redis no longer keeps leave the outbox; the task's failures, their list.
 FINISH = Script(
     f"""
-local project = end_job('done', verdict)
+local project, task = end_job('done', verdict)
 if not project then return 0 end
 local undelivered = PREFIX .. 'undelivered:' .. project
 if redis.call('ZSCORE', undelivered, key) then
@@ -212,12 +212,16 @@ if redis.call('ZSCORE', undelivered, key) then
   redis.call('ZADD', undelivered, math.max(due, now()), key)
   redis.call('EXPIRE', undelivered, {PROJECT_SECONDS})
 end
+for _, before in ipairs(task ~= 'null' and redis.call('LRANGE', failed, 0, -1) or {{}}) do
+  local theirs = redis.call('HMGET', PREFIX .. 'job:' .. before, 'project', 'task')
+  if theirs[1] == project and theirs[2] == task then redis.call('LREM', failed, 0, before) end
+end
 local expired = redis.call('ZREMRANGEBYSCORE', undelivered, '-inf', now() - ttl * 1000)
 if expired > 0 then count(project, 'delivery:expired', expired) end
 wake_waiters()
 return 1
 """,
-    keys=CLOSE_KEYS,
+    keys=CLOSE_KEYS + "failed",
     args="key outcome verdict ttl",
     uses=(NOW, COUNT, CLOSE, END),
     finishing=True,

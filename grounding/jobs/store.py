@@ -108,6 +108,12 @@ def job_key(key: str) -> str:
     return redis_key("job", key=key)
 
 
+def milliseconds(redis: Redis) -> int:
+    """Return the time of Redis's own clock."""
+    seconds, micros = redis.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
 def lease_key(key: str) -> str:
     """Return the Redis key of a job's lease."""
     return redis_key("lease", key=key)
@@ -218,8 +224,7 @@ class JobStore:
 
     def cancel_unwaited(self) -> int:
         """Drop the jobs whose askers' time is over, as `cancel` does; return how many."""
-        seconds, micros = self.redis.time()
-        late: Any = self.redis.zrangebyscore(DEADLINES, "-inf", seconds * 1000 + micros // 1000)
+        late: Any = self.redis.zrangebyscore(DEADLINES, "-inf", milliseconds(self.redis))
         return sum(int(self._cancel(key=key.decode(), when="due")) for key in late)
 
     def unfinished(self, keys: Sequence[str]) -> list[str]:

@@ -54,6 +54,11 @@ NEVER_PUBLIC = tuple(
 CLOUD = ("s3", "gs", "azure-blob")
 """Schemes of cloud storage, which only Label Studio can resolve."""
 
+PLAIN = "Write it like https://host/folder/picture.jpg"
+"""The cure for an address that is none, whatever its host may be."""
+
+DATA_URI = "Write it like data:image/png;base64,iVBORw0KGgo="
+
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
@@ -153,8 +158,12 @@ def check_text(value: str) -> None:
             code="url_too_long",
             hint="Use a shorter address",
         )
-    if _UNPRINTABLE.search(value):
-        raise UrlRefused("the address holds a backslash or a control character")
+    if found := _UNPRINTABLE.search(value):
+        is_backslash = found[0] == "\\"
+        raise UrlRefused(
+            f"the address holds a {'backslash' if is_backslash else 'control character'}",
+            hint="Write %5C instead" if is_backslash else "Remove it",
+        )
 
 
 def is_cloud(value: str) -> bool:
@@ -174,7 +183,7 @@ def decode_data_uri(uri: str, max_bytes: int) -> bytes:
     """
     head, comma, tail = uri.partition(",")
     if not comma or not uri.isascii():
-        raise ImageUnreadable("the data: address cannot be read")
+        raise ImageUnreadable("the data: address cannot be read", hint=DATA_URI)
     # A byte takes at most three characters, as in %41, so this bounds the work of decoding.
     body = unquote_to_bytes(tail) if len(tail) <= 3 * max_bytes else b""
     if head.lower().replace(" ", "").endswith(";base64"):
@@ -222,13 +231,13 @@ def _plain_url(value: str) -> tuple[Origin, str]:
         first, second = urlsplit(value), httpx.URL(value)
         host, port = first.hostname or "", first.port
     except (ValueError, httpx.InvalidURL) as exc:
-        raise UrlRefused("the address cannot be read") from exc
+        raise UrlRefused("the address cannot be read", hint=PLAIN) from exc
     _check_parts(first, host)
     if (host, port or PORTS[first.scheme]) != (
         second.raw_host.decode("ascii"),
         second.port or PORTS[first.scheme],
     ):
-        raise UrlRefused("the address reads in two ways")
+        raise UrlRefused("the address reads in two ways", hint=PLAIN)
     origin = Origin(first.scheme, _plain_host(host), port or PORTS[first.scheme])
     return origin, second.raw_path.decode("ascii")
 
@@ -240,9 +249,9 @@ def _check_parts(parts: SplitResult, host: str) -> None:
     if "@" in parts.netloc:
         raise UrlRefused("the address holds a user name", hint="Leave user and password out")
     if not host:
-        raise UrlRefused("the address names no host")
+        raise UrlRefused("the address names no host", hint=PLAIN)
     if parts.port == 0:
-        raise UrlRefused("the address names port 0")
+        raise UrlRefused("the address names port 0", hint=PLAIN)
 
 
 def _plain_host(host: str) -> str:
@@ -250,7 +259,7 @@ def _plain_host(host: str) -> str:
     if ":" in host and "%" not in host:
         return ipaddress.IPv6Address(host).compressed
     if len(host) > 253 or not _NAME.fullmatch(host):
-        raise UrlRefused("the address's host is no plain name")
+        raise UrlRefused("the address's host is no plain name", hint=PLAIN)
     if _NUMERIC.fullmatch(host):
         return _plain_ipv4(host)
     return host
@@ -260,7 +269,10 @@ def _plain_ipv4(host: str) -> str:
     try:
         return str(IPv4Address(host))
     except ValueError as exc:
-        raise UrlRefused("the address's host is a number in an odd spelling") from exc
+        raise UrlRefused(
+            "the address's host is a number in an odd spelling",
+            hint="Write its four parts as decimal numbers",
+        ) from exc
 
 
 def _decode_base64(text: bytes) -> bytes:
@@ -269,4 +281,4 @@ def _decode_base64(text: bytes) -> bytes:
     try:
         return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
     except binascii.Error as exc:
-        raise ImageUnreadable("the data: address holds no valid base64") from exc
+        raise ImageUnreadable("the data: address holds no valid base64", hint=DATA_URI) from exc

@@ -52,6 +52,8 @@ TOO_MANY_REQUESTS = 429
 LONGEST_PAUSE = 60.0
 """Seconds between two tries at most; the time of the whole fetch usually ends earlier."""
 
+NEXT_ADDRESS = "Use the address that the redirects lead to"
+
 HEADERS = {
     "Accept": "image/*, */*;q=0.5",
     "Accept-Encoding": "identity",
@@ -99,6 +101,9 @@ class TrustedHost(Protocol):
 
     def refusal(self, url: Url, status: int) -> ImageMissing:
         """Return the error for a 4xx response to `url`."""
+
+    def page_hint(self, url: Url) -> str:
+        """Return the cure where `url` is a web page."""
 
 
 class Fetches(Protocol):
@@ -174,7 +179,7 @@ class Fetcher:
             hop = self._redirect(hop, response.location)
         raise UrlRefused(
             f"{hop.url.shown} lies behind more than {self._rules.max_redirects} redirects",
-            hint="Use the address that the redirects lead to",
+            hint=NEXT_ADDRESS,
         )
 
     def _redirect(self, hop: _Hop, location: str) -> _Hop:
@@ -183,7 +188,9 @@ class Fetcher:
         try:
             url = read_url(urljoin(str(hop.url), location))
         except ValueError as exc:
-            raise UrlRefused(f"{hop.url.shown} redirects to what is no address") from exc
+            raise UrlRefused(
+                f"{hop.url.shown} redirects to what is no address", hint=NEXT_ADDRESS
+            ) from exc
         drops_tls = hop.url.origin.scheme == "https" and url.origin.scheme == "http"
         if drops_tls and not self._allowed.names(url.origin):
             raise UrlRefused(
@@ -222,11 +229,12 @@ class Fetcher:
         if response.status in FORBIDDEN:
             raise ImageMissing(cause, code="image_forbidden")
         if response.location is None and not 200 <= response.status < 300:
-            raise ImageMissing(cause)
+            raise ImageMissing(cause, hint="Check that the address still opens in a browser")
         if response.is_page:
-            raise ImageUnreadable(
-                f"{hop.url.shown} is a web page", hint="got text/html: is a login needed?"
-            )
+            hint = "got text/html: is a login needed?"
+            if self._label_studio and hop.on_label_studio:
+                hint = self._label_studio.page_hint(hop.url)
+            raise ImageUnreadable(f"{hop.url.shown} is a web page", hint=hint)
 
     def _exchange(self, hop: _Hop, transport: PinnedBackend) -> _Response:
         origin = hop.url.origin
@@ -271,7 +279,10 @@ class Fetcher:
         if not 200 <= response.status < 300:
             return _Response(response.status, kind, wait_s=retry_after(headers) or 0)
         if headers.get("content-encoding", "identity").lower() != "identity":
-            raise ImageUnreadable(f"{shown} came compressed, though we asked for plain bytes")
+            raise ImageUnreadable(
+                f"{shown} came compressed, though we asked for plain bytes",
+                hint="Switch the compression of pictures off on its host",
+            )
         if int(headers.get("content-length", 0)) > self._rules.max_bytes:
             raise self._too_large(shown)
         return _Response(response.status, kind, self._read_body(response, shown))

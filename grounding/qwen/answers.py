@@ -28,6 +28,9 @@ from grounding.qwen.reading.values import Group
 
 __all__ = ["Answer", "Note", "Verdict", "read"]
 
+THREE_D = re.compile(r"\bb?box_?3d\b|\bpoint_?3d\b", re.IGNORECASE)
+"""The key of a place in the room, whose numbers are no pixels."""
+
 RUNAWAY = re.compile(r"(?<!\d)\d{64}")
 """More digits than a number has: a loop inside a number."""
 
@@ -75,6 +78,10 @@ def read(text: str, frame: Frame, complete: bool = True) -> Answer:
     ended = matches.cut or not (complete or _is_closed(lexemes, content))
     findings, repeats = normalize(matches, frame)
     verdict = _verdict(content, lexemes, matches, found=bool(findings), cut=ended)
+    if not findings and THREE_D.search(content):
+        matches.warnings.add(Note.THREE_D)
+    if not findings and (thinking or (cut and not content.strip())):
+        matches.warnings.add(Note.THINKING)
     if RUNAWAY.search(content):
         matches.warnings.add(Note.LOOP)
     if ended or not complete:

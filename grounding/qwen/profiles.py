@@ -120,7 +120,9 @@ def profile_for(model: str | Mapping[str, Any], *, name: str | None = None) -> P
     if name is None:
         name = _name_from_id(model) if isinstance(model, str) else _name_from_config(model)
     if name not in PROFILES:
-        raise SettingError(f"there is no profile {name!r}", hint=f"Use one of {_choices()}")
+        raise SettingError(
+            f"there is no profile {name!r}", hint=f"Set GROUNDING_PROFILE to {_choices()}"
+        )
     return PROFILES[name]
 
 
@@ -129,7 +131,7 @@ def _name_from_id(model: str) -> str:
         return f"qwen{found[1].replace('_', '.')}-vl"
     raise SettingError(
         f"the id {model!r} does not say which Qwen-VL family it is",
-        hint=f"Name the profile: one of {_choices()}",
+        hint=f"Set GROUNDING_PROFILE to one of {_choices()}, if it is one of these",
     )
 
 
@@ -139,7 +141,8 @@ def _name_from_config(config: Mapping[str, Any]) -> str:
         return MODEL_TYPES[kind]
     raise SettingError(
         f"the checkpoint's model_type {kind!r} is no Qwen-VL family that we know",
-        hint=f"Use a checkpoint of {', '.join(MODEL_TYPES)}, or name the profile: {_choices()}",
+        hint=f"Use a checkpoint of {', '.join(MODEL_TYPES)}, or set GROUNDING_PROFILE to the one "
+        f"that it is like: {_choices()}",
     )
 
 

@@ -17,7 +17,7 @@ from grounding.jobs.connection import queue_errors
 from grounding.jobs.heartbeat import readiness, worker_statuses
 from grounding.jobs.store import Job, Outcome
 from grounding.labelstudio.config.interface import LabelConfig
-from grounding.labelstudio.config.parse import parse, text_areas
+from grounding.labelstudio.config.parse import text_areas
 from grounding.labelstudio.controls.base import Drop, Region
 from grounding.labelstudio.interactive.commands import is_forget
 from grounding.labelstudio.interactive.context import read_request
@@ -42,7 +42,7 @@ from grounding.tasks import model_version
 from grounding.web.bodies import PredictRequest, RequestKind
 from grounding.web.projects import LatestRequests, Projects, Requester
 from grounding.web.services import Services
-from grounding.web.setup import kept_params
+from grounding.web.setup import kept_params, read_config
 from grounding.web.submission import NO_DATA, Answers, JobFactory, run_jobs, task_id
 
 log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ def _explain(
 
 
 def _predict(services: Services, request: PredictRequest, params: str) -> list[Entry]:
-    config = parse(request.label_config, params)
+    config = read_config(services, request.project, request.label_config, params)
     version = model_version(services.settings, request.label_config, params)
     asked = InteractiveRequest.read(request.context, config, version)
     _keep_prompt(services, request.project, asked.prompt)

@@ -8,11 +8,22 @@ from grounding.errors import QueueError
 from grounding.jobs.connection import queue_errors
 from grounding.jobs.heartbeat import WorkerStatus, readiness, worker_statuses
 from grounding.jobs.metrics import describe_job, describe_queue, render_metrics
+from grounding.labelstudio.client.api import KEY_NEEDED
+from grounding.settings import Settings
 from grounding.web.services import Services
 
 
 def read_readiness(services: Services) -> dict[str, Any]:
-    """Return `ready`, the reason why or why not, and what each worker reports."""
+    """Return `ready`, why or why not, warnings for the operator, and what each worker reports."""
+    return {**_read_workers(services), "warnings": warnings(services.settings)}
+
+
+def warnings(settings: Settings) -> list[str]:
+    """Return what will fail under these settings, though everything starts."""
+    return [] if settings.label_studio_api_key else [KEY_NEEDED]
+
+
+def _read_workers(services: Services) -> dict[str, Any]:
     try:
         with queue_errors():
             workers = worker_statuses(services.queue.redis)

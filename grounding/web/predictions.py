@@ -14,13 +14,12 @@ from grounding.jobs.connection import queue_errors
 from grounding.jobs.outbox.outbox import DeliveryResult
 from grounding.jobs.store import Outcome
 from grounding.labelstudio.config.interface import LabelConfig
-from grounding.labelstudio.config.parse import parse
 from grounding.tasks import model_version
 from grounding.web import interactive
 from grounding.web.bodies import PredictRequest, RequestKind
 from grounding.web.projects import Projects
 from grounding.web.services import Services
-from grounding.web.setup import kept_params
+from grounding.web.setup import kept_params, read_config
 from grounding.web.submission import JobFactory, run_jobs
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ def mark_delivered(services: Services, response: PredictResponse) -> None:
 
 def _prelabel(services: Services, request: PredictRequest) -> PredictResponse:
     params = kept_params(services, request.project)
-    config = parse(request.label_config, params)
+    config = read_config(services, request.project, request.label_config, params)
     if not config.prelabels:
         return PredictResponse([[] for _ in request.tasks])
     version = model_version(services.settings, request.label_config, params)

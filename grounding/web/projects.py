@@ -1,9 +1,10 @@
 """What Redis remembers between requests: settings of projects, and the latest request of a user.
 
 Label Studio sends `extra_params` when it connects, not with each request, and pre-labelling may
-look for an annotator's last prompt: both are kept for every web process. Label Studio's page uses
-the answer to the latest request only, and does not tell us that it stopped waiting for an older
-one: so a newer request of the same user on the same task cancels the older.
+look for an annotator's last prompt. Both are kept for every web process, and so is the reason why a
+project's config is refused. Label Studio's page uses the answer to the latest request only, and
+does not tell us that it stopped waiting for an older one: so a newer request of the same user on
+the same task cancels the older.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from grounding.jobs.store import PREFIX, JobStore
+from grounding.jobs.keys import redis_key
+from grounding.jobs.store import PREFIX, PROJECTS, JobStore, milliseconds
 
 PROJECT_SECONDS = 90 * 86_400
 """How long an unused project is remembered."""
+CONFIG_ERROR_SECONDS = 86_400
+"""How long it is shown why a config is refused, unless it is mended before."""
 LATEST_SECONDS = 120
 """How long a latest request is remembered; no request may wait longer than 95 s."""
 
@@ -44,6 +48,17 @@ class Projects:
     def keep_prompt(self, project: str, prompt: str) -> None:
         """Keep the prompt that was typed last; an empty string deletes it."""
         self._keep(project, PROMPT, prompt)
+
+    def keep_config_error(self, project: str, reason: str) -> None:
+        """Keep why the project's labelling config is refused, for a day; empty if it is not."""
+        key = redis_key("config_error", project=project)
+        if not reason:
+            self._redis.delete(key)
+            return
+        pipe = self._redis.pipeline()
+        pipe.set(key, reason, ex=CONFIG_ERROR_SECONDS)
+        pipe.zadd(PROJECTS, {project: milliseconds(self._redis)})  # `/jobs` lists these
+        pipe.execute()
 
     def _get(self, project: str, field: str) -> str:
         value = self._redis.hget(_key(project), field)

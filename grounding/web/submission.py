@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ from grounding.web.waiting import deadline
 log = logging.getLogger(__name__)
 
 ACCEPT_BATCH = 1000
+PROGRESS_SECONDS = 5.0
+"""Time between two lines about a running bulk request."""
 OUTBOX_SECONDS = 3.0
 """How long after its deadline a request may still be writing its answer; then delivery pushes."""
 REFUSALS = {
@@ -90,6 +92,33 @@ class Answers:
     full: bool = False
 
 
+class Progress:
+    """Tells the log every few seconds how far a request is: one line, whatever its tasks do."""
+
+    def __init__(
+        self, project: str, total: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._project = project
+        self._total = total
+        self._clock = clock
+        self._begun = self._told = clock()
+        self._first: int | None = None
+
+    def report(self, unfinished: int) -> None:
+        """Log how many tasks are done, and about how long the others take at this pace."""
+        now, done = self._clock(), self._total - unfinished
+        self._first = done if self._first is None else self._first
+        if now - self._told < PROGRESS_SECONDS:
+            return
+        self._told = now
+        fresh = done - self._first
+        left = f", about {unfinished * (now - self._begun) / fresh:.0f} s left" if fresh else ""
+        log.info("project %s: %d of %d tasks done%s", self._project, done, self._total, left)
+
+    def ignore(self, unfinished: int) -> None:
+        """Say nothing, as of a request that is over in a moment."""
+
+
 def run_jobs(services: Services, jobs: Sequence[Job], request: PredictRequest) -> Answers:
     """Queue `jobs`, wait for them at most until the request's deadline, and return what is done.
 
@@ -102,7 +131,9 @@ def run_jobs(services: Services, jobs: Sequence[Job], request: PredictRequest) -
     with services.places.take(kind) as placed:
         if placed:
             # Reading and accepting twenty thousand tasks takes some of the caller's time, too.
-            queue.wakeups.wait(accepted, request.begun + seconds)
+            progress = Progress(request.project, len(accepted))
+            report = progress.report if kind is RequestKind.BULK else progress.ignore
+            queue.wakeups.wait(accepted, request.begun + seconds, report)
     outcomes = _outcomes(queue, accepted, request)
     full = not placed and len(outcomes) < len(accepted)
     if full:

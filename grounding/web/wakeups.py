@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -63,12 +63,18 @@ class Wakeups:
         with suppress(RedisError):  # then it expires
             self._store.redis.delete(self._inbox)
 
-    def wait(self, keys: Sequence[str], until: float) -> None:
-        """Return when all jobs in `keys` are finished, at `until` (monotonic) at the latest."""
+    def wait(
+        self, keys: Sequence[str], until: float, report: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Return when all jobs in `keys` are finished, at `until` (monotonic) at the latest.
+
+        `report` hears at least every two seconds how many are unfinished.
+        """
         with self._entered(_Waiter(keys)) as waiter:
             while not self._stopped.is_set() and time.monotonic() < until:
                 waiter.news.clear()
                 self._check(waiter)
+                report(len(waiter.unfinished))
                 if not waiter.unfinished:
                     return
                 waiter.news.wait(min(max(0.0, until - time.monotonic()), CHECK_SECONDS))

@@ -20,6 +20,7 @@ POINTS = '<KeyPointLabels name="kp" toName="image"><Label value="Nose"/></KeyPoi
 LABELS = f'<Labels name="label" toName="image">{CAR_DOG}</Labels>'
 RECTANGLE = '<Rectangle name="r" toName="image"/>'
 KEY_POINT = '<KeyPoint name="k" toName="image"/>'
+CHOICES = '<Choices name="c" toName="image"><Choice value="x"/></Choices>'
 PROMPT = '<TextArea name="prompt" toName="image"/>'
 STATUS = '<TextArea name="status" toName="image" smart="false"/>'
 

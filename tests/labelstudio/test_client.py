@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.errors import DataError, ImageMissing, SettingError, UrlRefused
+from grounding.errors import DataError, ImageMissing, ImageUnreadable, SettingError, UrlRefused
 from grounding.labelstudio.client.files import LabelStudioClient
+from grounding.labelstudio.interactive.status import explain_failure
 from grounding.media.fetch import Fetcher, FetchRules
 from tests.labelstudio.tokens import FILE, LEGACY, authorization, fetch
-from tests.media.hosts import BODY, answer, host, moved
+from tests.media.hosts import BODY, answer, host, moved, ok
 
 LOCAL = "/data/local-files/?d=a%20b/1.jpg"
 
@@ -218,3 +219,20 @@ def test_a_refusal_names_the_cure_for_its_kind_of_file(
         assert len(server.requests) == 1
     assert failure.value.code == code
     assert cure in failure.value.hint
+
+
+@pytest.mark.parametrize("value", [FILE, LOCAL, "s3://b/k"])
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_without_a_token_a_refusal_says_that_it_is_missing(value: str, status: int) -> None:
+    """It is the commonest first fault, and the annotator reads these words."""
+    with host(answer(status)) as server, pytest.raises(ImageMissing) as failure:
+        fetch(value, server, "")
+    assert "Label Studio's files need LABEL_STUDIO_API_KEY" in failure.value.hint
+    assert str(failure.value) in explain_failure(failure.value.code, str(failure.value))
+
+
+def test_without_a_token_a_login_page_instead_of_a_file_says_that_it_is_missing() -> None:
+    page = ok(b"<html>Log in", "Content-Type: text/html")
+    with host(page) as server, pytest.raises(ImageUnreadable) as failure:
+        fetch(FILE, server, "")
+    assert "Label Studio's files need LABEL_STUDIO_API_KEY" in failure.value.hint

@@ -86,8 +86,11 @@ def test_a_shape_is_served_once_with_each_labels_tag_of_its_image_and_no_other()
     [
         pytest.param("<View></View>", id="a new project's default"),
         pytest.param("<View/>", id="empty root"),
-        pytest.param(view(LABELS), id="Labels without a shape"),
-        pytest.param(view('<Choices name="c" toName="image"/>'), id="other"),
+        pytest.param(view(), id="nothing to label with yet"),
+        pytest.param(
+            view(having(BOXES, 'model_skip="true"'), '<Polygon name="p" toName="image"/>'),
+            id="all left out on purpose, beside what nobody serves",
+        ),
         pytest.param(view('<RectangleLabels model_skip="true"/>'), id="left out on purpose"),
         pytest.param(
             view('<Repeater on="$p"><RectangleLabels model_skip="true"/></Repeater>'),
@@ -95,7 +98,7 @@ def test_a_shape_is_served_once_with_each_labels_tag_of_its_image_and_no_other()
         ),
     ],
 )
-def test_a_config_without_our_tags_is_accepted_and_has_no_controls(xml: str) -> None:
+def test_a_config_that_asks_nothing_of_us_is_accepted_and_has_no_controls(xml: str) -> None:
     assert parse(xml).controls == ()
 
 
@@ -219,7 +222,7 @@ def test_a_shape_without_labels_is_served_where_a_prompt_can_say_what_to_find() 
 def test_prompt_and_status_areas_are_told_apart(
     areas: str, prompt: str | None, status: str | None
 ) -> None:
-    found = config(areas)
+    found = config(BOXES, areas)
     prompt_area, status_area = next(iter(found.prompt_areas()), None), found.status_area()
     assert (prompt_area and prompt_area.name, status_area and status_area.name) == (prompt, status)
 
@@ -228,16 +231,14 @@ def test_prompt_and_status_areas_are_told_apart(
     ("parts", "warning"),
     [
         (
-            having(BOXES, 'model_path="../../evil.pt"'),
-            "model_path",
+            BOXES + '<Choices name="c" toName="image" perRegion="true" model_prompt="x"/>',
+            '<Choices name="c"> has model_prompt, and is not served',
         ),
         (BOXES.replace(CAR_DOG, '<Label value="Car"/><Label value="car "/>'), "Car, car "),
         (
             RECTANGLE + KEY_POINT + LABELS.replace("Dog", "car").replace(' alias="d"', ""),
             "Car, car",
         ),
-        (having(LABELS, 'model_prompt="x"') + RECTANGLE, '<Labels name="label"> has model_prompt'),
-        (BOXES.replace('"Car"', '"Car" model_prompt="x"'), "<Label> has model_prompt"),
         (BOXES.replace('"Car"', f'"Car" hint="{"x" * 1001}"'), "a long hint; 1000 characters"),
         (
             BOXES.replace('"Car"', f'"Car" model_description="{"x" * 301}"'),

@@ -13,14 +13,19 @@ from grounding.labelstudio.config.parse import parse
 from tests.labelstudio.configs import (
     BOXES,
     CAR_DOG,
+    CHOICES,
+    IMAGE,
     KEY_POINT,
     LABELS,
+    POINTS,
+    PROMPT,
     fits_a_status_line,
     having,
     refused,
     view,
 )
 
+POLYGONS = f'<PolygonLabels name="p" toName="image">{CAR_DOG}</PolygonLabels>'
 PAGE = '<Image name="p_{{idx}}" value="$pages[{{idx}}]"/>'
 ON_PAGE = BOXES.replace("image", "p_{{idx}}")
 PROMPTED = KEY_POINT.replace("/>", ' model_prompt="%s"/>')
@@ -99,14 +104,53 @@ BROKEN = [
     ),
     (view(BOXES.replace(CAR_DOG, "")), "no_labels", "has no <Label>"),
     (view(BOXES.replace(CAR_DOG, '<Label hotkey="1"/>')), "no_labels", "has no <Label>"),
-    (view('<RectangleLabels name="r" toName="image" value="$v"/>'), "no_labels", "task's data"),
+    (view('<RectangleLabels name="r" toName="image" value="$v"/>'), "labels_in_data", 'data: "$v"'),
+    (view(having(BOXES, 'value="$labels"')), "labels_in_data", 'name="box"> takes labels from'),
+    (view(BOXES.replace("Dog", "$animal")), "labels_in_data", 'data: "$animal"'),
+    (
+        view(BOXES.replace("Dog", f"${'x' * 99}").replace('"box"', f'"{"b" * 99}"')),
+        "labels_in_data",
+        "$xx",
+    ),
+    (view(having(LABELS, 'value="$v"'), KEY_POINT), "labels_in_data", '<Labels name="label">'),
+    (view(CHOICES.replace('"x"', '"$x"')), "labels_in_data", '<Choices name="c">'),
     (view(KEY_POINT), "no_labels", "no <Labels>"),
     (
         view(LABELS.replace(CAR_DOG, ""), KEY_POINT),
         "no_labels",
         "label",
     ),
+    (view(POLYGONS), "nothing_served", 'nothing is served here: not <PolygonLabels name="p">'),
+    (view(POLYGONS, PROMPT), "nothing_served", '<PolygonLabels name="p"> and 1 more'),
+    (view(LABELS), "nothing_served", '<Labels name="label">'),
+    (view(PROMPT), "nothing_served", '<TextArea name="prompt">'),
+    (
+        '<View><Text name="t" value="$t"/><Choices name="c" toName="t"><Choice value="x"/>'
+        "</Choices></View>",
+        "nothing_served",
+        '<Choices name="c">',
+    ),
+    (view(POLYGONS.replace('"p"', f'"{"ü" * 90}"')), "nothing_served", "<PolygonLabels"),
+    (view(having(BOXES, f'model_{"x" * 99}="1"')), "attribute_unknown", "model_xxx"),
 ]
+
+UNKNOWN = [
+    (BOXES, "model_score_treshold", "RectangleLabels", "Write model_score_threshold, or remove it"),
+    (BOXES, "model_path", "RectangleLabels", "Remove it"),
+    (POINTS, "model_answr", "KeyPointLabels", "Write model_answer, or remove it"),
+    (
+        CHOICES,
+        "model_point_width",
+        "Choices",
+        "Move it to RectangleLabels or KeyPointLabels or Rectangle or KeyPoint, or remove it",
+    ),
+    (BOXES + PROMPT, "model_remember", "RectangleLabels", "Move it to TextArea, or remove it"),
+    (PROMPT + BOXES, "model_rember", "TextArea", "Write model_remember, or remove it"),
+    (PROMPT + BOXES, "model_description", "TextArea", "Move it to Label, or remove it"),
+    ('<Label value="x"/>', "model_describtion", "Label", "Write model_description, or remove it"),
+    (IMAGE.replace('"image"', '"i"') + BOXES, "model_max_size", "Image", "Remove it"),
+]
+"""Parts, an attribute of their first tag, that tag, and the cure."""
 
 
 @pytest.mark.parametrize(("xml", "code", "says"), BROKEN)
@@ -117,6 +161,18 @@ def test_a_broken_config_is_refused_with_its_code_and_says_where(
     assert (error.code, error.status) == (code, 400)
     assert says in error.cause
     assert error.hint
+
+
+@pytest.mark.parametrize(("part", "attribute", "tag", "cure"), UNKNOWN)
+def test_an_attribute_that_its_tag_does_not_take_is_refused_with_the_right_one(
+    part: str, attribute: str, tag: str, cure: str
+) -> None:
+    error = refused(view(having(part, f'{attribute}="1"')))
+    assert (error.code, error.status) == ("attribute_unknown", 400)
+    assert error.cause.startswith(f"<{tag}")
+    assert f" has {attribute}, which " in error.cause
+    assert error.hint == cure
+    assert fits_a_status_line(error.cause)
 
 
 @pytest.mark.parametrize("xml", [case[0] for case in BROKEN])

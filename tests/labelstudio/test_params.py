@@ -46,7 +46,6 @@ def test_the_stored_text_is_read_as_the_same_parameters_whatever_their_order() -
     kept = read_params(ASKED).text
     assert read_params(kept) == read_params(ASKED)
     assert read_params(dict(reversed(ASKED.items()))).text == kept
-    assert read_params({"color": 1}).text == ""
 
 
 @pytest.mark.parametrize(
@@ -78,10 +77,26 @@ def test_a_wrong_one_names_the_parameter_and_the_cure(given: object, says: str, 
     assert fits_a_status_line(error.cause)
 
 
-def test_an_unknown_name_is_reported_and_its_value_is_dropped() -> None:
-    params = read_params({"model_path": "../../evil.pt", "api_key": "canary", "max_regions": 5})
-    assert params.unused == ("model_path", "api_key")
-    assert params.text == '{"model_max_regions": "5"}'
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("model_path", "Remove it"),
+        ("api_key", "Remove it"),
+        ("score_treshold", "Write score_threshold, or remove it"),
+        ("Model_Max_Region", "Write max_regions, or remove it"),
+        ("é" * 200, "Remove it"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_and_never_its_value(
+    name: str, cure: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_params({name: "canary", "max_regions": 5})
+    error = caught.value
+    assert (error.code, error.hint) == ("extra_params_invalid", cure)
+    assert "which no control takes" in error.cause
+    assert "canary" not in str(error)
+    assert fits_a_status_line(error.cause)
 
 
 JSON = st.recursive(

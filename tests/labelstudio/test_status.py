@@ -33,7 +33,7 @@ def test_without_a_status_area_there_is_no_message() -> None:
 
 
 def test_a_message_is_cut_to_500_characters() -> None:
-    (region,) = write_status(config(STATUS), "x" * 9999)
+    (region,) = write_status(config(BOXES, STATUS), "x" * 9999)
     assert region["value"]["text"] == ["x" * 500]
 
 

@@ -9,7 +9,16 @@ from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import Region
 from grounding.labelstudio.plan import plan
 from grounding.queries import Finding, Locate
-from tests.labelstudio.configs import BOXES, KEY_POINT, LABELS, POINTS, RECTANGLE, area, config
+from tests.labelstudio.configs import (
+    BOXES,
+    CHOICES,
+    KEY_POINT,
+    LABELS,
+    POINTS,
+    RECTANGLE,
+    area,
+    config,
+)
 
 IMAGE = image_frame(800, 600)
 MODEL = Frame("model", 400, 300)
@@ -57,7 +66,7 @@ def test_without_an_area_the_text_is_a_note_of_the_region() -> None:
 
 
 @pytest.mark.parametrize(
-    "parts", [(TEXT,), (BOXES, TEXT.replace('toName="image"', 'toName="other"'))]
+    "parts", [(CHOICES, TEXT), (BOXES, TEXT.replace('toName="image"', 'toName="other"'))]
 )
 def test_an_area_where_nothing_is_drawn_is_left_alone(parts: tuple[str, ...]) -> None:
     assert [c.tag for c in config(*parts).controls if c.per_region] == []

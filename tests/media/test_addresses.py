@@ -294,3 +294,24 @@ NO_ORIGINS = (
 def test_an_entry_that_is_no_origin_is_a_setting_error(entry: str) -> None:
     with pytest.raises(SettingError):
         AllowList([entry])
+
+
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [
+        ("/data/local-files/?d=set\\a.png", "Write %5C instead"),
+        ("http://pictures.example/a\n.png", "Remove it"),
+        ("http://pictures.example/a b.png", "Percent-encode the path"),
+        ("http:///a.png", "Write it like https://host/folder/picture.jpg"),
+        ("http://-pictures.example/", "Write it like https://host/folder/picture.jpg"),
+        ("http://2130706433/", "as decimal numbers"),
+        ("http://user@pictures.example/", "Leave user and password out"),
+        ("ftp://pictures.example/a.png", "Use an http(s) address"),
+    ],
+)
+def test_an_ill_spelled_address_is_told_how_to_write_it(address: str, cure: str) -> None:
+    """Opening its origin would help none of them."""
+    with pytest.raises(UrlRefused) as caught:
+        read_url(address)
+    assert cure in caught.value.hint
+    assert "GROUNDING_ALLOWED_ORIGINS" not in caught.value.hint

@@ -38,6 +38,8 @@ MODEL_CLASSES: Mapping[str, type[PreTrainedModel]] = {
 }
 """`model_type` of config.json → the class that runs it."""
 
+DAMAGED = "checkpoint_damaged"
+
 Config = Mapping[str, Any]
 
 
@@ -95,13 +97,14 @@ def load_checkpoint(model: str, options: LoadOptions, report: OnProgress) -> Che
     device = _choose_device(options.device)
     # The config alone first: an architecture that we do not run is not worth 16 GB of download.
     config = _read_json(fetch(model, ("config.json",), revision=options.revision) / "config.json")
+    _refuse_other_qwen(config)
     family = profile_for(config, name=options.profile)
     kind = _choose_kind(config, family)
     folder = fetch(model, revision=options.revision, report=report)
     _check_weights(folder)
     patches = _read_patch_rule(folder, family)
     report(Progress("loading", detail=model))
-    with _translate_errors(model), _hide_bars():
+    with _blame_profile(config, family), _translate_errors(model), _hide_bars():
         tokenizer = _load_tokenizer(folder)
         weights = _load_weights(folder, MODEL_CLASSES[kind], device)
     bounded = family.bounded(
@@ -116,7 +119,7 @@ def _read_patch_rule(folder: Path, family: Profile) -> PatchRule:
         raise SettingError(
             f"the checkpoint's image tokens cover {patches.factor} pixels, "
             f"those of {family.name} {family.factor}",
-            hint="Name the profile that fits the checkpoint",
+            hint="Set GROUNDING_PROFILE to the one that fits the checkpoint, or unset it",
         )
     return patches
 
@@ -134,6 +137,36 @@ def _choose_device(name: str | None) -> torch.device:
             hint="Set GROUNDING_DEVICE=cpu, or install a CUDA build of torch",
         )
     return device
+
+
+def _refuse_other_qwen(config: Config) -> None:
+    """Raise `SettingError` for an architecture of Qwen's that no profile makes run here.
+
+    One that is named after a known one is a variant of it, but for mixtures of experts.
+    """
+    own = str(config.get("model_type"))
+    is_variant = own.startswith(tuple(MODEL_CLASSES)) and not own.endswith("_moe")
+    if own.startswith("qwen") and not is_variant:
+        raise SettingError(
+            f"the checkpoint's model_type {own!r} is not run here",
+            hint=f"Use a checkpoint of {', '.join(MODEL_CLASSES)}, or serve it elsewhere: set "
+            "OPENAI_BASE_URL, and GROUNDING_PROFILE to the family whose answers it writes",
+        )
+
+
+@contextmanager
+def _blame_profile(config: Config, family: Profile) -> Iterator[None]:
+    """Blame the named profile, and not the files, where a kind that we do not know cannot load."""
+    try:
+        yield
+    except EngineError as exc:
+        own = config.get("model_type")
+        if exc.code != DAMAGED or own in MODEL_CLASSES:
+            raise
+        raise SettingError(
+            f"the checkpoint's model_type {own!r} does not load as {family.name}",
+            hint=f"Correct GROUNDING_PROFILE, or use a checkpoint of {', '.join(MODEL_CLASSES)}",
+        ) from exc
 
 
 def _choose_kind(config: Config, family: Profile) -> str:
@@ -194,7 +227,7 @@ def _load_weights(
     if gaps := sorted(info["missing_keys"]):
         raise EngineError(
             f"{folder} lacks {len(gaps)} weights, {gaps[0]} among them",
-            code="checkpoint_damaged",
+            code=DAMAGED,
             hint="Copy or download the checkpoint again",
         )
     loaded: PreTrainedModel = model.to(device).eval()
@@ -238,6 +271,6 @@ def _translate_errors(model: str) -> Iterator[None]:
         reason = next(iter(str(exc).splitlines()), "")
         raise EngineError(
             f"{model} cannot be loaded: {type(exc).__name__}: {reason}",
-            code="checkpoint_damaged",
+            code=DAMAGED,
             hint="Copy or download the checkpoint again",
         ) from exc

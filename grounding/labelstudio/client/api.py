@@ -43,6 +43,9 @@ FAILURE_SECONDS = 5
 
 TIMEOUT_CODE = "fetch_timeout"
 
+KEY_NEEDED = "Label Studio's files need LABEL_STUDIO_API_KEY"
+"""What is said wherever that variable is not set: uploading is how most projects start."""
+
 
 class Api:
     """The API of the Label Studio at `home` for one user; safe to share between threads.
@@ -105,6 +108,11 @@ class Api:
         if not self._is_personal:
             return {"Authorization": f"Token {self._token}"}
         return {"Authorization": f"Bearer {self._access_token(seconds)}"}
+
+    @property
+    def has_token(self) -> bool:
+        """Whether there is a token at all, valid or not."""
+        return bool(self._token)
 
     def renew(self) -> bool:
         """Forget the access token, which was refused; the next call gets a new one.

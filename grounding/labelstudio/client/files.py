@@ -16,9 +16,11 @@ from ipaddress import ip_address
 from urllib.parse import quote, unquote
 
 from grounding.errors import DataError, ImageMissing, SettingError, UrlRefused
-from grounding.labelstudio.client.api import EXCHANGE_SECONDS, Api
+from grounding.labelstudio.client.api import EXCHANGE_SECONDS, KEY_NEEDED, Api
 from grounding.media.addresses import Origin, Url, is_cloud, read_url
 from grounding.media.fetch import FORBIDDEN, UNAUTHORIZED
+
+MISSING_KEY = f"{KEY_NEEDED}: set it to the access token of a user who may see the project"
 
 _MEDIA = re.compile(
     r"/(?:data/upload/|data/local-files(?:/|$)|storage-data/uploaded/"
@@ -73,8 +75,14 @@ class LabelStudioClient:
         return ImageMissing(
             f"{url.shown} answered {status}",
             code="image_forbidden" if forbidden else "image_not_found",
-            hint=_choose_hint(status, path),
+            hint=_choose_hint(status, path) if self._api.has_token else MISSING_KEY,
         )
+
+    def page_hint(self, url: Url) -> str:
+        """Return the cure where `url`, which is on this Label Studio, is a web page."""
+        if self._api.has_token or not self._is_file(str(url)):
+            return "Name a picture, not a page of Label Studio"
+        return MISSING_KEY
 
     def headers(self, url: str, seconds: float = EXCHANGE_SECONDS) -> dict[str, str]:
         """Return the headers that authorize `url`; none unless it is a file of this Label Studio.

@@ -1,7 +1,6 @@
 """The `model_…` attributes that tune a control; a project's `extra_params` have the same names.
 
-An unknown attribute sets nothing: other backends have attributes of their own, and none may choose
-a model or a file.
+No attribute may choose a model or a file. `silence` refuses those that no tag takes.
 """
 
 from __future__ import annotations

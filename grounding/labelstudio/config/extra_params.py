@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from grounding.errors import ConfigError
-from grounding.labelstudio.config.attributes import PREFIX, of_any, wrong
+from grounding.labelstudio.config.attributes import PREFIX, TABLES, of_any, wrong
+from grounding.labelstudio.config.silence import nearest
 from grounding.labelstudio.config.xml import quote
 
 EXTRA_PARAMS = "extra_params"
@@ -19,10 +20,9 @@ MAX_CHARS = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """The values by attribute name, and the names that are no attribute."""
+    """The values by attribute name."""
 
     values: Mapping[str, str] = field(default_factory=dict)
-    unused: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -34,22 +34,22 @@ def read_params(extra_params: object) -> Params:
     """Return the parameters in `extra_params`: null, an object, or a text, empty or with one.
 
     A name is that of an attribute, with or without its `model_`. A blank or null value is unset.
-    Raises `ConfigError`, which names the parameter and the cure.
+    Raises `ConfigError`, which names the parameter and the cure, for a name that is no attribute
+    too: what it is meant to set would silently stay as it is.
     """
     values: dict[str, str] = {}
-    unused: list[str] = []
     for written, value in _read_object(extra_params).items():
         name = PREFIX + written.lower().removeprefix(PREFIX)
         text = _to_text(value)
         if not of_any(name):
-            unused.append(quote(written))
+            raise _unknown(written, name)
         elif name in values:
             raise _error(f"has {quote(written)} twice", "Keep one of the two")
         elif text is None:
             raise _error(f"has no text or number in {quote(written)}", "Write one value there")
         elif text.strip():
             values[name] = _check(written, name, text)
-    return Params(values, tuple(unused))
+    return Params(values)
 
 
 def _read_object(extra_params: object) -> Mapping[str, object]:
@@ -83,6 +83,12 @@ def _check(written: str, name: str, text: str) -> str:
         wanted = ", or ".join(attribute.wanted for attribute in attributes)
         raise wrong(wanted, text, of=EXTRA_PARAMS, name=quote(written))
     return text
+
+
+def _unknown(written: str, name: str) -> ConfigError:
+    near = nearest(name, sorted({one for table in TABLES for one in table}))
+    cure = f"Write {near.removeprefix(PREFIX)}, or remove it" if near else "Remove it"
+    return _error(f"has {quote(written)}, which no control takes", cure)
 
 
 def _not_object() -> ConfigError:

@@ -27,6 +27,7 @@ from grounding.labelstudio.config.interface import (
     Remember,
     TextArea,
 )
+from grounding.labelstudio.config.silence import check_attributes, check_served
 from grounding.labelstudio.config.template import LABELS
 from grounding.labelstudio.config.xml import Element, quote, read, size_error
 from grounding.labelstudio.controls import CONTROLS
@@ -54,15 +55,21 @@ ONE_IMAGE = 'Use value="$image" with one image per task'
 
 _REMEMBER = {str(word): word for word in Remember}
 _TAGS = {tag.lower(): kind for tag, kind in CONTROLS.items()}
+_OWN = {"Label": {MEANING}, "TextArea": {REMEMBER}}
+_KNOWN = _OWN | {
+    tag: kind.attributes.keys() | _OWN.get(tag, set()) for tag, kind in CONTROLS.items()
+}
+"""The `model_…` attributes that each tag takes."""
 
 
 def parse(xml: object, extra_params: str = "") -> LabelConfig:
     """Return what a labelling config asks of us; none of it is fetched or run.
 
-    `extra_params` are the project's own, as `read_params` takes them. A config without a control
-    of ours is no error and has no controls. Raises `ConfigError` where the config is no XML, too
-    large, or has a control of ours that cannot be served; its cause is one line of ASCII of at
-    most 120 characters, fit for an HTTP status line.
+    `extra_params` are the project's own, as `read_params` takes them. A config in which people
+    label nothing yet is no error and has no controls. Raises `ConfigError` where the config is no
+    XML, too large, has a control of ours that cannot be served or none that is, or an attribute
+    that nobody reads; its cause is one line of ASCII of at most 120 characters, fit for an HTTP
+    status line.
     """
     if not isinstance(xml, str):
         raise ConfigError(f"the labelling config is no text but {type(xml).__name__}")
@@ -78,8 +85,10 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
     controls = tuple(islice(document.controls(LabelConfig(text_areas=areas)), MAX_CONTROLS + 1))
     if len(controls) > MAX_CONTROLS:
         raise size_error(f"the labelling config has more than {MAX_CONTROLS} controls")
-    warnings = tuple(dict.fromkeys(document.warnings(controls)))
-    return LabelConfig(tuple(_with_queries(controls)), areas, warnings)
+    served = tuple(_with_queries(controls))
+    if not served and not document.leaves_out:
+        check_served(document.elements)
+    return LabelConfig(served, areas, tuple(dict.fromkeys(document.warnings(controls))))
 
 
 def _with_queries(controls: Sequence[Control]) -> Iterator[Control]:
@@ -108,10 +117,13 @@ class _Document:
         self.images = {key for e, key in values if e.kind == "image"}
         # A column that people are shown as it is need not say what to look for.
         self.shown = [e for e, key in values if key == PROMPT_FIELD and e.kind != "textarea"]
+        self.leaves_out = False
+        """Whether `served` has met a control that is left out on purpose."""
         self.defaults = ({"model_prompt_field": "none"} if self.shown else {}) | dict(params)
 
     def check(self) -> None:
         """Raise `ConfigError` for what no config may have."""
+        check_attributes(self.elements, _KNOWN)
         labels = [e for e in self.elements if e.kind == "label"]
         if len(labels) > MAX_LABELS:
             raise size_error(f"{len(labels)} labels, at most {MAX_LABELS} are served")
@@ -133,6 +145,7 @@ class _Document:
             if kind is None or not kind.serves(element):
                 continue
             options = read_options(element, kind.attributes, self._defaults(kind))
+            self.leaves_out |= options is None
             if options and (kind.required or self._is_on_one_image(element, kind)):
                 yield element, kind, options
 
@@ -178,8 +191,8 @@ class _Document:
         """Yield what a config's author should know though it hinders nothing."""
         for e in self.elements:
             for attribute in e.attributes:
-                if attribute.startswith(PREFIX) and attribute not in _attributes(e):
-                    yield f"{e} has {quote(attribute)}, which is not used here"
+                if attribute.startswith(PREFIX) and not _is_used(e, attribute):
+                    yield f"{e} has {attribute}, and is not served: it depends on other things"
             if e.kind == "label":
                 yield from _cut(e)
         for e in self.shown:
@@ -298,13 +311,22 @@ def _required(element: Element, attribute: str) -> str:
 
 def _labels(element: Element, tag: str = "label") -> tuple[Label, ...]:
     """Return the labels inside an element, however deep; one that is written twice, once."""
-    found = (_label(e) for e in element.walk() if e.kind == tag)
+    inside = [e for e in element.walk() if e.kind == tag]
+    # Label Studio adds the task's labels to the written ones: half of them would be no answer.
+    for value in (e.get("value") or "" for e in (element, *inside)):
+        if VARIABLE.fullmatch(value):
+            raise _refused(
+                element,
+                f'takes labels from the task\'s data: "{quote(value, 20)}"',
+                code="labels_in_data",
+                hint='Write the labels into the tag, or leave it to people: model_skip="true"',
+            )
+    found = map(_label, inside)
     labels = {label.emitted: label for label in reversed([x for x in found if x])}
     if not labels:
-        dynamic = (element.get("value") or "").startswith("$")
         raise _refused(
             element,
-            "takes its labels from the task's data" if dynamic else "has no <Label>",
+            "has no <Label>",
             code="no_labels",
             hint='Add a <Label value="…"/> for each class',
         )
@@ -368,9 +390,7 @@ def _yes(element: Element, attribute: str, default: bool) -> bool:
     return {"true": True, "false": False}.get((element.get(attribute) or "").lower(), default)
 
 
-def _attributes(element: Element) -> set[str]:
-    """Return the `model_…` attributes that are used on this tag."""
-    own = {"label": {MEANING}, "textarea": {REMEMBER}}
+def _is_used(element: Element, attribute: str) -> bool:
+    """Say whether an attribute that its tag takes has an effect on this element."""
     kind = _TAGS.get(element.kind)
-    served = set(kind.attributes) if kind and kind.serves(element) else set()
-    return own.get(element.kind, set()) | served
+    return kind is None or kind.serves(element) or attribute in (REMEMBER, "model_skip")

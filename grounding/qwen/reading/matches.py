@@ -33,6 +33,8 @@ class Note(StrEnum):
     XYWH = "xywh"
     WHOLE_IMAGE = "whole_image"
     FRACTIONS = "fractions"
+    THREE_D = "three_d"
+    THINKING = "thinking"
 
 
 Place = tuple[tuple[float, ...], tuple[int, int]]

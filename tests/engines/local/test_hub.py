@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -122,13 +123,28 @@ def test_other_formats_of_the_weights_are_not_downloaded(hub: Hub, tmp_path: Pat
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
 
 
-def test_an_architecture_that_we_do_not_run_costs_no_download(hub: Hub, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "profile"),
+    [
+        ("llama", None),
+        ("qwen3_5", None),
+        ("qwen3_5", "qwen3-vl"),
+        ("qwen3_vl_moe", "qwen3-vl"),
+        ("qwen2_5_omni", "qwen2.5-vl"),
+    ],
+)
+def test_an_architecture_that_we_do_not_run_costs_no_download(
+    hub: Hub, tmp_path: Path, kind: str, profile: str | None
+) -> None:
+    """No profile makes another architecture of Qwen's run, so its files are not to blame."""
     hub.folder = tmp_path / "repository"
     hub.folder.mkdir()
-    (hub.folder / "config.json").write_text('{"model_type": "llama"}')
+    (hub.folder / "config.json").write_text(json.dumps({"model_type": kind}))
     (hub.folder / "model.safetensors").write_text("sixteen gigabytes")
-    with pytest.raises(SettingError, match="'llama'"):
-        LocalEngine.load(MODEL, CPU)
+    with pytest.raises(SettingError, match=f"'{kind}'") as caught:
+        LocalEngine.load(MODEL, replace(CPU, profile=profile))
+    assert "GROUNDING_PROFILE" in caught.value.hint
+    assert "qwen2_5_vl" in caught.value.hint
     assert not any("safetensors" in path for path in hub.asked)
 
 

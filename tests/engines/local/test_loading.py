@@ -139,6 +139,13 @@ def test_a_broken_checkpoint_says_what_is_wrong_in_one_line(
     assert caught.value.hint
 
 
+def test_a_wrong_profile_is_blamed_for_what_does_not_load_and_not_the_files(copy: Path) -> None:
+    edit(copy / "config.json", model_type="of_somebody")
+    _drop_a_weight(copy)
+    with pytest.raises(SettingError, match="Correct GROUNDING_PROFILE"):
+        load(copy, profile="qwen2.5-vl")
+
+
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "./shapes", "just-a-name", "a/b/c"])
 def test_a_name_that_is_neither_folder_nor_hub_id_is_refused_at_once(name: str) -> None:
     with pytest.raises(SettingError, match="there is no folder"):
