@@ -1,9 +1,10 @@
 """What Redis remembers between requests: settings of projects, and the latest request of a user.
 
-Label Studio sends `extra_params` when it connects, not with each request, and
-pre-labelling may look for an annotator's last prompt. Both are kept for every web process. Label Studio's page uses
-the answer to the latest request only, and does not tell us that it stopped waiting for an older
-one: so a newer request of the same user on the same task cancels the older.
+Label Studio sends `extra_params` when it connects, not with each request, and pre-labelling may
+look for an annotator's last prompt. Both are kept for every web process.
+
+Label Studio's page uses the answer to the latest request only, and does not tell us that it has
+stopped waiting for an older one. So a newer request of the same user on the same task cancels it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from grounding.jobs.store import PREFIX, JobStore
+from grounding.jobs.keys import PREFIX, PROJECT_SECONDS, redis_key
+from grounding.jobs.store import JobStore
 
-PROJECT_SECONDS = 90 * 86_400
-"""How long an unused project is remembered."""
 LATEST_SECONDS = 120
 """How long a latest request is remembered; no request may wait longer than 95 s."""
 
@@ -46,7 +46,10 @@ class Projects:
         self._keep(project, PROMPT, prompt)
 
     def _get(self, project: str, field: str) -> str:
-        value = self._redis.hget(_key(project), field)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hget(_key(project), field)
+        pipe.expire(_key(project), PROJECT_SECONDS)  # a project that is used is not forgotten
+        value, _ = pipe.execute()
         return value.decode() if isinstance(value, bytes) else ""
 
     def _keep(self, project: str, field: str, value: str) -> None:
@@ -95,4 +98,4 @@ class LatestRequests:
 
 
 def _key(project: str) -> str:
-    return f"{PREFIX}project:{project}"
+    return redis_key("project", project=project)
