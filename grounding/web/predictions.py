@@ -62,6 +62,8 @@ def mark_delivered(services: Services, response: PredictResponse) -> None:
 
     Label Studio may still fail to save it; then it asks again, and is answered again.
     """
+    if not response.undelivered:
+        return
     try:
         services.queue.outbox.mark_delivered(
             response.undelivered, response.project, DeliveryResult.ANSWERED
