@@ -160,7 +160,8 @@ return 1
     finishing=True,
 )
 
-# A process that dies before this script has its answer later, from the look that it would repeat.
+# A process killed after this script leaves an inbox that expires. It runs without free memory, too:
+# an answer that is finished would otherwise wait for its request's deadline.
 WATCH = Script(
     """
 local state = redis.call('HGET', job, 'state')
@@ -171,6 +172,7 @@ return 1
 """,
     keys="job waiters",
     args="inbox result_ttl",
+    finishing=True,
 )
 
 # A worker killed before this script has a lease that expires sooner, and no more.
