@@ -13,7 +13,7 @@ from grounding.settings import Settings
 
 PING_SECONDS = 1.0
 SILENT_PINGS = 5
-"""Pings without a reply after which the embedded queue counts as dead."""
+"""Pings without an answer after which the embedded queue counts as ended."""
 
 DEMO_WARNING = (
     "MODEL is not set: serving the shapes demo model. It knows ONLY coloured shapes such as "
@@ -26,7 +26,7 @@ DEMO_WARNING = (
 @click.option("--port", default=None, type=int, help="Port to listen on (PORT).")
 def up(host: str | None, port: int | None) -> None:
     """Run the queue, a worker and the web server until SIGTERM or Ctrl-C."""
-    from grounding.cli.supervisor import running, tend
+    from grounding.cli.supervisor import keep_running, running
     from grounding.factory import fetcher
 
     given = {"host": host, "port": port}
@@ -38,13 +38,13 @@ def up(host: str | None, port: int | None) -> None:
         click.secho(DEMO_WARNING, fg="yellow", bold=True, err=True)
     with running(settings) as parts:
         click.echo(f"Listening on http://{settings.address} (Ctrl-C stops)", err=True)
-        tend(parts, stopping)
+        keep_running(parts, stopping)
         click.echo("Finishing the requests and tasks that have begun …", err=True)
 
 
 @click.command(help="Run the embedded queue; `up` does that by itself.")
 def queue() -> None:
-    """Run the embedded Valkey server until SIGTERM; exit 1 if it dies."""
+    """Run the embedded Valkey server until SIGTERM; exit 1 if it ends by itself."""
     from grounding.jobs.connection import embedded
 
     settings, stopping = load_settings(), _stop_on_signals()

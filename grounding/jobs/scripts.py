@@ -143,7 +143,7 @@ return {{'claimed', number and format or false, payload, queue, alone, till, dat
     finishing=True,
 )
 
-# The web process that asked may be dead: the time alone shows that nobody waits any more. A job
+# The web process that asked may have died: the time alone shows that nobody waits any more. A job
 # that a worker holds runs to its end, and so does one that another annotator asked as well.
 CANCEL = Script(
     """
@@ -201,9 +201,9 @@ end
 """
 """Ends a job and returns its project; nil where it has ended already: the first result wins."""
 
-# A worker that was taken for dead and finishes late changes nothing. One killed before this script
-# leaves a lease that expires; one killed after it, the result, and an outbox entry that is due.
-# Entries of results that Redis no longer keeps leave the outbox.
+# A worker that finishes a job after its lease expired, and after another did, changes nothing. One
+# killed before this script leaves a lease that expires; one killed after it, the result, and an
+# outbox entry that is due. Entries of results that Redis no longer keeps leave the outbox.
 FINISH = Script(
     f"""
 local project = end_job('done', verdict)

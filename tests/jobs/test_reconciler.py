@@ -158,7 +158,7 @@ def test_a_job_whose_record_is_lost_fails_and_holds_nothing_up(
     reconciler.reconcile()
     assert reconcile_later(reconciler, redis) == 1
     assert queued(redis) == ["b"]
-    counted, unfinished = store.books()
+    counted, unfinished = store.read_totals()
     assert (counted["accepted"], counted["failed:record_lost"], unfinished) == (2, 1, 1)
 
 
