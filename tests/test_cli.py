@@ -202,6 +202,23 @@ def test_two_deployments_never_share_a_data_folder(tmp_path: Path) -> None:
     assert "in use" in done.stderr
 
 
+def test_two_queues_never_share_a_data_folder(tmp_path: Path) -> None:
+    """A second server would write into the first one's append-only file."""
+    environment = os.environ | {"GROUNDING_DATA_DIR": str(tmp_path)}
+    first = subprocess.Popen([sys.executable, "-m", "grounding", "queue"], env=environment)
+    try:
+        until = time.monotonic() + 30
+        while not socket_path(tmp_path).exists():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        done = grounding("queue", GROUNDING_DATA_DIR=str(tmp_path))
+    finally:
+        first.terminate()
+    assert done.returncode == 2
+    assert "in use" in done.stderr
+    assert first.wait(30) == 0
+
+
 @pytest.fixture
 def image_host() -> Iterator[socket.socket]:
     """A host of pictures that takes connections and sends nothing."""

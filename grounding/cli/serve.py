@@ -14,6 +14,8 @@ from grounding.settings import Settings
 PING_SECONDS = 1.0
 SILENT_PINGS = 5
 """Pings without an answer after which the embedded queue counts as ended."""
+ENDING_SECONDS = 6.0
+"""How long the queue of an `up` that was killed may take to end, before the next one gives up."""
 
 DEMO_WARNING = (
     "MODEL is not set: serving the shapes demo model. It knows ONLY coloured shapes such as "
@@ -45,10 +47,14 @@ def up(host: str | None, port: int | None) -> None:
 @click.command(help="Run the embedded queue; `up` does that by itself.")
 def queue() -> None:
     """Run the embedded Valkey server until SIGTERM; exit 1 if it ends by itself."""
-    from grounding.jobs.connection import embedded
+    from grounding.jobs.connection import embedded, lock_data_dir
 
     settings, stopping = load_settings(), _stop_on_signals()
-    with embedded(settings.data_dir) as server:
+    data_dir = settings.data_dir
+    with (
+        lock_data_dir(data_dir, "queue.lock", seconds=ENDING_SECONDS),
+        embedded(data_dir) as server,
+    ):
         silent = 0
         while silent < SILENT_PINGS and not stopping.wait(PING_SECONDS):
             silent = 0 if server.is_running() else silent + 1
