@@ -366,11 +366,15 @@ for _, key in ipairs(cjson.decode(missing)) do
     redis.call('ZREM', unqueued, key)
     redis.call('HINCRBY', counters, 'failed', 1)
     redis.call('HINCRBY', counters, 'failed:record_lost', 1)
+    -- Nobody knows its project and config now, so they are counted anew from an empty queue.
+    if redis.call('EXISTS', pending) == 0 then
+      redis.call('DEL', unfinished, configs, blob_bytes)
+    end
   end
 end
 return noted
 """,
-    keys="pending unqueued counters",
+    keys="pending unqueued counters unfinished configs blob_bytes",
     args="missing",
     uses=(NOW,),
     finishing=True,
