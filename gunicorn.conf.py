@@ -25,9 +25,12 @@ timeout = 120
 graceful_timeout = 100
 loglevel = "warning"
 
-_follow_master = end_with_parent(signal.SIGKILL)
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Prepare `post_fork` in the master: under --daemon it is another process than at the start."""
+    worker.follow_master = end_with_parent(signal.SIGKILL)
 
 
 def post_fork(server: Any, worker: Any) -> None:
     """End the process that serves requests with its master, which holds the port with it."""
-    _follow_master()
+    worker.follow_master()

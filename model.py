@@ -44,15 +44,15 @@ class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
         self, tasks: Sequence[Any], context: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[Entry]:
         """Return one entry per task, in order: a prediction, or `[]` if there is none yet."""
-        # Late predictions are not delivered: these servers do not tell when an answer is sent, and
-        # 1.0.9 gives predictions a version of its own, which delivery could not know.
+        # Nothing is delivered late: these servers do not tell when an answer is sent, and 1.0.9
+        # gives predictions a version of its own, which delivery could not know.
         asked = PredictRequest(
             tasks,
             self._project(),
             self._label_config(),
             context,
             begun=time.monotonic(),
-            stored=False,
+            delivers_late=False,
         )
         return list(predictions.predict(_services(), asked).entries)
 

@@ -66,7 +66,7 @@ def need(pictures: int, questions: int) -> Need:
 
 def lines() -> Iterator[str]:
     """Yield the lines of the table in Markdown."""
-    yield "| pictures a day | questions each | pictures/s | A100 | H100 | cores | Mbit/s | queue |"
+    yield "| pictures a day | requests each | pictures/s | A100 | H100 | cores | Mbit/s | queue |"
     yield "|---:|---:|---:|---:|---:|---:|---:|---:|"
     for pictures in (10_000, 100_000, 300_000, 1_000_000):
         for questions in (1, 5):

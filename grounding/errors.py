@@ -236,7 +236,7 @@ class LabelStudioAway(LabelStudioError):
 class AnswerLost(LabelStudioError):
     """Label Studio failed, or its answer did not come: it may have done the request all the same.
 
-    With `ended` Label Studio said so itself; without, it may still work on the request.
+    With `ended` Label Studio reported the failure; without, it may still work on the request.
     """
 
     code = "answer_lost"

@@ -6,6 +6,7 @@ computes delays and leaves the waiting to them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -58,7 +59,9 @@ def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time
 
 
 def _number(text: str | None) -> float | None:
+    """Return the finite number that `text` is; None for anything else."""
     try:
-        return float(text[:40]) if text else None
+        number = float(text[:40]) if text else math.nan
     except ValueError:
         return None
+    return number if math.isfinite(number) else None

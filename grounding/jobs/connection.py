@@ -7,10 +7,11 @@ of the folder reaches it, and its address is the same after a restart.
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -125,25 +126,36 @@ def socket_path(data_dir: Path) -> Path:
 
 
 @contextmanager
-def lock_data_dir(data_dir: Path) -> Iterator[None]:
-    """Lock `data_dir` for this process; raises `SettingError` if another process has it.
+def lock_data_dir(data_dir: Path, name: str = "lock", *, seconds: float = 0) -> Iterator[None]:
+    """Lock `data_dir` for this process; `SettingError` if another has it after `seconds`.
 
-    Two servers on one append-only file would destroy it.
+    Two servers on one append-only file would destroy it. `name` is the file that is locked:
+    "lock" by `up`, "queue.lock" by the process that runs the server, with or without `up`.
     """
     if len(str(socket_path(data_dir)).encode()) > MAX_SOCKET_PATH:
         raise SettingError(
             f"the path of GROUNDING_DATA_DIR {data_dir} is too long", hint="Choose a shorter one"
         )
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (data_dir / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise SettingError(
-                f"GROUNDING_DATA_DIR {data_dir} is in use by another process",
-                hint="Stop that process, or choose another GROUNDING_DATA_DIR",
-            ) from exc
+    with (data_dir / name).open("w") as lock:
+        until = time.monotonic() + seconds
+        while not _flock(lock):
+            if time.monotonic() >= until:
+                raise SettingError(
+                    f"GROUNDING_DATA_DIR {data_dir} is in use by another process",
+                    hint="Stop that process, or choose another GROUNDING_DATA_DIR",
+                )
+            time.sleep(0.1)
         yield
+
+
+def _flock(file: IO[str]) -> bool:
+    """Lock an open file until it is closed; return False if another process has locked it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -86,12 +86,14 @@ class Heartbeat:
 
     def start(self) -> None:
         """Publish, and start the thread that repeats it."""
-        self._publish()
+        with self._changing:
+            self._publish()
         threading.Thread(target=self._loop, name="heartbeat", daemon=True).start()
 
     def stop(self) -> None:
         """Stop publishing, and withdraw the status unless it is a failure."""
-        self._stopped.set()
+        with self._changing:  # what is being published now would come back after the withdrawal
+            self._stopped.set()
         if self._status.phase == "failed":
             return
         try:
@@ -102,7 +104,7 @@ class Heartbeat:
 
     def update(self, **changes: object) -> None:
         """Change the status (its fields by name), publish it, and log it if it is news."""
-        with self._changing:  # several slots may report trouble with a server at once
+        with self._changing:  # several slots may report an outage of a server at once
             before, self._status = self._status, replace(self._status, **changes)  # type: ignore[arg-type]
             self._publish()
         now = time.monotonic()
@@ -112,6 +114,8 @@ class Heartbeat:
             log.log(level, "%s", self._status.line)
 
     def _publish(self) -> None:
+        if self._stopped.is_set():
+            return
         try:
             text = json.dumps(asdict(self._status))
             kept = FAILED_TTL_SECONDS if self._status.phase == "failed" else TTL_SECONDS

@@ -68,7 +68,7 @@ end
 """Adds `by`, or one, to a running total of the queue and of a project. Needs the key `counters`."""
 
 INBOX_SECONDS = 120
-"""How long an inbox stays that nobody empties, since its process is dead."""
+"""How long an inbox stays that nobody empties, since its process has died."""
 INBOX_LENGTH = 10_000
 """More than a living process ever leaves unread."""
 
@@ -104,12 +104,6 @@ CLOSE_KEYS = (
 )
 """The keys that `CLOSE` and `COUNT` need."""
 
-
-def redis_key(name: str, **values: str) -> str:
-    """Return the key called `name` in `KEYS`, with `values` for its placeholders."""
-    return PREFIX + KEYS[name].format(**values)
-
-
 FORGET = """
 local function forget()
   local project = close_job()
@@ -119,7 +113,12 @@ local function forget()
   wake_waiters()
 end
 """
-"""Drops a job without a trace but its count: the same question may be asked again at once."""
+"""Drops a job, and keeps only its count, so that the same request may be sent again at once."""
+
+
+def redis_key(name: str, **values: str) -> str:
+    """Return the key called `name` in `KEYS`, with `values` for its placeholders."""
+    return PREFIX + KEYS[name].format(**values)
 
 
 class Script:

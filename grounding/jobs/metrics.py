@@ -203,7 +203,7 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric; accepted = done + failed + pending at any moment."""
-        counters, pending = self._store.books()
+        counters, pending = self._store.read_totals()
         for name, prefix, label, text in LABELLED_COUNTERS:
             family = CounterMetricFamily(PREFIX + name, text, labels=[label])
             for value, count in sorted(_below(counters, prefix).items()):

@@ -193,7 +193,7 @@ class Migration:
         return adopted
 
     def _has_old_worker(self) -> bool:
-        """Say whether a worker of the old release lives, by what it last said of itself."""
+        """Say whether a worker of the old release lives, by its last status."""
         names: Any = self._redis.smembers(OLD + "workers")
         if not names:
             return False

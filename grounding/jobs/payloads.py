@@ -39,12 +39,12 @@ class QueueName(StrEnum):
 
     @classmethod
     def of(cls, word: str) -> QueueName:
-        """Return the queue called `word`; the bulk where another release has one of that name."""
+        """Return the queue called `word`; the bulk queue for one that this release lacks."""
         return cls(word) if word in set(cls) else cls.BULK
 
 
 class State(StrEnum):
-    """Where a job stands, as `accept` finds it."""
+    """What `accept` says of a job: its state, what it did with it, or why it refused it."""
 
     NEW = "new"
     RAISED = "raised"
@@ -57,7 +57,7 @@ class State(StrEnum):
 
     @classmethod
     def of(cls, word: str) -> State:
-        """Return the state called `word`; pending where another release has one of that name."""
+        """Return the state called `word`; pending for one that this release lacks."""
         return cls(word) if word in set(cls) else cls.PENDING
 
 

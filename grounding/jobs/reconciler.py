@@ -80,7 +80,7 @@ class Reconciler:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, after the round in hand: at most as long as Redis may take to answer."""
+        """End after the current round, which takes at most as long as Redis may take to answer."""
         self._stopped.set()
         self._thread.join()
 
@@ -88,7 +88,7 @@ class Reconciler:
         """Queue every job that is due, and return how many there were.
 
         Also adopts what an older release left, ends the jobs whose askers' time is over, and
-        expires the leases of dead workers.
+        expires the leases of workers that died.
         """
         self._migration.run()
         self._store.cancel_unwaited()
@@ -105,7 +105,7 @@ class Reconciler:
                 self._store.fail(key, WorkerDied(f"the worker died {deaths} times at this task"))
 
     def _look_in_transit(self) -> None:
-        """Note the jobs that slots have taken: those of dead slots stay unclaimed, and fall due."""
+        """Note the jobs that slots have taken: those of a killed slot fall due."""
         pipe = self._redis.pipeline(transaction=False)
         for entry in self._queues.in_transit():
             self._note_in_transit(pipe, key=key_of(entry), entry=entry)

@@ -143,7 +143,7 @@ return {{'claimed', number and format or false, payload, queue, alone, till, dat
     finishing=True,
 )
 
-# The web process that asked may be dead: the time alone shows that nobody waits any more. A job
+# The web process that asked may have died: the time alone shows that nobody waits any more. A job
 # that a worker holds runs to its end, and so does one that another annotator asked as well.
 CANCEL = Script(
     """
@@ -160,7 +160,8 @@ return 1
     finishing=True,
 )
 
-# A process that dies before this script has its answer later, from the look that it would repeat.
+# A process killed after this script leaves an inbox that expires. It runs without free memory, too:
+# an answer that is finished would otherwise wait for its request's deadline.
 WATCH = Script(
     """
 local state = redis.call('HGET', job, 'state')
@@ -171,6 +172,7 @@ return 1
 """,
     keys="job waiters",
     args="inbox result_ttl",
+    finishing=True,
 )
 
 # A worker killed before this script has a lease that expires sooner, and no more.
@@ -199,9 +201,10 @@ end
 """
 """Ends a job and returns its project and task; nil where it has ended: the first result wins."""
 
-# A worker that was taken for dead and finishes late changes nothing. One killed before this script
-# leaves a lease that expires; one killed after it, the result, and an outbox entry that is due.
-# Entries of results that Redis no longer keeps leave the outbox; the task's failures, their list.
+# A worker that finishes a job after its lease expired, and after another did, changes nothing. One
+# killed before this script leaves a lease that expires; one killed after it, the result, and an
+# outbox entry that is due. Entries of results that Redis no longer keeps leave the outbox; the
+# task's failures, their list.
 FINISH = Script(
     f"""
 local project, task = end_job('done', verdict)
@@ -368,11 +371,15 @@ for _, key in ipairs(cjson.decode(missing)) do
     redis.call('ZREM', unqueued, key)
     redis.call('HINCRBY', counters, 'failed', 1)
     redis.call('HINCRBY', counters, 'failed:record_lost', 1)
+    -- Nobody knows its project and config now, so they are counted anew from an empty queue.
+    if redis.call('EXISTS', pending) == 0 then
+      redis.call('DEL', unfinished, configs, blob_bytes)
+    end
   end
 end
 return noted
 """,
-    keys="pending unqueued counters",
+    keys="pending unqueued counters unfinished configs blob_bytes",
     args="missing",
     uses=(NOW,),
     finishing=True,

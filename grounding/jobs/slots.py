@@ -37,7 +37,8 @@ MAINTENANCE_SECONDS = 30
 TAKE_SECONDS = 1
 """How long one blocking read waits for a key, and so how late a slot notices that it must stop."""
 MAX_OVERTAKES = 8
-"""How many urgent jobs may overtake a waiting one: as many as have slots with ENGINE=openai."""
+"""How many urgent jobs may overtake a waiting one: one for each interactive slot with
+GROUNDING_ENGINE=openai."""
 
 
 class KeyIntermediateQueue(IntermediateQueue):
@@ -64,7 +65,7 @@ class KeyQueue(Queue):
     def acquire_maintenance_lock(self) -> bool:
         """Return whether this slot may do the maintenance now.
 
-        RQ's own lock outlives a dead holder by 15 minutes. Meanwhile the records of jobs that
+        RQ's own lock outlives a killed holder by 15 minutes. Meanwhile the records of jobs that
         killed workers held would fill Redis.
         """
         taken = self.connection.set(self.registry_cleaning_key, 1, nx=True, ex=MAINTENANCE_SECONDS)

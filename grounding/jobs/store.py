@@ -67,7 +67,7 @@ TOTALS = PREFIX + "totals:"
 UNDELIVERED = PREFIX + "undelivered:"
 """Before a project: its outbox entries, each with the millisecond from which it may be pushed."""
 DROPPED, NOTED = "dropped:", "noted:"
-"""Before the counters of detections that became no region, and of what the parser remarked."""
+"""Before the counters of findings that became no region, and of the reader's notes."""
 FULL = "full:"
 """Before the counters of predict requests that found no free place to wait, by their kind."""
 DELIVERIES = "delivery:"
@@ -77,7 +77,7 @@ ROOM = 0.8
 """Part of Redis's memory that new jobs may fill; the rest is for finishing what is there."""
 
 SEEN_SECONDS = 10
-"""How long a failed job of an annotator is kept: the request that waits looks far more often."""
+"""How long a failed job of an annotator is kept: its request looks every two seconds."""
 
 MAX_DEATHS = 3
 """Processes that may die of a job that runs alone, before it fails."""
@@ -206,7 +206,7 @@ class JobStore:
         """Return those of `keys` that have ended or are unknown; `inbox` gets the others' keys.
 
         Each key is pushed to the Redis list `inbox` once, when its job ends. The list expires
-        after two minutes without a push, and keeps the newest ten thousand keys.
+        after two minutes without a push, and keeps the last ten thousand keys.
         """
         pipe = self.redis.pipeline(transaction=False)
         for key in keys:
@@ -373,11 +373,11 @@ class JobStore:
     def counters(self) -> dict[str, int]:
         """Return the running totals by name.
 
-        Verdicts of done jobs stand after `done:`, codes of failed ones after `failed:`.
+        `done:` comes before a verdict, `failed:` before the code of a failure.
         """
-        return self.books()[0]
+        return self.read_totals()[0]
 
-    def books(self) -> tuple[dict[str, int], int]:
+    def read_totals(self) -> tuple[dict[str, int], int]:
         """Return the running totals and how many jobs are unfinished, both of one moment.
 
         At any moment, accepted = done + failed + unfinished.

@@ -1,4 +1,4 @@
-"""The worker process: loads the model once, then runs jobs until it is told to stop."""
+"""The worker process: loads the model once, then runs jobs until it must stop."""
 
 from __future__ import annotations
 
@@ -62,13 +62,12 @@ class JobRunner:
         store: JobStore,
         context: WorkerContext,
         settings: Settings,
-        is_stopping: Callable[[], bool],
     ) -> None:
         self.leases = Leases(store, owner)
         self._owner = owner
         self._store = store
         self._settings = settings
-        self._is_stopping = is_stopping
+        self._is_draining = False
         self._queues = Queues(store.redis)
         self._exclusive = ExclusiveRunner()
         self._counters = CounterBuffer(store.redis)
@@ -97,7 +96,11 @@ class JobRunner:
         self._counters.flush()
 
     def drain(self) -> None:
-        """Let requests fail instead of waiting for a server that is away."""
+        """Let requests fail instead of waiting for a server that is away.
+
+        Their jobs are released, so that another worker takes them at once.
+        """
+        self._is_draining = True
         self._context.engine.drain()
 
     def close(self) -> None:
@@ -114,7 +117,7 @@ class JobRunner:
         except DeviceBroken as exc:
             _exit_broken(exc)
         except GroundingError as exc:
-            if isinstance(exc, EngineAway) and (self._is_stopping() or not claim.waited):
+            if isinstance(exc, EngineAway) and (self._is_draining or not claim.waited):
                 raise
             log.warning("task %s: %s (%s)", task_id, exc, exc.code)
             self._fail(claim, exc)
@@ -155,7 +158,7 @@ class JobRunner:
         """
         log.warning("a task waits for the server: %s (%s)", error, error.code)
         try:
-            if self._is_stopping():
+            if self._is_draining:
                 self._store.release([key], self._owner)
                 return
             if self._store.postpone(key, self._owner, suspect=error.suspect) >= MAX_DEATHS:
@@ -216,9 +219,7 @@ class Worker:
 
     def _load_runner(self) -> JobRunner:
         context = self._load(self._settings, self._heartbeat.update)
-        self._runner = JobRunner(
-            self.name, self._store, context, self._settings, lambda: self._stop_requested
-        )
+        self._runner = JobRunner(self.name, self._store, context, self._settings)
         self._check_memory_limit()
         return self._runner
 

@@ -21,7 +21,7 @@ from grounding.errors import GroundingError
 from grounding.jobs.metrics import CONTENT_TYPE
 from grounding.settings import Settings
 from grounding.web import examples, operator, predictions
-from grounding.web.bodies import read_json, read_predict, read_project, read_text
+from grounding.web.bodies import read_config, read_json, read_predict, read_project
 from grounding.web.services import Services
 from grounding.web.setup import connect_project
 
@@ -70,7 +70,7 @@ def _health() -> Response:
 
 def _setup(services: Services) -> Response:
     body = read_json()
-    schema, project = read_text(body, "schema"), read_project(body)
+    schema, project = read_config(body, "schema"), read_project(body)
     version = connect_project(services, schema, project, body.get("extra_params"))
     return jsonify(model_version=version)
 

@@ -39,8 +39,8 @@ class RequestKind(Enum):
 class PredictRequest:
     """One `/predict` as it came: raw tasks, and the project's own labelling config.
 
-    `begun` is when it began to arrive, in seconds of the monotonic clock. With `stored` Label
-    Studio keeps the answers, as it does with all but an annotator's.
+    `begun` is when it began to arrive, in seconds of the monotonic clock. Without `delivers_late`
+    an answer that comes too late waits for the next request.
     """
 
     tasks: Sequence[Any]
@@ -48,7 +48,7 @@ class PredictRequest:
     label_config: str
     context: Mapping[str, Any] | None
     begun: float
-    stored: bool = True
+    delivers_late: bool = True
 
     @property
     def kind(self) -> RequestKind:
@@ -63,7 +63,7 @@ class PredictRequest:
 
         A page's are too: one task selected for Retrieve predictions looks just the same.
         """
-        return self.stored and self.kind is not RequestKind.INTERACTIVE
+        return self.delivers_late and self.kind is not RequestKind.INTERACTIVE
 
 
 def read_json() -> Mapping[str, Any]:
@@ -91,11 +91,11 @@ def read_predict(body: Mapping[str, Any], begun: float) -> PredictRequest:
     tasks = body.get("tasks")
     if not isinstance(tasks, list):
         raise RequestError("tasks is no list", code="tasks_missing")
-    config = read_text(body, "label_config")
+    config = read_config(body, "label_config")
     return PredictRequest(tasks, read_project(body), config, _context(body), begun)
 
 
-def read_text(body: Mapping[str, Any], name: str) -> str:
+def read_config(body: Mapping[str, Any], name: str) -> str:
     """Return the labelling config under `name`."""
     value = body.get(name)
     if not isinstance(value, str):

@@ -61,6 +61,8 @@ def mark_delivered(services: Services, response: PredictResponse) -> None:
 
     Label Studio may still fail to save it; then it asks again, and is answered again.
     """
+    if not response.undelivered:
+        return
     try:
         services.queue.outbox.mark_delivered(
             response.undelivered, response.project, DeliveryResult.ANSWERED

@@ -2,9 +2,10 @@
 
 Label Studio sends `extra_params` when it connects, not with each request, and pre-labelling may
 look for an annotator's last prompt. Both are kept for every web process, and so is the reason why a
-project's config is refused. Label Studio's page uses the answer to the latest request only, and
-does not tell us that it stopped waiting for an older one: so a newer request of the same user on
-the same task cancels the older.
+project's config is refused.
+
+Label Studio's page uses the answer to the latest request only, and does not tell us that it has
+stopped waiting for an older one. So a newer request of the same user on the same task cancels it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from grounding.jobs.keys import redis_key
-from grounding.jobs.store import PREFIX, PROJECTS, JobStore, milliseconds
+from grounding.jobs.keys import PREFIX, PROJECT_SECONDS, redis_key
+from grounding.jobs.store import PROJECTS, JobStore, milliseconds
 
-PROJECT_SECONDS = 90 * 86_400
-"""How long an unused project is remembered."""
 CONFIG_ERROR_SECONDS = 86_400
 """How long it is shown why a config is refused, unless it is mended before."""
 LATEST_SECONDS = 120
@@ -61,7 +60,10 @@ class Projects:
         pipe.execute()
 
     def _get(self, project: str, field: str) -> str:
-        value = self._redis.hget(_key(project), field)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hget(_key(project), field)
+        pipe.expire(_key(project), PROJECT_SECONDS)  # a project that is used is not forgotten
+        value, _ = pipe.execute()
         return value.decode() if isinstance(value, bytes) else ""
 
     def _keep(self, project: str, field: str, value: str) -> None:
@@ -110,4 +112,4 @@ class LatestRequests:
 
 
 def _key(project: str) -> str:
-    return f"{PREFIX}project:{project}"
+    return redis_key("project", project=project)

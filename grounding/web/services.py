@@ -21,7 +21,7 @@ from grounding.web.wakeups import Wakeups
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 1.5
-"""Longest wait for one reply of Redis, after which the request is refused."""
+"""Longest wait for one answer of Redis, after which the request is refused."""
 MAX_WARNINGS = 10_000
 
 
@@ -42,14 +42,14 @@ class OpenQueue:
         """Return the queue that the settings name; its threads run, nothing is sent yet."""
         redis = connect(queue_url(settings), answer_seconds=ANSWER_SECONDS)
         store = JobStore(redis, StoreLimits.of(settings))
-        wakeups = Wakeups(store)
-        wakeups.start()
-        reconciler = Reconciler(redis, store)
-        reconciler.start()
+        wakeups, reconciler = Wakeups(store), Reconciler(redis, store)
         delivery = Delivery.of(settings, redis)
+        opened = cls(redis, store, Outbox(redis), Queues(redis), reconciler, delivery, wakeups)
+        wakeups.start()
+        reconciler.start()
         if delivery is not None:
             delivery.start()
-        return cls(redis, store, Outbox(redis), Queues(redis), reconciler, delivery, wakeups)
+        return opened
 
     def close(self) -> None:
         """End the threads and the connection."""

@@ -95,17 +95,19 @@ class Wakeups:
                         del self._waiters[key]
 
     def _check(self, waiter: _Waiter) -> None:
-        """Ask Redis which jobs are unfinished; the inbox is registered before, so none is missed.
+        """Take the jobs that are finished out of `waiter`, after one look at Redis.
 
+        The first look also registers the inbox, each job in one step, so that none is missed.
         While Redis is away nothing changes: accepted jobs are kept, and it may return in time.
         """
         with self._lock:
             keys = list(waiter.unfinished)
         try:
-            if not waiter.is_registered:
-                self._store.watch(keys, self._inbox)
+            if waiter.is_registered:
+                finished = set(keys).difference(self._store.unfinished(keys))
+            else:
+                finished = set(self._store.watch(keys, self._inbox))
                 waiter.is_registered = True
-            finished = set(keys).difference(self._store.unfinished(keys))
         except RedisError as exc:
             log.warning("a request waits for Redis: %s", exc)
             return
@@ -129,6 +131,7 @@ class Wakeups:
             except Exception:  # if this thread ended, each request would wait for its own checks
                 log.exception("a wake-up failed; trying again")
                 self._stopped.wait(REDIS_BACKOFF.delay(failures))
+                failures += 1
 
     def _wake(self, key: str) -> None:
         with self._lock:

@@ -185,13 +185,13 @@ class Rig:
 
     def pending(self) -> int:
         """Return how many jobs are unfinished, without listing them."""
-        return self.store.books()[1]
+        return self.store.read_totals()[1]
 
     def check_counters(self) -> None:
         """Assert that every accepted job is done, failed or pending."""
         if not self._valkey.is_running():
             self.start_redis()
-        count, pending = self.store.books()
+        count, pending = self.store.read_totals()
         assert count.get("accepted", 0) == count.get("done", 0) + count.get("failed", 0) + pending
 
     def check_watches(self, limit: float = HEALTH_SECONDS) -> None:

@@ -218,4 +218,4 @@ def test_a_memory_limit_that_the_model_exceeds_is_refused(tmp_path: Path) -> Non
     with rig(tmp_path, workers=0) as deployment:
         worker = deployment.worker(max_worker_rss=1000)
         until(lambda: worker.statuses, 20)
-        assert worker.statuses[0] == 3
+        assert worker.statuses[0] == 2

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from grounding.jobs.outbox.backoff import BACKOFF, DeliveryBackoff
+from grounding.jobs.outbox.backoff import PAUSE, DeliveryBackoff
 from grounding.jobs.outbox.delivery import Delivery
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.store import DELIVERIES, UNDELIVERED, Job, JobStore, QueueName, job_key
@@ -70,7 +70,7 @@ class OutboxRig:
         self.end_backoff()
 
     def end_backoff(self) -> None:
-        self.redis.delete(BACKOFF + PROJECT)
+        self.redis.delete(PAUSE + PROJECT)
 
     def results(self) -> dict[str, int]:
         """Return how many entries came to each end."""

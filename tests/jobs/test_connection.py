@@ -77,15 +77,18 @@ def test_only_a_lock_with_too_much_time_left_is_shortened(redis: Redis) -> None:
     assert not redis.exists("none")
 
 
-def test_a_project_is_remembered_for_three_months(redis: Redis) -> None:
+def test_a_project_is_remembered_for_three_months_after_its_last_use(redis: Redis) -> None:
     projects = Projects(redis)
     projects.keep_params("1", '{"a": 1}')
     projects.keep_prompt("1", "cats")
     assert (projects.params("1"), projects.prompt("1")) == ('{"a": 1}', "cats")
     assert 80 < redis.ttl("grounding:2:project:1") / 86_400 <= 100
+    redis.expire("grounding:2:project:1", 60)
+    projects.params("1")
+    assert 80 < redis.ttl("grounding:2:project:1") / 86_400 <= 100
     projects.keep_params("1", "")
     projects.keep_prompt("1", "")
-    assert redis.keys("g:*") == []
+    assert redis.keys("*") == []
 
 
 def test_a_latest_request_is_remembered_for_longer_than_any_may_wait(redis: Redis) -> None:

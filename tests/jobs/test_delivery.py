@@ -11,6 +11,7 @@ from redis import Redis
 
 from grounding.errors import ImageMissing
 from grounding.jobs.metrics import describe_job, describe_queue
+from grounding.jobs.outbox.backoff import DeliveryBackoff
 from grounding.jobs.outbox.delivery import LOCK, LOCK_SECONDS, Delivery
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox
 from grounding.jobs.outbox.scripts import ANSWERED_MS, HOLD_MS, LOST_MS, PUSHED_MS
@@ -379,6 +380,17 @@ def test_an_absent_label_studio_is_tried_less_and_less_often(rig: OutboxRig) -> 
     rig.end_all_waits()
     rig.delivery.deliver()
     assert rig.studio.counts() == {1: 1}
+
+
+def test_a_process_whose_clock_is_ahead_waits_like_the_others(
+    rig: OutboxRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.finish(1)
+    rig.studio.mood = Mood.FAILS
+    rig.delivery.deliver()
+    ahead = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    assert DeliveryBackoff(rig.redis).is_waiting(PROJECT)
 
 
 def test_one_projects_trouble_is_not_anothers(rig: OutboxRig) -> None:

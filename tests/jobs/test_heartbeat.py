@@ -54,6 +54,14 @@ def test_a_stopped_worker_withdraws_its_status_unless_it_failed(redis: Redis) ->
         assert len(worker_statuses(redis)) == left
 
 
+def test_a_stopped_worker_publishes_nothing_more(redis: Redis) -> None:
+    heartbeat = Heartbeat(redis, "w", "shapes")
+    heartbeat.update(phase="ready")
+    heartbeat.stop()
+    heartbeat.update(detail="the server answers again")  # from a request that is still out
+    assert worker_statuses(redis) == []
+
+
 def test_progress_is_logged_now_and_then_and_a_new_phase_at_once(
     redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from grounding.jobs.metrics import (
 from grounding.jobs.store import Job, JobStore, QueueName, job_key
 from grounding.qwen.profiles import PROFILES
 
+PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
 REQUEST = ModelRequest(("x",), 1)
 COMPLETION = Completion("[]", complete=True)
 
@@ -154,6 +157,15 @@ def test_every_metric_has_the_prefix_and_a_standard_name(redis: Redis) -> None:
     assert all(family.name.endswith(endings[family.type]) for family in families)
     for old in ("dead", "owed", "lane", "lapsed", "troubles"):
         assert old not in text
+
+
+def test_the_page_for_operators_names_metrics_that_exist(redis: Redis) -> None:
+    table = re.search(r"\| metric \|.*?\n\n", PAGE.read_text(), re.DOTALL)
+    assert table is not None
+    named = re.findall(r"^\| `(\w+)`", table[0], re.MULTILINE)
+    exposed = re.findall(r"^# TYPE (\w+)", render_metrics(JobStore(redis)).decode(), re.MULTILINE)
+    assert named
+    assert set(named) <= set(exposed)
 
 
 def test_a_label_may_hold_any_text(redis: Redis) -> None:

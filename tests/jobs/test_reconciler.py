@@ -13,7 +13,15 @@ from grounding.jobs import reconciler as module
 from grounding.jobs.keys import redis_key
 from grounding.jobs.queues import KeyJob, Queues, key_of, rq_name
 from grounding.jobs.reconciler import GRACE_SECONDS, SHORT, SWEPT, Reconciler
-from grounding.jobs.store import UNQUEUED, Job, JobStore, QueueName, job_key
+from grounding.jobs.store import (
+    BLOB_BYTES,
+    CONFIGS,
+    UNQUEUED,
+    Job,
+    JobStore,
+    QueueName,
+    job_key,
+)
 
 BULK = f"rq:queue:{rq_name(QueueName.BULK)}"
 
@@ -158,8 +166,19 @@ def test_a_job_whose_record_is_lost_fails_and_holds_nothing_up(
     reconciler.reconcile()
     assert reconcile_later(reconciler, redis) == 1
     assert queued(redis) == ["b"]
-    counted, unfinished = store.books()
+    counted, unfinished = store.read_totals()
     assert (counted["accepted"], counted["failed:record_lost"], unfinished) == (2, 1, 1)
+
+
+def test_a_project_whose_only_record_is_lost_has_its_room_back(
+    redis: Redis, store: JobStore, reconciler: Reconciler
+) -> None:
+    store.accept([Job("a", QueueName.BULK, "1", {"id": 1}, blob="x" * 2000, config="<View/>")])
+    Queues(redis).put(QueueName.BULK, ["a"])
+    redis.delete(job_key("a"), BULK, SWEPT)
+    reconciler.reconcile()
+    assert store.unfinished_by_project() == {}
+    assert not redis.exists(BLOB_BYTES, CONFIGS)
 
 
 def test_a_rounds_work_does_not_grow_with_what_waits(redis: Redis, reconciler: Reconciler) -> None:

@@ -118,6 +118,21 @@ def test_a_lost_wake_up_is_made_up_for_in_seconds(
     assert waiting.result(20) < 5
 
 
+@pytest.mark.usefixtures("rare_checks")
+def test_requests_are_woken_while_redis_has_no_memory_left(
+    store: JobStore, wakeups: Wakeups, pool: ThreadPoolExecutor
+) -> None:
+    (key,) = accept(store, "a")
+    try:
+        store.redis.config_set("maxmemory", 1)
+        waiting = pool.submit(wait, wakeups, [key], 8)
+        time.sleep(0.3)
+        store.finish(key, PREDICTION, "nothing")
+        assert waiting.result(20) < 5
+    finally:
+        store.redis.config_set("maxmemory", 0)
+
+
 def test_waiting_requests_return_when_the_process_stops(
     store: JobStore, pool: ThreadPoolExecutor
 ) -> None:

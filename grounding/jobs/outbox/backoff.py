@@ -6,17 +6,19 @@ Kept in Redis: all processes wait together, and every one can say why.
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from redis import Redis
 
 from grounding.errors import LabelStudioError
+from grounding.jobs.connection import shorten
 from grounding.jobs.keys import PREFIX
 from grounding.retry import Backoff
 
 BACKOFF = PREFIX + "backoff:"
-"""Before a project: why its delivery failed, how often in a row, and until when it waits."""
+"""Before a project: why its delivery failed, and how often in a row."""
+PAUSE = PREFIX + "pause:"
+"""Before a project: exists until its next attempt. Redis counts the time, so no clocks differ."""
 KEPT_SECONDS = 86_400
 """How long the reason of a project without further attempts is kept."""
 DELIVERER = PREFIX + "deliverer"
@@ -42,18 +44,20 @@ class DeliveryBackoff:
     def record_failure(self, project: str, error: LabelStudioError) -> None:
         """Keep why a project's delivery failed; each failure in a row doubles the wait."""
         failures = int(self._read(project).get("failures", 0)) + 1
-        until = time.time() + DELAYS.delay(failures - 1)
-        facts = {"reason": str(error), "failures": failures, "until": until}
-        self._redis.set(BACKOFF + project, json.dumps(facts), ex=KEPT_SECONDS)
+        facts = {"reason": str(error), "failures": failures}
+        pipe = self._redis.pipeline()
+        pipe.set(BACKOFF + project, json.dumps(facts), ex=KEPT_SECONDS)
+        pipe.set(PAUSE + project, 1, px=int(DELAYS.delay(failures - 1) * 1000))
+        pipe.execute()
 
     def clear(self, project: str) -> None:
         """Forget a project's failures, since delivery has worked."""
-        self._redis.delete(BACKOFF + project)
+        self._redis.delete(BACKOFF + project, PAUSE + project)
 
     def is_waiting(self, project: str) -> bool:
         """Say whether the next attempt is not due yet."""
-        left = float(self._read(project).get("until", 0)) - time.time()
-        return 0 < left <= LONGEST_SECONDS  # more: a clock was put back
+        shorten(self._redis, PAUSE + project, int(LONGEST_SECONDS * 1000))
+        return bool(self._redis.exists(PAUSE + project))
 
     def reason(self, project: str) -> str:
         """Return why the predictions of a project cannot be delivered now; empty if they can."""

@@ -175,8 +175,9 @@ class Delivery:
         self._drop([entry], DeliveryResult.REFUSED)
 
     def _drop(self, entries: Sequence[OutboxEntry], result: DeliveryResult) -> None:
-        for entry in entries[:1]:
-            self._outbox.mark_delivered([one.key for one in entries], entry.project, result)
+        if entries:
+            keys = [entry.key for entry in entries]
+            self._outbox.mark_delivered(keys, entries[0].project, result)
 
     def _keep_lock(self) -> None:
         with suppress(LockError):
@@ -190,9 +191,7 @@ class Delivery:
             except RedisError as exc:  # Redis may be away for a while; the next round finds out
                 log.warning("delivery waits for Redis: %s", exc)
                 self._stopped.wait(PERIOD_SECONDS)
-            except (
-                Exception
-            ):  # whatever this round met, without a next one nothing would be delivered
+            except Exception:  # without a next round nothing would be delivered
                 log.exception("delivery failed; it tries again")
                 self._stopped.wait(PERIOD_SECONDS)
 

@@ -1,0 +1,79 @@
+"""What becomes of a worker's jobs when its model's server is away."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+
+import pytest
+from PIL import Image
+from redis import Redis
+
+from grounding.engines.base import Completion, ModelRequest
+from grounding.errors import EngineAway
+from grounding.jobs import worker
+from grounding.jobs.payloads import split
+from grounding.jobs.store import Job, JobStore, QueueName
+from grounding.jobs.worker import JobRunner
+from grounding.pipeline import WorkerContext
+from grounding.settings import Settings
+from grounding.tasks import Task, model_version
+from grounding.testing import ScriptedEngine
+from tests.serving import CONFIG
+
+
+class OnePicture:
+    """A fetcher whose every picture is white."""
+
+    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+        """Return a PNG."""
+        file = io.BytesIO()
+        Image.new("RGB", (64, 64), "white").save(file, "PNG")
+        return file.getvalue()
+
+
+def away(batch: Sequence[ModelRequest]) -> Sequence[Completion]:
+    raise EngineAway("the server does not answer")
+
+
+@pytest.fixture
+def store(redis: Redis) -> JobStore:
+    return JobStore(redis)
+
+
+@pytest.fixture
+def runner(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobRunner]:
+    monkeypatch.setattr(worker, "AWAY_SECONDS", 0)
+    context = WorkerContext(ScriptedEngine(away), OnePicture(), 64, 10_000)
+    running = JobRunner("w", store, context, Settings.load())
+    yield running
+    running.close()
+
+
+def accept(store: JobStore, *, timeout: float) -> None:
+    """Accept the job "a"; with `timeout` an annotator waits for it."""
+    task = Task(7, {"image": "x"}, CONFIG, None, model_version(Settings.load(), CONFIG, ""))
+    parts = split(task.payload())
+    queue = QueueName.INTERACTIVE if timeout else QueueName.BULK
+    store.accept([Job("a", queue, "1", parts.record, parts.data, timeout, parts.config)])
+
+
+def test_an_annotator_reads_at_once_that_the_server_is_away(
+    store: JobStore, runner: JobRunner
+) -> None:
+    accept(store, timeout=60)
+    runner.run("a")
+    assert store.outcomes(["a"])["a"].code == "server_away"
+
+
+@pytest.mark.parametrize("timeout", [60, 0], ids=["annotator", "bulk"])
+def test_a_process_that_ends_leaves_its_jobs_to_others_unblamed(
+    store: JobStore, runner: JobRunner, timeout: float
+) -> None:
+    accept(store, timeout=timeout)
+    runner.drain()
+    runner.run("a")
+    claim = store.claim("a", "another")
+    assert claim is not None
+    assert claim.queue is (QueueName.INTERACTIVE if timeout else QueueName.BULK)
+    assert not store.redis.hexists("grounding:2:job:a", "suspected")
