@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from copy import copy
 from itertools import takewhile
 
 from PIL.Image import Image
@@ -90,7 +91,8 @@ class ScriptedEngine:
             except GroundingError as exc:
                 resolve(future, exc)
             else:
-                ready.append(Pending(request, request.priority, future))
+                # A copy, because the scheduler tells requests apart by identity.
+                ready.append(Pending(copy(request), request.priority, future))
         self._scheduler.submit(ready)
         return futures
 

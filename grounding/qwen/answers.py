@@ -2,7 +2,7 @@
 
     answer = read('```json\\n[{"bbox_2d": [10, 20, 110, 120], "label": "cat"}]\\n```', frame)
     answer.verdict       Verdict.FOUND
-    answer.detections    one box at 10, 20, 110, 120 in `frame`, labelled "cat"
+    answer.findings      one box at 10, 20, 110, 120 in `frame`, labelled "cat"
 
 The reader never raises and never guesses: the caller gives the unit of the numbers, labels stay
 as written, and an unfinished place is not returned.

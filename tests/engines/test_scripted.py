@@ -37,3 +37,11 @@ def test_the_function_gets_no_empty_batch_after_a_waiting_request_is_cancelled()
     engine.close()
     assert sizes == [1, 1]
     assert [one.text for one in engine.requests] == ["a", "c"]
+
+
+def test_a_request_that_is_submitted_twice_is_answered_twice() -> None:
+    engine = ScriptedEngine(lambda batch: [make_completion(one.text) for one in batch])
+    same = request("a")
+    futures = engine.submit([same, same])
+    assert [future.result(SECONDS).text for future in futures] == ["a", "a"]
+    engine.close()

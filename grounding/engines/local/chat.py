@@ -37,7 +37,7 @@ class Slot:
     after: str
 
 
-Piece = tuple[int, ...] | Slot
+Part = tuple[int, ...] | Slot
 """A part of a rendered template: ids that are always the same, or a text's place."""
 
 
@@ -53,8 +53,8 @@ class Chat:
         self._tokenizer = tokenizer
         self._image_id = image_id
         self._control = frozenset(tokenizer.added_tokens_decoder)
-        self._forms: dict[Form, tuple[Piece, ...]] = {}
-        self._pieces((1, False))
+        self._forms: dict[Form, tuple[Part, ...]] = {}
+        self._parts((1, False))
 
     def tokenize(
         self, text: str, image_tokens: Sequence[int], system: str | None = None
@@ -67,11 +67,11 @@ class Chat:
         texts = {TEXT: text, SYSTEM: system or ""}
         views = iter(image_tokens)
         ids: list[int] = []
-        for piece in self._pieces((len(image_tokens), system is not None)):
-            if isinstance(piece, Slot):
-                ids += self._tokenize_words(piece.before + texts[piece.marker] + piece.after)
+        for part in self._parts((len(image_tokens), system is not None)):
+            if isinstance(part, Slot):
+                ids += self._tokenize_words(part.before + texts[part.marker] + part.after)
             else:
-                ids += self._expand(piece, views)
+                ids += self._expand(part, views)
         return ids
 
     def _tokenize_words(self, text: str) -> list[int]:
@@ -82,12 +82,12 @@ class Chat:
         for one in ids:
             yield from [one] * (next(views) if one == self._image_id else 1)
 
-    def _pieces(self, form: Form) -> tuple[Piece, ...]:
+    def _parts(self, form: Form) -> tuple[Part, ...]:
         if form not in self._forms:
             self._forms[form] = self._parse(self._render(form), form)
         return self._forms[form]
 
-    def _parse(self, rendered: str, form: Form) -> tuple[Piece, ...]:
+    def _parse(self, rendered: str, form: Form) -> tuple[Part, ...]:
         """Split a rendered template at its texts; raise unless it has all, and the views first."""
         views, has_system = form
         head, found, _ = rendered.partition(TEXT)
@@ -101,7 +101,7 @@ class Chat:
         parts = re.split(f"({SYSTEM}|{TEXT})", rendered)
         return tuple(self._join(parts))
 
-    def _join(self, parts: Sequence[str]) -> Iterator[Piece]:
+    def _join(self, parts: Sequence[str]) -> Iterator[Part]:
         """Yield ids and slots in order; the words around a text go into its slot."""
         literal = parts[0]
         for marker, following in zip(parts[1::2], parts[2::2], strict=True):
