@@ -102,8 +102,8 @@ class TrustedHost(Protocol):
     def refusal(self, url: Url, status: int) -> ImageMissing:
         """Return the error for a 4xx response to `url`."""
 
-    def page_hint(self, url: Url) -> str:
-        """Return the cure where `url` is a web page."""
+    def page_hint(self) -> str:
+        """Return the cure where it answers with a web page."""
 
 
 class Fetches(Protocol):
@@ -233,7 +233,7 @@ class Fetcher:
         if response.is_page:
             hint = "got text/html: is a login needed?"
             if self._label_studio and hop.on_label_studio:
-                hint = self._label_studio.page_hint(hop.url)
+                hint = self._label_studio.page_hint()
             raise ImageUnreadable(f"{hop.url.shown} is a web page", hint=hint)
 
     def _exchange(self, hop: _Hop, transport: PinnedBackend) -> _Response:

@@ -233,6 +233,6 @@ def test_without_a_token_a_refusal_says_that_it_is_missing(value: str, status: i
 
 def test_without_a_token_a_login_page_instead_of_a_file_says_that_it_is_missing() -> None:
     page = ok(b"<html>Log in", "Content-Type: text/html")
-    with host(page) as server, pytest.raises(ImageUnreadable) as failure:
+    with host(moved("/user/login/"), page) as server, pytest.raises(ImageUnreadable) as failure:
         fetch(FILE, server, "")
     assert "Label Studio's files need LABEL_STUDIO_API_KEY" in failure.value.hint

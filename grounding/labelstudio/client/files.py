@@ -78,11 +78,9 @@ class LabelStudioClient:
             hint=_choose_hint(status, path) if self._api.has_token else MISSING_KEY,
         )
 
-    def page_hint(self, url: Url) -> str:
-        """Return the cure where `url`, which is on this Label Studio, is a web page."""
-        if self._api.has_token or not self._is_file(str(url)):
-            return "Name a picture, not a page of Label Studio"
-        return MISSING_KEY
+    def page_hint(self) -> str:
+        """Return the cure where this Label Studio answers with a web page: it asks for a login."""
+        return "got text/html: is a login needed?" if self._api.has_token else MISSING_KEY
 
     def headers(self, url: str, seconds: float = EXCHANGE_SECONDS) -> dict[str, str]:
         """Return the headers that authorize `url`; none unless it is a file of this Label Studio.
