@@ -5,15 +5,7 @@ The comment above each script says which crash it survives. `keys.KEYS` describe
 
 from __future__ import annotations
 
-from grounding.jobs.keys import (
-    CLOSE,
-    CLOSE_KEYS,
-    COUNT,
-    FORGET,
-    NOW,
-    PROJECT_SECONDS,
-    Script,
-)
+from grounding.jobs.keys import CLOSE, CLOSE_KEYS, COUNT, FORGET, NOW, PROJECT_SECONDS, Script
 from grounding.jobs.outbox.scripts import ENTRY
 
 GRACE_MS = 2000
