@@ -1,7 +1,7 @@
 """What Redis remembers between requests: settings of projects, and the latest request of a user.
 
-Label Studio sends `extra_params` when it connects, not with each request, and
-pre-labelling may look for an annotator's last prompt. Both are kept for every web process. Label Studio's page uses
+Label Studio sends `extra_params` when it connects, not with each request, and pre-labelling may
+look for an annotator's last prompt: both are kept for every web process. Label Studio's page uses
 the answer to the latest request only, and does not tell us that it stopped waiting for an older
 one: so a newer request of the same user on the same task cancels the older.
 """

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.testing import ScriptedEngine, answer_each, make_completion
-from tests.openai_server import Behaviour
+from tests.openai_server import KEY, Behaviour
 from tests.openai_server import serving as serving_model
 
 from .client import Client
@@ -54,6 +54,7 @@ def project(
         settings = {
             "GROUNDING_ENGINE": "openai",
             "OPENAI_BASE_URL": model.url,
+            "OPENAI_API_KEY": KEY,
             "MODEL": "qwen2.5-vl-scripted",
             "GROUNDING_SELF_TEST": "off",
         }

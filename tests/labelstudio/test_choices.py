@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+from pathlib import Path
+
 import pytest
 
 from grounding.errors import ConfigError
 from grounding.geometry import image_frame
-from grounding.labelstudio.controls import write_results
+from grounding.labelstudio.config import parse as parsing
+from grounding.labelstudio.config.attributes import FIELD_ATTRIBUTES
+from grounding.labelstudio.controls import CONTROLS, base, fields, write_results
 from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.interactive.intent import Intent
 from grounding.labelstudio.plan import PromptDefaults, plan
@@ -126,3 +132,20 @@ def test_what_cannot_be_a_choice_here_is_counted(
     made = written(part, *findings)
     assert [name for one in made.result for name in one["value"]["choices"]] == names
     assert dict(made.dropped) == dropped
+
+
+def test_the_rating_of_the_contributors_guide_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guide promises a tag in one file: its code runs as it is written there."""
+    guide = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (code,) = [block for block in blocks if "RATING" in block]
+    names = {**vars(base), **vars(fields), "FIELD_ATTRIBUTES": FIELD_ATTRIBUTES}
+    exec(textwrap.dedent(code), names)
+    monkeypatch.setitem(CONTROLS, "Rating", names["RATING"])
+    monkeypatch.setitem(parsing._TAGS, "rating", names["RATING"])
+    stars = config('<Rating name="stars" toName="image" maxRating="3"/>')
+    (planned,) = plan(stars)
+    assert planned.query == Fill((Field("stars", ("1", "2", "3")),))
+    found = [(value("2", "stars"), planned.query)]
+    (result,) = write_results(stars.controls[0], found, IMAGE).result
+    assert (result["type"], result["value"]) == ("rating", {"rating": 2})

@@ -145,10 +145,10 @@ class _Document:
                 from_name=_required(element, "name"),
                 to_name=_required(element, "toName"),
                 data_key=_data_key(self._image(element)),
-                labels=_labels(element, kind.label_tag) if kind.labels == "own" else (),
+                labels=_labels_of(element, kind),
                 options=options,
                 shape=kind.draws,
-                multiple=(element.get("choice") or "").lower() == "multiple",
+                multiple=kind.allows_several(element),
                 per_region=kind.accompany is not None,
             )
             prompted = bool(options.prompt or config.prompt_areas())
@@ -309,6 +309,13 @@ def _labels(element: Element, tag: str = "label") -> tuple[Label, ...]:
             hint='Add a <Label value="…"/> for each class',
         )
     return tuple(reversed(labels.values()))
+
+
+def _labels_of(element: Element, kind: ControlTag) -> tuple[Label, ...]:
+    """Return the labels of a control that has its own."""
+    if callable(kind.labels):
+        return kind.labels(element)
+    return _labels(element, kind.label_tag) if kind.labels == "own" else ()
 
 
 def _label(element: Element) -> Label | None:

@@ -19,7 +19,14 @@ from grounding.queries import Finding, Query
 
 CONTROLS = {
     kind.tag: kind
-    for kind in (RECTANGLE_LABELS, KEY_POINT_LABELS, RECTANGLE, KEY_POINT, CHOICES, TEXT_AREA)
+    for kind in (
+        RECTANGLE_LABELS,
+        KEY_POINT_LABELS,
+        RECTANGLE,
+        KEY_POINT,
+        CHOICES,
+        TEXT_AREA,
+    )
 }
 
 

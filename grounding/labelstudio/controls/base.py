@@ -119,6 +119,10 @@ def _always(_: Element) -> bool:
     return True
 
 
+def _never(_: Element) -> bool:
+    return False
+
+
 def _plan_nothing(
     controls: Sequence[Control], intent: Intent | None, defaults: PromptDefaults
 ) -> Iterable[PlannedQuery]:
@@ -138,10 +142,13 @@ def _write_nothing(
 class ControlTag:
     """One kind of control tag.
 
-    `attributes` are the `model_…` attributes that it takes. `labels` says where its labels stand:
-    its own children of the tag `label_tag`, a `<Labels>` beside it on the same image, or nowhere.
-    `serves` says of an element with this tag whether it is served. A `required` control that
-    cannot be served makes the config an error; any other is left alone. `draws` is the shape of
+    `attributes` are the `model_…` attributes that it takes: one of the tables in
+    `config.attributes`. `labels` says where the labels, choices or other values stand that its
+    results may carry: in children of the tag `label_tag`, in a `<Labels>` beside it on the same
+    image, nowhere, or in whatever a function makes of its element. `allows_several` says of an
+    element whether several of them may be chosen. `serves` says of an element with this tag
+    whether it is served. A `required` control that cannot be served makes the config an error; any
+    other is left alone. A wrong `model_…` attribute is an error either way. `draws` is the shape of
     its regions, None where it draws none. A per-region control asks and writes nothing by itself:
     it has `accompany`, which adds to the regions of others.
     """
@@ -152,8 +159,9 @@ class ControlTag:
     write: Writer = _write_nothing
     draws: Shape | None = None
     accompany: Callable[[Control, Region, Finding], list[Region]] | None = None
-    labels: Literal["own", "beside", "none"] = "own"
+    labels: Literal["own", "beside", "none"] | Callable[[Element], tuple[Label, ...]] = "own"
     label_tag: str = "label"
+    allows_several: Callable[[Element], bool] = _never
     serves: Callable[[Element], bool] = _always
     required: bool = True
 
