@@ -35,7 +35,7 @@ def working(
     def start(text: str) -> None:
         engine = Parrot(lambda _: text, probability=-0.3)
         context = WorkerContext(engine, cast(Fetcher, OnePicture()), 200, 10**7)
-        runner = JobRunner("test", JobStore(redis), context, Settings(), lambda: False)
+        runner = JobRunner("test", JobStore(redis), context, Settings())
         queues = {QueueName.BULK: 1, QueueName.INTERACTIVE: 1}
         started.append(Slots(lambda: connect(valkey.connection_url), runner.run, queues))
         started[-1].start()
