@@ -21,8 +21,8 @@ from grounding.web import predictions
 from grounding.web.app import error_response
 from grounding.web.bodies import PredictRequest
 from grounding.web.predictions import Entry
+from grounding.web.projects import connect_project, kept_params
 from grounding.web.services import Services
-from grounding.web.setup import connect_project, kept_params
 
 
 class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]

@@ -60,7 +60,7 @@ if "PROBES" in os.environ:
     app = create_app()
 
 if __name__ == "__main__":
-    from grounding.cli.serve import worker
+    from grounding.cli.main import worker
 
     sys.argv = ["worker"]
     worker()

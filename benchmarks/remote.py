@@ -32,7 +32,7 @@ from rich.table import Table
 
 from grounding.demo.local import Local, local_backend
 from grounding.engines.base import ModelRequest
-from grounding.engines.remote.data_uris import Encoding
+from grounding.engines.remote.client import Encoding
 from grounding.factory import fetcher, load_engine
 from grounding.media.images import upright
 from grounding.media.views import PixelBounds, whole

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from grounding.engines.base import Engine, Progress
 from grounding.errors import GroundingError
 from grounding.labelstudio.client.files import LabelStudioClient
-from grounding.media.decoding import Decoder
 from grounding.media.fetch import Fetcher, FetchRules
+from grounding.media.images import Decoder
 from grounding.media.local_files import Folder
 from grounding.pipeline import WorkerContext
 from grounding.settings import Settings
@@ -104,7 +104,7 @@ def _connect(settings: Settings, on_progress: ProgressCallback) -> Engine:
 
 
 def _request_format(settings: Settings, profile: Profile) -> RequestFormat:
-    from grounding.engines.remote.data_uris import Encoding
+    from grounding.engines.remote.client import Encoding
     from grounding.engines.remote.servers import SERVERS, RequestFormat
 
     return RequestFormat(

@@ -30,10 +30,9 @@ from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.interactive.status import FRACTIONS, IN_FRACTIONS
 from grounding.labelstudio.left_out import LeftOut
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
-from grounding.media.cache import ImageCache
-from grounding.media.decoding import Decoder
 from grounding.media.fetch import Fetches
-from grounding.media.views import PixelBounds, View, whole
+from grounding.media.images import Decoder
+from grounding.media.views import ImageCache, PixelBounds, View, whole
 from grounding.qwen.answers import Answer, Note, Verdict
 from grounding.qwen.queries import read_answer, write_prompt
 from grounding.tasks import Task

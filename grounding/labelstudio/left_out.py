@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from grounding.labelstudio.text import clean
+from grounding.labelstudio.data import clean
 
 MAX_REASONS = 16
 MAX_WORDS = 4

@@ -9,14 +9,13 @@ from typing import Any
 from grounding.errors import DataError
 from grounding.geometry import Box
 from grounding.labelstudio import data as task_data
-from grounding.labelstudio.config.interface import PROMPT_FIELD, Control, Label
-from grounding.labelstudio.config.template import LABELS
+from grounding.labelstudio.config.interface import LABELS, PROMPT_FIELD, Control, Label
 from grounding.labelstudio.config.xml import quote
 from grounding.labelstudio.controls.base import PlannedQuery, PromptDefaults, ViewSpec
+from grounding.labelstudio.data import strip_markup
 from grounding.labelstudio.interactive.commands import choose_controls, read_command
-from grounding.labelstudio.interactive.intent import MAX_PHRASE_CHARS, Intent
+from grounding.labelstudio.interactive.context import MAX_PHRASE_CHARS, Intent
 from grounding.labelstudio.labels import find_named, match
-from grounding.labelstudio.text import strip_markup
 from grounding.queries import Locate, Meaning, Shape
 
 MAX_VALUE_CHARS = 200

@@ -14,7 +14,7 @@ from grounding.labelstudio.controls.base import (
     PromptDefaults,
     ViewSpec,
 )
-from grounding.labelstudio.interactive.intent import Intent
+from grounding.labelstudio.interactive.context import Intent
 from grounding.queries import Query
 
 __all__ = ["NO_DEFAULTS", "PlannedQuery", "PromptDefaults", "ViewSpec", "plan"]

@@ -168,7 +168,8 @@ def check_text(value: str) -> None:
 
 def is_cloud(value: str) -> bool:
     """Say whether `value` names an object in cloud storage, such as `s3://bucket/key`."""
-    return value.partition("://")[0].lower() in CLOUD
+    scheme, separator, _ = value.partition("://")
+    return bool(separator) and scheme.lower() in CLOUD
 
 
 def is_data_uri(value: str) -> bool:

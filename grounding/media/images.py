@@ -9,9 +9,15 @@ shows.
 from __future__ import annotations
 
 import io
+import os
 import struct
+import threading
 import warnings
 import zlib
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from PIL import Image, ImageChops, UnidentifiedImageError
 
@@ -262,3 +268,114 @@ def _markup_name(start: bytes) -> str | None:
     if b"<svg" in start:
         return "SVG"
     return "HTML" if b"<html" in start or b"<!doctype html" in start else "XML"
+
+
+SHARE = 4
+"""By default a quarter of the memory is for decoding; the rest is for the model and the views."""
+
+URGENT_SHARE = 4
+"""A quarter of the budget is never taken by bulk, so that annotators wait for no bulk picture."""
+
+ROOT = Path("/")
+
+
+class DecodeBudget:
+    """Memory for decoding, in bytes, shared by threads in the order in which they ask.
+
+    Urgent reservations go before all others. Those of a kind are served in order, so that no
+    stream of small pictures holds up a large one for ever. What exceeds the whole budget of its
+    kind waits until that is free, and then runs alone.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._bulk_total = total - total // URGENT_SHARE
+        self._used = self._bulk_used = 0
+        self._changed = threading.Condition()
+        self._urgent: deque[object] = deque()
+        self._bulk: deque[object] = deque()
+
+    @contextmanager
+    def reserve(self, size: int, *, urgent: bool = False) -> Iterator[None]:
+        """Wait until `size` bytes are free, and hold them for the length of the block."""
+        size = min(size, self._total if urgent else self._bulk_total)
+        self._acquire(size, urgent)
+        try:
+            yield
+        finally:
+            self._change(-size, urgent)
+
+    def _acquire(self, size: int, urgent: bool) -> None:
+        queue, ticket = self._urgent if urgent else self._bulk, object()
+        with self._changed:
+            queue.append(ticket)
+            try:
+                self._changed.wait_for(lambda: queue[0] is ticket and self._fits(size, urgent))
+                self._change(size, urgent)
+            finally:
+                queue.remove(ticket)
+                self._changed.notify_all()
+
+    def _fits(self, size: int, urgent: bool) -> bool:
+        if self._used + size > self._total:
+            return False
+        return urgent or (not self._urgent and self._bulk_used + size <= self._bulk_total)
+
+    def _change(self, size: int, urgent: bool) -> None:
+        with self._changed:
+            self._used += size
+            self._bulk_used += 0 if urgent else size
+            self._changed.notify_all()
+
+
+class Decoder:
+    """Decodes pictures within `memory` bytes; safe to share between threads.
+
+    If `memory` is 0, a quarter of what this process may use.
+    """
+
+    def __init__(self, memory: int = 0) -> None:
+        self._budget = DecodeBudget(memory or memory_limit() // SHARE)
+
+    @contextmanager
+    def decode(
+        self, data: bytes, max_pixels: int, *, urgent: bool = False
+    ) -> Iterator[Image.Image]:
+        """Yield the upright RGB picture in `data`, and free its pixels after the block.
+
+        Waits while the budget is taken; a picture that is `urgent` goes first. Raises as
+        `upright` does. Make the views of the picture within the block.
+        """
+        header = open_header(data, max_pixels)
+        with self._budget.reserve(decode_bytes(header), urgent=urgent):
+            picture = decode(header, data)
+            try:
+                yield picture
+            finally:
+                picture.close()
+
+
+def memory_limit(root: Path = ROOT) -> int:
+    """Return how much memory this process may use: its container's limit, or the machine's.
+
+    Reads the limits of control groups, version 2 or 1, as /proc and /sys below `root` show them.
+    A limit of any group above this process's own holds too.
+    """
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            tree = root / "sys/fs/cgroup" / controllers
+            name = "memory.limit_in_bytes" if controllers else "memory.max"
+            group = tree / path.strip("/")
+            # In a container, the path may be the host's, while the tree begins at the container.
+            folders = (folder for folder in (group, *group.parents) if folder.is_relative_to(tree))
+            limits += [int(text) for f in folders if (text := _read(f / name).strip()).isdigit()]
+    return min(limits)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""

@@ -11,10 +11,11 @@ as written, and an unfinished place is not returned.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from grounding.geometry import Frame
+from grounding.geometry import Box, Frame
 from grounding.queries import Finding
 from grounding.qwen.reading.elements import KNOWN
 from grounding.qwen.reading.lines import read_lines
@@ -111,3 +112,49 @@ def _is_closed(lexemes: Lexemes, content: str) -> bool:
         p for p in lexemes.items if not isinstance(p, Text) or content[p.start : p.end].strip()
     ]
     return bool(visible) and not isinstance(visible[-1], Text)
+
+
+def add_caveats(answer: Answer) -> Answer:
+    """Return the answer, each finding with the warnings that concern it."""
+    last = len(answer.findings) - 1
+    findings = tuple(
+        replace(finding, warnings=_warnings(finding, answer.warnings, is_last=at == last))
+        for at, finding in enumerate(answer.findings)
+    )
+    return replace(answer, findings=findings)
+
+
+def _warnings(finding: Finding, notes: tuple[Note, ...], *, is_last: bool) -> tuple[str, ...]:
+    caveats = [CAVEATS[note] for note in notes if note in CAVEATS]
+    return tuple(text for text, concerns in caveats if concerns(finding, is_last))
+
+
+def _ends_the_answer(finding: Finding, is_last: bool) -> bool:
+    return is_last
+
+
+def _touches_the_edge(finding: Finding, is_last: bool) -> bool:
+    """Say whether the place reaches an edge of its frame, as every clipped place does."""
+    place = finding.place
+    if place is None:
+        return False
+    frame = place.frame
+    xs = (place.x1, place.x2) if isinstance(place, Box) else (place.x,)
+    ys = (place.y1, place.y2) if isinstance(place, Box) else (place.y,)
+    return min(*xs, *ys) <= 0 or max(xs) >= frame.width or max(ys) >= frame.height
+
+
+CAVEATS: dict[Note, tuple[str, Callable[[Finding, bool], bool]]] = {
+    Note.TRUNCATED: (
+        "The model's answer ends here, unfinished: more may be missing",
+        _ends_the_answer,
+    ),
+    Note.LOOP: ("The model repeated itself: more may be missing", _ends_the_answer),
+    Note.WHOLE_IMAGE: ("One box around nearly everything: ask for each one", _ends_the_answer),
+    Note.CLIPPED: ("The model drew this beyond the picture's edge", _touches_the_edge),
+}
+"""The warning for each note, and which findings of the answer it concerns.
+
+What happened at the end of the answer is attached to the last finding. A box around everything
+is the only finding.
+"""

@@ -22,8 +22,8 @@ from grounding.jobs.metrics import CONTENT_TYPE
 from grounding.settings import Settings
 from grounding.web import examples, operator, predictions
 from grounding.web.bodies import read_config, read_json, read_predict, read_project
+from grounding.web.projects import connect_project
 from grounding.web.services import Services
-from grounding.web.setup import connect_project
 
 log = logging.getLogger(__name__)
 

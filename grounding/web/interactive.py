@@ -20,7 +20,7 @@ from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import text_areas
 from grounding.labelstudio.controls.base import Drop, Region
 from grounding.labelstudio.interactive.commands import is_forget
-from grounding.labelstudio.interactive.context import read_request
+from grounding.labelstudio.interactive.context import Intent, read_request
 from grounding.labelstudio.interactive.existing import (
     Page,
     drop_existing,
@@ -28,7 +28,6 @@ from grounding.labelstudio.interactive.existing import (
     read_page,
     with_new_ids,
 )
-from grounding.labelstudio.interactive.intent import Intent
 from grounding.labelstudio.interactive.limits import apply_limits, read_limits
 from grounding.labelstudio.interactive.status import (
     STANDING,
@@ -40,9 +39,8 @@ from grounding.labelstudio.left_out import LeftOut
 from grounding.labelstudio.places import Result
 from grounding.tasks import model_version
 from grounding.web.bodies import PredictRequest, RequestKind
-from grounding.web.projects import LatestRequests, Projects, Requester
+from grounding.web.projects import LatestRequests, Projects, Requester, kept_params, read_config
 from grounding.web.services import Services
-from grounding.web.setup import kept_params, read_config
 from grounding.web.submission import NO_DATA, Answers, JobFactory, run_jobs, task_id
 
 log = logging.getLogger(__name__)

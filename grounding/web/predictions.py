@@ -17,9 +17,8 @@ from grounding.labelstudio.config.interface import LabelConfig
 from grounding.tasks import model_version
 from grounding.web import interactive
 from grounding.web.bodies import PredictRequest, RequestKind
-from grounding.web.projects import Projects
+from grounding.web.projects import Projects, kept_params, read_config
 from grounding.web.services import Services
-from grounding.web.setup import kept_params, read_config
 from grounding.web.submission import JobFactory, run_jobs
 
 log = logging.getLogger(__name__)

@@ -1,22 +1,62 @@
-"""What all requests of one web process share: the settings, the open queue, the waiting places."""
+"""What all requests of one web process share: the settings, the open queue, and who waits."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 
 from redis import Redis
 
 from grounding.jobs.connection import connect, queue_url
+from grounding.jobs.heartbeat import any_ready
 from grounding.jobs.outbox.delivery import Delivery
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.store import JobStore, StoreLimits
 from grounding.settings import Settings
-from grounding.web.waiting import Places
+from grounding.web.bodies import RequestKind
 from grounding.web.wakeups import Wakeups
+
+
+class Places:
+    """The waiting places of one web process, by kind of request; safe to share between threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.bounds: Mapping[RequestKind, int] = {
+            RequestKind.INTERACTIVE: settings.max_interactive_requests,
+            RequestKind.PAGE: settings.max_page_requests,
+            RequestKind.BULK: settings.max_bulk_requests,
+        }
+        self._free = {kind: BoundedSemaphore(bound) for kind, bound in self.bounds.items()}
+
+    @contextmanager
+    def take(self, kind: RequestKind) -> Iterator[bool]:
+        """Hold a place around the block; yield False if none was free."""
+        taken = self._free[kind].acquire(blocking=False)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self._free[kind].release()
+
+
+def deadline(kind: RequestKind, settings: Settings, redis: Redis) -> float:
+    """Return how many seconds after its arrival a request is answered at the latest.
+
+    A page gets 0 while no worker has its model loaded: it would hang for nothing.
+    """
+    if kind is RequestKind.PAGE and not any_ready(redis):
+        return 0.0
+    return {
+        RequestKind.INTERACTIVE: settings.interactive_deadline,
+        RequestKind.PAGE: settings.page_deadline,
+        RequestKind.BULK: settings.bulk_deadline,
+    }[kind]
+
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,7 @@ from grounding.jobs.store import FULL, Job, Outcome, State
 from grounding.settings import Settings
 from grounding.tasks import Task
 from grounding.web.bodies import PredictRequest, RequestKind
-from grounding.web.services import OpenQueue, Services
-from grounding.web.waiting import deadline
+from grounding.web.services import OpenQueue, Services, deadline
 
 log = logging.getLogger(__name__)
 

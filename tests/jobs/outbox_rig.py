@@ -8,8 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from grounding.jobs.outbox.backoff import PAUSE, DeliveryBackoff
-from grounding.jobs.outbox.delivery import Delivery
+from grounding.jobs.outbox.delivery import PAUSE, Delivery, DeliveryBackoff
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.store import DELIVERIES, UNDELIVERED, Job, JobStore, QueueName, job_key
 from grounding.labelstudio.client.api import Api

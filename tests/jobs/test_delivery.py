@@ -11,8 +11,7 @@ from redis import Redis
 
 from grounding.errors import ImageMissing
 from grounding.jobs.metrics import describe_job, describe_queue
-from grounding.jobs.outbox.backoff import DeliveryBackoff
-from grounding.jobs.outbox.delivery import LOCK, LOCK_SECONDS, Delivery
+from grounding.jobs.outbox.delivery import LOCK, LOCK_SECONDS, Delivery, DeliveryBackoff
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox
 from grounding.jobs.outbox.scripts import ANSWERED_MS, HOLD_MS, LOST_MS, PUSHED_MS
 from grounding.jobs.store import UNDELIVERED, Job, QueueName, job_key

@@ -7,7 +7,7 @@ import pytest
 from grounding.errors import ConfigError
 from grounding.labelstudio.config.interface import Control, LabelConfig
 from grounding.labelstudio.config.parse import parse
-from grounding.labelstudio.interactive.intent import Intent
+from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.plan import NO_DEFAULTS, PromptDefaults, plan
 from grounding.queries import Locate, Query
 

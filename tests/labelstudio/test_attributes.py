@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from grounding.labelstudio.config.interface import Options
-from grounding.labelstudio.config.template import Template
+from grounding.labelstudio.config.interface import Options, Template
 from grounding.queries import PromptStyle
 from tests.labelstudio.configs import (
     BOXES,

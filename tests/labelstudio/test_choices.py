@@ -14,7 +14,7 @@ from grounding.labelstudio.config import parse as parsing
 from grounding.labelstudio.config.attributes import FIELD_ATTRIBUTES
 from grounding.labelstudio.controls import CONTROLS, base, fields, write_results
 from grounding.labelstudio.controls.base import Results
-from grounding.labelstudio.interactive.intent import Intent
+from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.plan import PromptDefaults, plan
 from grounding.queries import Field, Fill, Finding, Locate
 from tests.labelstudio.configs import BOXES, config, control, having, refused, view

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from grounding.errors import RequestError
 from grounding.geometry import PERCENT, Box, Point
 from grounding.labelstudio.config.interface import Control
-from grounding.labelstudio.interactive.context import read_context, read_request
-from grounding.labelstudio.interactive.intent import Intent
+from grounding.labelstudio.interactive.context import Intent, read_context, read_request
 from tests.labelstudio.configs import (
     BOXES,
     CAR_DOG,

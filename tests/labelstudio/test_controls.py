@@ -14,7 +14,7 @@ from grounding.geometry import PERCENT, Box, Frame, Point, image_frame
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.controls import CONTROLS, write_results
 from grounding.labelstudio.controls.base import Results
-from grounding.labelstudio.interactive.intent import Intent
+from grounding.labelstudio.interactive.context import Intent
 from grounding.queries import Finding, Locate, Shape
 from tests.labelstudio.configs import (
     BOXES,

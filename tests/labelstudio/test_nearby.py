@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.geometry import PERCENT, Box, Frame, Point, image_frame
-from grounding.labelstudio.nearby import BoxGrid, PointGrid
+from grounding.labelstudio.places import BoxGrid, PointGrid
 
 SIDES = st.sampled_from([0.0, 1e-300, 1e-13, 0.7, 1.0, 10.0, 63.9, 64.0]) | st.floats(0, 100)
 STARTS = st.sampled_from([0.0, 1e-300, 10.0, 50.0, 99.0]) | st.floats(0, 100)

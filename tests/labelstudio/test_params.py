@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.errors import ConfigError
-from grounding.labelstudio.config.extra_params import read_params
+from grounding.labelstudio.config.attributes import read_params
 from grounding.labelstudio.config.parse import parse
 from tests.labelstudio.configs import BOXES, KEY_POINT, POINTS, fits_a_status_line, having, view
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from grounding.errors import DataError
 from grounding.geometry import PERCENT, Box, Point
 from grounding.labelstudio.config.parse import parse
-from grounding.labelstudio.interactive.intent import Intent
+from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.plan import PromptDefaults, plan
 from grounding.queries import Locate, Meaning, PromptStyle, Shape
 from tests.labelstudio.configs import (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.labelstudio.config.template import Template
+from grounding.labelstudio.config.interface import Template
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 
 from grounding.geometry import Frame, image_frame
-from grounding.media.cache import ImageCache
-from grounding.media.views import View
+from grounding.media.views import ImageCache, View
 
 
 def view(side: int = 10) -> View:

@@ -18,8 +18,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from grounding.errors import ImageTooLarge, ImageUnreadable
-from grounding.media.decoding import DecodeBudget, Decoder, memory_limit
-from grounding.media.images import decode_bytes, open_header, upright
+from grounding.media.images import (
+    DecodeBudget,
+    Decoder,
+    decode_bytes,
+    memory_limit,
+    open_header,
+    upright,
+)
 from tests.media.pictures import WHITE, exif, palette, plain, png, saved
 
 SMALL = saved(plain("RGB", (1, 2, 3)), "PNG")

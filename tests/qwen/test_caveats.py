@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grounding.geometry import Frame
-from grounding.qwen.answers import Note, read
-from grounding.qwen.caveats import CAVEATS, add_caveats
+from grounding.qwen.answers import CAVEATS, Note, add_caveats, read
 
 FRAME = Frame("model", 1000, 1000)
 CUT, LOOP, WHOLE, EDGE = (

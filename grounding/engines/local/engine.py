@@ -20,8 +20,7 @@ from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.chat import Chat
 from grounding.engines.local.decode_loop import BatchOptions, Ends, StaticBatch
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
-from grounding.engines.local.hub import OnProgress
-from grounding.engines.local.loading import Checkpoint, LoadOptions, load_checkpoint
+from grounding.engines.local.loading import Checkpoint, LoadOptions, OnProgress, load_checkpoint
 from grounding.engines.local.scheduler import Pending, Scheduler, Watchdog
 from grounding.errors import GroundingError, TaskError
 

@@ -25,9 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from grounding.engines.base import Completion, ModelRequest, Priority, on_cancel, resolve
-from grounding.engines.remote.client import Client, Endpoint
-from grounding.engines.remote.completions import read_completion
-from grounding.engines.remote.data_uris import DataUris
+from grounding.engines.remote.client import Client, DataUris, Endpoint, read_completion
 from grounding.engines.remote.failures import Failure, Period, Refusal, explain, judge
 from grounding.engines.remote.servers import RequestFormat
 from grounding.errors import EngineAway, EngineError, GroundingError, TaskError

@@ -19,9 +19,29 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from grounding.engines.base import ModelRequest, Priority
-from grounding.engines.remote.data_uris import Encoding
-from grounding.qwen.schema import ANSWER_SCHEMA
+from grounding.engines.remote.client import Encoding
 from grounding.settings import ServerName
+
+
+def _place(key: str, numbers: int) -> dict[str, Any]:
+    integers = {"type": "integer", "minimum": 0}
+    return {
+        "type": "object",
+        "properties": {
+            key: {"type": "array", "items": integers, "minItems": numbers, "maxItems": numbers},
+            "label": {"type": "string"},
+        },
+        "required": [key, "label"],
+        "additionalProperties": False,
+    }
+
+
+ANSWER_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "items": {"anyOf": [_place("bbox_2d", 4), _place("point_2d", 2)]},
+}
+"""A list of boxes and points, each with its label; empty if the model finds nothing."""
+
 
 BoundsIn = Literal["request", "part", "nowhere"]
 Body = dict[str, Any]

@@ -16,9 +16,14 @@ from functools import lru_cache
 from itertools import islice
 
 from grounding.errors import ConfigError
-from grounding.labelstudio.config.attributes import PREFIX, SHARED_DEFAULTS, read_options
-from grounding.labelstudio.config.extra_params import read_params
+from grounding.labelstudio.config.attributes import (
+    PREFIX,
+    SHARED_DEFAULTS,
+    read_options,
+    read_params,
+)
 from grounding.labelstudio.config.interface import (
+    LABELS,
     PROMPT_FIELD,
     Control,
     Label,
@@ -28,12 +33,11 @@ from grounding.labelstudio.config.interface import (
     TextArea,
 )
 from grounding.labelstudio.config.silence import check_attributes, check_served
-from grounding.labelstudio.config.template import LABELS
 from grounding.labelstudio.config.xml import Element, quote, read, size_error
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.controls.base import ControlTag
+from grounding.labelstudio.data import strip_markup
 from grounding.labelstudio.labels import group_same_spelling
-from grounding.labelstudio.text import strip_markup
 
 MAX_CONTROLS = 100
 MAX_LABELS = 1000

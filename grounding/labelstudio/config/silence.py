@@ -6,11 +6,10 @@ predictions that are wrong or never come.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Set
 
 from grounding.errors import ConfigError
-from grounding.labelstudio.config.attributes import PREFIX
+from grounding.labelstudio.config.attributes import PREFIX, nearest
 from grounding.labelstudio.config.xml import Element, quote
 
 MAX_NAME_CHARS = 25
@@ -26,13 +25,6 @@ def check_attributes(elements: Iterable[Element], known: Mapping[str, Set[str]])
         for name in element.attributes:
             if name.startswith(PREFIX) and name not in own.get(element.kind, ()):
                 raise _unknown(element, name, known)
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the attribute that is spelt most like `name`; None where none is alike."""
-    bare = {one.removeprefix(PREFIX): one for one in known}
-    found = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1)
-    return bare[found[0]] if found else None
 
 
 def check_served(elements: Iterable[Element]) -> None:

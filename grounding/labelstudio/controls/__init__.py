@@ -12,8 +12,12 @@ from grounding.geometry import Frame
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.controls.choices import CHOICES
-from grounding.labelstudio.controls.key_point import KEY_POINT, KEY_POINT_LABELS
-from grounding.labelstudio.controls.rectangle import RECTANGLE, RECTANGLE_LABELS
+from grounding.labelstudio.controls.shapes import (
+    KEY_POINT,
+    KEY_POINT_LABELS,
+    RECTANGLE,
+    RECTANGLE_LABELS,
+)
 from grounding.labelstudio.controls.text_area import TEXT_AREA
 from grounding.queries import Finding, Query
 

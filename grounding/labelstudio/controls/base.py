@@ -13,7 +13,7 @@ from grounding.geometry import Frame
 from grounding.labelstudio.config.attributes import Attributes
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.config.xml import Element
-from grounding.labelstudio.interactive.intent import Intent
+from grounding.labelstudio.interactive.context import Intent
 from grounding.queries import Finding, Query, Shape
 
 Region = dict[str, Any]

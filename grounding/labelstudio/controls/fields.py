@@ -23,7 +23,7 @@ from grounding.labelstudio.controls.base import (
     Writer,
     new_id,
 )
-from grounding.labelstudio.interactive.intent import Intent
+from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.locating import fill_prompt
 from grounding.queries import Field, Fill, Finding, Query

@@ -19,9 +19,9 @@ from grounding.labelstudio.controls.base import (
     emitted_names,
     new_id,
 )
+from grounding.labelstudio.data import clean
 from grounding.labelstudio.labels import match
-from grounding.labelstudio.nearby import BoxGrid, PointGrid
-from grounding.labelstudio.text import clean
+from grounding.labelstudio.places import BoxGrid, PointGrid
 from grounding.queries import Finding, Locate, Query
 
 SAME_IOU = 0.8

@@ -6,7 +6,7 @@ from grounding.labelstudio.config.attributes import COMPANION_ATTRIBUTES
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.controls.base import ControlTag, Region, complete
-from grounding.labelstudio.text import UNSEEN
+from grounding.labelstudio.data import UNSEEN
 from grounding.queries import Finding
 
 

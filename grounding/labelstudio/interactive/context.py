@@ -12,12 +12,38 @@ from typing import Any
 
 from grounding.geometry import Box, Point
 from grounding.labelstudio.config.interface import Control, LabelConfig, TextArea
+from grounding.labelstudio.data import strip_markup
 from grounding.labelstudio.interactive.commands import choose_controls
-from grounding.labelstudio.interactive.intent import MAX_PHRASE_CHARS, Intent
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.places import Result, context_error, is_drawn, read_place, read_text
-from grounding.labelstudio.text import strip_markup
 from grounding.queries import Shape
+
+MAX_PHRASE_CHARS = 1000
+"""Characters of one prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What an annotator typed or drew, and the controls that answer it.
+
+    `phrase` is the typed text. `around` is the drawn place, in the percent frame, and `label` the
+    label it was drawn with. `excluded` are points, in the percent frame, that the answer leaves
+    out. `from_name` is the tag that the text or the place came from. `controls` are those that
+    answer; without any, nothing was asked.
+    """
+
+    phrase: str | None = None
+    around: Point | Box | None = None
+    label: str | None = None
+    from_name: str | None = None
+    controls: tuple[Control, ...] = ()
+    excluded: tuple[Point, ...] = ()
+
+    @property
+    def typed(self) -> bool:
+        """Whether it came from a text area: a text typed there, or one that was emptied."""
+        return self.from_name is not None and self.around is None
+
 
 MAX_RESULTS = 5000
 """Results in one context: more than all regions of one label on one image."""

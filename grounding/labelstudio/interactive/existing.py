@@ -21,8 +21,7 @@ from grounding.geometry import Box, Frame, Point, image_frame
 from grounding.labelstudio.config.interface import Label, LabelConfig
 from grounding.labelstudio.controls.base import Region, new_id
 from grounding.labelstudio.interactive.context import find_drawn
-from grounding.labelstudio.nearby import BoxGrid, PointGrid
-from grounding.labelstudio.places import Result, is_drawn, read_place, read_text
+from grounding.labelstudio.places import BoxGrid, PointGrid, Result, is_drawn, read_place, read_text
 
 SAME_IOU = 0.9
 """Boxes of one label that overlap this much mark the same thing."""

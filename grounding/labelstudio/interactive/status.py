@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from grounding.labelstudio.config.interface import LabelConfig, TextArea
 from grounding.labelstudio.controls.base import Drop, Region, new_id
+from grounding.labelstudio.data import clean
 from grounding.labelstudio.left_out import LeftOut
-from grounding.labelstudio.text import clean
 
 MAX_CHARS = 500
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 
 from grounding.geometry import Box, Frame, Point
 from grounding.queries import AnswerFormat, Locate, Shape
-from grounding.qwen.answers import Answer, read
-from grounding.qwen.caveats import add_caveats
+from grounding.qwen.answers import Answer, add_caveats, read
 from grounding.qwen.prompts import PromptSet, language_of, quote
 from grounding.qwen.scores import Token, score_findings
 

@@ -16,8 +16,7 @@ import pytest
 
 from grounding.engines.base import Progress
 from grounding.engines.local.engine import LocalEngine
-from grounding.engines.local.hub import fetch
-from grounding.engines.local.loading import LoadOptions
+from grounding.engines.local.loading import LoadOptions, fetch
 from grounding.errors import EngineError, GroundingError, SettingError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.engines.base import Token
-from grounding.engines.remote.completions import read_completion
+from grounding.engines.remote.client import read_completion
 from grounding.errors import EngineError
 
 

@@ -10,7 +10,7 @@ import io
 import pytest
 from PIL import Image, ImageChops
 
-from grounding.engines.remote.data_uris import DataUris, Encoding
+from grounding.engines.remote.client import DataUris, Encoding
 from grounding.media.images import upright
 from grounding.media.views import PixelBounds, whole
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from grounding.engines.base import ModelRequest
 from grounding.engines.local.engine import LocalEngine
-from grounding.engines.remote.data_uris import Encoding
+from grounding.engines.remote.client import Encoding
 from grounding.engines.remote.engine import RemoteEngine
 from grounding.engines.remote.servers import plain_words
 from grounding.errors import EngineError, ImageError

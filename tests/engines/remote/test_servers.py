@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from grounding.engines.base import ModelRequest, Priority
-from grounding.engines.remote.servers import SEED, SERVERS, RequestFormat
-from grounding.qwen.schema import ANSWER_SCHEMA
+from grounding.engines.remote.servers import ANSWER_SCHEMA, SEED, SERVERS, RequestFormat
 from grounding.testing import make_view
 
 URI, TEXT = "data:image/png;base64,AAAA", "Where is the cat?"

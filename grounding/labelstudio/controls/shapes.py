@@ -1,8 +1,8 @@
-"""`<RectangleLabels>`: boxes with labels of their own; `<Rectangle>`: with a `<Labels>` beside."""
+"""The tags that draw places: each differs from the next in its shape and where its labels stand."""
 
 from __future__ import annotations
 
-from grounding.labelstudio.config.attributes import BOX_ATTRIBUTES
+from grounding.labelstudio.config.attributes import BOX_ATTRIBUTES, POINT_ATTRIBUTES
 from grounding.labelstudio.controls.base import ControlTag
 from grounding.labelstudio.controls.places import write_places
 from grounding.labelstudio.locating import plan_places
@@ -13,4 +13,12 @@ RECTANGLE_LABELS = ControlTag(
 )
 RECTANGLE = ControlTag(
     "Rectangle", BOX_ATTRIBUTES, plan_places, write_places, draws=Shape.BOX, labels="beside"
+)
+
+
+KEY_POINT_LABELS = ControlTag(
+    "KeyPointLabels", POINT_ATTRIBUTES, plan_places, write_places, draws=Shape.POINT
+)
+KEY_POINT = ControlTag(
+    "KeyPoint", POINT_ATTRIBUTES, plan_places, write_places, draws=Shape.POINT, labels="beside"
 )
