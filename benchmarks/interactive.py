@@ -117,14 +117,14 @@ def parts_of(marks: Marks, begun: float, ended: float) -> Parts:
     spent = {name: 1000 * sum(b - a for a, b in times) for name, times in marks.items()}
     (request,), (job,) = marks["request"], marks["job"]
     queued, written = marks["queued"][0], marks["write"][0]
-    inside = sum(spent.get(name, 0) for name in ("claim", "fetch", "prepare", "model", "write"))
+    inside = sum(spent.get(name, 0) for name in ("claim", "view", "model", "write"))
     return {
         "HTTP in": 1000 * (request[0] - begun),
         "web: read, enter, queue": 1000 * (queued[1] - request[0]),
         "queue: until a slot takes it": 1000 * (job[0] - queued[1]),
         "worker: claim": spent["claim"],
         "worker: fetch": spent.get("fetch", 0.0),
-        "worker: decode and resize": spent.get("prepare", 0.0),
+        "worker: decode and resize": spent.get("view", 0.0) - spent.get("fetch", 0.0),
         "model": spent["model"],
         "worker: words to regions": 1000 * (written[1] - job[0]) - inside,
         "worker: write": spent["write"],

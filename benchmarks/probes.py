@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 from grounding import pipeline
-from grounding.jobs.metrics import MeteredEngine
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import JobStore
 from grounding.jobs.worker import Worker
@@ -30,8 +29,8 @@ STEPS: tuple[tuple[str, Any, str], ...] = (
     ("job", Worker, "_work"),
     ("claim", JobStore, "claim"),
     ("fetch", Fetcher, "fetch"),
-    ("prepare", pipeline, "prepare"),
-    ("model", MeteredEngine, "ask"),
+    ("view", pipeline, "_load_view"),
+    ("model", pipeline, "_results_of"),
     ("write", JobStore, "finish"),
 )
 

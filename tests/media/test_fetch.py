@@ -79,7 +79,7 @@ def in_an_hour() -> str:
     return format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
 
 
-@pytest.mark.parametrize("asked", ["3600", "1e9", "inf", "9" * 40, in_an_hour()])
+@pytest.mark.parametrize("asked", ["3600", "1e9", "9" * 40, in_an_hour()])
 def test_a_host_that_asks_to_wait_beyond_the_deadline_is_not_asked_again(asked: str) -> None:
     with host(answer(429, f"Retry-After: {asked}"), ok()) as server:
         with pytest.raises(ImageUnreachable, match="answered 429"):
@@ -89,7 +89,15 @@ def test_a_host_that_asks_to_wait_beyond_the_deadline_is_not_asked_again(asked: 
 
 @pytest.mark.parametrize(
     "odd",
-    ["soon", "-5", "nan", "", "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 0001 00:00:00 -0000"],
+    [
+        "soon",
+        "-5",
+        "nan",
+        "inf",
+        "",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "Thu, 01 Jan 0001 00:00:00 -0000",
+    ],
 )
 def test_a_retry_after_that_is_no_time_to_come_is_ignored(odd: str) -> None:
     with host(answer(429, f"Retry-After: {odd}"), ok()) as server:

@@ -373,7 +373,7 @@ def test_a_picture_without_room_even_alone_fails_alone(
     assert [type(r) for r in replies] == [Completion, OutOfMemory, Completion, Completion]
     assert str(replies[1]) == (
         "the device is out of memory: CUDA out of memory. Tried to allocate 3 GiB. "
-        "Lower MAX_PIXELS or MAX_BATCH"
+        "Lower GROUNDING_MAX_PIXELS or GROUNDING_MAX_BATCH"
     )
 
 
