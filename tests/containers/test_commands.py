@@ -128,7 +128,7 @@ def test_a_worker_whose_model_is_missing_is_not_healthy() -> None:
         started.start("redis")
         started.wait_healthy("redis", START_SECONDS)
         started.start("worker")
-        assert started.join("worker", START_SECONDS) == 3
+        assert started.join("worker", START_SECONDS) == 2
         done = started.execute("worker", *images()["worker"].health)
         assert done.returncode == 1, done.stderr
         assert "/models/none" in started.log("worker")
