@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.testing import ScriptedEngine, answer_each, make_completion
-from tests.openai_server import KEY, Behaviour
+from tests.openai_server import KEY, MODEL, Behaviour
 from tests.openai_server import serving as serving_model
 
 from .client import Client
@@ -55,7 +55,7 @@ def project(
             "GROUNDING_ENGINE": "openai",
             "OPENAI_BASE_URL": model.url,
             "OPENAI_API_KEY": KEY,
-            "MODEL": "qwen2.5-vl-scripted",
+            "MODEL": MODEL,
             "GROUNDING_SELF_TEST": "off",
         }
         with backend(folder, studio, origin, settings=settings) as server:
