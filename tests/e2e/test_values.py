@@ -88,8 +88,8 @@ def test_the_page_shows_both_and_submits_them(
     (task,) = [task.id for task in studio.tasks(project.id)]
     annotator = LabellingPage(browser, studio.url, studio.token, output)
     annotator.open(project.id, task)
-    expect(annotator.page.get_by_text("EXIT").first).to_be_visible(timeout=ANSWER_MS)
-    expect(annotator.page.get_by_label("rainy").first).to_be_checked(timeout=ANSWER_MS)
+    expect(annotator.page.get_by_role("treeitem", name="EXIT")).to_be_visible(timeout=ANSWER_MS)
+    expect(annotator.page.get_by_role("checkbox", name="rainy")).to_be_checked(timeout=ANSWER_MS)
     annotator.screenshot("values")
     annotator.submit()
     annotator.close()
