@@ -7,7 +7,6 @@ Docker's secrets do; `NAME` goes first.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
-from grounding.errors import SettingError
+from grounding.errors import SettingError, closest
 
 PREFIX = "GROUNDING_"
 
@@ -38,9 +37,6 @@ ECOSYSTEM = frozenset(
 
 FORMER = {"SERVER_PATIENCE": "server_retry_timeout"}
 """Settings that had another name, by its variable."""
-
-ANY_LIKENESS = 0.6
-"""Similarity (difflib's ratio, 0 to 1) from which a known name is offered for an unknown one."""
 
 MISSPELT = 0.9
 """Similarity from which a variable without our prefix counts as a misspelt one of ours.
@@ -84,14 +80,8 @@ def _nearest(name: str, known: Mapping[str, str]) -> str | None:
         return variable(FORMER[tail])
     forms = {form: full for full in known for form in (full, known[full].upper()) if "_" in form}
     if not ours:
-        return _closest(bare, forms, MISSPELT)
-    return _closest(tail, {known[full].upper(): full for full in known}, ANY_LIKENESS) or ""
-
-
-def _closest(name: str, spelt: Mapping[str, str], cutoff: float) -> str | None:
-    """Return the variable that is spelt most like `name`; None if no one is near enough."""
-    found = difflib.get_close_matches(name, spelt, n=1, cutoff=cutoff)
-    return spelt[found[0]] if found else None
+        return closest(bare, forms, MISSPELT)
+    return closest(tail, {known[full].upper(): full for full in known}) or ""
 
 
 def read_files(fields: Iterable[str]) -> dict[str, object]:

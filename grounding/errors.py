@@ -33,6 +33,9 @@ have a code and hint of its own. Only the module that calls a foreign library na
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
+
 EXIT_SETTINGS = 2
 """Exit status of a process that its settings keep from starting: restarting it would not help."""
 
@@ -265,3 +268,13 @@ class ImportRefused(LabelStudioError):
     code = "import_refused"
     retryable = False
     hint = "Its task may have been deleted"
+
+
+ANY_LIKENESS = 0.6
+"""Similarity (difflib's ratio, 0 to 1) from which a cure offers a known name for an unknown one."""
+
+
+def closest(name: str, known: Mapping[str, str], cutoff: float = ANY_LIKENESS) -> str | None:
+    """Return the value of the key that is spelt most like `name`; None if no one is near enough."""
+    found = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return known[found[0]] if found else None

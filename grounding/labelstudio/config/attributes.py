@@ -5,14 +5,13 @@ No attribute may choose a model or a file. `silence` refuses those that no tag t
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
-from grounding.errors import ConfigError
+from grounding.errors import ConfigError, closest
 from grounding.labelstudio.config.interface import MAX_REGIONS, Options, Template
 from grounding.labelstudio.config.xml import Element, quote
 from grounding.labelstudio.data import clean
@@ -268,5 +267,4 @@ def _error(problem: str, hint: str) -> ConfigError:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the attribute that is spelt most like `name`; None where none is alike."""
     bare = {one.removeprefix(PREFIX): one for one in known}
-    found = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1)
-    return bare[found[0]] if found else None
+    return closest(name.removeprefix(PREFIX), bare)
