@@ -25,10 +25,9 @@ from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import Results
-from grounding.labelstudio.data import find_image_address
+from grounding.labelstudio.data import LeftOut, find_image_address
 from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.interactive.status import FRACTIONS, IN_FRACTIONS
-from grounding.labelstudio.left_out import LeftOut
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
 from grounding.media.fetch import Fetches
 from grounding.media.images import Decoder

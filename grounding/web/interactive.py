@@ -19,6 +19,7 @@ from grounding.jobs.store import Job, Outcome
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import text_areas
 from grounding.labelstudio.controls.base import Drop, Region
+from grounding.labelstudio.data import LeftOut
 from grounding.labelstudio.interactive.commands import is_forget
 from grounding.labelstudio.interactive.context import Intent, read_request
 from grounding.labelstudio.interactive.existing import (
@@ -35,7 +36,6 @@ from grounding.labelstudio.interactive.status import (
     summarize,
     write_status,
 )
-from grounding.labelstudio.left_out import LeftOut
 from grounding.labelstudio.places import Result
 from grounding.tasks import model_version
 from grounding.web.bodies import PredictRequest, RequestKind

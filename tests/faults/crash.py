@@ -12,7 +12,7 @@ from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.queues import Queues
 from grounding.jobs.slots import Slot
 from grounding.jobs.store import JobStore
-from grounding.labelstudio.client.importing import Importer
+from grounding.labelstudio.client.api import Importer
 from grounding.media.fetch import Fetcher
 from grounding.testing import ScriptedEngine
 

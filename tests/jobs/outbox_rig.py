@@ -11,8 +11,7 @@ from redis import Redis
 from grounding.jobs.outbox.delivery import PAUSE, Delivery, DeliveryBackoff
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.store import DELIVERIES, UNDELIVERED, Job, JobStore, QueueName, job_key
-from grounding.labelstudio.client.api import Api
-from grounding.labelstudio.client.importing import Importer
+from grounding.labelstudio.client.api import Api, Importer
 from tests.faults.label_studio import CONTROL, TOKEN, Studio
 
 PROJECT = "7.1795316671"

@@ -15,8 +15,7 @@ from grounding.jobs.outbox.delivery import LOCK, LOCK_SECONDS, Delivery, Deliver
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox
 from grounding.jobs.outbox.scripts import ANSWERED_MS, HOLD_MS, LOST_MS, PUSHED_MS
 from grounding.jobs.store import UNDELIVERED, Job, QueueName, job_key
-from grounding.labelstudio.client.api import Api
-from grounding.labelstudio.client.importing import Importer
+from grounding.labelstudio.client.api import Api, Importer
 from tests.faults.label_studio import TOKEN, Mood
 from tests.jobs.outbox_rig import NUMBER, PROJECT, OutboxRig, prediction
 

@@ -16,8 +16,7 @@ from grounding.errors import (
     LabelStudioError,
     TokenRefused,
 )
-from grounding.labelstudio.client.api import Api
-from grounding.labelstudio.client.importing import Importer
+from grounding.labelstudio.client.api import Api, Importer
 from tests.labelstudio.tokens import LEGACY, PERSONAL, access, authorization
 from tests.media.hosts import Response, answer, host, ok
 

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.labelstudio.left_out import LeftOut
+from grounding.labelstudio.data import LeftOut
 
 COUNTS = st.dictionaries(st.sampled_from(["unknown_label", "low_score", "x"]), st.integers(1, 999))
 

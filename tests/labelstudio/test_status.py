@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grounding.labelstudio.controls.base import Drop
+from grounding.labelstudio.data import MAX_WORD_CHARS, MAX_WORDS, LeftOut
 from grounding.labelstudio.interactive.status import (
     FRACTIONS,
     MAX_CHARS,
@@ -13,7 +14,6 @@ from grounding.labelstudio.interactive.status import (
     summarize,
     write_status,
 )
-from grounding.labelstudio.left_out import MAX_WORD_CHARS, MAX_WORDS, LeftOut
 from tests.labelstudio.configs import BOXES, PROMPT, STATUS, config
 
 

@@ -21,8 +21,7 @@ from grounding.errors import AnswerLost, ImportRefused, LabelStudioError
 from grounding.jobs.connection import shorten
 from grounding.jobs.keys import PREFIX
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox, OutboxEntry
-from grounding.labelstudio.client.api import Api
-from grounding.labelstudio.client.importing import Importer
+from grounding.labelstudio.client.api import Api, Importer
 from grounding.retry import Backoff
 from grounding.settings import Settings
 

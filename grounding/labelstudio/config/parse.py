@@ -8,7 +8,6 @@ choices about a text, are left alone where they are not about one image.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,8 @@ from grounding.errors import ConfigError
 from grounding.labelstudio.config.attributes import (
     PREFIX,
     SHARED_DEFAULTS,
+    check_attributes,
+    check_served,
     read_options,
     read_params,
 )
@@ -32,25 +33,20 @@ from grounding.labelstudio.config.interface import (
     Remember,
     TextArea,
 )
-from grounding.labelstudio.config.silence import check_attributes, check_served
-from grounding.labelstudio.config.xml import Element, quote, read, size_error
+from grounding.labelstudio.config.labels import (
+    MEANING,
+    check_labels,
+    cut_texts,
+    read_label,
+    read_labels,
+)
+from grounding.labelstudio.config.xml import VARIABLE, Element, quote, read, refused, size_error
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.controls.base import ControlTag
-from grounding.labelstudio.data import strip_markup
 from grounding.labelstudio.labels import group_same_spelling
 
 MAX_CONTROLS = 100
-MAX_LABELS = 1000
-MAX_LABEL_CHARS = 200
-MAX_DESCRIPTION_CHARS = 1000
-MAX_MEANING_CHARS = 300
 MAX_REMEMBERED = 32
-
-VARIABLE = re.compile(r"\$([^\s,/{}$]+)")
-"""`$image`, `$a.b` or `$a[0]`: one variable, and nothing around it."""
-
-MEANING = "model_description"
-"""The attribute of a `<Label>` that tells the model what the class means."""
 
 REMEMBER = "model_remember"
 """The attribute of a `<TextArea>` that says what becomes of the prompt typed last."""
@@ -128,11 +124,7 @@ class _Document:
     def check(self) -> None:
         """Raise `ConfigError` for what no config may have."""
         check_attributes(self.elements, _KNOWN)
-        labels = [e for e in self.elements if e.kind == "label"]
-        if len(labels) > MAX_LABELS:
-            raise size_error(f"{len(labels)} labels, at most {MAX_LABELS} are served")
-        for label in labels:
-            _check_length(label)
+        check_labels(self.elements)
         names = Counter(e.get("name") for e in self.elements)
         twice = next((name for name, count in names.items() if name and count > 1), None)
         if twice:
@@ -187,7 +179,7 @@ class _Document:
             return False
         if {id(element), id(image)} & self.repeated or image.get("valueList"):
             return False
-        labelled = any(_label(e) for e in element.walk() if e.kind == kind.label_tag)
+        labelled = any(read_label(e) for e in element.walk() if e.kind == kind.label_tag)
         single = VARIABLE.fullmatch(image.get("value") or "")
         return bool(single) and (labelled or kind.labels != "own")
 
@@ -198,7 +190,7 @@ class _Document:
                 if attribute.startswith(PREFIX) and not _is_used(e, attribute):
                     yield f"{e} has {attribute}, and is not served: it depends on other things"
             if e.kind == "label":
-                yield from _cut(e)
+                yield from cut_texts(e)
         for e in self.shown:
             yield (
                 f"{e} shows ${PROMPT_FIELD}, which is therefore not asked for; "
@@ -211,7 +203,7 @@ class _Document:
 
     def _check_single(self, element: Element) -> None:
         if id(element) in self.repeated:
-            raise _refused(
+            raise refused(
                 element,
                 "is in a <Repeater>: one image per task is served",
                 code="multi_image_unsupported",
@@ -223,21 +215,21 @@ class _Document:
         prompt, field = controls[0].options.prompt, controls[0].options.prompt_field
         places = prompt.fields if prompt else ()
         if LABELS in places and not controls[0].labels:
-            raise _refused(
+            raise refused(
                 element,
                 "has {labels} in model_prompt, and no labels",
                 code="attribute_invalid",
                 hint="Add <Labels> with the same toName, or remove {labels}",
             )
         if pictures := self.images.intersection(places):
-            raise _refused(
+            raise refused(
                 element,
                 f"has {{{quote(min(pictures), 20)}}} in model_prompt: an image's address",
                 code="attribute_invalid",
                 hint="Name another field of the task's data in model_prompt",
             )
         if field in self.images:
-            raise _refused(
+            raise refused(
                 element,
                 f'has model_prompt_field="{quote(field, 20)}": an image\'s address',
                 code="attribute_invalid",
@@ -252,13 +244,13 @@ class _Document:
         target = control.to_name
         beside = [e for e in self.elements if e.kind == "labels" and e.get("toName") == target]
         if not beside and not prompted:
-            raise _refused(
+            raise refused(
                 element,
                 "has no <Labels> on its image",
                 code="no_labels",
                 hint="Add <Labels> with the same toName, or a <TextArea> to type a prompt into",
             )
-        sources = [(_labels(e), _required(e, "name")) for e in beside]
+        sources = [(read_labels(e), _required(e, "name")) for e in beside]
         return [replace(control, labels=x, labels_from=name) for x, name in sources] or [control]
 
     def _image(self, element: Element) -> Element:
@@ -268,7 +260,7 @@ class _Document:
             self._check_single(image)
             return image
         problem = f"a <{quote(image.tag, 15)}>" if image else "which is nothing here"
-        raise _refused(
+        raise refused(
             element,
             f'has toName="{quote(target, 20)}", {problem}',
             code="control_not_on_image",
@@ -279,7 +271,7 @@ class _Document:
 def _data_key(image: Element) -> str:
     """Return the key of the task's data that holds the image's address."""
     if image.get("valueList"):
-        raise _refused(
+        raise refused(
             image,
             "has valueList: several images in one task are not served",
             code="multi_image_unsupported",
@@ -288,7 +280,7 @@ def _data_key(image: Element) -> str:
     value = image.get("value") or ""
     variable = VARIABLE.fullmatch(value)
     if not variable:
-        raise _refused(
+        raise refused(
             image,
             f'has value="{quote(value, 30)}", not one variable',
             code="value_not_variable",
@@ -297,14 +289,10 @@ def _data_key(image: Element) -> str:
     return variable[1]
 
 
-def _refused(element: Element, problem: str, *, code: str, hint: str) -> ConfigError:
-    return ConfigError(f"{element} {problem}", code=code, hint=hint)
-
-
 def _required(element: Element, attribute: str) -> str:
     value = element.get(attribute)
     if value is None:
-        raise _refused(
+        raise refused(
             element,
             f"has no {attribute}",
             code="control_not_on_image" if attribute == "toName" else "label_config_invalid",
@@ -313,72 +301,11 @@ def _required(element: Element, attribute: str) -> str:
     return value
 
 
-def _labels(element: Element, tag: str = "label") -> tuple[Label, ...]:
-    """Return the labels inside an element, however deep; one that is written twice, once."""
-    inside = [e for e in element.walk() if e.kind == tag]
-    # Label Studio adds the task's labels to the written ones: half of them would be no answer.
-    for value in (e.get("value") or "" for e in (element, *inside)):
-        if VARIABLE.fullmatch(value):
-            raise _refused(
-                element,
-                f'takes labels from the task\'s data: "{quote(value, 20)}"',
-                code="labels_in_data",
-                hint='Write the labels into the tag, or leave it to people: model_skip="true"',
-            )
-    found = map(_label, inside)
-    labels = {label.emitted: label for label in reversed([x for x in found if x])}
-    if not labels:
-        raise _refused(
-            element,
-            "has no <Label>",
-            code="no_labels",
-            hint='Add a <Label value="…"/> for each class',
-        )
-    return tuple(reversed(labels.values()))
-
-
 def _labels_of(element: Element, kind: ControlTag) -> tuple[Label, ...]:
     """Return the labels of a control that has its own."""
     if callable(kind.labels):
         return kind.labels(element)
-    return _labels(element, kind.label_tag) if kind.labels == "own" else ()
-
-
-def _label(element: Element) -> Label | None:
-    """Return the label, or None where it has neither value nor alias: the page shows none."""
-    value, alias = element.get("value"), element.get("alias")
-    if not (value or alias):
-        return None
-    described = element.get("description") or element.get("hint")
-    return Label(
-        value=value or alias or "",
-        alias=alias,
-        predicted_values=tuple(_listed(element)),
-        description=described[:MAX_DESCRIPTION_CHARS] if described else None,
-        meaning=strip_markup(element.get(MEANING) or "", MAX_MEANING_CHARS) or None,
-    )
-
-
-def _cut(label: Element) -> Iterator[str]:
-    """Yield what is said of a label's texts that are not read to their ends."""
-    limits = {name: MAX_DESCRIPTION_CHARS for name in ("description", "hint")}
-    for attribute, limit in (limits | {MEANING: MAX_MEANING_CHARS}).items():
-        if len(label.get(attribute) or "") > limit:
-            value = quote(label.get("value") or "", 20)
-            yield f'<Label value="{value}"> has a long {attribute}; {limit} characters are read'
-
-
-def _check_length(label: Element) -> None:
-    names = {attribute: [label.get(attribute) or ""] for attribute in ("value", "alias")}
-    names["predicted_values"] = _listed(label)
-    for attribute, texts in names.items():
-        if max(map(len, texts), default=0) > MAX_LABEL_CHARS:
-            raise size_error(f"a label's {attribute} has more than {MAX_LABEL_CHARS} characters")
-
-
-def _listed(label: Element) -> list[str]:
-    words = (label.get("predicted_values") or "").split(",")
-    return [word.strip() for word in words if word.strip()]
+    return read_labels(element, kind.label_tag) if kind.labels == "own" else ()
 
 
 def _text_areas(elements: Iterable[Element]) -> Iterator[TextArea]:

@@ -6,6 +6,7 @@ case.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from xml.parsers import expat
@@ -16,6 +17,9 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
 MAX_ELEMENTS = 5000
 """Five times the number of labels that are served."""
+
+VARIABLE = re.compile(r"\$([^\s,/{}$]+)")
+"""`$image`, `$a.b` or `$a[0]`: one variable, and nothing around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,11 @@ def size_error(cause: str) -> ConfigError:
     return ConfigError(
         cause, code="label_config_too_large", hint="Split the project, or shorten it"
     )
+
+
+def refused(element: Element, problem: str, *, code: str, hint: str) -> ConfigError:
+    """Return the error for an element that cannot be served."""
+    return ConfigError(f"{element} {problem}", code=code, hint=hint)
 
 
 def quote(text: str, limit: int = 40) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from grounding.labelstudio.config.interface import LabelConfig, TextArea
 from grounding.labelstudio.controls.base import Drop, Region, new_id
-from grounding.labelstudio.data import clean
-from grounding.labelstudio.left_out import LeftOut
+from grounding.labelstudio.data import LeftOut, clean
 
 MAX_CHARS = 500
 
