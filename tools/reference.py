@@ -127,9 +127,10 @@ def _kinds(kind: type[GroundingError]) -> Iterator[type[GroundingError]]:
 
 def _finer_codes() -> Iterator[tuple[str, str]]:
     """Yield each code that is passed to an error, with the code of the error's class."""
-    for file in sorted((ROOT / "grounding").rglob("*.py")):
-        tree = ast.parse(file.read_text())
-        makers = dict(_makers(tree))
+    trees = [ast.parse(f.read_text()) for f in sorted((ROOT / "grounding").rglob("*.py"))]
+    shared = {name: kind for tree in trees for name, kind in _makers(tree) if name[0] != "_"}
+    for tree in trees:
+        makers = shared | dict(_makers(tree))
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 name = makers.get(node.func.id, node.func.id)
