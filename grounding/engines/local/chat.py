@@ -139,9 +139,10 @@ class Chat:
         if has_system:
             system = [{"type": "text", "text": SYSTEM}]
             messages.insert(0, {"role": "system", "content": system})
+        # Hybrid checkpoints think unless their template is told otherwise; others ignore it.
         return str(
             self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
+                messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
         )
 

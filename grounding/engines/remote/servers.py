@@ -9,6 +9,11 @@ answers 400 to a request that carries `mm_processor_kwargs`, unless `--trust-req
 set. DashScope reads them in the content part. SGLang accepts the field, but for Qwen it uses its
 start-up options alone, whose defaults (4 to 16,384 tokens) enclose ours. (Run with vLLM 0.32.0;
 read in vLLM 0.33.0, SGLang 0.5.23 and DashScope's SDK 2.0.2.)
+
+A model that thinks spends its answer on drafts, so it is asked not to where there is a switch.
+vLLM and SGLang hand `chat_template_kwargs` to the chat template, which ignores what it does not
+know. DashScope has a field of its own for its hybrid models; those that always think have no
+switch. Other servers may refuse a field that they do not know, and are sent none.
 """
 
 from __future__ import annotations
@@ -52,6 +57,11 @@ SEED = 3407
 CHAT = "chat/completions"
 NATIVE = "services/aigc/multimodal-generation/generation"
 
+NO_THINKING: Body = {"chat_template_kwargs": {"enable_thinking": False}}
+
+HYBRID = re.compile(r"qwen3(?!.*(?:instruct|thinking))", re.IGNORECASE)
+"""DashScope's names of models that think or do not, as a request says: qwen3-vl-plus."""
+
 CONTROL = re.compile(r"<\|[^|<>\s]+\|>")
 """Qwen's control tokens as text, which a server would tokenise as such."""
 
@@ -60,15 +70,16 @@ CONTROL = re.compile(r"<\|[^|<>\s]+\|>")
 class Server:
     """What one kind of server is sent.
 
-    `bounds_in` says where it reads pixel bounds. `fields` are sent with every request, and
-    `structured` bind the answer to a schema. `penalty` says whether it knows `repetition_penalty`;
-    `priorities` are its numbers of interactive and bulk requests. `cure` is what to do where it
-    resizes our pictures.
+    `bounds_in` says where it reads pixel bounds. `fields` are sent with every request, `hybrid`
+    with those to a model that can think, and `structured` bind the answer to a schema. `penalty`
+    says whether it knows `repetition_penalty`; `priorities` are its numbers of interactive and bulk
+    requests. `cure` is what to do where it resizes our pictures.
     """
 
     bounds_in: BoundsIn
     cure: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    hybrid: Mapping[str, Any] = field(default_factory=dict)
     structured: Mapping[str, Any] = field(default_factory=dict)
     penalty: bool = True
     priorities: Mapping[Priority, int] = field(default_factory=dict)
@@ -84,6 +95,7 @@ _JSON_SCHEMA = {
 SERVERS: Mapping[ServerName, Server] = {
     "vllm": Server(
         bounds_in="nowhere",
+        fields=NO_THINKING,
         structured={"structured_outputs": {"json": ANSWER_SCHEMA}},
         priorities={Priority.INTERACTIVE: 0, Priority.BULK: 1},
         cure="Start vLLM with --mm-processor-kwargs whose min_pixels and max_pixels enclose "
@@ -91,6 +103,7 @@ SERVERS: Mapping[ServerName, Server] = {
     ),
     "sglang": Server(
         bounds_in="request",
+        fields=NO_THINKING,
         structured=_JSON_SCHEMA,
         priorities={Priority.INTERACTIVE: 1, Priority.BULK: 0},
         cure="Start SGLang with an --mm-process-config whose image bounds enclose "
@@ -100,6 +113,7 @@ SERVERS: Mapping[ServerName, Server] = {
     "dashscope": Server(
         bounds_in="part",
         fields={"vl_high_resolution_images": True, "top_k": 1},
+        hybrid={"enable_thinking": False},
         structured={"response_format": {"type": "json_object"}},
         cure="Keep GROUNDING_MIN_PIXELS and GROUNDING_MAX_PIXELS within what DashScope shows the "
         "model",
@@ -176,6 +190,8 @@ class RequestFormat:
     def _build_fields(self, request: ModelRequest) -> Body:
         fields: Body = {"temperature": 0, "seed": SEED, "max_tokens": request.max_new_tokens}
         fields |= self.server.fields
+        if HYBRID.search(self.model):
+            fields |= self.server.hybrid
         if request.stop:
             fields["stop"] = list(request.stop)
         if self.logprobs:

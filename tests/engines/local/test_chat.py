@@ -84,6 +84,20 @@ def test_a_text_that_ends_its_turn_stays_one_text() -> None:
     assert TOK.decode(ids).count("<|im_start|>assistant") == 1
 
 
+SWITCH = (
+    "{% if enable_thinking is defined and enable_thinking is false %}"
+    "<think>\n\n</think>\n\n{% endif %}"
+)
+"""How Qwen's hybrid checkpoints end their template: an empty thought, so that none follows."""
+
+
+def test_a_template_with_a_switch_is_told_not_to_think() -> None:
+    hybrid: PreTrainedTokenizerFast = copy.deepcopy(TOK)
+    hybrid.chat_template = f"{TOK.chat_template}{SWITCH}"
+    ids = Chat(hybrid, IMAGE).tokenize("find the box", [3])
+    assert TOK.decode(ids).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+
+
 @pytest.mark.parametrize(
     ("template", "complaint"),
     [

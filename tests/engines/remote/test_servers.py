@@ -28,7 +28,8 @@ def chat(picture: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 PENALTY = {"repetition_penalty": 1.0}
-KWARGS = {"mm_processor_kwargs": BOUNDS} | PENALTY
+QUIET = {"chat_template_kwargs": {"enable_thinking": False}} | PENALTY
+KWARGS = {"mm_processor_kwargs": BOUNDS} | QUIET
 GUIDE = {"vl_high_resolution_images": True, "top_k": 1, "repetition_penalty": 1.0}
 NATIVE_PARAMETERS = GREEDY | GUIDE | {"result_format": "message"}
 NATIVE = {
@@ -40,12 +41,12 @@ NATIVE = {
 }
 
 TABLE: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
-    "vllm": ("vllm", {}, chat(PICTURE, **PENALTY)),
-    "vllm, priority": ("vllm", {"priority": True}, chat(PICTURE, **PENALTY, priority=1)),
+    "vllm": ("vllm", {}, chat(PICTURE, **QUIET)),
+    "vllm, priority": ("vllm", {"priority": True}, chat(PICTURE, **QUIET, priority=1)),
     "vllm, structured": (
         "vllm",
         {"structured": True},
-        chat(PICTURE, **PENALTY, structured_outputs={"json": ANSWER_SCHEMA}),
+        chat(PICTURE, **QUIET, structured_outputs={"json": ANSWER_SCHEMA}),
     ),
     "sglang": ("sglang", {}, chat(PICTURE, **KWARGS)),
     "sglang, priority": ("sglang", {"priority": True}, chat(PICTURE, **KWARGS, priority=0)),
@@ -84,6 +85,25 @@ def request_format(server: Any, **fields: Any) -> RequestFormat:
 def test_the_request_is(row: str) -> None:
     server, fields, body = TABLE[row]
     assert request_format(server, **fields).build_body(REQUEST, [URI]) == body
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [
+        ("qwen3-vl-plus", True),
+        ("qwen3.5-flash", True),
+        ("Qwen3-VL-Flash-2025-10-15", True),
+        ("qwen3-vl-8b-thinking", False),
+        ("qwen3-vl-8b-instruct", False),
+        ("qwen2.5-vl-7b-instruct", False),
+        ("qvq-max", False),
+    ],
+)
+def test_dashscope_is_asked_not_to_think_where_the_model_has_a_switch(
+    model: str, asked: bool
+) -> None:
+    body = replace(request_format("dashscope"), model=model).build_body(REQUEST, [URI])
+    assert body.get("enable_thinking") == (False if asked else None)
 
 
 @pytest.mark.parametrize(("server", "first"), [("vllm", 0), ("sglang", 1)])
