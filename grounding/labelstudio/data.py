@@ -117,7 +117,8 @@ class LeftOut:
     def of(cls, counts: Mapping[str, int], words: Iterable[str]) -> LeftOut:
         """Return these counts and words, cleaned and within the bounds."""
         some = sorted(counts.items())[:MAX_REASONS]
-        named = dict.fromkeys(filter(None, (clean(word)[:MAX_WORD_CHARS] for word in words)))
+        short = (clean(word)[:MAX_WORD_CHARS].rstrip() for word in words)
+        named = dict.fromkeys(filter(None, short))
         return cls({str(reason): n for reason, n in some if n}, tuple(named)[:MAX_WORDS])
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grounding.labelstudio.data import LeftOut
@@ -12,6 +12,7 @@ from grounding.labelstudio.data import LeftOut
 COUNTS = st.dictionaries(st.sampled_from(["unknown_label", "low_score", "x"]), st.integers(1, 999))
 
 
+@example(counts={}, words=[f"{'x' * 39} of two words"])
 @given(counts=COUNTS, words=st.lists(st.text(max_size=50), max_size=6))
 def test_what_is_stored_is_what_is_read(counts: dict[str, int], words: list[str]) -> None:
     left_out = LeftOut.of(counts, words)
