@@ -135,7 +135,7 @@ def test_idle_slots_stop_within_seconds(valkey: ValkeyServer, redis: Redis) -> N
     begun = time.monotonic()
     slots.stop()
     slots.join()
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 10
 
 
 def test_slots_resume_within_seconds_of_an_outage(tmp_path: Path) -> None:

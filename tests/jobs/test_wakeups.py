@@ -53,7 +53,11 @@ def accept(store: JobStore, *keys: str) -> list[str]:
     return list(keys)
 
 
-def wait(wakeups: Wakeups, keys: list[str], seconds: float = 20) -> float:
+DEADLINE = 20
+"""Seconds after which a wait ends by itself; a wake-up takes no half of it on a busy machine."""
+
+
+def wait(wakeups: Wakeups, keys: list[str], seconds: float = DEADLINE) -> float:
     """Wait for `keys`; return the seconds that it took."""
     begun = time.monotonic()
     wakeups.wait(keys, begun + seconds)
@@ -72,9 +76,7 @@ def test_a_request_returns_as_soon_as_its_last_job_is_finished(
     time.sleep(0.2)
     assert not waiting.done()
     store.cancel(["cancelled"])
-    finished = time.monotonic()
-    waiting.result(5)
-    assert time.monotonic() - finished < 0.5
+    assert waiting.result(20) < DEADLINE / 2
 
 
 @pytest.mark.usefixtures("rare_checks")
@@ -92,19 +94,25 @@ def test_every_request_that_waits_for_a_job_is_woken_in_every_process(
     other.stop()
 
 
+@pytest.mark.usefixtures("rare_checks")
 def test_finished_and_unknown_jobs_are_not_waited_for(store: JobStore, wakeups: Wakeups) -> None:
     (key,) = accept(store, "a")
     store.finish(key, PREDICTION, "nothing")
-    assert wait(wakeups, [key, "unknown"]) < 1
-    assert wait(wakeups, []) < 1
+    assert wait(wakeups, [key, "unknown"]) < DEADLINE / 2
+    assert wait(wakeups, []) < DEADLINE / 2
 
 
 def test_a_wait_ends_at_its_deadline_and_one_without_time_asks_nothing(
-    store: JobStore, wakeups: Wakeups
+    store: JobStore, wakeups: Wakeups, caplog: pytest.LogCaptureFixture
 ) -> None:
     (key,) = accept(store, "a")
-    assert 0.3 <= wait(wakeups, [key], 0.3) < 2
-    assert wait(Wakeups(JobStore(connect("redis://127.0.0.1:1"))), [key], 0) < 0.1
+    assert 0.3 <= wait(wakeups, [key], 0.3) < DEADLINE / 2
+    nowhere = Wakeups(JobStore(connect("redis://127.0.0.1:1")))
+    assert wait(nowhere, [key], 0.01) < DEADLINE / 2
+    assert "a request waits for Redis" in caplog.text
+    caplog.clear()
+    wait(nowhere, [key], 0)
+    assert caplog.text == ""
 
 
 def test_a_lost_wake_up_is_made_up_for_in_seconds(
@@ -115,7 +123,7 @@ def test_a_lost_wake_up_is_made_up_for_in_seconds(
     until(lambda: bool(store.redis.keys("grounding:2:waiters:*")))
     store.redis.delete("grounding:2:waiters:a")
     store.finish(key, PREDICTION, "nothing")
-    assert waiting.result(20) < 5
+    assert waiting.result(20) < DEADLINE / 2
 
 
 @pytest.mark.usefixtures("rare_checks")
@@ -142,8 +150,8 @@ def test_waiting_requests_return_when_the_process_stops(
     until(lambda: bool(store.redis.keys("grounding:2:waiters:*")))
     begun = time.monotonic()
     stopping.stop()
-    assert waiting.result(5) < 10
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < DEADLINE / 2
+    assert waiting.result(20) < DEADLINE / 2
     assert store.redis.keys("grounding:2:inbox:*") == []
 
 

@@ -100,13 +100,10 @@ def test_files_below_the_root_are_read(root: Path, name: str) -> None:
         "",
     ],
 )
-def test_a_path_outside_the_root_or_to_no_regular_file_is_refused_at_once(
-    root: Path, name: str
-) -> None:
-    started = time.monotonic()
+def test_a_path_outside_the_root_or_to_no_regular_file_is_refused(root: Path, name: str) -> None:
+    """Opening the named pipe would wait for ever."""
     with pytest.raises(UrlRefused) as refusal:
         Folder(root).read(name, 1000)
-    assert time.monotonic() - started < 1
     assert str(root.parent) not in str(refusal.value)
 
 
