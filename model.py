@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from flask import after_this_request, has_request_context, jsonify, request
 from label_studio_ml.model import LabelStudioMLBase
 
-from grounding.errors import GroundingError
+from grounding.errors import GroundingError, QueueError
 from grounding.settings import Settings
 from grounding.tasks import model_version
 from grounding.web import predictions
@@ -34,11 +35,15 @@ class QwenGrounding(LabelStudioMLBase):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
 
     def setup(self) -> None:
-        """Tell 2.x, which calls this for each instance, the version that predictions carry."""
+        """Tell 2.x, which calls this for each instance, the version that predictions carry.
+
+        Without a queue it tells none: `predict` still has an answer for annotators.
+        """
         services = _services()
-        params = kept_params(services, self._project())
-        version = model_version(services.settings, self._label_config(), params)
-        self.set("model_version", version)
+        with suppress(QueueError):
+            params = kept_params(services, self._project())
+            version = model_version(services.settings, self._label_config(), params)
+            self.set("model_version", version)
 
     def predict(
         self, tasks: Sequence[Any], context: Mapping[str, Any] | None = None, **kwargs: Any

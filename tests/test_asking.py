@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from typing import Any
 
@@ -11,8 +12,11 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from grounding.jobs.heartbeat import Heartbeat
-from grounding.jobs.store import Job, JobStore, QueueName
+from grounding.jobs.store import Job, JobStore, QueueName, job_key
+from grounding.web import interactive
+from grounding.web.projects import Requester
 from tests.faults.rig import until
+from tests.jobs.contents import pending_keys
 from tests.serving import STATUS, TALKING, Start, predict, request, said, typed
 
 
@@ -79,6 +83,40 @@ def test_a_broken_config_is_explained_in_its_status_area_or_refused_without_one(
     assert "has no <Label>" in text
     body = request(3, label_config=broken.replace(STATUS, ""), params=typed("cats"))
     assert client.post("/predict", json=body).status_code == 400
+
+
+@pytest.mark.parametrize("step", ["kept_params", "read_config", "_keep_prompt", "run_jobs"])
+@pytest.mark.parametrize("config", [TALKING, TALKING.replace(STATUS, "")], ids=["area", "none"])
+def test_a_fault_of_ours_is_no_error_of_the_page_s(
+    client: FlaskClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    step: str,
+    config: str,
+) -> None:
+    def fail(*args: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(interactive, step, fail)
+    entry = ask(client, 3, label_config=config)
+    texts = said(entry)
+    assert boxes(entry) == []
+    assert len(texts) == (config == TALKING)
+    assert "secret" not in str(texts)
+    (error_id,) = re.findall(r"tasks 3: fault (\w{8})", caplog.text)
+    assert all(text.endswith(error_id) for text in texts)
+
+
+def test_too_many_tasks_are_explained_to_an_annotator(
+    env: pytest.MonkeyPatch, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    env.setenv("GROUNDING_MAX_TASKS", "11")
+    client = start()
+    entries = predict(client, *range(12), label_config=TALKING, params=typed("cats"))
+    assert [said(entry) for entry in entries] == [
+        ["the request has 12 tasks. Send at most 11"]
+    ] * 12
+    assert "tasks 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …: the request has 12 tasks" in caplog.text
 
 
 def test_without_a_queue_the_page_says_so(env: pytest.MonkeyPatch, start: Start) -> None:
@@ -250,20 +288,34 @@ def test_an_earlier_request_of_the_same_user_on_the_same_task_is_dropped(
         asked["tasks"][0]["drafts"] = [{"user": user, "result": []}]
         return asked
 
-    questions = [body(2, "x", "a@b.co"), body(5, "old", "a@b.co")]
-    questions += [body(5, "other", "c@d.co"), body(5, "new", "a@b.co")]
+    bodies = [body(2, "x", "a@b.co"), body(5, "old", "a@b.co")]
+    bodies += [body(5, "other", "c@d.co"), body(5, "new", "a@b.co")]
     words: dict[int, list[str]] = {}
 
     def ask_it(n: int) -> None:
-        (entry,) = client.post("/predict", json=questions[n]).json["results"]  # type: ignore[index]
+        (entry,) = client.post("/predict", json=bodies[n]).json["results"]  # type: ignore[index]
         words[n] = said(entry)
 
-    threads = [threading.Thread(target=ask_it, args=(n,)) for n in range(len(questions))]
+    threads = [threading.Thread(target=ask_it, args=(n,)) for n in range(len(bodies))]
     for place, thread in enumerate(threads, 1):
         thread.start()
-        until(lambda: len(JobStore(redis).pending()) == min(place, 3), 20)  # noqa: B023
+        until(lambda: len(pending_keys(JobStore(redis))) == min(place, 3), 20)  # noqa: B023
     for thread in threads:
         thread.join(30)
     assert words[1] == ["a newer request took its place"]
     assert [words[n] for n in (0, 2, 3)] == [["nothing found"]] * 3
     assert worker == [2, 5, 5]
+
+
+def test_a_job_knows_who_asks_it_by_a_digest(client: FlaskClient, redis: Redis) -> None:
+    store = JobStore(redis)
+    body = request(5, label_config=TALKING, params=typed("cats"))
+    body["tasks"][0]["drafts"] = [{"user": "a@b.co", "result": []}]
+    thread = threading.Thread(target=client.post, args=("/predict",), kwargs={"json": body})
+    thread.start()
+    until(lambda: pending_keys(store), 20)
+    (key,) = pending_keys(store)
+    assert "a@b.co" not in str(redis.hgetall(job_key(key)))
+    assert store.cancel([key], Requester(body["project"], 5, "c@d.co").digest) == 0
+    assert store.cancel([key], Requester(body["project"], 5, "a@b.co").digest) == 1
+    thread.join(20)

@@ -18,6 +18,7 @@ from grounding.jobs.connection import connect
 from grounding.jobs.payloads import restore
 from grounding.jobs.slots import Slots
 from grounding.jobs.store import JobStore, QueueName
+from tests.serving import TALKING, said, typed
 from tests.test_server import CONFIG, request
 
 DOG = CONFIG.replace("cat", "dog")
@@ -117,14 +118,28 @@ class Base2:
         self.stored[name] = value
 
 
-def test_the_class_works_with_the_signatures_of_2() -> None:
+def newer_class() -> Any:
+    """Return our class over the base of 2.x."""
     members = {
         name: member
         for name, member in vars(model.QwenGrounding).items()
         if name not in ("__init__", "__dict__", "__weakref__", "__abstractmethods__", "_abc_impl")
     }
-    newer: Any = type("QwenGrounding2", (Base2,), members)
-    instance = newer("7", CONFIG)
+    return type("QwenGrounding2", (Base2,), members)
+
+
+def test_without_a_queue_2_answers_an_annotator_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    (entry,) = newer_class()("7", TALKING).predict(
+        [{"id": 4, "data": {"image": "x"}}], context=typed("cats")["context"]
+    )
+    assert "REDIS_URL" in said(entry)[0]
+
+
+def test_the_class_works_with_the_signatures_of_2() -> None:
+    instance = newer_class()("7", CONFIG)
     entries = instance.predict([{"id": 4, "data": {"image": "x"}}] * 2, context=None, extra=1)
     assert entries[0]["config"] == CONFIG
     assert entries[0]["model_version"] == instance.stored["model_version"]

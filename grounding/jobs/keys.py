@@ -67,6 +67,22 @@ end
 """
 """Adds `by`, or one, to a running total of the queue and of a project. Needs the key `counters`."""
 
+ASKERS = """
+local function add_asker()
+  if asker == '' or redis.call('HSETNX', job, 'asker:' .. asker, 1) == 1 then
+    redis.call('HINCRBY', job, 'askers', 1)
+  end
+end
+local function withdraw_asker()
+  local by = (asker == '' or redis.call('HDEL', job, 'asker:' .. asker) == 1) and -1 or 0
+  return redis.call('HINCRBY', job, 'askers', by)
+end
+"""
+"""Counts the annotators who ask for a job, and returns how many are left when one withdraws.
+
+Who asks twice is one asker; one whose name is unknown counts each time.
+"""
+
 INBOX_SECONDS = 120
 """How long an inbox stays that nobody empties, since its process has died."""
 INBOX_LENGTH = 10_000
@@ -114,6 +130,34 @@ local function forget()
 end
 """
 """Drops a job, and keeps only its count, so that the same request may be sent again at once."""
+
+END = """
+local function end_job(state, detail)
+  local before = redis.call('HGET', job, 'state')
+  if not before or before == 'done' or before == 'failed' then return nil end
+  local project = close_job()
+  redis.call('HSET', job, 'state', state, 'outcome', outcome)
+  redis.call('HDEL', job, 'payload', 'blob', 'config', 'entry')
+  redis.call('EXPIRE', job, ttl)
+  count(project, state)
+  count(project, state .. ':' .. detail)
+  return project, redis.call('HGET', job, 'task')
+end
+"""
+"""Ends a job and returns its project and task; nil where it has ended: the first result wins."""
+
+GIVE_BACK = """
+local function give_back(wait_ms)
+  if redis.call('GET', lease) ~= owner then return false end
+  redis.call('DEL', lease)
+  redis.call('HDEL', job, 'runs_alone')
+  redis.call('SREM', leased, key)
+  redis.call('HSET', job, 'state', 'pending')
+  redis.call('ZADD', unqueued, now() + wait_ms, key)
+  return true
+end
+"""
+"""Puts a job back to pending, to be queued after `wait_ms`; false unless `owner` holds it."""
 
 
 def redis_key(name: str, **values: str) -> str:

@@ -267,15 +267,14 @@ def describe_queue(store: JobStore) -> dict[str, Any]:
     """Return each project's counts with the codes of its failures, and the last 100 failures."""
     unfinished = store.unfinished_by_project()
     running = _running(store)
-    undelivered = _undelivered(store)
     projects = [
         {
             "project": name,
             "pending": max(0, unfinished.get(name, 0) - running[name]),
             "running": running[name],
-            **_project(store, name, undelivered.get(name, 0)),
+            **facts,
         }
-        for name in store.projects()
+        for name, facts in _projects(store).items()
     ]
     return {"projects": projects, "failed": _failures(store)}
 
@@ -285,38 +284,59 @@ def describe_job(store: JobStore, key: str) -> dict[str, Any] | None:
     rows: Any = store.redis.hgetall(job_key(key))
     if not rows:
         return None
+    job = _job(key, rows)
+    undelivered = store.redis.zscore(UNDELIVERED + job["project"], key) is not None
+    return {**job, "undelivered": undelivered}
+
+
+def _job(key: str, rows: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Return what is shown of the record `rows`; of none, empty values."""
     fields = {name.decode(): value.decode(errors="replace") for name, value in rows.items()}
-    project = fields.get("project", "")
     outcome = _json(fields.get("outcome"))
     outcome = outcome if isinstance(outcome, dict) else {}
     return {
         "job": key,
         "state": fields.get("state", ""),
-        "project": project,
+        "project": fields.get("project", ""),
         "task": _json(fields.get("task")),
         "queue": fields.get("queue", ""),
         "accepted": _json(fields.get("accepted")),
         "deaths": _json(fields.get("deaths", "0")),
         "code": outcome.get("code", ""),
         "reason": outcome.get("reason", ""),
-        "undelivered": store.redis.zscore(UNDELIVERED + project, key) is not None,
         "prediction": outcome.get("prediction"),
     }
 
 
-def _project(store: JobStore, name: str, undelivered: int) -> dict[str, Any]:
-    rows: Any = store.redis.hgetall(TOTALS + name)
+def _projects(store: JobStore) -> dict[str, dict[str, Any]]:
+    """Return what is shown of each project beside its unfinished jobs."""
+    names = store.projects()
+    undelivered = _undelivered(store)
+    reasons = DeliveryBackoff(store.redis).reasons([name for name, n in undelivered.items() if n])
+    pipe = store.redis.pipeline(transaction=False)
+    for name in names:
+        pipe.hgetall(TOTALS + name)
+        pipe.get(redis_key("config_error", project=name))
+    rows = pipe.execute()
+    return {
+        name: {
+            **_totals(totals),
+            "undelivered": undelivered.get(name, 0),
+            "undelivered_reason": reasons.get(name, ""),
+            "config_error": _text(config_error),
+        }
+        for name, totals, config_error in zip(names, rows[::2], rows[1::2], strict=True)
+    }
+
+
+def _totals(rows: Mapping[bytes, bytes]) -> dict[str, Any]:
     totals = {field.decode(): int(count) for field, count in rows.items()}
-    reason = DeliveryBackoff(store.redis).reason(name) if undelivered else ""
     return {
         "done": totals.get(State.DONE, 0),
         "failed": totals.get(State.FAILED, 0),
         "refused": totals.get("refused", 0),
         "reasons": _below(totals, f"{State.FAILED}:"),
-        "undelivered": undelivered,
-        "undelivered_reason": reason,
         "deliveries": _below(totals, DELIVERIES),
-        "config_error": _text(store.redis.get(redis_key("config_error", project=name))),
     }
 
 
@@ -325,15 +345,7 @@ def _text(value: Any) -> str:
 
 
 def _undelivered(store: JobStore) -> dict[str, int]:
-    """Return how many finished jobs Label Studio lacks, by project.
-
-    Those that are older than `result_ttl` do not count: Redis has dropped their predictions.
-    """
-    outbox = Outbox(store.redis)
-    return {
-        project: outbox.undelivered(project, store.limits.result_ttl)
-        for project in outbox.projects()
-    }
+    return Outbox(store.redis).undelivered(store.limits.result_ttl)
 
 
 def _running(store: JobStore) -> Counter[str]:
@@ -346,7 +358,11 @@ def _running(store: JobStore) -> Counter[str]:
 
 def _failures(store: JobStore) -> list[dict[str, Any]]:
     keys: Any = store.redis.lrange(FAILED, 0, -1)
-    jobs = [job for key in keys if (job := describe_job(store, key.decode()))]
+    pipe = store.redis.pipeline(transaction=False)
+    for key in keys:
+        pipe.hgetall(job_key(key.decode()))
+    records = zip(keys, pipe.execute(), strict=True)
+    jobs = [_job(key.decode(), rows) for key, rows in records]
     shown = ("job", "project", "task", "code", "reason")
     return [{name: job[name] for name in shown} for job in jobs if job["state"] == State.FAILED]
 

@@ -67,6 +67,7 @@ class Job:
 
     `config` and `blob` are the parts that `payloads.split` took out of the payload. After
     `timeout` seconds nobody waits for the answer any more; 0 means that it is always wanted.
+    `asker` is a digest of the annotator who asks, empty where none does or their name is unknown.
     """
 
     key: str
@@ -76,6 +77,7 @@ class Job:
     blob: str = ""
     timeout: float = 0
     config: str = ""
+    asker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

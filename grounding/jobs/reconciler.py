@@ -47,9 +47,12 @@ SWEPT = PREFIX + "swept"
 """Exists until the next sweep is due."""
 SHORT = PREFIX + "short"
 """Exists for a few seconds after the counts did not agree."""
+KEPT = PREFIX + "kept"
+"""Exists until the labelling configs in use are prolonged again."""
+KEEPING_SHARE = 0.25
+"""Part of a config's own time after which it is prolonged: two processes may die at it in a row."""
 PERIOD_SECONDS = 1.0
 PERIOD_MS = 1000
-GRACE_SECONDS = scripts.GRACE_MS / 1000
 SHORT_MS = 5000
 SWEEP_MS = 5000
 """Shortest time between two sweeps."""
@@ -94,6 +97,7 @@ class Reconciler:
         self._store.cancel_unwaited()
         self._expire_leases()
         self._look_in_transit()
+        self._keep_configs()
         if self._is_sweep_due():
             self._sweep()
         return self._queue_due()
@@ -147,18 +151,25 @@ class Reconciler:
         missing = [key.decode() for key in pending if key not in noticed]
         for start in range(0, len(missing), BATCH):
             self._note_missing(missing=json.dumps(missing[start : start + BATCH]))
-        self._keep_configs()
         self._forget_projects(limit=BATCH)
         took_ms = (time.monotonic() - begun) * 1000
         pause = min(max(SWEEP_MS, took_ms / SWEEP_SHARE), LONGEST_SWEEP_MS)
         self._redis.set(SWEPT, 1, px=int(pause))
 
     def _keep_configs(self) -> None:
-        """Prolong the labelling configs that unfinished jobs need."""
+        """Prolong the labelling configs that unfinished jobs need, long before they expire.
+
+        This does not wait for a sweep: the time between two sweeps may exceed a config's own.
+        """
+        ttl = self._store.limits.result_ttl
+        pause = int(ttl * 1000 * KEEPING_SHARE)
+        shorten(self._redis, KEPT, pause)
+        if not self._redis.set(KEPT, 1, nx=True, px=pause):
+            return
         digests: Any = self._redis.hkeys(CONFIGS)
         pipe = self._redis.pipeline(transaction=False)
         for digest in digests:
-            pipe.expire(redis_key("config", digest=digest.decode()), self._store.limits.result_ttl)
+            pipe.expire(redis_key("config", digest=digest.decode()), ttl)
         pipe.execute()
 
     def _queue_due(self) -> int:

@@ -5,7 +5,18 @@ The comment above each script says which crash it survives. `keys.KEYS` describe
 
 from __future__ import annotations
 
-from grounding.jobs.keys import CLOSE, CLOSE_KEYS, COUNT, FORGET, NOW, PROJECT_SECONDS, Script
+from grounding.jobs.keys import (
+    ASKERS,
+    CLOSE,
+    CLOSE_KEYS,
+    COUNT,
+    END,
+    FORGET,
+    GIVE_BACK,
+    NOW,
+    PROJECT_SECONDS,
+    Script,
+)
 from grounding.jobs.outbox.scripts import ENTRY
 
 GRACE_MS = 2000
@@ -25,7 +36,7 @@ ACCEPT = Script(
 local function prolong_wait()
   if timeout_ms == '0' then return end
   redis.call('ZADD', deadlines, 'GT', now() + timeout_ms, key)
-  redis.call('HINCRBY', job, 'askers', 1)
+  add_asker()
 end
 local function enter_outbox(state)
   if deliver_ms == '' or state == 'failed' or is_held(job, now()) then return end
@@ -84,8 +95,8 @@ return 'new'
     keys="job blob pending unqueued deadlines counters unfinished configs blob_bytes"
     " projects undelivered outboxes",
     args="key queue project task format payload data digest max_pending max_blob_bytes result_ttl"
-    " timeout_ms deliver_ms",
-    uses=(NOW, COUNT, ENTRY),
+    " timeout_ms asker deliver_ms",
+    uses=(NOW, COUNT, ASKERS, ENTRY),
 )
 
 # A process killed before this script leaves jobs that the reconciler queues once more: claims are
@@ -136,19 +147,22 @@ return {{'claimed', number and format or false, payload, queue, alone, till, dat
 )
 
 # The web process that asked may have died: the time alone shows that nobody waits any more. A job
-# that a worker holds runs to its end, and so does one that another annotator asked as well.
+# that a worker holds runs to its end, and so does one that another annotator asked as well. Whoever
+# withdraws while a worker holds it has withdrawn, should the worker give it back.
 CANCEL = Script(
     """
-local till = tonumber(redis.call('ZSCORE', deadlines, key) or 'inf')
-if till == math.huge or redis.call('HGET', job, 'state') ~= 'pending' then return 0 end
-if when == 'due' and now() <= till then return 0 end
-if when == 'now' and redis.call('HINCRBY', job, 'askers', -1) > 0 then return 0 end
+local till = redis.call('ZSCORE', deadlines, key)
+local state = redis.call('HGET', job, 'state')
+if not till or not state then return 0 end
+local left = when == 'now' and withdraw_asker() or 0
+if state ~= 'pending' or left > 0 then return 0 end
+if when == 'due' and now() <= tonumber(till) then return 0 end
 forget()
 return 1
 """,
     keys=CLOSE_KEYS,
-    args="key when",
-    uses=(NOW, COUNT, CLOSE, FORGET),
+    args="key when asker",
+    uses=(NOW, COUNT, CLOSE, FORGET, ASKERS),
     finishing=True,
 )
 
@@ -177,21 +191,6 @@ return redis.call('PEXPIRE', lease, lease_ms)
     args="owner lease_ms",
     finishing=True,
 )
-
-END = """
-local function end_job(state, detail)
-  local before = redis.call('HGET', job, 'state')
-  if not before or before == 'done' or before == 'failed' then return nil end
-  local project = close_job()
-  redis.call('HSET', job, 'state', state, 'outcome', outcome)
-  redis.call('HDEL', job, 'payload', 'blob', 'config', 'entry')
-  redis.call('EXPIRE', job, ttl)
-  count(project, state)
-  count(project, state .. ':' .. detail)
-  return project, redis.call('HGET', job, 'task')
-end
-"""
-"""Ends a job and returns its project and task; nil where it has ended: the first result wins."""
 
 # A worker that finishes a job after its lease expired, and after another did, changes nothing. One
 # killed before this script leaves a lease that expires; one killed after it, the result, and an
@@ -252,18 +251,6 @@ return 1
     args="owner",
     finishing=True,
 )
-
-GIVE_BACK = """
-local function give_back(wait_ms)
-  if redis.call('GET', lease) ~= owner then return false end
-  redis.call('DEL', lease)
-  redis.call('HDEL', job, 'runs_alone')
-  redis.call('SREM', leased, key)
-  redis.call('HSET', job, 'state', 'pending')
-  redis.call('ZADD', unqueued, now() + wait_ms, key)
-  return true
-end
-"""
 
 # A worker killed between two releases leaves leases that expire. A released job is not blamed.
 RELEASE = Script(

@@ -62,7 +62,6 @@ FAILED = redis_key("failed")
 PROJECTS = redis_key("projects")
 UNFINISHED = redis_key("unfinished")
 CONFIGS = redis_key("configs")
-BLOB_BYTES = redis_key("blob_bytes")
 TOTALS = PREFIX + "totals:"
 UNDELIVERED = PREFIX + "undelivered:"
 """Before a project: its outbox entries, each with the millisecond from which it may be pushed."""
@@ -179,6 +178,7 @@ class JobStore:
             "max_blob_bytes": self.limits.max_blob_bytes,
             "result_ttl": self.limits.result_ttl,
             "timeout_ms": int(job.timeout * 1000),
+            "asker": job.asker,
             "deliver_ms": int((deliver_after or 0) * 1000) if delivers else "",
         }
 
@@ -213,19 +213,19 @@ class JobStore:
             self._watch(pipe, key=key, inbox=inbox, result_ttl=self.limits.result_ttl)
         return [key for key, waits in zip(keys, pipe.execute(), strict=True) if not waits]
 
-    def cancel(self, keys: Iterable[str]) -> int:
-        """Drop those of `keys` that nobody asks for any more; return how many were dropped.
+    def cancel(self, keys: Iterable[str], asker: str = "") -> int:
+        """Withdraw `asker` from `keys`, and drop those that nobody asks for any more.
 
-        Only an interactive job that no worker holds is dropped, and only when each annotator who
-        asked it has withdrawn. It counts as failed with the code `nobody_waits`, and its record is
-        gone, so that it may be asked again at once.
+        Returns how many were dropped: only an interactive job that no worker holds, when each
+        annotator who asked it has withdrawn. It counts as failed with the code `nobody_waits`, and
+        its record is gone, so that it may be asked again at once.
         """
-        return sum(int(self._cancel(key=key, when="now")) for key in keys)
+        return sum(int(self._cancel(key=key, when="now", asker=asker)) for key in keys)
 
     def cancel_unwaited(self) -> int:
         """Drop the jobs whose askers' time is over, as `cancel` does; return how many."""
         late: Any = self.redis.zrangebyscore(DEADLINES, "-inf", milliseconds(self.redis))
-        return sum(int(self._cancel(key=key.decode(), when="due")) for key in late)
+        return sum(int(self._cancel(key=key.decode(), when="due", asker="")) for key in late)
 
     def unfinished(self, keys: Sequence[str]) -> list[str]:
         """Return those of `keys` that are pending or leased."""
@@ -344,11 +344,6 @@ class JobStore:
         """Put a leased job whose lease ran out back to pending; return its deaths so far."""
         return int(self._expire(key=key))
 
-    def pending(self) -> dict[str, float]:
-        """Return the unfinished jobs and when each was accepted (Unix seconds), oldest first."""
-        rows: Any = self.redis.zrange(PENDING, 0, -1, withscores=True)
-        return {key.decode(): accepted for key, accepted in rows}
-
     def leased(self) -> dict[str, bool]:
         """Return the jobs that workers hold, and whether each lease still runs.
 
@@ -370,17 +365,11 @@ class JobStore:
         """Add to one of the running totals."""
         self.redis.hincrby(COUNTERS, name, by)
 
-    def counters(self) -> dict[str, int]:
-        """Return the running totals by name.
-
-        `done:` comes before a verdict, `failed:` before the code of a failure.
-        """
-        return self.read_totals()[0]
-
     def read_totals(self) -> tuple[dict[str, int], int]:
         """Return the running totals and how many jobs are unfinished, both of one moment.
 
-        At any moment, accepted = done + failed + unfinished.
+        At any moment, accepted = done + failed + unfinished. `done:` comes before a verdict,
+        `failed:` before the code of a failure.
         """
         pipe = self.redis.pipeline()
         pipe.hgetall(COUNTERS)

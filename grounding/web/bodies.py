@@ -65,6 +65,15 @@ class PredictRequest:
         """
         return self.delivers_late and self.kind is not RequestKind.INTERACTIVE
 
+    def check_size(self, most: int) -> None:
+        """Raise `RequestError` for more than `most` tasks."""
+        if len(self.tasks) > most:
+            raise RequestError(
+                f"the request has {len(self.tasks)} tasks",
+                code="too_many_tasks",
+                hint=f"Send at most {most}",
+            )
+
 
 def read_json() -> Mapping[str, Any]:
     """Return the current request's body, a JSON object in UTF-8 with finite numbers."""

@@ -1,18 +1,21 @@
 """An annotator's requests: what they ask, and regions and a message back.
 
-The page shows none of our errors, so whatever happens is a message in the config's status area,
-with HTTP 200. Regions that exist on the page already, and the page's own limits, are applied here
-and not in the job, so that the same intent has the same answer and runs once.
+The page shows none of our errors. So every request that can be read is answered with HTTP 200,
+with the reason of a failure in the config's status area. There is one exception: a broken config
+without a status area is refused with 400, because Label Studio then logs the reason. Regions that
+exist on the page already, and the page's own limits, are applied here and not in the job, so that
+the same intent has the same answer and runs once.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from grounding.errors import ConfigError, QueueError, RequestError
+from grounding.errors import ConfigError, GroundingError
 from grounding.jobs.connection import queue_errors
 from grounding.jobs.heartbeat import readiness, worker_statuses
 from grounding.jobs.store import Job, Outcome
@@ -52,6 +55,8 @@ FORGOTTEN = "the prompt is forgotten"
 ONLY_EXCLUDED = "click on what you want first; a click with Alt says what you do not want"
 REPLACED = "a newer request took its place"
 TIMED_OUT = "the model did not answer in time"
+NAMED_TASKS = 10
+"""Tasks of one request that a line of the log names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,42 +141,54 @@ class InteractiveRequest:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One task of a request: its id, what is on its page, and its job, if it has one."""
+    """One task of a request: who asks about it, what is on its page, and its job, if any."""
 
-    task: int | None
+    requester: Requester
     page: Page
     job: Job | None
 
-    def requester(self, project: str) -> Requester:
-        """Return who asks about which task."""
-        return Requester(project, self.task, self.page.user)
+    @classmethod
+    def of(cls, raw: object, asked: InteractiveRequest, factory: JobFactory) -> Turn:
+        """Return the turn of a raw task."""
+        page = asked.page(raw)
+        requester = Requester(factory.request.project, task_id(raw), page.user)
+        return cls(requester, page, factory.job(raw, requester.digest))
 
 
 def predict(services: Services, request: PredictRequest) -> list[Entry]:
-    """Return one entry per task, whatever happens.
+    """Return one entry per task, whatever happens: the edge of annotators' requests.
 
-    Raises `ConfigError` only for a broken config without a status area: Label Studio logs it.
+    Raises `ConfigError` only for a broken config without a status area.
     """
     params = ""
     try:
+        request.check_size(services.settings.max_tasks)
         params = kept_params(services, request.project)
         return _predict(services, request, params)
-    except (RequestError, QueueError) as exc:
-        return _explain(services, request, params, exc)
+    except GroundingError as exc:
+        broken = LabelConfig(text_areas=text_areas(request.label_config))
+        if isinstance(exc, ConfigError) and broken.status_area() is None:
+            raise
+        reason = str(exc)
+        log.warning("tasks %s: %s (%s)", _name_tasks(request), exc, exc.code)
+    except Exception:  # the edge: the page shows no error, not even that of a fault of ours
+        error_id = secrets.token_hex(4)
+        reason = f"a fault of this program; its log tells more under {error_id}"
+        log.exception("tasks %s: fault %s", _name_tasks(request), error_id)
+    return _explain(services, request, params, reason)
 
 
-def _explain(
-    services: Services, request: PredictRequest, params: str, error: RequestError | QueueError
-) -> list[Entry]:
-    """Return entries that say what went wrong, in the status area of a config even if broken."""
+def _name_tasks(request: PredictRequest) -> str:
+    more = ["…"] if len(request.tasks) > NAMED_TASKS else []
+    return ", ".join([str(task_id(raw)) for raw in request.tasks[:NAMED_TASKS]] + more)
+
+
+def _explain(services: Services, request: PredictRequest, params: str, reason: str) -> list[Entry]:
+    """Return entries with `reason` in the status area, even of a config that is broken."""
     config = LabelConfig(text_areas=text_areas(request.label_config))
-    if isinstance(error, ConfigError) and config.status_area() is None:
-        raise error
-    for raw in request.tasks:
-        log.warning("task %s: %s (%s)", task_id(raw), error, error.code)
     version = services.settings.model_version(request.label_config, params)
-    broken = InteractiveRequest(config, version)
-    return [broken.message(str(error)) for _ in request.tasks]
+    failed = InteractiveRequest(config, version)
+    return [failed.message(reason) for _ in request.tasks]
 
 
 def _predict(services: Services, request: PredictRequest, params: str) -> list[Entry]:
@@ -182,11 +199,11 @@ def _predict(services: Services, request: PredictRequest, params: str) -> list[E
     if not asked.needs_model:
         return [asked.idle_message() for _ in request.tasks]
     factory = JobFactory(request, services.settings, version, params, context=asked.context)
-    turns = [Turn(task_id(raw), asked.page(raw), factory.job(raw)) for raw in request.tasks]
+    turns = [Turn.of(raw, asked, factory) for raw in request.tasks]
     with queue_errors():
-        _replace_earlier(services, request.project, turns)
+        _replace_earlier(services, turns)
         answers = run_jobs(services, [turn.job for turn in turns if turn.job], request)
-        return [_entry(services, request.project, asked, turn, answers) for turn in turns]
+        return [_entry(services, asked, turn, answers) for turn in turns]
 
 
 def _keep_prompt(services: Services, project: str, prompt: str | None) -> None:
@@ -195,31 +212,29 @@ def _keep_prompt(services: Services, project: str, prompt: str | None) -> None:
             Projects(services.queue.redis).keep_prompt(project, prompt)
 
 
-def _replace_earlier(services: Services, project: str, turns: Sequence[Turn]) -> None:
+def _replace_earlier(services: Services, turns: Sequence[Turn]) -> None:
     """Note these requests as their users' latest, so that earlier ones are dropped."""
     latest = LatestRequests(services.queue.store)
     for turn in turns:
         if turn.job:
-            latest.enter(turn.requester(project), turn.job.key)
+            latest.enter(turn.requester, turn.job.key)
 
 
-def _entry(
-    services: Services, project: str, asked: InteractiveRequest, turn: Turn, answers: Answers
-) -> Entry:
+def _entry(services: Services, asked: InteractiveRequest, turn: Turn, answers: Answers) -> Entry:
     outcome = answers.outcomes.get(turn.job.key) if turn.job else NO_DATA
     if outcome is None:
-        text = _late_message(services, project, turn, full=answers.full)
+        text = _late_message(services, turn, full=answers.full)
         entry = asked.message(text)
     else:
         entry, text = asked.answer(turn.page, outcome)
-    log.info("task %s: %s", turn.task, text)
+    log.info("task %s: %s", turn.requester.task, text)
     return entry
 
 
-def _late_message(services: Services, project: str, turn: Turn, *, full: bool) -> str:
+def _late_message(services: Services, turn: Turn, *, full: bool) -> str:
     """Return why an annotator's job is not finished."""
     latest = LatestRequests(services.queue.store)
-    if turn.job and latest.is_replaced(turn.requester(project), turn.job.key):
+    if turn.job and latest.is_replaced(turn.requester, turn.job.key):
         return REPLACED
     if full:
         bound = services.places.bounds[RequestKind.INTERACTIVE]

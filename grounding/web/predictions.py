@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from grounding.errors import QueueError, RequestError
+from grounding.errors import QueueError
 from grounding.jobs.connection import queue_errors
 from grounding.jobs.outbox.outbox import DeliveryResult
 from grounding.jobs.store import Outcome
@@ -41,15 +41,9 @@ def predict(services: Services, request: PredictRequest) -> PredictResponse:
 
     A task that cannot be answered, or not yet, has `[]`; late predictions follow by delivery. Call
     `mark_delivered` when the caller has the answer. Raises `ConfigError` for a broken labelling
-    config, `RequestError` for too many tasks and `QueueError` without a queue.
+    config, `RequestError` for too many tasks and `QueueError` without a queue; what an annotator
+    asks has the reason in its entries instead, as `interactive` says.
     """
-    most = services.settings.max_tasks
-    if len(request.tasks) > most:
-        raise RequestError(
-            f"the request has {len(request.tasks)} tasks",
-            code="too_many_tasks",
-            hint=f"Send at most {most}",
-        )
     if request.kind is RequestKind.INTERACTIVE:
         return PredictResponse(interactive.predict(services, request))
     return _prelabel(services, request)
@@ -71,6 +65,7 @@ def mark_delivered(services: Services, response: PredictResponse) -> None:
 
 
 def _prelabel(services: Services, request: PredictRequest) -> PredictResponse:
+    request.check_size(services.settings.max_tasks)
     params = kept_params(services, request.project)
     config = read_config(services, request.project, request.label_config, params)
     if not config.prelabels:

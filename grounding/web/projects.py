@@ -93,10 +93,17 @@ class Requester:
     user: str
 
     @property
-    def key(self) -> str:
-        """The Redis key, a digest: it reveals no user's address."""
+    def digest(self) -> str:
+        """A digest, which reveals no user's address; empty for an unknown user."""
+        if not self.user:
+            return ""
         who = f"{self.project} {self.task} {self.user}".encode(errors="surrogatepass")
-        return f"{PREFIX}latest:{hashlib.sha256(who).hexdigest()[:40]}"
+        return hashlib.sha256(who).hexdigest()[:40]
+
+    @property
+    def key(self) -> str:
+        """The Redis key of the latest request."""
+        return f"{PREFIX}latest:{self.digest}"
 
 
 class LatestRequests:
@@ -111,7 +118,7 @@ class LatestRequests:
             return
         before = self._store.redis.set(requester.key, key, ex=LATEST_SECONDS, get=True)
         if isinstance(before, bytes) and before.decode() != key:
-            self._store.cancel([before.decode()])
+            self._store.cancel([before.decode()], requester.digest)
 
     def is_replaced(self, requester: Requester, key: str) -> bool:
         """Return whether a job other than `key` is the latest request."""

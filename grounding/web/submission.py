@@ -51,8 +51,11 @@ class JobFactory:
     context: Mapping[str, Any] | None = None
     prompt: str = ""
 
-    def job(self, raw: object) -> Job | None:
-        """Return the job of a raw task; None, with a line in the log, if it has no usable data."""
+    def job(self, raw: object, asker: str = "") -> Job | None:
+        """Return the job of a raw task; None, with a line in the log, if it has no usable data.
+
+        `asker` is a digest of the annotator who asks, empty for an unknown one.
+        """
         project, kind = self.request.project, self.request.kind
         try:
             payload = self._task(raw).payload()
@@ -66,7 +69,7 @@ class JobFactory:
         interactive = kind is RequestKind.INTERACTIVE
         timeout = self.settings.interactive_deadline if interactive else 0
         parts = split(payload)
-        return Job(key, kind.queue, project, parts.record, parts.data, timeout, parts.config)
+        return Job(key, kind.queue, project, parts.record, parts.data, timeout, parts.config, asker)
 
     def _task(self, raw: object) -> Task:
         if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), Mapping):

@@ -16,10 +16,11 @@ from grounding.jobs.migration import MIGRATED, Migration
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.payloads import build, restore
 from grounding.jobs.reconciler import Reconciler
-from grounding.jobs.store import BLOB_BYTES, Claim, Job, JobStore, QueueName, State, job_key
+from grounding.jobs.store import Claim, Job, JobStore, QueueName, State, job_key
 from grounding.pipeline import Task
 from grounding.web.projects import Projects
 from tests.compat.previous import run
+from tests.jobs.contents import blob_bytes
 
 PROJECT = "7.1"
 PREDICTION = {"result": [], "model_version": "v"}
@@ -82,10 +83,10 @@ def test_a_blob_comes_along(redis: Redis, store: JobStore, leave: Leave) -> None
     record = {**TASK, "data": None}
     leave(f"ledger.accept([Job('a', Lane.BULK, '7.1', {record!r}, {json.dumps(data)!r})])")
     assert adopt(redis) == 1
-    assert int(redis.get(BLOB_BYTES) or 0) == len(json.dumps(data))
+    assert blob_bytes(redis) == len(json.dumps(data))
     assert restore(claim(store))["data"] == data
     store.finish("a", PREDICTION, "nothing")
-    assert redis.get(BLOB_BYTES) == b"0"
+    assert blob_bytes(redis) == 0
 
 
 def test_a_job_whose_worker_died_runs_alone_and_keeps_its_deaths(
@@ -129,7 +130,7 @@ def test_an_annotators_job_keeps_its_deadline(redis: Redis, store: JobStore, lea
     time.sleep(0.02)
     assert adopt(redis) == 1
     assert store.claim("a", "me") is None
-    assert store.counters()["failed:nobody_waits"] == 1
+    assert store.read_totals()[0]["failed:nobody_waits"] == 1
 
 
 def test_an_undelivered_prediction_is_due_as_it_was(redis: Redis, leave: Leave) -> None:
@@ -179,7 +180,7 @@ def test_a_job_that_was_asked_of_both_releases_runs_once_and_is_delivered_once(
     claim(store)
     store.finish("a", PREDICTION, "nothing")
     assert [entry.key for entry in Outbox(redis).due(PROJECT, 10)] == ["a"]
-    assert store.counters()["accepted"] == 1
+    assert store.read_totals()[0]["accepted"] == 1
 
 
 def test_a_prediction_that_was_asked_again_stays_unconfirmed(

@@ -32,7 +32,7 @@ def retrieve(studio: Studio, web: Web, tasks: Sequence[Mapping[str, Any]]) -> in
 
 def deliveries(deployment: Rig) -> dict[str, int]:
     """Return the number of deliveries by outcome."""
-    counted = deployment.store.counters().items()
+    counted = deployment.store.read_totals()[0].items()
     return {k.removeprefix(DELIVERIES): n for k, n in counted if k.startswith(DELIVERIES)}
 
 

@@ -37,13 +37,13 @@ def test_a_waiting_job_is_cancelled_at_its_deadline_though_the_caller_has_gone(
             begun = time.monotonic()
             for one in (running, *queued):
                 one.result(20)
-        until(lambda: deployment.store.counters().get("failed:nobody_waits") == 2, 10)
+        until(lambda: deployment.store.read_totals()[0].get("failed:nobody_waits") == 2, 10)
         late = time.monotonic() - begun - 1.5
         assert late < 3 * PERIOD_SECONDS, "one period of the reconciler, on a machine at half speed"
         deployment.settle(20)
-        assert deployment.store.counters()["done"] == 1
+        assert deployment.store.read_totals()[0]["done"] == 1
         assert sorted(deployment.calls()) == [1]
-        left = deployment.store.counters()
+        left = deployment.store.read_totals()[0]
         assert (left["accepted"], left["failed"]) == (3, 2)
 
 
@@ -63,7 +63,7 @@ def test_a_failing_image_host_costs_only_the_pictures_that_it_never_sends(tmp_pa
         tries = {Fault.GONE: 1, Fault.FAILED: 3}
         expected = {n: tries.get(host.fault(n), 1 + host.failures(n)) for n in numbers}
         assert host.requests == expected, "a 404 is not retried, a failure twice"
-        codes = deployment.store.counters()
+        codes = deployment.store.read_totals()[0]
         faults = [host.fault(n) for n in numbers]
         assert codes["failed:image_not_found"] == faults.count(Fault.GONE)
         assert codes["failed:image_unreachable"] == faults.count(Fault.FAILED)
@@ -87,7 +87,7 @@ def test_unreadable_and_truncated_answers_cost_only_the_unreadable_tasks(
         entries = web.predict([task(n, behaviors.get(n % 10, Behavior.ANSWER)) for n in numbers])
         wanted = [None if behaviors.get(n % 10) is Behavior.BABBLE else n for n in numbers]
         assert number_of_each(entries) == wanted
-        counted = deployment.store.counters()
+        counted = deployment.store.read_totals()[0]
         unreadable = {name: n for name, n in counted.items() if name.startswith("failed:")}
         assert sum(unreadable.values()) == wanted.count(None) == 200
         assert all(name.startswith("failed:output_") for name in unreadable)

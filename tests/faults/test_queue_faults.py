@@ -49,12 +49,12 @@ def test_with_full_memory_nothing_new_is_accepted_and_accepted_jobs_finish(
         used = deployment.redis.info("memory")["used_memory"]
         deployment.redis.config_set("maxmemory", used + 10 * MIB)
         count = 0
-        while not deployment.store.counters().get("refused"):
+        while not deployment.store.read_totals()[0].get("refused"):
             assert count < 5000, "the memory did not fill"
             hasty.predict([large(n) for n in range(count, count + 250)])
             count += 250
         deployment.settle(120)
-        counters = deployment.store.counters()
+        counters = deployment.store.read_totals()[0]
         assert counters["done"] == counters["accepted"] >= 250
         assert counters["accepted"] + counters["refused"] == count
         assert all(part.starts == 1 for part in deployment.parts)
@@ -162,7 +162,7 @@ def test_another_process_takes_over_from_a_killed_reconciler(tmp_path: Path) -> 
             assert time.monotonic() - begun < 10
             deployment.workers_ready(2)
         deployment.settle(5)
-        assert deployment.store.counters()["reconciled"] >= 5
+        assert deployment.store.read_totals()[0]["reconciled"] >= 5
 
 
 def unfinished(deployment: Rig, keys: list[str]) -> list[str]:

@@ -95,7 +95,7 @@ def test_a_job_that_kills_workers_fails_after_three_and_the_others_finish(
     others = [n for n in range(1490, 1520) if n != poison]
     assert number_of_each(entries[:10] + entries[11:]) == others
     assert deployment.calls()[poison] in (3, 4), "the first death may be blamed on another job"
-    assert deployment.store.counters()["failed:worker_died"] == 1
+    assert deployment.store.read_totals()[0]["failed:worker_died"] == 1
 
 
 def test_redis_killed_and_restarted_loses_nothing(
@@ -195,7 +195,7 @@ def test_terminated_workers_hand_over_without_loss(
     deployment: Rig, patient: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F18 and F20: each worker is terminated in turn, and another replaces it."""
-    expired = deployment.store.counters().get("expired", 0)
+    expired = deployment.store.read_totals()[0].get("expired", 0)
     numbers = range(9000, 9000 + FEWER)
     asked: Entries = pool.submit(patient.predict, [task(n) for n in numbers])
     until(lambda: deployment.calls()[9000], 20)
@@ -205,4 +205,4 @@ def test_terminated_workers_hand_over_without_loss(
         assert old.wait(20) == 0
     assert number_of_each(asked.result(90)) == list(numbers)
     assert {deployment.calls()[n] for n in numbers} == {1}
-    assert deployment.store.counters().get("expired", 0) == expired, "no lease may expire"
+    assert deployment.store.read_totals()[0].get("expired", 0) == expired, "no lease may expire"

@@ -127,7 +127,7 @@ class Soak:
         return {"id": number, "data": {"image": image}}
 
     def _accepted(self) -> int:
-        return self.deployment.store.counters().get("accepted", 0)
+        return self.deployment.store.read_totals()[0].get("accepted", 0)
 
     def _faults(self) -> Iterator[Callable[[], None]]:
         for fault in (

@@ -27,7 +27,7 @@ def test_a_worker_killed_at_a_step_loses_and_duplicates_nothing(tmp_path: Path, 
         assert time.monotonic() - begun < 10
         assert sum(len(part.statuses) for part in deployment.workers) == 1, "none was killed"
         deployment.settle(10)
-        assert deployment.store.counters()["done"] == 8
+        assert deployment.store.read_totals()[0]["done"] == 8
 
 
 @pytest.mark.parametrize("point", WEB)
@@ -39,6 +39,6 @@ def test_a_web_server_killed_at_a_step_loses_nothing_that_it_accepted(
         web = deployment.web(crash=point)
         with pytest.raises(Exception, match=r"disconnected|reset"):
             web.predict([task(n) for n in range(8)])
-        until(lambda: deployment.store.counters().get("done") == 8, 10)
+        until(lambda: deployment.store.read_totals()[0].get("done") == 8, 10)
         assert sorted(deployment.calls()) == list(range(8))
         deployment.settle(10)

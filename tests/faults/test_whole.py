@@ -78,7 +78,7 @@ def test_twenty_kills_lose_and_duplicate_none_of_a_thousand_tasks(
     assert kill_workers(deployment, 20, random.Random(1)) == 20
     assert asked.result(280) == list(range(TASKS))
     assert time.monotonic() - begun < 60
-    assert deployment.store.counters()["done"] == TASKS
+    assert deployment.store.read_totals()[0]["done"] == TASKS
 
 
 def test_the_jobs_of_killed_workers_are_finished_within_ten_seconds(
@@ -130,7 +130,9 @@ def test_a_stopped_redis_is_a_503_and_duplicates_nothing_when_it_continues(
     assert took < 2
     assert number_of_each(asked.result(100)) == list(range(400))
     until(lambda: not deployment.pending(), 20)
-    assert deployment.store.counters()["done"] in (400, 401), "the refused one may be accepted"
+    assert deployment.store.read_totals()[0]["done"] in (400, 401), (
+        "the refused one may be accepted"
+    )
 
 
 def test_a_wiped_redis_leaves_a_service_that_answers(
@@ -161,7 +163,7 @@ def test_of_twenty_thousand_tasks_at_once_the_limit_is_accepted_in_little_memory
             time.sleep(0.1)
         entries = asked.result()
         deployment.settle(120)
-        counters = deployment.store.counters()
+        counters = deployment.store.read_totals()[0]
         assert len(entries) == 20_000
         assert 0 < sum(map(bool, entries)) <= counters["accepted"]
         assert counters["accepted"] + counters["refused"] == 20_001
@@ -237,7 +239,7 @@ def test_a_terminated_web_server_answers_running_requests_takes_no_more_and_exit
     with rig(tmp_path, seconds=2) as deployment:
         web = deployment.web()
         asked = [pool.submit(web.predict, [task(n), task(n + 10)]) for n in range(4)]
-        until(lambda: deployment.store.counters().get("accepted") == 8, 10)
+        until(lambda: deployment.store.read_totals()[0].get("accepted") == 8, 10)
         below = family(web.part.pid)
         web.part.terminate()
         time.sleep(0.3)
@@ -247,4 +249,4 @@ def test_a_terminated_web_server_answers_running_requests_takes_no_more_and_exit
         assert isinstance(late.exception(5), httpx.TransportError)
         assert web.part.wait(30) == 0
         assert psutil.wait_procs(below, 10)[1] == []
-        assert deployment.store.counters()["accepted"] == 8
+        assert deployment.store.read_totals()[0]["accepted"] == 8

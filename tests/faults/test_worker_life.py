@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from grounding.jobs.queues import Queues
-from grounding.jobs.reconciler import GRACE_SECONDS
 from grounding.jobs.store import Job, QueueName
 from grounding.pipeline import Task
 from grounding.settings import Settings
 from tests.faults.processes import resident_bytes
 from tests.faults.rig import CONFIG, Rig, rig, task, until
 from tests.faults.scripted import GROWTH, Behavior, number_of
+from tests.jobs.contents import GRACE_SECONDS
 
 SECONDS = 0.7
 """How long the model takes for a batch."""
@@ -188,7 +188,7 @@ def test_dropped_findings_are_counted(lasting: Rig) -> None:
     asked = Task(7, task(7, Behavior.ANSWER)["data"], points, None, version)
     lasting.store.accept([Job("points", QueueName.BULK, "1", asked.payload())])
     Queues(lasting.redis).put(QueueName.BULK, ["points"])
-    until(lambda: lasting.store.counters().get("dropped:wrong_shape") == 1, 15)
+    until(lambda: lasting.store.read_totals()[0].get("dropped:wrong_shape") == 1, 15)
 
 
 @pytest.mark.faults

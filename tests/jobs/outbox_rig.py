@@ -72,12 +72,12 @@ class OutboxRig:
 
     def results(self) -> dict[str, int]:
         """Return how many entries came to each end."""
-        counted = self.store.counters().items()
+        counted = self.store.read_totals()[0].items()
         return {k.removeprefix(DELIVERIES): n for k, n in counted if k.startswith(DELIVERIES)}
 
     def undelivered(self) -> int:
-        return self.outbox.undelivered(PROJECT, self.store.limits.result_ttl)
+        return self.outbox.undelivered(self.store.limits.result_ttl).get(PROJECT, 0)
 
     def reason(self) -> str:
         """Return why the entries cannot be delivered."""
-        return DeliveryBackoff(self.redis).reason(PROJECT)
+        return DeliveryBackoff(self.redis).reasons([PROJECT])[PROJECT]

@@ -22,6 +22,7 @@ from grounding.jobs.connection import (
 from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.settings import Settings
 from grounding.web.projects import LatestRequests, Projects, Requester
+from tests.jobs.contents import pending_keys
 
 
 def test_a_server_that_never_answers_counts_as_unavailable_in_time() -> None:
@@ -103,12 +104,12 @@ def test_a_latest_request_is_remembered_for_longer_than_any_may_wait(redis: Redi
 def test_a_newer_request_cancels_the_one_before_of_the_same_user_and_task(redis: Redis) -> None:
     store = JobStore(redis)
     latest = LatestRequests(store)
-    store.accept([Job(key, QueueName.INTERACTIVE, "1", {"id": 7}, timeout=60) for key in "abcd"])
-    ann, ben = Requester("1", 7, "ann"), Requester("1", 7, "ben")
-    for requester, key in ((ann, "a"), (ben, "b"), (ann, "c"), (ann, "c")):
+    ann, ben, nobody = (Requester("1", 7, user) for user in ("ann", "ben", ""))
+    for requester, key in ((ann, "a"), (ben, "b"), (ann, "c"), (ann, "c"), (nobody, "d")):
         latest.enter(requester, key)
-    latest.enter(Requester("1", 7, ""), "d")
-    assert set(store.pending()) == {"b", "c", "d"}
+        asker = requester.digest
+        store.accept([Job(key, QueueName.INTERACTIVE, "1", {"id": 7}, timeout=60, asker=asker)])
+    assert pending_keys(store) == {"b", "c", "d"}
     assert latest.is_replaced(ann, "a")
     assert not latest.is_replaced(ann, "c")
     assert not latest.is_replaced(Requester("1", 7, ""), "a"), "an unknown user has none"

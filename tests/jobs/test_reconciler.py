@@ -12,9 +12,8 @@ from rq import Queue
 from grounding.jobs import reconciler as module
 from grounding.jobs.keys import redis_key
 from grounding.jobs.queues import KeyJob, Queues, key_of, rq_name
-from grounding.jobs.reconciler import GRACE_SECONDS, SHORT, SWEPT, Reconciler
+from grounding.jobs.reconciler import SHORT, SWEPT, Reconciler
 from grounding.jobs.store import (
-    BLOB_BYTES,
     CONFIGS,
     UNQUEUED,
     Job,
@@ -22,6 +21,7 @@ from grounding.jobs.store import (
     QueueName,
     job_key,
 )
+from tests.jobs.contents import GRACE_SECONDS
 
 BULK = f"rq:queue:{rq_name(QueueName.BULK)}"
 
@@ -178,7 +178,7 @@ def test_a_project_whose_only_record_is_lost_has_its_room_back(
     redis.delete(job_key("a"), BULK, SWEPT)
     reconciler.reconcile()
     assert store.unfinished_by_project() == {}
-    assert not redis.exists(BLOB_BYTES, CONFIGS)
+    assert not redis.exists(redis_key("blob_bytes"), CONFIGS)
 
 
 def test_a_rounds_work_does_not_grow_with_what_waits(redis: Redis, reconciler: Reconciler) -> None:

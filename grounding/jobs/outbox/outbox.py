@@ -135,13 +135,17 @@ class Outbox:
         """Return the projects that have an entry of a finished job."""
         return [name.decode() for name in self._projects()]
 
-    def undelivered(self, project: str, result_ttl: float) -> int:
-        """Return how many finished predictions of `project` Label Studio lacks.
+    def undelivered(self, result_ttl: float) -> dict[str, int]:
+        """Return how many finished predictions Label Studio lacks, by project.
 
         Without those whose result was kept for `result_ttl` seconds and has expired.
         """
         oldest = (time.time() - result_ttl) * 1000
-        return int(self._redis.zcount(UNDELIVERED + project, oldest, "(+inf"))
+        projects = self.projects()
+        pipe = self._redis.pipeline(transaction=False)
+        for project in projects:
+            pipe.zcount(UNDELIVERED + project, oldest, "(+inf")
+        return dict(zip(projects, pipe.execute(), strict=True))
 
 
 def _identity(entry: OutboxEntry) -> dict[str, str]:
