@@ -90,7 +90,7 @@ def _boxes(labels: Iterable[str], size: int = 1) -> str:
     return (
         '<View><Image name="image" value="$image"/>'
         '<RectangleLabels name="box" toName="image" smart="true" '
-        f'model_labels_per_question="{size}">{tags}</RectangleLabels>'
+        f'model_labels_per_query="{size}">{tags}</RectangleLabels>'
         '<KeyPointLabels name="click" toName="image" smart="true" model_skip="true">'
         f'{tags}<Label value="{ELSEWHERE}"/></KeyPointLabels>'
         '<TextArea name="prompt" toName="image"/></View>'

@@ -35,7 +35,10 @@ ECOSYSTEM = frozenset(
 )
 """Settings that go by the names which other programs of this field give them."""
 
-FORMER = {"SERVER_PATIENCE": "server_retry_timeout"}
+FORMER = {
+    "SERVER_PATIENCE": "server_retry_timeout",
+    "LABELS_PER_QUESTION": "labels_per_query",
+}
 """Settings that had another name, by its variable."""
 
 MISSPELT = 0.9

@@ -45,7 +45,7 @@ def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerCon
         images,
         settings.max_new_tokens,
         settings.max_image_pixels,
-        settings.labels_per_question,
+        settings.labels_per_query,
         decoder=Decoder(settings.decode_memory_bytes),
     )
 

@@ -53,7 +53,7 @@ class WorkerContext:
     fetcher: Fetches
     max_new_tokens: int
     max_image_pixels: int
-    labels_per_question: int = 1
+    labels_per_query: int = 1
     urgent: bool = False
     image_cache: ImageCache = field(default_factory=ImageCache)
     decoder: Decoder = field(default_factory=Decoder)
@@ -88,7 +88,7 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
     """
     config = parse(task.label_config, task.extra_params)
     intent = read_context(task.context, config)
-    defaults = PromptDefaults(task.data, task.prompt, worker.labels_per_question)
+    defaults = PromptDefaults(task.data, task.prompt, worker.labels_per_query)
     planned = plan(config, intent, defaults)
     if not planned:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")

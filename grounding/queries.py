@@ -70,14 +70,14 @@ class Locate:
 class Field:
     """One value to fill in: `name` is its key in the answer.
 
-    `choices` are the values it may have. With `multiple` it may have several of them. `question`
+    `choices` are the values it may have. With `multiple` it may have several of them. `prompt`
     says in the words of the project's author what is asked for; empty where the name says it.
     """
 
     name: str
     choices: tuple[str, ...]
     multiple: bool = False
-    question: str = ""
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,6 @@ ANSWER_SETTINGS = (
     "max_pixels",
     "max_new_tokens",
     "repetition_penalty",
-    "labels_per_question",
 )
 """The settings that change what the model answers, hence the model version."""
 
@@ -117,7 +116,7 @@ class Settings(BaseSettings):
     repetition_penalty: float = Field(
         1.0, gt=0, le=2, description="1 is none; above 1 harms coordinates, whose digits repeat"
     )
-    labels_per_question: int = Field(
+    labels_per_query: int = Field(
         1, ge=0, le=999, description="Labels in one request to the model: 1 finds most; 0: all"
     )
     max_batch: int = Field(8, ge=1, le=256, description="Pictures in one model call")
@@ -284,9 +283,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_remote_slots(cls, given: dict[str, object]) -> dict[str, object]:
-        remote = given.get(variable("engine")) == "openai"
-        return {variable(n): slots for n, slots in REMOTE_SLOTS.items() if remote} | given
+    def _default_remote_slots(cls, values: dict[str, object]) -> dict[str, object]:
+        remote = values.get(variable("engine")) == "openai"
+        return {variable(n): slots for n, slots in REMOTE_SLOTS.items() if remote} | values
 
     @field_validator("label_studio_url", "label_studio_host", "openai_base_url")
     @classmethod
@@ -334,9 +333,9 @@ class Settings(BaseSettings):
         if unknown := overrides.keys() - cls.model_fields.keys():
             raise TypeError(f"there is no setting {', '.join(unknown)}")
         check_names(os.environ, cls.model_fields)
-        given = {variable(n): v for n, v in (read_files(cls.model_fields) | overrides).items()}
+        values = {variable(n): v for n, v in (read_files(cls.model_fields) | overrides).items()}
         try:
-            return cls(**given)  # type: ignore[arg-type]
+            return cls(**values)  # type: ignore[arg-type]
         except ValidationError as exc:
             wrong = "; ".join(describe(error["loc"], error["msg"]) for error in exc.errors())
             raise SettingError(
@@ -395,6 +394,7 @@ class Settings(BaseSettings):
         remote = REMOTE_ANSWER_SETTINGS if self.engine == "openai" else ()
         facts = {name: getattr(self, name) for name in (*ANSWER_SETTINGS, *remote)}
         facts |= {"config": label_config, "extra_params": extra_params, "answers": ANSWERS}
+        facts |= {"labels_per_question": self.labels_per_query}  # its former name keeps versions
         facts |= {"tags": list(later_tags)} if later_tags else {}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.model_name}-{digest[:10]}"

@@ -24,8 +24,8 @@ from grounding.web.app import create_app
 from tests.serving import FOUND, Start
 
 # A busy machine may delay an example by any time; no property here is about time.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ Wanted = Mapping[tuple[str, str], Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Question:
+class Promise:
     """What is asked with a labelling config, and what each control and label stands for."""
 
     config: str
@@ -61,33 +61,33 @@ def prompts() -> list[str]:
     return sorted(ready | named)
 
 
-def listed(config: str, tongue: Tongue = "en") -> Question:
-    """Return the question for every label of a config."""
+def listed(config: str, tongue: Tongue = "en") -> Promise:
+    """Return the promise for every label of a config."""
     english = {said(name, tongue): name for name in NAMES}
     wanted = {
         (control.from_name, label.emitted): [english[word] for word in label.words]
         for control in parse(config).controls
         for label in control.labels
     }
-    return Question(config, wanted)
+    return Promise(config, wanted)
 
 
-def typed(config: str, phrase: str, name: str, tongue: Tongue = "en") -> Question:
-    """Return the question of an annotator who types `phrase`, which means the things of `name`."""
+def typed(config: str, phrase: str, name: str, tongue: Tongue = "en") -> Promise:
+    """Return the promise to an annotator who types `phrase`, which means the things of `name`."""
     value = {"text": [phrase]}
     area = {"id": "typed", "from_name": "prompt", "to_name": "image", "type": "textarea"}
     wanted = {(control.from_name, said(name, tongue)): [name] for control in parse(config).controls}
-    return Question(config, wanted, {"result": [{**area, "value": value}]})
+    return Promise(config, wanted, {"result": [{**area, "value": value}]})
 
 
-def clicked(config: str, thing: Thing, spot: tuple[float, float], sample: Sample) -> Question:
-    """Return the question of an annotator who clicks on a thing, with its name as the label."""
+def clicked(config: str, thing: Thing, spot: tuple[float, float], sample: Sample) -> Promise:
+    """Return the promise to an annotator who clicks on a thing, with its name as the label."""
     frame = image_frame(sample.scene.width, sample.scene.height)
     place = Point(*spot, frame).to(PERCENT)
     value = {"x": place.x, "y": place.y, "width": 0.2, "keypointlabels": [thing.name]}
     click = {"id": "click", "from_name": "click", "to_name": "image", "type": "keypointlabels"}
     context = {"result": [{**click, "value": value, "is_positive": True}]}
-    return Question(config, {("box", thing.name): [thing.name]}, context)
+    return Promise(config, {("box", thing.name): [thing.name]}, context)
 
 
 def spots(thing: Thing) -> Iterator[tuple[float, float]]:
@@ -98,18 +98,18 @@ def spots(thing: Thing) -> Iterator[tuple[float, float]]:
         yield x1 + (u + across) * (x2 - x1), y1 + (v + down) * (y2 - y1)
 
 
-def ask(question: Question, sample: Sample, worker: WorkerContext) -> Regions:
+def ask(promise: Promise, sample: Sample, worker: WorkerContext) -> Regions:
     """Return the regions of the prediction for one picture."""
-    task = Task(1, {"image": sample.name}, question.config, question.context, "v", sample.name)
+    task = Task(1, {"image": sample.name}, promise.config, promise.context, "v", sample.name)
     regions: Regions = predict(task, worker).prediction["result"]
     return regions
 
 
-def faults(question: Question, sample: Sample, regions: Regions) -> list[str]:
+def faults(promise: Promise, sample: Sample, regions: Regions) -> list[str]:
     """Return what is wrong with the regions of one answer, in words."""
     left = list(regions)
     wrong: list[str] = []
-    for (control, label), names in question.wanted.items():
+    for (control, label), names in promise.wanted.items():
         mine = [region for region in left if _is_of(region, control, label)]
         left = [region for region in left if region not in mine]
         things = [thing for name in names if (thing := sample.scene.named(name))]

@@ -60,7 +60,7 @@ class Behaviour:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReceivedRequest:
     """What a request's messages hold; `bounds` are those in the picture's own part."""
 
     pictures: list[Image.Image]
@@ -147,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
         wanted = behaviour.logprobs and fields.get("logprobs", False)
         return 200, (_native if native else _chat)(completion, wanted, behaviour.counts)
 
-    def _request(self, asked: Asked, fields: Body) -> ModelRequest:
+    def _request(self, asked: ReceivedRequest, fields: Body) -> ModelRequest:
         """Return the engine's request, the pictures resized as this server does."""
         behaviour = self.server.behaviour
         bounds = fields.get("mm_processor_kwargs", {}) if behaviour.reads == "request" else {}
@@ -158,13 +158,15 @@ class Handler(BaseHTTPRequestHandler):
         return ModelRequest((*views, asked.text), fields["max_tokens"], asked.system, stop=stop)
 
 
-def _parse(body: Body, native: bool) -> Asked:
+def _parse(body: Body, native: bool) -> ReceivedRequest:
     """Return what a request asks."""
     *before, user = (body["input"] if native else body)["messages"]
     *pictures, words = user["content"]
     uris = [part["image"] if native else part["image_url"]["url"] for part in pictures]
     system = before[0]["content"][0]["text"] if before else None
-    return Asked([_decode(uri) for uri in uris], words["text"], system, (pictures or [{}])[0])
+    return ReceivedRequest(
+        [_decode(uri) for uri in uris], words["text"], system, (pictures or [{}])[0]
+    )
 
 
 def _decode(uri: str) -> Image.Image:
@@ -172,8 +174,8 @@ def _decode(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
-def _bounds(told: Mapping[str, Any], own: Bounds) -> Bounds:
-    return told.get("min_pixels", own[0]), told.get("max_pixels", own[1])
+def _bounds(sent: Mapping[str, Any], own: Bounds) -> Bounds:
+    return sent.get("min_pixels", own[0]), sent.get("max_pixels", own[1])
 
 
 def _resized(picture: Image.Image, bounds: Bounds) -> Image.Image:

@@ -60,7 +60,7 @@ def test_the_absent_object_of_a_hard_picture_resembles_a_present_one(seed: int) 
 
 
 def query_of(kind: Kind, seed: int) -> Locate:
-    """Return the one question that the product puts to the model."""
+    """Return the one query that the product puts to the model."""
     put = kind.ask(trial(seed), random.Random(seed))
     config = parse(put.label_config)
     wish = read_context(put.context, config)
@@ -71,7 +71,7 @@ def query_of(kind: Kind, seed: int) -> Locate:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_what_is_asked_in_the_page_is_one_question_about_the_right_thing(
+def test_what_is_asked_in_the_page_is_one_query_about_the_right_thing(
     kind: Kind, seed: int
 ) -> None:
     one, ask = trial(seed), query_of(kind, seed)

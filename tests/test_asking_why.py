@@ -20,7 +20,7 @@ from grounding.pipeline import WorkerContext
 from grounding.settings import Settings
 from tests.labelstudio.configs import BOXES, CAR_DOG, POINTS, PROMPT, STATUS, having, view
 from tests.serving import predict, said, typed
-from tests.test_pipeline import OnePicture, Parrot
+from tests.test_pipeline import InlineEngine, OnePicture
 
 Working = Callable[[str], None]
 """Starts a worker whose model says this to everything."""
@@ -33,7 +33,7 @@ def working(
     started: list[Slots] = []
 
     def start(text: str) -> None:
-        engine = Parrot(lambda _: text, probability=-0.3)
+        engine = InlineEngine(lambda _: text, probability=-0.3)
         context = WorkerContext(engine, cast(Fetcher, OnePicture()), 200, 10**7)
         runner = JobRunner("test", JobStore(redis), context, Settings())
         queues = {QueueName.BULK: 1, QueueName.INTERACTIVE: 1}

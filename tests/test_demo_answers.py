@@ -23,7 +23,7 @@ from tools.shapes.scenes import NAMES
 from .demo_promises import (
     EXAMPLES,
     TYPED,
-    Question,
+    Promise,
     all_names,
     ask,
     clicked,
@@ -55,9 +55,9 @@ def worker() -> Iterator[WorkerContext]:
     engine.close()
 
 
-def assert_right(questions: Iterable[Question], sample: Sample, worker: WorkerContext) -> None:
-    """Ask every question about one picture; what is not there has to be answered empty."""
-    wrong = [faults(one, sample, ask(one, sample, worker)) for one in questions]
+def assert_right(promises: Iterable[Promise], sample: Sample, worker: WorkerContext) -> None:
+    """Ask what every promise about one picture says; what is not there has to be answered empty."""
+    wrong = [faults(one, sample, ask(one, sample, worker)) for one in promises]
     assert [words for words in wrong if words] == []
 
 

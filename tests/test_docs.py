@@ -39,6 +39,7 @@ FOREIGN = {
     "NAME_FILE",
     "DEAD_TTL",
     "SERVER_PATIENCE",
+    "LABELS_PER_QUESTION",
 }
 """Variables of others that the documents name, the pattern of ours, and names that were ours."""
 

@@ -152,13 +152,13 @@ def test_the_integers_of_a_prompt_come_back_to_within_half_a_unit(
     across, down = (0.5 * factor for factor in frame.scale_to(box.frame))
     # Where a tile lies far from the box, its coordinates are large and keep fewer digits.
     room = 1e-9 * (box.frame.width + box.frame.height)
-    for value, told, half in (
+    for value, expected, half in (
         (box.x1, back.x1, across),
         (box.y1, back.y1, down),
         (box.x2, back.x2, across),
         (box.y2, back.y2, down),
     ):
-        assert abs(value - told) <= half + room
+        assert abs(value - expected) <= half + room
 
 
 @given(crops(), st.floats(0, 2))

@@ -34,8 +34,8 @@ NONE = "[]"
 
 
 @dataclass
-class Parrot:
-    """An engine whose answers are a function of the prompt; keeps all requests."""
+class InlineEngine:
+    """An engine that answers at once by a function of the prompt, and keeps all requests."""
 
     says: Callable[[str], str]
     profile: Profile = PROFILES["qwen2.5-vl"]
@@ -88,7 +88,7 @@ class Gallery:
 
 
 def grounded(
-    engine: Parrot,
+    engine: InlineEngine,
     *parts: str,
     context: dict[str, Any] | None = None,
     pictures: OnePicture | None = None,
@@ -108,16 +108,18 @@ def car_only(text: str) -> str:
 
 
 def test_a_score_comes_from_the_tokens_and_the_prediction_s_is_their_mean() -> None:
-    sure = grounded(Parrot(car_only, probability=0.0), BOXES).prediction
+    sure = grounded(InlineEngine(car_only, probability=0.0), BOXES).prediction
     assert [region["score"] for region in sure["result"]] == pytest.approx([1])
     assert sure["score"] == pytest.approx(1)
-    unsure = grounded(Parrot(car_only, probability=-0.3), BOXES).prediction
+    unsure = grounded(InlineEngine(car_only, probability=-0.3), BOXES).prediction
     assert 0 < unsure["score"] < 0.5
 
 
 def test_a_region_of_two_results_counts_once_in_the_score() -> None:
     nose = json.dumps([{"point_2d": [64, 48], "label": "Nose"}])
-    engine = Parrot(lambda text: nose if "'Nose'" in text else car_only(text), probability=-0.3)
+    engine = InlineEngine(
+        lambda text: nose if "'Nose'" in text else car_only(text), probability=-0.3
+    )
     prediction = grounded(engine, RECTANGLE, LABELS, POINTS).prediction
     scores = {region["id"]: region["score"] for region in prediction["result"]}
     assert len(prediction["result"]) == 3
@@ -126,13 +128,13 @@ def test_a_region_of_two_results_counts_once_in_the_score() -> None:
 
 
 def test_without_tokens_there_is_no_score_anywhere() -> None:
-    prediction = grounded(Parrot(car_only), BOXES).prediction
+    prediction = grounded(InlineEngine(car_only), BOXES).prediction
     assert ["score" in region for region in prediction["result"]] == [False]
     assert "score" not in prediction
 
 
 def test_what_is_below_the_threshold_is_left_out_and_the_answer_is_none() -> None:
-    engine = Parrot(car_only, probability=-0.3)
+    engine = InlineEngine(car_only, probability=-0.3)
     done = grounded(engine, having(BOXES, 'model_score_threshold="0.9"'))
     assert (done.prediction["result"], dict(done.dropped)) == ([], {"low_score": 1})
     assert "score" not in done.prediction
@@ -140,7 +142,7 @@ def test_what_is_below_the_threshold_is_left_out_and_the_answer_is_none() -> Non
 
 def test_warnings_are_counted_and_stand_beside_their_regions() -> None:
     cut = f'{CAR[:-1]}, {{"bbox_2d": [1, 2'
-    engine = Parrot(lambda text: cut if "'Car'" in text else NONE, complete=False)
+    engine = InlineEngine(lambda text: cut if "'Car'" in text else NONE, complete=False)
     done = grounded(engine, BOXES)
     assert done.warnings["truncated"] >= 1
     ((note,),) = [region["meta"]["text"] for region in done.prediction["result"]]
@@ -148,7 +150,7 @@ def test_warnings_are_counted_and_stand_beside_their_regions() -> None:
 
 
 def test_controls_that_see_the_same_share_the_picture_and_others_get_their_own_size() -> None:
-    engine, pictures = Parrot(lambda _: NONE), OnePicture()
+    engine, pictures = InlineEngine(lambda _: NONE), OnePicture()
     small = having(POINTS, 'model_max_pixels="250000"')
     grounded(engine, BOXES, KEY_POINT + LABELS, small, pictures=pictures)
     sizes = {
@@ -161,7 +163,7 @@ def test_controls_that_see_the_same_share_the_picture_and_others_get_their_own_s
 
 
 def test_the_model_s_family_decides_wording_and_frame() -> None:
-    engine = Parrot(lambda _: NONE, PROFILES["qwen3-vl"])
+    engine = InlineEngine(lambda _: NONE, PROFILES["qwen3-vl"])
     value = {"x": 25, "y": 50, "width": 1}
     drawn = {"type": "keypoint", "from_name": "k", "to_name": "image", "value": value}
     grounded(engine, BOXES, KEY_POINT + LABELS, context={"result": [drawn]})
@@ -170,7 +172,7 @@ def test_the_model_s_family_decides_wording_and_frame() -> None:
 
 
 def test_a_raw_prompt_reaches_the_model_as_it_was_typed() -> None:
-    engine = Parrot(lambda _: NONE)
+    engine = InlineEngine(lambda _: NONE)
     typed = {"type": "textarea", "from_name": "prompt", "value": {"text": ["Any car? {JSON}"]}}
     raw = having(BOXES, 'model_prompt_mode="raw"')
     grounded(engine, raw, PROMPT, context={"result": [typed]})
@@ -178,12 +180,12 @@ def test_a_raw_prompt_reaches_the_model_as_it_was_typed() -> None:
 
 
 def test_a_query_with_an_unreadable_answer_is_sent_again_with_a_stricter_prompt() -> None:
-    engine = Parrot(lambda text: NONE if "only" in text else "Well.")
+    engine = InlineEngine(lambda text: NONE if "only" in text else "Well.")
     assert grounded(engine, BOXES).prediction["result"] == []
     first, second = engine.requests[0].text, engine.requests[2].text
     assert second.startswith(first)
     with pytest.raises(AnswerError) as caught:
-        grounded(Parrot(lambda _: "Well."), BOXES)
+        grounded(InlineEngine(lambda _: "Well."), BOXES)
     assert caught.value.code == "output_unreadable"
 
 
@@ -205,7 +207,7 @@ def test_an_answer_that_is_none_is_told_the_cure_for_its_own_cause(
     says: str, complete: bool, code: str, cure: str
 ) -> None:
     with pytest.raises(AnswerError) as caught:
-        grounded(Parrot(lambda _: says, complete=complete), BOXES)
+        grounded(InlineEngine(lambda _: says, complete=complete), BOXES)
     assert caught.value.code == code
     assert cure in caught.value.hint
 
@@ -215,7 +217,7 @@ def test_each_control_is_answered_on_its_own_image_with_its_own_names() -> None:
     points = POINTS.replace('toName="image"', 'toName="second"')
     xml = view(BOXES, f'<View><Image name="second" value="$b.c"/><View>{points}</View></View>')
     nose = json.dumps([{"point_2d": [10, 10], "label": "Nose"}])
-    engine = Parrot(lambda text: nose if "Nose" in text else car_only(text))
+    engine = InlineEngine(lambda text: nose if "Nose" in text else car_only(text))
     worker = WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7)
     done = predict(task_of(xml, {"image": "640x480", "b": {"c": "320x560"}}), worker)
     sizes = [
@@ -230,7 +232,7 @@ def test_each_control_is_answered_on_its_own_image_with_its_own_names() -> None:
 
 def test_a_label_s_alias_is_what_a_region_carries() -> None:
     dog = CAR.replace("Car", "Dog")
-    done = grounded(Parrot(lambda text: dog if "'Dog'" in text else NONE), BOXES)
+    done = grounded(InlineEngine(lambda text: dog if "'Dog'" in text else NONE), BOXES)
     (region,) = done.prediction["result"]
     assert region["value"]["rectanglelabels"] == ["d"]
 
@@ -241,14 +243,14 @@ def test_a_label_s_alias_is_what_a_region_carries() -> None:
         ({"prompt": "red toys"}, {"prompt": "blue toys"}, ["red toys"]),
         ({}, {"prompt": "blue toys"}, ["blue toys"]),
         ({}, {"extra_params": '{"prompt": "old {kind}s"}'}, ["old boats"]),
-        ({}, {"extra_params": '{"labels_per_question": 0}'}, ["categories: 'Car', 'Dog'"]),
+        ({}, {"extra_params": '{"labels_per_query": 0}'}, ["categories: 'Car', 'Dog'"]),
         ({}, {}, ["categories: 'Car'", "categories: 'Dog'"]),
     ],
 )
 def test_the_prompt_of_the_task_or_its_project_is_sent_to_the_model(
     data: dict[str, Any], project: dict[str, str], prompts: list[str]
 ) -> None:
-    engine = Parrot(lambda _: NONE)
+    engine = InlineEngine(lambda _: NONE)
     task = task_of(view(BOXES), {"image": "640x480", "kind": "boat"} | data, **project)
     predict(task, WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7))
     texts = sorted(request.text for request in engine.requests)  # they are sent at once
@@ -257,8 +259,8 @@ def test_the_prompt_of_the_task_or_its_project_is_sent_to_the_model(
 
 
 def test_the_deployment_sets_how_many_labels_share_a_query() -> None:
-    engine = Parrot(lambda _: NONE)
-    worker = WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7, labels_per_question=0)
+    engine = InlineEngine(lambda _: NONE)
+    worker = WorkerContext(engine, cast(Fetcher, Gallery()), 200, 10**7, labels_per_query=0)
     predict(task_of(view(BOXES), {"image": "640x480"}), worker)
     assert ["'Car', 'Dog'" in request.text for request in engine.requests] == [True]
 
@@ -275,7 +277,7 @@ def test_the_deployment_sets_how_many_labels_share_a_query() -> None:
 def test_a_task_that_lacks_something_fails_alone_with_its_code(
     parts: str, data: dict[str, Any], code: str
 ) -> None:
-    worker = WorkerContext(Parrot(lambda _: NONE), Fetcher(FetchRules()), 200, 10**7)
+    worker = WorkerContext(InlineEngine(lambda _: NONE), Fetcher(FetchRules()), 200, 10**7)
     with pytest.raises(DataError) as caught:
         predict(task_of(view(parts), data), worker)
     assert caught.value.code == code
@@ -292,7 +294,7 @@ def test_places_texts_and_values_go_one_way_regions_first() -> None:
             return SIGN
         return '{"weather": "sunny"}' if "JSON object" in text else NONE
 
-    engine = Parrot(says, probability=-0.1)
+    engine = InlineEngine(says, probability=-0.1)
     done = grounded(engine, WEATHER, BOXES, TEXT)
     kinds = [(one["type"], one["from_name"]) for one in done.prediction["result"]]
     assert kinds == [("rectanglelabels", "box"), ("textarea", "text"), ("choices", "weather")]
@@ -305,14 +307,14 @@ def test_places_texts_and_values_go_one_way_regions_first() -> None:
 
 def test_equal_queries_of_two_controls_are_put_to_the_model_once() -> None:
     twin = BOXES.replace('name="box"', 'name="twin"')
-    engine = Parrot(car_only)
+    engine = InlineEngine(car_only)
     done = grounded(engine, BOXES, twin)
     assert [one["from_name"] for one in done.prediction["result"]] == ["box", "twin"]
     assert len(engine.requests) == 2
 
 
 def test_values_alone_make_a_prediction_and_none_of_them_is_looked_and_nothing_there() -> None:
-    sunny = grounded(Parrot(lambda _: '{"weather": "sunny"}'), WEATHER)
+    sunny = grounded(InlineEngine(lambda _: '{"weather": "sunny"}'), WEATHER)
     assert [one["type"] for one in sunny.prediction["result"]] == ["choices"]
-    none = grounded(Parrot(lambda _: '{"weather": null}'), WEATHER)
+    none = grounded(InlineEngine(lambda _: '{"weather": null}'), WEATHER)
     assert (none.prediction["result"], none.verdict) == ([], "nothing")

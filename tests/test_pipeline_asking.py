@@ -13,7 +13,7 @@ from grounding.media.fetch import Fetcher, FetchRules
 from grounding.pipeline import Task, WorkerContext, predict
 from tests.labelstudio.configs import BOXES, POINTS, PROMPT, having, view
 from tests.media.hosts import Host, ok
-from tests.test_pipeline import CAR, NONE, OnePicture, Parrot, grounded
+from tests.test_pipeline import CAR, NONE, InlineEngine, OnePicture, grounded
 
 
 def click(x: float, *, positive: bool = True) -> dict[str, Any]:
@@ -31,7 +31,7 @@ TWO = json.dumps(
 
 
 def test_a_click_takes_the_box_under_it_and_asks_in_the_model_s_frame() -> None:
-    engine = Parrot(lambda _: TWO)
+    engine = InlineEngine(lambda _: TWO)
     done = grounded(engine, BOXES, POINTS, context={"result": [click(15)]})
     (region,) = done.prediction["result"]
     assert region["value"]["x"] == pytest.approx(100 * 64 / 644)
@@ -39,7 +39,7 @@ def test_a_click_takes_the_box_under_it_and_asks_in_the_model_s_frame() -> None:
 
 
 def test_what_a_click_with_alt_lies_in_is_left_out() -> None:
-    engine = Parrot(lambda _: CAR)
+    engine = InlineEngine(lambda _: CAR)
     away = {"result": [click(15), click(12, positive=False)]}
     done = grounded(engine, BOXES, POINTS, context=away)
     assert (done.prediction["result"], dict(done.dropped)) == ([], {"excluded": 1})
@@ -56,14 +56,14 @@ ROUGH = {
 
 
 def test_a_rough_box_takes_what_it_surrounds() -> None:
-    engine = Parrot(lambda _: TWO)
+    engine = InlineEngine(lambda _: TWO)
     done = grounded(engine, BOXES, context={"result": [ROUGH]})
     assert [r["value"]["x"] for r in done.prediction["result"]] == [pytest.approx(100 * 480 / 644)]
     assert "'Car' in the box [451, 24, 644, 119]" in engine.requests[0].text
 
 
 def test_a_box_may_ask_for_all_that_is_similar() -> None:
-    engine = Parrot(lambda _: TWO)
+    engine = InlineEngine(lambda _: TWO)
     similar = having(BOXES, 'model_smart_box="similar"')
     assert len(grounded(engine, similar, context={"result": [ROUGH]}).prediction["result"]) == 2
     assert "in the box" not in engine.requests[0].text
@@ -76,7 +76,7 @@ def test_a_box_may_ask_for_all_that_is_similar() -> None:
 def test_a_person_s_second_request_fetches_and_resizes_nothing_again() -> None:
     host = Host(ok(OnePicture().data, "Content-Type: image/png"))
     rules = FetchRules(allowed_origins=frozenset({host.origin}))
-    engine = Parrot(lambda _: NONE)
+    engine = InlineEngine(lambda _: NONE)
     worker = WorkerContext(engine, Fetcher(rules), 200, 10**7)
 
     def hits(number: int, project: str = "1.1", name: str = "a", *, typed: bool = True) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from grounding.errors import SettingError
-from grounding.settings import SPARE_THREADS, Settings
+from grounding.settings import ANSWER_SETTINGS, ANSWERS, SPARE_THREADS, Settings
 
 WRONG = {
     "no number": ({"PORT": "abc"}, "PORT"),
@@ -63,6 +65,9 @@ MISSPELT = {
     "GROUNDING_PORT": "PORT",
     "LABEL_STUDIO_API_KEYS": "LABEL_STUDIO_API_KEY",
     "SERVER_PATIENCE": "GROUNDING_SERVER_RETRY_TIMEOUT",
+    "LABELS_PER_QUESTION": "GROUNDING_LABELS_PER_QUERY",
+    "GROUNDING_LABELS_PER_QUESTION": "GROUNDING_LABELS_PER_QUERY",
+    "GROUNDING_LABELS_PER_QUESTION_FILE": "GROUNDING_LABELS_PER_QUERY",
 }
 
 
@@ -173,11 +178,18 @@ def test_the_model_version_changes_with_what_changes_answers_and_with_nothing_el
         Settings.load(model="Qwen/Qwen2.5-VL-7B-Instruct").model_version("<View/>"),
         Settings.load(max_pixels=50_000).model_version("<View/>"),
         Settings.load(repetition_penalty=1.05).model_version("<View/>"),
-        Settings.load(labels_per_question=0).model_version("<View/>"),
+        Settings.load(labels_per_query=0).model_version("<View/>"),
         Settings.load().model_version("<View/>", '{"model_prompt": "toys"}'),
     ]
     assert len({first, *changed}) == 7
     assert changed[1].startswith("Qwen2.5-VL-7B-Instruct-")
+
+
+def test_a_setting_that_is_renamed_keeps_the_versions_that_projects_have() -> None:
+    facts = {name: getattr(Settings.load(), name) for name in ANSWER_SETTINGS}
+    facts |= {"labels_per_question": 1, "config": "<View/>", "extra_params": "", "answers": ANSWERS}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
+    assert Settings.load().model_version("<View/>") == f"shapes-{digest}"
 
 
 def test_every_setting_is_described() -> None:

@@ -40,12 +40,12 @@ def test_the_product_reads_from_each_answer_just_the_right_things(
 ) -> None:
     frame = frame_of(drawn)
     case = pose(drawn, frame, rng)
-    told = read(answer(case, drawn, frame), frame, complete=True)
-    assert told.verdict is (Verdict.FOUND if case.things else Verdict.NOTHING)
-    assert [found.label for found in told.findings] == [
+    answered = read(answer(case, drawn, frame), frame, complete=True)
+    assert answered.verdict is (Verdict.FOUND if case.things else Verdict.NOTHING)
+    assert [found.label for found in answered.findings] == [
         said(thing.name, case.tongue) for thing in case.things
     ]
-    for found, thing in zip(told.findings, case.things, strict=True):
+    for found, thing in zip(answered.findings, case.things, strict=True):
         assert found.shape is case.ask.shape
         if isinstance(found.place, Box):
             assert found.place.iou(box_of(thing, drawn).to(frame)) > 0.85

@@ -45,8 +45,8 @@ def up(host: str | None, port: int | None) -> None:
     from grounding.cli.supervisor import keep_running, running
     from grounding.factory import fetcher
 
-    given = {"host": host, "port": port}
-    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    options = {"host": host, "port": port}
+    settings = load_settings(**{name: text for name, text in options.items() if text is not None})
     settings.check_exposure()
     fetcher(settings)  # refuses the worker's wrong settings before anything listens
     stopping = _stop_on_signals()

@@ -122,7 +122,7 @@ def _own_queries(control: Control, defaults: PromptDefaults) -> Iterator[Locate]
         phrase = fill_prompt(control, (), defaults.data)
         yield _locate(control, _choose_labels(control, phrase), Intent(phrase))
         return
-    for group in _label_groups(control, defaults.labels_per_question):
+    for group in _label_groups(control, defaults.labels_per_query):
         yield _locate(control, group, Intent(fill_prompt(control, group, defaults.data)))
 
 
@@ -162,7 +162,7 @@ def _tag(control: Control) -> str:
 
 def _label_groups(control: Control, usual: int) -> list[Labels]:
     """Return the labels in groups that share one query."""
-    own, labels = control.options.labels_per_question, control.labels
+    own, labels = control.options.labels_per_query, control.labels
     size = (usual if own is None else own) or max(1, len(labels))
     return [labels[i : i + size] for i in range(0, len(labels), size)]
 

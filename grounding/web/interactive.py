@@ -34,7 +34,7 @@ from grounding.labelstudio.interactive.existing import (
 )
 from grounding.labelstudio.interactive.limits import apply_limits, read_limits
 from grounding.labelstudio.interactive.status import (
-    STANDING,
+    EXISTING,
     explain_failure,
     summarize,
     write_status,
@@ -131,7 +131,7 @@ class InteractiveRequest:
         fresh = drop_existing(with_new_ids(result), page, self.config)
         within = apply_limits(fresh, read_limits(page.results))
         here = {
-            STANDING: len(group_regions(result)) - len(group_regions(fresh)),
+            EXISTING: len(group_regions(result)) - len(group_regions(fresh)),
             Drop.LOW_SCORE: within.too_low,
             Drop.TOO_MANY: within.too_many,
         }

@@ -103,16 +103,16 @@ class Progress:
         self._project = project
         self._total = total
         self._clock = clock
-        self._begun = self._told = clock()
+        self._begun = self._logged = clock()
         self._first: int | None = None
 
     def report(self, unfinished: int) -> None:
         """Log how many tasks are done, and about how long the others take at this pace."""
         now, done = self._clock(), self._total - unfinished
         self._first = done if self._first is None else self._first
-        if now - self._told < PROGRESS_SECONDS:
+        if now - self._logged < PROGRESS_SECONDS:
             return
-        self._told = now
+        self._logged = now
         fresh = done - self._first
         left = f", about {unfinished * (now - self._begun) / fresh:.0f} s left" if fresh else ""
         log.info("project %s: %d of %d tasks done%s", self._project, done, self._total, left)

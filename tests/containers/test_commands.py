@@ -47,8 +47,8 @@ def services() -> Iterator[Sandboxes]:
 
 def ask(services: Sandboxes, method: str, path: str, body: Any = None) -> tuple[int, str]:
     """Return status and text of the web server's answer to one with its password."""
-    question = json.dumps([method, path, body])
-    done = services.execute("web", "python", "-c", SCRIPT, question)
+    call = json.dumps([method, path, body])
+    done = services.execute("web", "python", "-c", SCRIPT, call)
     assert done.returncode == 0, done.stderr
     status, text = json.loads(done.stdout)
     return status, text

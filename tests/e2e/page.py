@@ -21,7 +21,7 @@ OPEN_MS = 90_000
 
 ANSWER_MS = 60_000
 SETTLE_MS = 300
-ASKED_WITHIN_MS = 1500
+REQUEST_WITHIN_MS = 1500
 """The page asks and draws at once; only a brush waits longer."""
 
 ARGUMENTS = [
@@ -142,14 +142,14 @@ class LabellingPage:
 
     def wait_for_suggestions(self, count: int) -> None:
         """Return when the page offers so many suggestions."""
-        told = self.page.locator(".lsf-auto-accept__info")
-        expect(told).to_have_text(f"{count} suggestions", timeout=ANSWER_MS)
+        message = self.page.locator(".lsf-auto-accept__info")
+        expect(message).to_have_text(f"{count} suggestions", timeout=ANSWER_MS)
 
     def wait_for_regions(self, count: int) -> None:
         """Return when the page lists so many regions, and still does a moment later."""
         listed = self.page.locator(".lsf-outliner-item")
         expect(listed).to_have_count(count, timeout=ANSWER_MS)
-        self.page.wait_for_timeout(ASKED_WITHIN_MS)
+        self.page.wait_for_timeout(REQUEST_WITHIN_MS)
         expect(listed).to_have_count(count)
 
     @contextmanager
@@ -162,7 +162,7 @@ class LabellingPage:
 
         self.page.on("request", note)
         yield
-        self.page.wait_for_timeout(ASKED_WITHIN_MS)
+        self.page.wait_for_timeout(REQUEST_WITHIN_MS)
         self.page.remove_listener("request", note)
         assert [url for url in asked if "interactive-annotating" in url] == []
 

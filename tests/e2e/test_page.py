@@ -78,10 +78,10 @@ def test_a_broken_config_is_explained_in_the_connect_dialog(
     """Tag, attribute and cure can be read there: the page shows no other word of ours."""
     broken = BOXES.replace("<RectangleLabels", '<RectangleLabels model_score_threshold="high"')
     project = studio.create_project("page broken", broken)
-    told = annotator.connect(project, backend_url)
+    message = annotator.connect(project, backend_url)
     annotator.screenshot("connect-refused")
-    assert 'RectangleLabels name="box" has model_score_threshold="high"' in told
-    assert "0 to 1" in told
+    assert 'RectangleLabels name="box" has model_score_threshold="high"' in message
+    assert "0 to 1" in message
 
 
 def test_a_backend_is_connected_in_the_dialog(

@@ -58,14 +58,14 @@ def test_with_full_memory_nothing_new_is_accepted_and_accepted_jobs_finish(
         assert counters["done"] == counters["accepted"] >= 250
         assert counters["accepted"] + counters["refused"] == count
         assert all(part.starts == 1 for part in deployment.parts)
-        patient = deployment.web()
-        assert number_of_each(patient.predict([large(9000), task(9001)])) == [9000, 9001]
+        waiting_web = deployment.web()
+        assert number_of_each(waiting_web.predict([large(9000), task(9001)])) == [9000, 9001]
         deployment.redis.config_set("maxmemory", 1)
-        refused = patient.post([task(9002)])
+        refused = waiting_web.post([task(9002)])
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "queue_full")
-        assert patient.get("/ready").status_code == 503
+        assert waiting_web.get("/ready").status_code == 503
         deployment.redis.config_set("maxmemory", 0)
-        assert number_of_each(patient.predict([task(9002)])) == [9002]
+        assert number_of_each(waiting_web.predict([task(9002)])) == [9002]
 
 
 def test_a_full_disk_is_a_clear_error_until_there_is_space(

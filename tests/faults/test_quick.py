@@ -37,7 +37,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @pytest.fixture(scope="module")
-def patient(deployment: Rig) -> Web:
+def waiting_web(deployment: Rig) -> Web:
     """A web server that waits up to a minute."""
     return deployment.web(interactive_deadline=20)
 
@@ -62,20 +62,20 @@ Entries = Future[list[Any]]
 
 
 def test_killed_workers_lose_and_duplicate_nothing(
-    deployment: Rig, patient: Web, pool: ThreadPoolExecutor
+    deployment: Rig, waiting_web: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F1: every task gets its own answer."""
     numbers = range(TASKS)
-    asked: Entries = pool.submit(patient.predict, [task(n) for n in numbers])
+    asked: Entries = pool.submit(waiting_web.predict, [task(n) for n in numbers])
     assert kill_workers(deployment, KILLS, random.Random(1)) == KILLS
     assert number_of_each(asked.result(90)) == list(numbers)
 
 
 def test_the_jobs_of_killed_workers_are_finished_within_ten_seconds(
-    deployment: Rig, patient: Web, pool: ThreadPoolExecutor
+    deployment: Rig, waiting_web: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F1; `test_whole.py` has it with the default lease."""
-    asked: Entries = pool.submit(patient.predict, [task(1000 + n) for n in range(16)])
+    asked: Entries = pool.submit(waiting_web.predict, [task(1000 + n) for n in range(16)])
     until(lambda: deployment.calls()[1000], 10)
     begun = time.monotonic()
     for part in deployment.workers:
@@ -85,12 +85,12 @@ def test_the_jobs_of_killed_workers_are_finished_within_ten_seconds(
 
 
 def test_a_job_that_kills_workers_fails_after_three_and_the_others_finish(
-    deployment: Rig, patient: Web
+    deployment: Rig, waiting_web: Web
 ) -> None:
     """F4."""
     poison = 1500
     tasks = [task(n, Behavior.DIE if n == poison else Behavior.ANSWER) for n in range(1490, 1520)]
-    entries = patient.predict(tasks)
+    entries = waiting_web.predict(tasks)
     assert entries[10] == []
     others = [n for n in range(1490, 1520) if n != poison]
     assert number_of_each(entries[:10] + entries[11:]) == others
@@ -99,33 +99,33 @@ def test_a_job_that_kills_workers_fails_after_three_and_the_others_finish(
 
 
 def test_redis_killed_and_restarted_loses_nothing(
-    deployment: Rig, patient: Web, pool: ThreadPoolExecutor
+    deployment: Rig, waiting_web: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F8: the waiting request is answered, and one during the outage gets a 503."""
     numbers = range(2000, 2000 + FEWER)
-    asked: Entries = pool.submit(patient.predict, [task(n) for n in numbers])
+    asked: Entries = pool.submit(waiting_web.predict, [task(n) for n in numbers])
     until(lambda: deployment.calls()[2010], 20)
     deployment.stop_redis()
     begun = time.monotonic()
-    refused = patient.post([task(3000)])
+    refused = waiting_web.post([task(3000)])
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "queue_unavailable")
-    assert patient.get("/ready").status_code == 503
+    assert waiting_web.get("/ready").status_code == 503
     assert time.monotonic() - begun < 4
     deployment.start_redis()
     assert number_of_each(asked.result(90)) == list(numbers)
 
 
 def test_a_killed_web_server_loses_no_accepted_job(
-    deployment: Rig, patient: Web, pool: ThreadPoolExecutor
+    deployment: Rig, waiting_web: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F13: finished jobs are answered from the store, without the model."""
     numbers = range(4000, 4000 + FEWER)
-    asked = pool.submit(patient.post, [task(n) for n in numbers])
+    asked = pool.submit(waiting_web.post, [task(n) for n in numbers])
     until(lambda: len([n for n in deployment.calls() if n in numbers]) > FEWER // 4, 20)
-    patient.part.kill()
+    waiting_web.part.kill()
     assert asked.exception(20) is not None
-    until(patient.is_up, 20)
-    assert number_of_each(patient.predict([task(n) for n in numbers])) == list(numbers)
+    until(waiting_web.is_up, 20)
+    assert number_of_each(waiting_web.predict([task(n) for n in numbers])) == list(numbers)
     assert {deployment.calls()[n] for n in numbers} == {1}
 
 
@@ -152,17 +152,17 @@ def test_a_batch_longer_than_the_deadline_is_answered_in_part_and_later_in_full(
 
 
 def test_an_annotator_does_not_wait_for_the_bulk(
-    deployment: Rig, patient: Web, pool: ThreadPoolExecutor
+    deployment: Rig, waiting_web: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F17."""
     numbers = range(6000, 6000 + 2 * TASKS)
     started = time.monotonic()
-    bulk: Entries = pool.submit(patient.predict, [task(n) for n in numbers])
+    bulk: Entries = pool.submit(waiting_web.predict, [task(n) for n in numbers])
     until(lambda: deployment.calls()[6000], 20)
     waits = []
     for n in range(7000, 7008):
         begun = time.monotonic()
-        (entry,) = patient.predict([task(n)], label_config=PROMPTED, params=typed())
+        (entry,) = waiting_web.predict([task(n)], label_config=PROMPTED, params=typed())
         waits.append(time.monotonic() - begun)
         assert number_of(entry) == n
     still_running = not bulk.done()
@@ -173,14 +173,14 @@ def test_an_annotator_does_not_wait_for_the_bulk(
 
 
 def test_fifty_equal_requests_at_once_are_one_model_call(
-    deployment: Rig, patient: Web, pool: ThreadPoolExecutor
+    deployment: Rig, waiting_web: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F25: a double click, or two workers of Label Studio."""
     together = threading.Barrier(50)
 
     def ask() -> list[Any]:
         together.wait(20)
-        return patient.predict([task(8000), task(8001)])
+        return waiting_web.predict([task(8000), task(8001)])
 
     waiting = [pool.submit(ask) for _ in range(50)]
     answers = [one.result(90) for one in waiting]
@@ -188,16 +188,16 @@ def test_fifty_equal_requests_at_once_are_one_model_call(
     assert full == [[8000, 8001]] * len(full)
     assert full
     assert (deployment.calls()[8000], deployment.calls()[8001]) == (1, 1)
-    assert number_of_each(patient.predict([task(8000), task(8001)])) == [8000, 8001]
+    assert number_of_each(waiting_web.predict([task(8000), task(8001)])) == [8000, 8001]
 
 
 def test_terminated_workers_hand_over_without_loss(
-    deployment: Rig, patient: Web, pool: ThreadPoolExecutor
+    deployment: Rig, waiting_web: Web, pool: ThreadPoolExecutor
 ) -> None:
     """F18 and F20: each worker is terminated in turn, and another replaces it."""
     expired = deployment.store.read_totals()[0].get("expired", 0)
     numbers = range(9000, 9000 + FEWER)
-    asked: Entries = pool.submit(patient.predict, [task(n) for n in numbers])
+    asked: Entries = pool.submit(waiting_web.predict, [task(n) for n in numbers])
     until(lambda: deployment.calls()[9000], 20)
     for old in list(deployment.workers):
         old.terminate()

@@ -179,7 +179,7 @@ def test_an_annotator_waits_for_one_model_call_at_most_and_hardly_slows_the_bulk
     Apart from the model calls of these requests, the bulk takes hardly longer. A request that
     waited for two calls would take three times as long as one that has the worker to itself.
     """
-    seconds, questions = 0.4, 20
+    seconds, requests = 0.4, 20
     with rig(tmp_path, seconds=seconds, bulk_deadline=90) as deployment:
         web = deployment.web()
 
@@ -191,7 +191,7 @@ def test_an_annotator_waits_for_one_model_call_at_most_and_hardly_slows_the_bulk
 
         def asking(first: int) -> list[float]:
             waits = []
-            for number in range(first, first + questions):
+            for number in range(first, first + requests):
                 begun = time.monotonic()
                 entries = web.predict([task(number)], label_config=PROMPTED, params=typed())
                 waits.append(time.monotonic() - begun)
@@ -209,7 +209,7 @@ def test_an_annotator_waits_for_one_model_call_at_most_and_hardly_slows_the_bulk
             f"bulk {alone:.1f} s, {running.result():.1f} s"
         )
         assert waits[18] <= 2.5 * undisturbed
-        assert running.result() - questions * seconds / 2 <= 1.1 * alone, (
+        assert running.result() - requests * seconds / 2 <= 1.1 * alone, (
             "two workers share the requests"
         )
 

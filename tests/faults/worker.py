@@ -32,7 +32,7 @@ def scripted(settings: Settings, tell: Callable[..., None]) -> WorkerContext:
         fetcher(settings),
         settings.max_new_tokens,
         settings.max_image_pixels,
-        settings.labels_per_question,
+        settings.labels_per_query,
     )
 
 

@@ -207,7 +207,7 @@ def test_what_label_studio_may_still_be_saving_is_not_answered_to_another_reques
 ) -> None:
     """It saves a run's answer as a whole, and a page that is opened meanwhile sees nothing of it.
 
-    The page's question stays undelivered all the same, until it was looked for.
+    What the page asked stays undelivered all the same, until it was looked for.
     """
     keys = rig.finish(1)
     rig.outbox.mark_delivered(rig.answer(keys), PROJECT, DeliveryResult.ANSWERED)
@@ -318,7 +318,7 @@ def test_what_was_answered_since_it_was_seen_is_not_pushed(
     assert rig.studio.counts() == {2: 1}
 
 
-def test_equal_questions_at_once_get_equal_answers(rig: OutboxRig) -> None:
+def test_equal_requests_at_once_get_equal_answers(rig: OutboxRig) -> None:
     """A double click; Label Studio itself does not compare what it saves."""
     keys = rig.finish(1, 2)
     assert rig.answer(keys) == rig.answer(keys) == keys

@@ -18,7 +18,7 @@ def job(key: str = "a", *, project: str = "1") -> Job:
     return Job(key, QueueName.BULK, project, {"id": key})
 
 
-def question(key: str, timeout: float) -> Job:
+def interactive_job(key: str, timeout: float) -> Job:
     return Job(key, QueueName.INTERACTIVE, "1", {"id": key}, "x", timeout)
 
 
@@ -28,7 +28,7 @@ def inbox(redis: Redis, name: str = "inbox") -> list[str]:
 
 def test_each_end_of_a_job_is_told_to_every_inbox_once(redis: Redis) -> None:
     store = JobStore(redis)
-    store.accept([question(key, 60) for key in "abc"])
+    store.accept([interactive_job(key, 60) for key in "abc"])
     store.watch(["a", "b", "c"], "inbox")
     store.watch(["a"], "other")
     store.watch(["a"], "other")
@@ -46,7 +46,7 @@ def test_each_end_of_a_job_is_told_to_every_inbox_once(redis: Redis) -> None:
 
 def test_a_job_past_its_timeout_is_told_too(redis: Redis) -> None:
     store = JobStore(redis)
-    store.accept([question("a", 0.05)])
+    store.accept([interactive_job("a", 0.05)])
     store.watch(["a"], "inbox")
     time.sleep(0.1)
     store.cancel_unwaited()

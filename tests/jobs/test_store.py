@@ -237,7 +237,7 @@ def test_an_expired_blob_is_missing_in_the_claim_and_takes_no_room(
 # Interactive jobs that nobody waits for any more
 
 
-def question(key: str, timeout: float, asker: str = "") -> Job:
+def interactive_job(key: str, timeout: float, asker: str = "") -> Job:
     return Job(key, QueueName.INTERACTIVE, "1", {"id": key}, "x", timeout, asker=asker)
 
 
@@ -250,19 +250,21 @@ def books(store: JobStore) -> tuple[int, int, int]:
 def test_an_interactive_job_past_its_timeout_is_never_claimed(
     redis: Redis, store: JobStore
 ) -> None:
-    store.accept([question("a", 0.05), job("b")])
+    store.accept([interactive_job("a", 0.05), job("b")])
     time.sleep(0.1)
     assert store.claim("a", "me") is None
     assert store.claim("b", "me") is not None, "bulk is wanted whenever it comes"
     assert books(store) == (2, 1, 1)
     assert blobs(redis) == (0, 0)
     assert store.unfinished_by_project() == {"1": 1}
-    assert store.accept([question("a", 5)]) == [State.NEW], "it may be asked again"
+    assert store.accept([interactive_job("a", 5)]) == [State.NEW], "it may be asked again"
     assert store.claim("a", "me") is not None
 
 
 def test_only_what_nobody_waits_for_is_dropped(redis: Redis, store: JobStore) -> None:
-    store.accept([question("due", 0.05), question("held", 0.05), question("early", 60)])
+    store.accept(
+        [interactive_job("due", 0.05), interactive_job("held", 0.05), interactive_job("early", 60)]
+    )
     store.claim("held", "me")
     time.sleep(0.1)
     assert store.cancel_unwaited() == 1
@@ -272,16 +274,16 @@ def test_only_what_nobody_waits_for_is_dropped(redis: Redis, store: JobStore) ->
 
 
 def test_a_second_asker_prolongs_the_wait(store: JobStore) -> None:
-    store.accept([question("a", 0.05)])
-    store.accept([question("a", 60)])
-    store.accept([question("a", 0.05)])
+    store.accept([interactive_job("a", 0.05)])
+    store.accept([interactive_job("a", 60)])
+    store.accept([interactive_job("a", 0.05)])
     time.sleep(0.1)
     assert store.cancel_unwaited() == 0
     assert store.claim("a", "me") is not None
 
 
 def test_an_interactive_job_can_be_withdrawn_unless_it_runs(store: JobStore) -> None:
-    store.accept([question("a", 60), question("b", 60), job("bulk")])
+    store.accept([interactive_job("a", 60), interactive_job("b", 60), job("bulk")])
     store.claim("b", "me")
     assert store.cancel(["a", "b", "bulk", "unknown"]) == 1
     assert pending_keys(store) == {"b", "bulk"}
@@ -289,8 +291,8 @@ def test_an_interactive_job_can_be_withdrawn_unless_it_runs(store: JobStore) -> 
 
 
 def test_a_job_that_another_annotator_asked_as_well_stays(store: JobStore) -> None:
-    store.accept([question("a", 60)])
-    store.accept([question("a", 60)])
+    store.accept([interactive_job("a", 60)])
+    store.accept([interactive_job("a", 60)])
     assert store.cancel(["a"]) == 0
     assert store.claim("a", "me") is not None
     store.release(["a"], "me")
@@ -298,8 +300,8 @@ def test_a_job_that_another_annotator_asked_as_well_stays(store: JobStore) -> No
 
 
 def test_an_annotator_who_asks_the_same_twice_is_one_asker(store: JobStore) -> None:
-    store.accept([question("a", 60, "ann")])
-    store.accept([question("a", 60, "ann")])
+    store.accept([interactive_job("a", 60, "ann")])
+    store.accept([interactive_job("a", 60, "ann")])
     assert store.cancel(["a"], "bob") == 0, "who did not ask withdraws nothing"
     assert store.cancel(["a"], "ann") == 1
 
@@ -308,17 +310,17 @@ def test_each_of_two_annotators_is_an_asker_however_often_one_asks_and_withdraws
     store: JobStore,
 ) -> None:
     for asker in ("ann", "bob", "ann"):
-        store.accept([question("a", 60, asker)])
+        store.accept([interactive_job("a", 60, asker)])
     assert store.cancel(["a"], "ann") == 0
     assert store.cancel(["a"], "ann") == 0, "she has withdrawn already"
-    store.accept([question("a", 60, "ann")])
+    store.accept([interactive_job("a", 60, "ann")])
     assert store.cancel(["a"], "bob") == 0
     assert store.cancel(["a"], "ann") == 1
 
 
 def test_who_withdraws_while_a_worker_holds_the_job_has_withdrawn(store: JobStore) -> None:
     for asker in ("ann", "bob"):
-        store.accept([question("a", 60, asker)])
+        store.accept([interactive_job("a", 60, asker)])
     store.claim("a", "me")
     assert store.cancel(["a"], "ann") == 0
     store.release(["a"], "me")
@@ -327,7 +329,7 @@ def test_who_withdraws_while_a_worker_holds_the_job_has_withdrawn(store: JobStor
 
 def test_an_asker_without_a_name_stays_until_the_deadline(store: JobStore) -> None:
     for asker in ("", "ann"):
-        store.accept([question("a", 60, asker)])
+        store.accept([interactive_job("a", 60, asker)])
     assert store.cancel(["a"], "ann") == 0
     assert pending_keys(store) == {"a"}
 
@@ -342,14 +344,14 @@ def test_a_project_s_bulk_leaves_room_for_people(store: JobStore) -> None:
     bound = store.limits.max_pending
     store.accept([job(str(n)) for n in range(bound)])
     assert store.accept([job("more")]) == [State.FULL]
-    asked = [question(f"asked{n}", 60) for n in range(bound + 1)]
+    asked = [interactive_job(f"asked{n}", 60) for n in range(bound + 1)]
     assert store.accept(asked) == [State.NEW] * bound + [State.FULL]
 
 
 def test_an_interactive_job_that_failed_may_soon_be_asked_again(
     redis: Redis, store: JobStore
 ) -> None:
-    store.accept([question("a", 60), job("b")])
+    store.accept([interactive_job("a", 60), job("b")])
     for key in ("a", "b"):
         claim = store.claim(key, "me")
         assert claim is not None

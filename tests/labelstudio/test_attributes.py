@@ -43,8 +43,8 @@ WRONG = [
     (POINTS, 'model_answer_format="plain"'),
     (BOXES, 'model_min_pixels="783"'),
     (BOXES, 'model_max_pixels="1e6"'),
-    (BOXES, 'model_labels_per_question="1000"'),
-    (BOXES, 'model_labels_per_question="-1"'),
+    (BOXES, 'model_labels_per_query="1000"'),
+    (BOXES, 'model_labels_per_query="-1"'),
     (LONG_NAME, f'model_score_threshold="{"é" * 100}"'),
 ]
 
@@ -81,13 +81,13 @@ def test_an_invalid_attribute_is_named_with_its_tag_and_cure() -> None:
 def test_options_come_from_the_control_s_attributes() -> None:
     attributes = (
         'model_point_width="2.5" model_score_threshold=".25" model_prompt=" red things " '
-        'model_labels_per_question="3" model_max_regions="7" model_prompt_field=" $q " '
+        'model_labels_per_query="3" model_max_regions="7" model_prompt_field=" $q " '
         'model_skip="false"'
     )
     options = control(having(POINTS, attributes)).options
     assert (options.point_width, options.score_threshold) == (2.5, 0.25)
     assert (options.prompt, options.prompt_field) == (Template((("red things", None),)), "q")
-    assert (options.labels_per_question, options.max_regions) == (3, 7)
+    assert (options.labels_per_query, options.max_regions) == (3, 7)
 
 
 def test_the_manner_and_the_pixels_come_from_the_control_s_attributes() -> None:

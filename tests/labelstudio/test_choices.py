@@ -49,11 +49,11 @@ def test_all_choices_of_an_image_are_one_query_beside_the_places() -> None:
     assert sum(isinstance(one.query, Locate) for one in planned) == 2
 
 
-def test_a_prompt_of_the_control_is_the_field_s_question_and_takes_fields_of_the_task() -> None:
+def test_a_prompt_of_the_control_is_the_field_s_and_takes_fields_of_the_task() -> None:
     prompted = having(WEATHER, 'model_prompt="Which of {labels} in {city}?"')
     (planned,) = plan(config(prompted), None, PromptDefaults({"city": "Rome"}))
     assert isinstance(planned.query, Fill)
-    assert planned.query.fields[0].question == "Which of Sunny, Rainy in Rome?"
+    assert planned.query.fields[0].prompt == "Which of Sunny, Rainy in Rome?"
 
 
 def test_a_project_s_own_prompt_is_for_places_and_not_for_choices() -> None:

@@ -14,7 +14,7 @@ from grounding.labelstudio.config.attributes import read_params
 from grounding.labelstudio.config.parse import parse
 from tests.labelstudio.configs import BOXES, KEY_POINT, POINTS, fits_a_status_line, having, view
 
-ASKED = {"prompt": "toys", "model_score_threshold": 0.4, "Model_Skip": False, "max_regions": 3.0}
+WRITTEN = {"prompt": "toys", "model_score_threshold": 0.4, "Model_Skip": False, "max_regions": 3.0}
 READ = {
     "model_prompt": "toys",
     "model_score_threshold": "0.4",
@@ -32,10 +32,11 @@ READ = {
         ("null", {}),
         ("{}", {}),
         ({}, {}),
-        (ASKED, READ),
-        (json.dumps(ASKED), READ),
+        (WRITTEN, READ),
+        (json.dumps(WRITTEN), READ),
         ({"prompt": "", "language": None, "max_regions": 7}, {"model_max_regions": "7"}),
         ({"answer_format": "xml"}, {"model_answer_format": "xml"}),
+        ({"labels_per_question": 5}, {"model_labels_per_query": "5"}),
     ],
 )
 def test_null_a_text_and_an_object_are_read(given: object, values: dict[str, str]) -> None:
@@ -43,9 +44,9 @@ def test_null_a_text_and_an_object_are_read(given: object, values: dict[str, str
 
 
 def test_the_stored_text_is_read_as_the_same_parameters_whatever_their_order() -> None:
-    kept = read_params(ASKED).text
-    assert read_params(kept) == read_params(ASKED)
-    assert read_params(dict(reversed(ASKED.items()))).text == kept
+    kept = read_params(WRITTEN).text
+    assert read_params(kept) == read_params(WRITTEN)
+    assert read_params(dict(reversed(WRITTEN.items()))).text == kept
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,9 @@ def refused(parts: str, data: dict[str, Any]) -> DataError:
         (POINTS, [Locate(Shape.POINT, ("Nose",))]),
         (RECTANGLE + LABELS, [Locate(Shape.BOX, ("Car",)), Locate(Shape.BOX, ("Dog",))]),
         (KEY_POINT + LABELS, [Locate(Shape.POINT, ("Car",)), Locate(Shape.POINT, ("Dog",))]),
-        (having(BOXES, 'model_labels_per_question="2"'), [Locate(Shape.BOX, ("Car", "Dog"))]),
-        (having(BOXES, 'model_labels_per_question="0"'), [Locate(Shape.BOX, ("Car", "Dog"))]),
+        (having(BOXES, 'model_labels_per_query="2"'), [Locate(Shape.BOX, ("Car", "Dog"))]),
+        (having(BOXES, 'model_labels_per_query="0"'), [Locate(Shape.BOX, ("Car", "Dog"))]),
+        (having(BOXES, 'Model_Labels_Per_Question="0"'), [Locate(Shape.BOX, ("Car", "Dog"))]),
         (having(BOXES, 'model_prompt="toys"'), [Locate(Shape.BOX, ("Car", "Dog"), "toys")]),
         (
             having(POINTS, 'model_language="en" model_answer_format="xml"'),
@@ -235,7 +236,7 @@ def test_a_prompt_s_places_are_filled_from_the_labels_and_the_task_s_data() -> N
         Locate(Shape.BOX, ("Car",), "every Car in Rome, at night"),
         Locate(Shape.BOX, ("Dog",), "every Dog in Rome, at night"),
     ]
-    together = having(PLACES, 'model_labels_per_question="0"')
+    together = having(PLACES, 'model_labels_per_query="0"')
     assert phrases(together, WITH_DATA) == ["every Car, Dog in Rome, at night"]
 
 
@@ -291,8 +292,8 @@ def test_no_text_of_a_task_becomes_chat_markup(text: str) -> None:
 def test_the_control_or_else_the_deployment_sets_how_many_labels_share_a_query(
     own: str, usual: int, sizes: list[int]
 ) -> None:
-    on = control(having(BOXES, f'model_labels_per_question="{own}"'))
-    queries = queries_for(on, None, PromptDefaults(labels_per_question=usual))
+    on = control(having(BOXES, f'model_labels_per_query="{own}"'))
+    queries = queries_for(on, None, PromptDefaults(labels_per_query=usual))
     assert [len(query.classes) for query in queries] == sizes
 
 
@@ -314,7 +315,7 @@ def test_each_control_s_query_is_about_its_own_image() -> None:
 
 
 def test_a_project_s_extra_params_are_the_defaults_of_its_controls() -> None:
-    params = '{"prompt": "toys in {city}", "labels_per_question": 0}'
+    params = '{"prompt": "toys in {city}", "labels_per_query": 0}'
     own = having(POINTS, 'model_prompt="noses"')
     found = queries_of(parse(view(BOXES, own), params), None, PromptDefaults(WITH_DATA))
     assert [query.phrase for query in found] == ["toys in Rome", "noses"]

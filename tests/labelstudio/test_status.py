@@ -7,9 +7,9 @@ import pytest
 from grounding.labelstudio.controls.base import Drop
 from grounding.labelstudio.data import MAX_WORD_CHARS, MAX_WORDS, LeftOut
 from grounding.labelstudio.interactive.status import (
+    EXISTING,
     FRACTIONS,
     MAX_CHARS,
-    STANDING,
     explain_failure,
     summarize,
     write_status,
@@ -42,11 +42,11 @@ def test_a_message_is_cut_to_500_characters() -> None:
     [
         (3, {}, "3 found"),
         (0, {}, "nothing found"),
-        (0, {"standing": 0}, "nothing found"),
-        (0, {"standing": 2}, "nothing new found (2 already on the page)"),
+        (0, {"existing": 0}, "nothing found"),
+        (0, {"existing": 2}, "nothing new found (2 already on the page)"),
         (
             1,
-            {"low_score": 3, "standing": 2, "too_many": 0},
+            {"low_score": 3, "existing": 2, "too_many": 0},
             "1 found (2 already on the page; 3 below the score threshold)",
         ),
         (0, {"low_score": 3}, "nothing found (3 below the score threshold)"),
@@ -89,7 +89,7 @@ def test_a_summary_names_the_model_s_words_that_are_no_labels(
 
 def test_all_reasons_together_fit_into_one_message() -> None:
     words = tuple(f"{n}{'x' * MAX_WORD_CHARS}"[:MAX_WORD_CHARS] for n in range(MAX_WORDS))
-    every = LeftOut(dict.fromkeys([*Drop, STANDING, FRACTIONS], 1000), words)
+    every = LeftOut(dict.fromkeys([*Drop, EXISTING, FRACTIONS], 1000), words)
     assert len(summarize(1000, every)) <= MAX_CHARS
 
 

@@ -12,7 +12,7 @@ from grounding.labelstudio.client.api import EXCHANGE_SECONDS
 from grounding.labelstudio.client.files import LabelStudioClient
 from grounding.media.fetch import Fetcher, FetchRules
 from tests.labelstudio.tokens import FILE, LEGACY, PERSONAL, access, authorization, fetch
-from tests.media.hosts import BODY, PATIENCE, Response, answer, dripping, host, moved, ok
+from tests.media.hosts import BODY, LONGEST_SECONDS, Response, answer, dripping, host, moved, ok
 
 
 def test_an_uploaded_file_comes_with_a_legacy_token() -> None:
@@ -169,7 +169,7 @@ def test_an_exchange_that_hangs_is_abandoned_for_a_new_one() -> None:
         with pytest.raises(ImageUnreachable):
             client.headers(server.origin + FILE, 0.1)
         # The first exchange must have arrived, so that it is the one that hangs.
-        arrived = time.monotonic() + PATIENCE
+        arrived = time.monotonic() + LONGEST_SECONDS
         while not server.requests and time.monotonic() < arrived:
             time.sleep(0.01)
         now += 21

@@ -18,7 +18,7 @@ from grounding.media.fetch import Fetcher, FetchRules
 Response = bytes | Callable[[socket.socket], None]
 """The bytes to send, or a function that writes to the connection."""
 
-PATIENCE = 10
+LONGEST_SECONDS = 10
 """Seconds after which even an endless response ends, so that a test fails and does not hang."""
 
 BODY = b"the bytes of a picture"
@@ -50,10 +50,10 @@ def reset(connection: socket.socket) -> None:
 
 
 def dripping(head: bytes, drop: bytes, seconds: float) -> Callable[[socket.socket], None]:
-    """Return a response that sends `head`, then `drop` every few `seconds` until PATIENCE ends."""
+    """Return a response that sends `head`, then `drop` every `seconds` for LONGEST_SECONDS."""
 
     def reply(connection: socket.socket) -> None:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + LONGEST_SECONDS
         connection.sendall(head)
         while time.monotonic() < end:
             time.sleep(seconds)

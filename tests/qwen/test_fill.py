@@ -30,11 +30,11 @@ PROMPTS = [
         id="one choice and several",
     ),
     pytest.param(
-        Fill((Field("w", ("yes", "no"), question="Does it rain?"),)),
+        Fill((Field("w", ("yes", "no"), prompt="Does it rain?"),)),
         'Look at this image and answer with one JSON object: {"w": ""}. "w": Does it rain? '
         '"w" is one of "yes", "no". '
         "Write the values exactly as given, and null where the image does not show it.",
-        id="a question of the author's",
+        id="a prompt of the author's",
     ),
     pytest.param(
         Fill((Field("天气", ("晴", "雨")),)),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from grounding.errors import ConfigError, closest
 from grounding.labelstudio.config.interface import MAX_REGIONS, Options, Template
-from grounding.labelstudio.config.xml import Element, quote
+from grounding.labelstudio.config.xml import Element, current_name, quote
 from grounding.labelstudio.data import clean
 from grounding.queries import PromptStyle
 
@@ -51,8 +51,8 @@ def read_options(
     options: dict[str, Any] = {}
     for name, attribute in attributes.items():
         text = element.get(name)
-        given = defaults.get(name) if text is None else text
-        value = None if given is None else attribute.read(given)
+        used = defaults.get(name) if text is None else text
+        value = None if used is None else attribute.read(used)
         if value is not None:
             options[attribute.option] = value
         elif text is not None:  # a default may suit other kinds of control only
@@ -146,8 +146,8 @@ _VIEW = {
 _PLACES = {
     "model_prompt_field": Attribute("prompt_field", _prompt_field, "a key of the data, or none"),
     "model_prompt_mode": Attribute("raw", *_one_of({"wrap": False, "raw": True})),
-    "model_labels_per_question": Attribute(
-        "labels_per_question", _whole(0, 999), "a number from 0, for all, to 999"
+    "model_labels_per_query": Attribute(
+        "labels_per_query", _whole(0, 999), "a number from 0, for all, to 999"
     ),
     "model_max_regions": Attribute(
         "max_regions", _whole(1, MAX_REGIONS), f"a number from 1 to {MAX_REGIONS}"
@@ -205,7 +205,7 @@ def read_params(extra_params: object) -> Params:
     """
     values: dict[str, str] = {}
     for written, value in _read_object(extra_params).items():
-        name = PREFIX + written.lower().removeprefix(PREFIX)
+        name = current_name(PREFIX + written.lower().removeprefix(PREFIX))
         text = _to_text(value)
         if not of_any(name):
             raise _unknown(written, name)

@@ -19,9 +19,9 @@ LABELS = "labels"
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A prompt in pieces: each is a text and the name of the placeholder after it, if any."""
+    """A prompt in parts: each is a text and the name of the placeholder after it, if any."""
 
-    pieces: tuple[tuple[str, str | None], ...]
+    parts: tuple[tuple[str, str | None], ...]
 
     @classmethod
     def read(cls, text: str) -> Template | None:
@@ -30,23 +30,23 @@ class Template:
         A literal brace is doubled, as in Python's format strings.
         """
         try:
-            parts = list(Formatter().parse(text))
+            parsed = list(Formatter().parse(text))
         except ValueError:
             return None
         # A placeholder is a name only: a colon or an exclamation mark would add a format.
-        if any(spec or conversion or name == "" for _, name, spec, conversion in parts):
+        if any(spec or conversion or name == "" for _, name, spec, conversion in parsed):
             return None
-        pieces = tuple((literal, name and name.strip()) for literal, name, _, _ in parts)
-        return cls(pieces) if all(name != "" for _, name in pieces) else None
+        parts = tuple((literal, name and name.strip()) for literal, name, _, _ in parsed)
+        return cls(parts) if all(name != "" for _, name in parts) else None
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The names of all placeholders, each once."""
-        return tuple(dict.fromkeys(name for _, name in self.pieces if name))
+        return tuple(dict.fromkeys(name for _, name in self.parts if name))
 
     def fill(self, values: Mapping[str, str]) -> str:
         """Return the prompt with the placeholders replaced by `values`, one for each field."""
-        return "".join(text + (values[name] if name else "") for text, name in self.pieces)
+        return "".join(text + (values[name] if name else "") for text, name in self.parts)
 
 
 POINT_WIDTH = 0.75
@@ -91,7 +91,7 @@ class Options:
     `point_width` is in percent of the image's width. Regions with a probability below
     `score_threshold` are dropped, and at most `max_regions` are kept. `prompt` says what to look
     for instead of the labels' names. `prompt_field` names the key of the task's data that holds the
-    task's own prompt; empty for none. `labels_per_question` is how many labels share one query: 0
+    task's own prompt; empty for none. `labels_per_query` is how many labels share one query: 0
     is all, None is the deployment's setting. `style` is how a query is worded. With `similar`, a
     smart box asks for everything like the thing in it instead of its tight box. With `only_asked`,
     the control answers annotators only, and is no part of pre-labelling. `min_pixels` and
@@ -103,7 +103,7 @@ class Options:
     max_regions: int = MAX_REGIONS
     prompt: Template | None = None
     prompt_field: str = PROMPT_FIELD
-    labels_per_question: int | None = None
+    labels_per_query: int | None = None
     style: PromptStyle = field(default_factory=PromptStyle)
     min_pixels: int | None = None
     max_pixels: int | None = None

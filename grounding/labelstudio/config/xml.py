@@ -21,6 +21,15 @@ MAX_ELEMENTS = 5000
 VARIABLE = re.compile(r"\$([^\s,/{}$]+)")
 """`$image`, `$a.b` or `$a[0]`: one variable, and nothing around it."""
 
+FORMER_NAMES = {"model_labels_per_question": "model_labels_per_query"}
+"""Attributes of ours that had another name: the configs of projects keep it, so it works too."""
+
+
+def current_name(attribute: str) -> str:
+    """Return an attribute's name in lower case, of today where it had another one."""
+    name = attribute.lower()
+    return FORMER_NAMES.get(name, name)
+
 
 @dataclass(frozen=True, slots=True)
 class Element:
@@ -109,7 +118,7 @@ class _Reader:
             raise size_error(f"the labelling config is deeper than {MAX_DEPTH} elements")
         if self._count > MAX_ELEMENTS:
             raise size_error(f"the labelling config has more than {MAX_ELEMENTS} elements")
-        element = Element(tag, {name.lower(): value for name, value in attributes.items()})
+        element = Element(tag, {current_name(n): value for n, value in attributes.items()})
         self._open[-1].children.append(element)
         self._open.append(element)
 

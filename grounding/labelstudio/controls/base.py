@@ -40,13 +40,13 @@ class Drop(StrEnum):
 class PromptDefaults:
     """What decides where no annotator asks for anything.
 
-    `data` is the task's own data, `prompt` the project's stored prompt, and `labels_per_question`
+    `data` is the task's own data, `prompt` the project's stored prompt, and `labels_per_query`
     the deployment's setting, for controls that leave it open: 0 is all.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
     prompt: str = ""
-    labels_per_question: int = 1
+    labels_per_query: int = 1
 
 
 NO_DEFAULTS = PromptDefaults()

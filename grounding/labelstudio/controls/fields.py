@@ -58,8 +58,8 @@ def plan_fields(
 
 def _field(control: Control, defaults: PromptDefaults) -> Field:
     choices = tuple(dict.fromkeys(word for label in control.labels for word in label.words))
-    question = fill_prompt(control, control.labels, defaults.data) or ""
-    return Field(control.from_name, choices, control.multiple, question)
+    prompt = fill_prompt(control, control.labels, defaults.data) or ""
+    return Field(control.from_name, choices, control.multiple, prompt)
 
 
 def writer(kind: str, to_value: Callable[[Sequence[Label]], Any]) -> Writer:

@@ -13,14 +13,14 @@ MAX_CHARS = 500
 SHOWN_WORDS = 3
 """Words of the model that one message names."""
 
-STANDING = "standing"
+EXISTING = "existing"
 """The reason for what is on the page already; the other reasons are the worker's."""
 
 FRACTIONS = "fractions"
 IN_FRACTIONS = "the model answered in fractions instead of pixels"
 
 _REASONS = {
-    STANDING: "already on the page",
+    EXISTING: "already on the page",
     Drop.LOW_SCORE: "below the score threshold",
     Drop.TOO_MANY: "beyond max_regions",
     Drop.EXCLUDED: "where you clicked with Alt",
@@ -55,7 +55,7 @@ def text_result(area: TextArea, text: str) -> Region:
 
 def summarize(found: int, left_out: LeftOut) -> str:
     """Return how many regions an answer has, and what is left out for which reason."""
-    none = "nothing new" if left_out.counts.get(STANDING) else "nothing"
+    none = "nothing new" if left_out.counts.get(EXISTING) else "nothing"
     reasons = "; ".join(_explain(left_out))
     return f"{found or none} found" + (f" ({reasons})" if reasons else "")
 

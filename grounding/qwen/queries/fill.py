@@ -34,7 +34,7 @@ class Wording:
     form: str
     one: str
     several: str
-    question: str
+    prompt: str
     null: str
     only: str
     comma: str
@@ -46,7 +46,7 @@ WORDINGS = {
         form="Look at this image and answer with one JSON object: {form}.",
         one="{name} is one of {choices}.",
         several="{name} is a list of any of {choices}.",
-        question="{name}: {question}",
+        prompt="{name}: {prompt}",
         null="Write the values exactly as given, and null where the image does not show it.",
         only="Output the JSON object only, without any other word.",
         comma=", ",
@@ -56,7 +56,7 @@ WORDINGS = {
         form="观察这张图片，用一个JSON对象回答：{form}。",
         one="{name}是以下之一：{choices}。",
         several="{name}是以下任意几项的列表：{choices}。",
-        question="{name}：{question}",
+        prompt="{name}：{prompt}",
         null="取值与引号中的文字完全一致；图中看不出的填null。",
         only="只输出JSON对象，不要输出其他文字。",
         comma="、",
@@ -83,14 +83,14 @@ def write_prompt(
 
 
 def _language(query: Fill) -> str:
-    parts = [part for f in query.fields for part in (f.question, *f.choices)]
+    parts = [part for f in query.fields for part in (f.prompt, *f.choices)]
     return language_of(" ".join(parts), query.style.language)
 
 
 def _clauses(field: Field, words: Wording) -> Iterator[str]:
     name = _json(field.name)
-    if field.question:
-        yield words.question.format(name=name, question=field.question)
+    if field.prompt:
+        yield words.prompt.format(name=name, prompt=field.prompt)
     choices = words.comma.join(map(_json, field.choices))
     yield (words.several if field.multiple else words.one).format(name=name, choices=choices)
 

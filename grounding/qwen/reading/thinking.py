@@ -109,7 +109,7 @@ _SUPPOSITION = re.compile(
     r"\b(?:maybe|perhaps|actually|probably)\b|\bno,|也许|可能|应该是", re.IGNORECASE
 )
 _FINAL = re.compile(r"\bfinal answer\b|最终答案", re.IGNORECASE)
-_ASKED = re.compile(r"\s*(?:[?？…]|\.\.\.)")
+_QUESTION_MARK = re.compile(r"\s*(?:[?？…]|\.\.\.)")
 _LIST_MARK = re.compile(r"^[ \t]*+(?:\d+[.)]|[*•-])\s", re.MULTILINE)
 _ANNOUNCED = re.compile(
     r"(?:final answer|answer|action|答案|最终答案|动作)\W*(?:is|are|是|为)?\s*[:：]?\s*\Z",
@@ -175,7 +175,7 @@ def _find_end(
     """Return the offset behind the last words of thinking, or -1 if there are none."""
     first = places[0].start if places else len(text)
     thoughts = _find_all(_THOUGHT, text, prose)
-    doubts = [place.end for place in places if _ASKED.match(text, place.end)]
+    doubts = [place.end for place in places if _QUESTION_MARK.match(text, place.end)]
     doubts += [end for end in _find_all(_DOUBT, text, prose) if end > first]
     guesses = [end for end in _find_all(_SUPPOSITION, text, prose) if end > first]
     is_thinking = (

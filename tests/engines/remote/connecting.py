@@ -24,7 +24,7 @@ BULK, INTERACTIVE = Priority.BULK, Priority.INTERACTIVE
 
 
 def settings(server: Server, /, **changes: Any) -> Settings:
-    """Return settings for `server`, with PNG and a short patience."""
+    """Return settings for `server`, with PNG and a short time for retries."""
     chosen = {
         "engine": "openai",
         "server": "vllm",
@@ -46,7 +46,7 @@ def connect(server: Server, /, **changes: Any) -> RemoteEngine:
     return engine
 
 
-def question(
+def make_request(
     seed: int, engine: Engine, *, priority: Priority = BULK, most: int = 128
 ) -> ModelRequest:
     """Return a request for the first thing in the scene of `seed`, of at most `most` tokens."""
@@ -58,8 +58,8 @@ def question(
 
 
 def ask(engine: Engine, seed: int, *, most: int = 128) -> Completion:
-    """Return the engine's completion of one question."""
-    return ask_one(engine, question(seed, engine, most=most))
+    """Return the engine's completion of one request."""
+    return ask_one(engine, make_request(seed, engine, most=most))
 
 
 def _wording(name: str, engine: Engine, size: tuple[int, int]) -> str:

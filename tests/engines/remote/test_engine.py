@@ -16,7 +16,7 @@ from grounding.engines.remote.engine import RemoteEngine
 from grounding.engines.remote.servers import plain_words
 from grounding.errors import EngineError, ImageError
 from grounding.testing import ask_one, make_view
-from tests.engines.remote.connecting import ask, connect, question
+from tests.engines.remote.connecting import ask, connect, make_request
 from tests.openai_server import Behaviour, Handler, Server
 
 SEEDS = range(50_000_000, 50_000_006)
@@ -45,7 +45,7 @@ def test_a_completion_over_http_equals_the_local_engines(
     """Text, end, tokens with their places and probabilities, and the prompt's count."""
     url = server.native_url if way == "dashscope's own" else server.url
     engine = connect(server, openai_base_url=url, **WAYS[way])
-    asked = [question(seed, shapes) for seed in SEEDS]
+    asked = [make_request(seed, shapes) for seed in SEEDS]
     assert [ask_one(engine, one) for one in asked] == [ask_one(shapes, one) for one in asked]
     engine.close()
 
@@ -66,7 +66,7 @@ def test_without_the_servers_probabilities_there_are_no_tokens(
 
 def test_no_more_requests_are_in_flight_than_allowed(server: Server, behaviour: Behaviour) -> None:
     engine = connect(server, max_in_flight=3)
-    futures = engine.submit([question(SEEDS[0], engine) for _ in range(12)])
+    futures = engine.submit([make_request(SEEDS[0], engine) for _ in range(12)])
     assert all(future.result().text for future in futures)
     assert behaviour.most == 3
     engine.close()
@@ -74,7 +74,7 @@ def test_no_more_requests_are_in_flight_than_allowed(server: Server, behaviour: 
 
 def test_jpeg_keeps_the_size_that_the_model_sees(server: Server, behaviour: Behaviour) -> None:
     engine = connect(server, image_format="jpeg")
-    asked = question(SEEDS[1], engine)
+    asked = make_request(SEEDS[1], engine)
     reply = ask_one(engine, asked)
     uri = behaviour.seen[0]["messages"][0]["content"][0]["image_url"]["url"]
     assert uri.startswith("data:image/jpeg;base64,/9j/")
@@ -103,7 +103,7 @@ def test_no_text_carries_control_tokens(text: str, plain: str) -> None:
 
 
 def test_a_closed_engine_sends_nothing(remote: RemoteEngine, behaviour: Behaviour) -> None:
-    asked = question(SEEDS[0], remote)
+    asked = make_request(SEEDS[0], remote)
     remote.close()
     with pytest.raises(EngineError):
         ask_one(remote, asked)
@@ -122,7 +122,7 @@ def test_a_cancelled_request_hangs_up_so_that_the_server_can_stop(
         handler.close_connection = True
 
     behaviour.faults = iter([hold])
-    (future,) = remote.submit([question(SEEDS[0], remote)])
+    (future,) = remote.submit([make_request(SEEDS[0], remote)])
     assert asked.wait(60)
     assert future.cancel()
     assert hung_up.wait(60)
@@ -140,7 +140,7 @@ def test_a_picture_is_encoded_once_for_all_its_requests(
         return encode(self, image)
 
     monkeypatch.setattr(Encoding, "data_uri", count)
-    asked = question(SEEDS[0], remote, most=3)
+    asked = make_request(SEEDS[0], remote, most=3)
     for future in remote.submit([asked] * 8):
         future.result(60)
     assert len(made) == 1
@@ -150,6 +150,6 @@ def test_views_texts_and_the_system_text_arrive_as_they_were_submitted(
     remote: RemoteEngine, shapes: LocalEngine
 ) -> None:
     """A text that looks like what stands for a picture changes nothing."""
-    (view,), (other,) = (question(seed, shapes).views for seed in SEEDS[:2])
+    (view,), (other,) = (make_request(seed, shapes).views for seed in SEEDS[:2])
     asked = ModelRequest((view, other, "find", " (picture)"), 12, system="Be (picture) brief.")
     assert ask_one(remote, asked) == ask_one(shapes, asked)

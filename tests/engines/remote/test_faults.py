@@ -18,7 +18,7 @@ from grounding.errors import EngineAway, EngineError, GroundingError, TaskError
 from grounding.retry import Backoff
 from grounding.testing import ask_one
 from tests.engines.remote import connecting
-from tests.engines.remote.connecting import INTERACTIVE, connect, question
+from tests.engines.remote.connecting import INTERACTIVE, connect, make_request
 from tests.openai_server import (
     KEY,
     Behaviour,
@@ -87,7 +87,7 @@ def test_an_interactive_request_is_tried_no_longer_than_the_annotator_waits(
     behaviour.faults = iter([PASSING["503"]] * 1000)
     engine = connect(server, server_retry_timeout=600, interactive_deadline=0.5)
     with pytest.raises(EngineError):
-        ask_one(engine, question(SEED, engine, priority=INTERACTIVE, most=WORDS))
+        ask_one(engine, make_request(SEED, engine, priority=INTERACTIVE, most=WORDS))
     assert len(behaviour.seen) < 10
     engine.close()
 
@@ -133,7 +133,7 @@ def test_a_request_that_waits_for_its_retry_leaves_its_place_to_others(
 ) -> None:
     behaviour.faults = iter([status(429, Retry_After="3")])
     engine = connect(server, max_in_flight=1)
-    first, second = engine.submit([question(SEED, engine, most=WORDS)] * 2)
+    first, second = engine.submit([make_request(SEED, engine, most=WORDS)] * 2)
     assert second.result(60).text
     assert not first.done()
     assert first.result(60) == second.result()
@@ -145,7 +145,7 @@ def test_draining_ends_the_wait_for_a_retry_and_blames_no_request(
 ) -> None:
     ask(remote)
     behaviour.faults = iter([status(500), status(503, Retry_After="15")])
-    failing = remote.submit([question(SEED, remote, most=WORDS)])[0]
+    failing = remote.submit([make_request(SEED, remote, most=WORDS)])[0]
     wait_until(lambda: len(behaviour.seen) == 3)
     remote.drain()
     error = failing.exception(10)
@@ -154,7 +154,9 @@ def test_draining_ends_the_wait_for_a_retry_and_blames_no_request(
     assert ask(remote).text
 
 
-def test_a_wait_beyond_the_patience_ends_at_once(server: Server, behaviour: Behaviour) -> None:
+def test_a_wait_beyond_the_time_for_retries_ends_at_once(
+    server: Server, behaviour: Behaviour
+) -> None:
     behaviour.faults = iter([status(429, "later", Retry_After="3600")])
     engine = connect(server, server_retry_timeout=5)
     with pytest.raises(EngineError) as caught:
@@ -219,7 +221,7 @@ def test_a_request_that_fails_alone_may_be_retried_only_if_the_fault_is_common(
     asking.start()
     try:
         with pytest.raises(EngineError) as caught:
-            ask_one(hasty, question(SEED, hasty, most=WORDS + 1))
+            ask_one(hasty, make_request(SEED, hasty, most=WORDS + 1))
     finally:
         over.set()
         asking.join()
@@ -248,7 +250,7 @@ def test_a_server_that_refuses_from_the_start_fails_an_interactive_request_at_on
     fault, cure = REFUSED[refusal]
     behaviour.faults = iter([fault])
     with pytest.raises(EngineError, match=cure):
-        ask_one(remote, question(SEED, remote, priority=INTERACTIVE, most=WORDS))
+        ask_one(remote, make_request(SEED, remote, priority=INTERACTIVE, most=WORDS))
     assert len(behaviour.seen) == 1
 
 
@@ -296,10 +298,10 @@ def test_without_a_key_the_servers_words_are_unchanged() -> None:
 def test_trouble_is_reported_and_so_is_its_end(
     remote: RemoteEngine, behaviour: Behaviour, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[str] = []
-    remote._trouble._report = told.append
+    shown: list[str] = []
+    remote._trouble._report = shown.append
     behaviour.faults = iter([status(503, "loading the model")])
     ask(remote)
-    assert [("loading the model" in words) for words in told] == [True, False]
-    assert told[-1] == ""
+    assert [("loading the model" in words) for words in shown] == [True, False]
+    assert shown[-1] == ""
     assert "loading the model" in caplog.text

@@ -126,10 +126,10 @@ def test_a_storm_of_faults_loses_no_task(
         dice = random.Random(3)
         behaviour.faults = (dice.choice((*STORM, *[None] * 12)) for _ in iter(int, 1))
         answers = wait_for(lambda: _all(predict(client, entries, config)))
-    told = client.get("/metrics").text
+    shown = client.get("/metrics").text
     assert len(answers) == TASKS
-    assert f"\ngrounding_tasks_accepted_total {TASKS}.0\n" in told
-    assert "tasks_failed_total{" not in told
+    assert f"\ngrounding_tasks_accepted_total {TASKS}.0\n" in shown
+    assert "tasks_failed_total{" not in shown
     assert len(behaviour.seen) > TASKS
 
 
@@ -142,15 +142,15 @@ def test_a_worker_refuses_a_server_that_resizes_and_ready_says_why(
 ) -> None:
     behaviour.forced = (8 * 784, 12 * 784)
     with working() as process:
-        told = wait_for(lambda: _told_of(client, "resizes our pictures"))
+        shown = wait_for(lambda: _shows(client, "resizes our pictures"))
         assert process.wait(120) == 3
-    assert told.status_code == 503
-    assert "--mm-processor-kwargs" in told.json["reason"]
+    assert shown.status_code == 503
+    assert "--mm-processor-kwargs" in shown.json["reason"]
 
 
-def _told_of(client: FlaskClient, what: str) -> Any:
-    told = client.get("/ready")
-    return told if what in told.text else None
+def _shows(client: FlaskClient, what: str) -> Any:
+    shown = client.get("/ready")
+    return shown if what in shown.text else None
 
 
 def test_a_worker_waits_for_a_server_that_is_still_loading(
@@ -164,7 +164,7 @@ def test_a_worker_waits_for_a_server_that_is_still_loading(
         wait_for(lambda: ready(client))
 
 
-def test_a_server_away_for_longer_than_its_patience_costs_no_task(
+def test_a_server_away_for_longer_than_it_is_tried_costs_no_task(
     client: FlaskClient, behaviour: Behaviour, env: pytest.MonkeyPatch
 ) -> None:
     """They wait in the queue, however long it takes."""
