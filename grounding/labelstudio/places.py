@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, product
 from math import floor, frexp, ldexp
+from statistics import median
 from typing import Any
 
 from grounding.errors import RequestError
@@ -161,6 +162,63 @@ class PointGrid:
     def _number(self, point: Point) -> Cell:
         here = point.to(self._image)
         return floor(here.x / self._cell), floor(here.y / self._cell)
+
+
+LEAST_REACH = 1e-6
+"""Points within this share of the longer side are one in any crowd."""
+
+MOST_NEIGHBOURS = 32
+"""Neighbours of a point that are looked at: more tell nothing new, and all would take too long."""
+
+
+def same_reaches(points: Iterable[Point], image: Frame, distance: float) -> dict[Point, float]:
+    """Return for each point how far away another may lie that marks the same thing.
+
+    That is `distance`, a share of the longer side of `image`. A model that repeats itself puts
+    points of one thing close together. But points that are close to the next one in a row that
+    reaches further than `distance` are a crowd, such as cells to count: each marks a thing of its
+    own, and only those within half the usual space between them are one.
+    """
+    grid = PointGrid(image, distance)
+    distinct = dict.fromkeys(points)
+    for point in distinct:
+        grid.add(point)
+    near = {
+        point: [one for one in islice(grid.near(point), MOST_NEIGHBOURS) if one != point]
+        for point in distinct
+    }
+    reaches = dict.fromkeys(distinct, distance)
+    for row in _rows(near):
+        if _extent(row, image) > distance:
+            spaces = [_second_space(point, near[point], image, distance) for point in row]
+            reaches.update(dict.fromkeys(row, max(median(spaces) / 2, LEAST_REACH)))
+    return reaches
+
+
+def _rows(near: Mapping[Point, Sequence[Point]]) -> Iterator[list[Point]]:
+    """Yield the points in groups in which each is near another one of its group."""
+    left = dict.fromkeys(near)
+    while left:
+        row = [left.popitem()[0]]
+        for point in row:  # grows as it is read
+            for one in near[point]:
+                if one in left:
+                    del left[one]
+                    row.append(one)
+        yield row
+
+
+def _extent(points: Sequence[Point], image: Frame) -> float:
+    """Return the longer side of what encloses the points, as a share of the image's longer side."""
+    seen = [point.to(image) for point in points]
+    xs, ys = [point.x for point in seen], [point.y for point in seen]
+    return max(max(xs) - min(xs), max(ys) - min(ys)) / max(image.width, image.height)
+
+
+def _second_space(point: Point, near: Sequence[Point], image: Frame, distance: float) -> float:
+    """Return the distance to the second nearest point: the nearest may be the same thing's."""
+    spaces = sorted(point.apart(one, image) for one in near)
+    return spaces[1] if len(spaces) > 1 else distance
 
 
 def _size_class(length: float) -> int:

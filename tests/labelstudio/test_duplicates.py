@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 import pytest
@@ -76,6 +77,44 @@ def test_points_of_one_label_within_2_percent_of_the_longer_side_are_one(
     assert starts(results) == kept
 
 
+def crowd(space: float, columns: int, rows: int = 1) -> list[Point]:
+    """Return points that are `space` percent of the longer side (400 pixels) apart."""
+    step = space * 4
+    return [dot(20 + step * x, 20 + step * y) for x in range(columns) for y in range(rows)]
+
+
+def shaken(points: list[Point], share: float) -> list[Point]:
+    """Return the points, each moved by a share of a percent of the longer side."""
+    return [dot(p.x + 4 * share, p.y) for p in points]
+
+
+@pytest.mark.parametrize(
+    ("points", "kept"),
+    [
+        pytest.param(crowd(1.5, 10, 10), 100, id="a hundred cells"),
+        pytest.param(crowd(0.5, 12, 12), 144, id="tiny cells"),
+        pytest.param(crowd(1.9, 3), 3, id="three in a row"),
+        pytest.param([*crowd(1.2, 5), dot(300, 200)], 6, id="a row, and one far away"),
+        pytest.param(crowd(1.5, 6, 6) * 2, 36, id="cells written twice"),
+        pytest.param(crowd(1.5, 6) + shaken(crowd(1.5, 6), 0.3), 6, id="written twice, a bit off"),
+        pytest.param(crowd(0.6, 3), 1, id="three within 2 %"),
+        pytest.param(crowd(0.9, 2, 2), 1, id="four within 2 %"),
+        pytest.param(crowd(5, 8) + shaken(crowd(5, 8), 1.5), 8, id="far things, each twice"),
+        pytest.param(crowd(1.5, 2), 1, id="two"),
+    ],
+)
+def test_points_of_a_crowd_are_of_different_things(points: list[Point], kept: int) -> None:
+    results = drawn(POINT, *((point, "car", None, CARS) for point in points))
+    assert len(results.result) == kept
+    assert results.dropped["duplicate"] == len(points) - kept
+
+
+def test_a_crowd_of_two_labels_in_one_answer_is_of_different_things() -> None:
+    points = crowd(1.5, 6, 6)
+    said = [(p, ("car", "dog")[n % 2], None, EITHER) for n, p in enumerate(points)]
+    assert len(drawn(POINT, *said).result) == len(points)
+
+
 @pytest.mark.parametrize(
     ("asks", "kept"),
     [
@@ -117,13 +156,14 @@ def test_what_is_near_a_duplicate_but_not_near_what_stays_is_another_thing() -> 
 SCORES = st.none() | st.sampled_from([0.2, 0.5, 0.9])
 WORDS = st.sampled_from(["car", "dog"])
 ASKS = st.sampled_from([CARS, DOGS, EITHER, PHRASE])
-SPOTS = st.sampled_from([0.0, 8.0, 40.0, 47.0, 51.0, 52.0]) | st.floats(0, 120)
+SPOTS = st.sampled_from([0.0, 8.0, 40.0, 44.0, 47.0, 51.0, 52.0]) | st.floats(0, 120)
+NEAR_SPOTS = st.integers(0, 12).map(float) | st.floats(0, 20)
 BOXES_SAID = st.builds(at, SPOTS, st.sampled_from([50.0, 90.0, 100.0]) | st.floats(5, 120))
-POINTS_SAID = st.builds(dot, SPOTS, SPOTS)
+POINTS_SAID = st.builds(dot, SPOTS, SPOTS) | st.builds(dot, NEAR_SPOTS, NEAR_SPOTS)
 
 
-def same_thing(one: Said, two: Said) -> bool:
-    """Say whether two findings mark one thing, by comparing the two."""
+def same_thing(one: Said, two: Said, said: list[Said]) -> bool:
+    """Say whether two of the findings `said` mark one thing, by comparing the two."""
     a, b = one[0].to(PERCENT), two[0].to(PERCENT)
     if one[1] != two[1] and one[3] != two[3]:
         return False
@@ -131,7 +171,33 @@ def same_thing(one: Said, two: Said) -> bool:
         return a.iou(b) >= 0.8
     assert isinstance(a, Point)
     assert isinstance(b, Point)
-    return a.apart(b, IMAGE) <= 0.02
+    both = [
+        [other for other in said if other[key] == one[key]]
+        for key in (1, 3)
+        if one[key] == two[key]
+    ]
+    return any(a.apart(b, IMAGE) <= reach(a, places(group)) for group in both)
+
+
+def places(said: list[Said]) -> list[Point]:
+    """Return the different points of findings, clipped as regions are."""
+    found = (place for one in said if isinstance(place := one[0].to(PERCENT), Point))
+    return list(dict.fromkeys(place.clip() for place in found))
+
+
+def reach(point: Point, points: list[Point]) -> float:
+    """Return how far from `point` another one marks the same thing, by comparing all points."""
+    point = point.clip()
+    row = {point}
+    while more := {p for p in points if any(p.apart(q, IMAGE) <= 0.02 for q in row)} - row:
+        row |= more
+    pixels = [p.to(IMAGE) for p in row]
+    across = [max(v) - min(v) for v in ([p.x for p in pixels], [p.y for p in pixels])]
+    if max(across) / 800 <= 0.02:
+        return 0.02
+    spaces = [sorted(p.apart(q, IMAGE) for q in row if q != p) for p in row]
+    seconds = [space[1] if len(space) > 1 and space[1] <= 0.02 else 0.02 for space in spaces]
+    return max(statistics.median(seconds) / 2, 1e-6)
 
 
 def expected(said: list[Said]) -> list[Said]:
@@ -141,7 +207,7 @@ def expected(said: list[Said]) -> list[Said]:
         ranked.sort(key=lambda pair: -(pair[1][2] or 0))
     kept: list[tuple[int, Said]] = []
     for n, one in ranked:
-        if not any(same_thing(one, other) for _, other in kept):
+        if not any(same_thing(one, other, said) for _, other in kept):
             kept.append((n, one))
     return [one for _, one in sorted(kept, key=lambda pair: pair[0])]
 
@@ -150,8 +216,8 @@ def expected(said: list[Said]) -> list[Said]:
 def test_what_stays_is_what_a_comparison_with_each_better_finding_leaves(
     data: st.DataObject, on: Control
 ) -> None:
-    places: Any = BOXES_SAID if on is BOX else POINTS_SAID
-    said = data.draw(st.lists(st.tuples(places, WORDS, SCORES, ASKS), max_size=12))
+    spots: Any = BOXES_SAID if on is BOX else POINTS_SAID
+    said = data.draw(st.lists(st.tuples(spots, WORDS, SCORES, ASKS), max_size=12))
     results, kept = drawn(on, *said), expected(said)
     assert starts(results) == [round(max(0, place_x(one)), 6) for one in kept]
     assert results.dropped["duplicate"] == len(said) - len(kept)
@@ -160,6 +226,23 @@ def test_what_stays_is_what_a_comparison_with_each_better_finding_leaves(
 def place_x(said: Said) -> float:
     place = said[0]
     return place.x1 if isinstance(place, Box) else place.x
+
+
+def test_points_of_a_long_answer_are_compared_with_their_neighbours_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = 0
+    apart = Point.apart
+
+    def counted(self: Point, other: Point, image: Frame) -> float:
+        nonlocal compared
+        compared += 1
+        return apart(self, other, image)
+
+    monkeypatch.setattr(Point, "apart", counted)
+    points = [dot(10 + n / 1000, 10) for n in range(2000)]
+    drawn(POINT, *((point, "car", None, CARS) for point in points))
+    assert compared < 100 * len(points)
 
 
 @pytest.mark.parametrize("crowded", [False, True])

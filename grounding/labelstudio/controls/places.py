@@ -21,14 +21,14 @@ from grounding.labelstudio.controls.base import (
 )
 from grounding.labelstudio.data import clean
 from grounding.labelstudio.labels import match
-from grounding.labelstudio.places import BoxGrid, PointGrid
+from grounding.labelstudio.places import BoxGrid, PointGrid, same_reaches
 from grounding.queries import Finding, Locate, Query
 
 SAME_IOU = 0.8
 """Boxes with this IoU or more are of one thing: a model writes it twice, a few pixels off."""
 
 SAME_DISTANCE = 0.02
-"""Points within this share of the image's longer side are on one thing."""
+"""Points within this share of the image's longer side are on one thing, but for a crowd's."""
 
 NEAR = 0.03
 """A point within this share of the image's longer side of an excluded point is excluded."""
@@ -95,7 +95,7 @@ def _different(candidates: Sequence[Candidate], image: Frame) -> list[Candidate]
     could have named each label. Two queries, each for a label of its own, may find a thing for
     each label.
     """
-    taken = _Taken(image)
+    taken = _Taken(candidates, image)
     kept = [i for i in _ranked(candidates) if taken.add(candidates[i])]
     return [candidates[i] for i in sorted(kept)]
 
@@ -124,21 +124,44 @@ class Grid(Protocol[P]):
         ...
 
 
+class _Points:
+    """A `Grid` of points, which knows beforehand all points that may come."""
+
+    def __init__(self, points: Iterable[Point], image: Frame) -> None:
+        self._reaches = same_reaches(points, image, SAME_DISTANCE)
+        # Points that mark one thing have one reach.
+        self._grids = {reach: PointGrid(image, reach) for reach in self._reaches.values()}
+
+    def add(self, place: Point, /) -> None:
+        self._grids[self._reaches[place]].add(place)
+
+    def near(self, place: Point, /) -> Iterator[Point]:
+        return self._grids[self._reaches[place]].near(place)
+
+
 class _Taken:
     """The places that are taken, by label and by query, so that only neighbours are compared."""
 
-    def __init__(self, image: Frame) -> None:
+    def __init__(self, candidates: Iterable[Candidate], image: Frame) -> None:
         self._boxes: defaultdict[object, BoxGrid] = defaultdict(lambda: BoxGrid(SAME_IOU))
-        self._points: defaultdict[object, PointGrid] = defaultdict(
-            lambda: PointGrid(image, SAME_DISTANCE)
-        )
+        points: defaultdict[object, list[Point]] = defaultdict(list)
+        for candidate in candidates:
+            if isinstance(candidate.place, Point):
+                for group in _groups(candidate):
+                    points[group].append(candidate.place)
+        self._points = {group: _Points(some, image) for group, some in points.items()}
 
     def add(self, candidate: Candidate) -> bool:
         """Take the candidate's place, unless another of the same thing has it: then False."""
-        place, groups = candidate.place, (candidate.label, candidate.query)
+        place, groups = candidate.place, _groups(candidate)
         if isinstance(place, Box):
             return _take(place, [self._boxes[group] for group in groups])
         return _take(place, [self._points[group] for group in groups])
+
+
+def _groups(candidate: Candidate) -> tuple[object, object]:
+    """Return the two groups in which a thing is found once: its label's and its query's."""
+    return candidate.label, candidate.query
 
 
 def _take(place: P, grids: Sequence[Grid[P]]) -> bool:
