@@ -3,11 +3,12 @@
 "Point to the noses" and 「用点标出每一只猫」 name a thing and a shape. The prompt for the model
 has its own words for the shape, so only the thing goes into it.
 
-Many verbs are also the first word of a name: a box truck, a show dog, 定位螺栓. Such a verb is a
-command only before a determiner, as in "box the truck" and 定位图中的螺栓, or, for "show" and 定位,
-before one of the project's labels. Without either, the whole prompt is the thing: the model then
-reads both meanings, and a thing cut in half would find something else. No command is read that
-would cut through one of the project's labels.
+Many verbs are also the first word of a name: a box truck, a show dog, 定位螺栓, 检测设备. Such a
+verb is a command only before a determiner, as in "box the truck" and 定位图中的螺栓, before anything
+but a word that makes a name of it (检测汽车, not 检测设备), before one of the project's labels, or
+after 请 and its like. Else the whole prompt is the thing: the model then reads both meanings, and a
+thing cut in half would find something else. No command is read that would cut through one of the
+project's labels.
 """
 
 from __future__ import annotations
@@ -38,8 +39,18 @@ QUANTIFIER = "(?=所有|全部|每|各|这|那|图片?像?[中里上]|画面[中
 
 COUNTER = f"(?:{QUANTIFIER}|(?=[左右]))"
 
+_HEADS = (
+    "设备|设施|仪器|仪表|仪|器|装置|装备|系统|软件|程序|平台|工具|工具栏|工具箱|模块|单元|单位|机构|机器人|机|"
+    "结果|报告|数据|信号|记录|标志|标识|标签|标牌|符号|图标|按钮|按键|键|窗口|页面|菜单|栏|框|码|号|笔|牌|卡|"
+    "贴纸?|带|条|线|点|孔|槽|口|区域|区|范围|位置|站点?|台|室|门|通道|探头|人员|员|工人|文字|内容|对象|物|板|图"
+)
+NO_NAME = f"(?:{QUANTIFIER}|(?!(?:{_HEADS})(?:$|[的上中里内外旁左右下前后和与及、，])))"
+"""Ahead of it, a Chinese verb such as 检测 is no name's beginning: 检测设备 is a device, and
+检测设备上的按钮 a button on it."""
+
 ENGLISH_LEAD = r"(?:please |can you |could you )*"
-CHINESE_LEAD = "(?:请你?|帮我|麻烦你?)*"
+CHINESE_PLEASE = "(?:请你?|帮我|麻烦你?)"
+CHINESE_LEAD = f"{CHINESE_PLEASE}*"
 
 _POINTS = (
     rf"{ENGLISH_LEAD}(?!point to point\b)(?:point(?: (?:to|at|out))+|click on) (?P<what>.+)",
@@ -49,7 +60,7 @@ _POINTS = (
     r"(?:on|at|in|to|for) (?P<what>.+)",
     r"(?P<what>.+?),? as (?:key ?)?points",
     # 点击率, 点击器 and 点选框 are things.
-    rf"{CHINESE_LEAD}(?:点出|点击(?![率量器])|点选(?!框)|点一下|指出)(?P<what>.+)",
+    rf"{CHINESE_LEAD}(?:点出|点击(?![率量器])|点选(?![框器])|点一下|指出)(?P<what>.+)",
     rf"{CHINESE_LEAD}点{COUNTER}(?P<what>.+)",
     # 指向左边的箭头 is an arrow, 标点符号 are punctuation marks.
     rf"{CHINESE_LEAD}(?:指向|标点){QUANTIFIER}(?P<what>.+)",
@@ -64,7 +75,8 @@ _BOXES = (
     r"(?:box|boxes|rectangles?|outlines?) (?:a?round|on|over|for|of) (?P<what>.+)",
     rf"{ENGLISH_LEAD}bounding box(?:es)? (?:a?round|on|over|for|of) (?P<what>.+)",
     r"(?P<what>.+?),? (?:as (?:bounding )?|with bounding )boxes",
-    rf"{CHINESE_LEAD}(?:框出|框选|框住|圈出)(?P<what>.+)",
+    rf"{CHINESE_LEAD}(?:框出|框选{NO_NAME}|框住|圈出)(?P<what>.+)",
+    rf"{CHINESE_PLEASE}+框选(?P<what>.+)",
     # 画框里的画 is a picture in a frame.
     rf"{CHINESE_LEAD}画框(?:标[出注]|{QUANTIFIER})(?P<what>.+)",
     rf"{CHINESE_LEAD}框{COUNTER}(?P<what>.+)",
@@ -80,17 +92,21 @@ _FINDS = (
     r"(?P<what>.+)",
     r"where(?: is| are|'s|’s) (?P<what>.+?)\??",
     r"(?P<what>.+?) in (?:this|the) (?:image|picture|photo)",
-    rf"{CHINESE_LEAD}(?:找出|找到|查找|标出|寻找|选出)(?P<what>.+)",
+    rf"{CHINESE_LEAD}(?:找出|找到|查找{NO_NAME}|标出|寻找|选出)(?P<what>.+)",
+    # 出 of 出口 and 出租车 belongs to the thing.
+    rf"{CHINESE_LEAD}(?:检测|标注|标记|识别)(?:到|出来?(?![口租入发水]))(?P<what>.+)",
     # Before one character, these verbs begin a thing: 检测器, 识别码, 标记笔.
-    rf"{CHINESE_LEAD}(?:检测|标注|标记|识别)(?P<what>.{{2,}})",
+    rf"{CHINESE_LEAD}(?:检测|标注|标记|识别){NO_NAME}(?P<what>.{{2,}})",
+    rf"{CHINESE_PLEASE}+(?:检测|标注|标记|识别|查找|定位)(?P<what>.+)",
     rf"{CHINESE_LEAD}(?:找{COUNTER}|定位{COUNTER})(?P<what>.+)",
     r"(?:图|图片|图像|画面)(?:中|里|上)的?(?P<what>.+)",
 )
 _LABEL_FINDS = (
     rf"{ENGLISH_LEAD}show (?P<what>.+)",
-    rf"{CHINESE_LEAD}定位(?P<what>.+)",
+    rf"{CHINESE_LEAD}(?:定位|检测|标注|标记|识别|查找)(?P<what>.+)",
 )
-"""Commands only before words that name a label."""
+_LABEL_BOXES = (rf"{CHINESE_LEAD}框选(?P<what>.+)",)
+"""These two are commands only before words that name a label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +132,13 @@ class _Pattern:
 
 
 _PATTERNS = tuple(
-    _Pattern(re.compile(form, re.IGNORECASE), shape, forms is _LABEL_FINDS)
+    _Pattern(re.compile(form, re.IGNORECASE), shape, forms in (_LABEL_FINDS, _LABEL_BOXES))
     for forms, shape in (
         (_POINTS, Shape.POINT),
         (_BOXES, Shape.BOX),
         (_FINDS, None),
         (_LABEL_FINDS, None),
+        (_LABEL_BOXES, Shape.BOX),
     )
     for form in forms
 )
