@@ -105,12 +105,26 @@ def test_up_says_when_its_port_is_taken() -> None:
     assert "cannot listen" in done.stderr
 
 
-@pytest.mark.parametrize(("token", "warned"), [("", True), ("token", False)])
-def test_up_says_that_uploads_need_a_token_where_none_is_set(token: str, warned: bool) -> None:
-    way = {"LABEL_STUDIO_URL": "http://127.0.0.1:8080", "LABEL_STUDIO_API_KEY": token}
+NEEDED = "Label Studio's files need LABEL_STUDIO_API_KEY"
+HOME = "http://127.0.0.1:8099"
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "said"),
+    [
+        ("", "", [f"{NEEDED} and LABEL_STUDIO_URL:", "LABEL_STUDIO_URL=http://localhost:8080 "]),
+        (HOME, "", [f"{NEEDED}:", f"LABEL_STUDIO_URL={HOME} LABEL_STUDIO_API_KEY=… make serve"]),
+        (HOME, "token", []),
+    ],
+)
+def test_up_says_what_uploads_need_where_it_is_not_set(
+    url: str, token: str, said: list[str]
+) -> None:
+    way = {"LABEL_STUDIO_URL": url, "LABEL_STUDIO_API_KEY": token}
     with socket.create_server(("127.0.0.1", 0)) as taken:  # it ends at once
         done = grounding("up", PORT=str(taken.getsockname()[1]), **way)
-    assert ("Label Studio's files need LABEL_STUDIO_API_KEY" in done.stderr) == warned
+    assert (NEEDED in done.stderr) == bool(said)
+    assert [words for words in said if words not in done.stderr] == []
 
 
 def test_a_worker_without_a_queue_names_both_ways_to_get_one() -> None:

@@ -294,10 +294,12 @@ def test_ready_says_what_is_missing_and_how_far_loading_has_come(
 
 
 def test_ready_warns_of_a_missing_token(env: pytest.MonkeyPatch, start: Start) -> None:
-    missing = ["Label Studio's files need LABEL_STUDIO_API_KEY"]
-    assert start().get("/ready").json["warnings"] == missing  # type: ignore[index]
-    env.setenv("LABEL_STUDIO_API_KEY", "token")
+    missing = "Label Studio's files need LABEL_STUDIO_API_KEY"
+    both = [f"{missing} and LABEL_STUDIO_URL"]
+    assert start().get("/ready").json["warnings"] == both  # type: ignore[index]
     env.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:8080")
+    assert start().get("/ready").json["warnings"] == [missing]  # type: ignore[index]
+    env.setenv("LABEL_STUDIO_API_KEY", "token")
     assert start().get("/ready").json["warnings"] == []  # type: ignore[index]
 
 

@@ -15,7 +15,6 @@ from grounding import __version__
 from grounding.errors import EXIT_SETTINGS, GroundingError, SettingError
 from grounding.jobs.connection import connect, queue_errors, queue_url
 from grounding.jobs.heartbeat import worker_statuses
-from grounding.labelstudio.client.api import KEY_NEEDED
 from grounding.logs import set_up_logging
 from grounding.settings import Settings
 
@@ -31,10 +30,12 @@ DEMO_WARNING = (
 )
 
 KEY_WARNING = (
-    f"{KEY_NEEDED}, which is not set: pictures uploaded to Label Studio will fail.\n"
-    "It is in Label Studio under Account & Settings → Personal Access Token: "
-    "LABEL_STUDIO_API_KEY=… make serve"
+    "{needed}: without, pictures uploaded to Label Studio will fail.\n"
+    "The key is in Label Studio under Account & Settings → Personal Access Token:\n"
+    "LABEL_STUDIO_URL={url} LABEL_STUDIO_API_KEY=… make serve"
 )
+USUAL_URL = "http://localhost:8080"
+"""Where Label Studio listens unless it is told otherwise."""
 
 
 @click.command(help="Run everything on this machine: queue, worker and web server.")
@@ -44,6 +45,7 @@ def up(host: str | None, port: int | None) -> None:
     """Run the queue, a worker and the web server until SIGTERM or Ctrl-C."""
     from grounding.cli.supervisor import keep_running, running
     from grounding.factory import fetcher
+    from grounding.web.operator import warnings
 
     options = {"host": host, "port": port}
     settings = load_settings(**{name: text for name, text in options.items() if text is not None})
@@ -52,8 +54,9 @@ def up(host: str | None, port: int | None) -> None:
     stopping = _stop_on_signals()
     if settings.is_demo:
         click.secho(DEMO_WARNING, fg="yellow", bold=True, err=True)
-    if settings.label_studio_api_key is None:
-        click.secho(KEY_WARNING, fg="yellow", err=True)
+    for needed in warnings(settings):
+        url = settings.label_studio_url or USUAL_URL
+        click.secho(KEY_WARNING.format(needed=needed, url=url), fg="yellow", err=True)
     with running(settings) as parts:
         click.echo(f"Listening on http://{settings.address} (Ctrl-C stops)", err=True)
         keep_running(parts, stopping)

@@ -65,6 +65,11 @@ _NUMERIC = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 _NOT_PLAIN = re.compile(r"[^\x21-\x7e]|\\")
 
+_MEDIA = re.compile(
+    r"(?:^|/)(?:data/upload/|upload/\d+/|data/local-files(?:/|$)|storage-data/uploaded/"
+    r"|(?:tasks|projects)/\d+/(?:resolve|presign)/)"
+)
+
 
 class Origin(NamedTuple):
     """Scheme, host and port: the scope of a credential or a permission."""
@@ -164,6 +169,11 @@ def check_text(value: str) -> None:
             f"the address holds a {'backslash' if is_backslash else 'control character'}",
             hint="Write %5C instead" if is_backslash else "Remove it",
         )
+
+
+def is_media(value: str) -> bool:
+    """Say whether the path in `value` is like those of a task's files on Label Studio."""
+    return bool(_MEDIA.search(value.partition("?")[0]))
 
 
 def is_cloud(value: str) -> bool:

@@ -38,6 +38,7 @@ from grounding.media.addresses import (
     decode_data_uri,
     is_cloud,
     is_data_uri,
+    is_media,
     read_ip,
     read_url,
 )
@@ -51,6 +52,8 @@ FORBIDDEN = (UNAUTHORIZED, 402, 403, 407)
 TOO_MANY_REQUESTS = 429
 LONGEST_PAUSE = 60.0
 """Seconds between two tries at most; the time of the whole fetch usually ends earlier."""
+
+BOTH_NEEDED = "Set LABEL_STUDIO_URL to Label Studio's address, and LABEL_STUDIO_API_KEY"
 
 NEXT_ADDRESS = "Use the address that the redirects lead to"
 
@@ -153,7 +156,12 @@ class Fetcher:
         name = self._folder and parse_local_file(read_url(served).target if served else value)
         if self._folder and name:
             return self._folder.read(name, self._rules.max_bytes)
-        return self._follow(self._first_hop(value, served), Deadline(self._rules.total_s))
+        try:
+            return self._follow(self._first_hop(value, served), Deadline(self._rules.total_s))
+        except (UrlRefused, ImageMissing, ImageUnreadable) as exc:
+            if served is None and is_media(value):
+                exc.hint = self._name_label_studio(value) or exc.hint
+            raise
 
     @cached_property
     def _authorities(self) -> ssl.SSLContext:
@@ -163,13 +171,24 @@ class Fetcher:
     def _first_hop(self, value: str, served: str | None) -> _Hop:
         if served:
             return _Hop(read_url(served), on_label_studio=True)
-        if not self._label_studio and (value.startswith("/") or is_cloud(value)):
+        is_path = value.startswith("/") or (is_media(value) and "://" not in value)
+        if not self._label_studio and (is_path or is_cloud(value)):
             kind = "in a cloud storage" if is_cloud(value) else "a path"
             raise UrlRefused(
                 f"the address is {kind}, and no Label Studio is known that would have it",
-                hint="Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY",
+                hint=BOTH_NEEDED,
             )
         return _Hop(read_url(value), on_label_studio=False)
+
+    def _name_label_studio(self, value: str) -> str:
+        """Return the cure for a file like Label Studio's that is not on the one we know, if any."""
+        try:
+            origin = str(read_url(value).origin)
+        except UrlRefused:
+            return "" if self._label_studio else BOTH_NEEDED
+        if self._label_studio:
+            return f"If {origin} is Label Studio's address in browsers, set LABEL_STUDIO_HOST to it"
+        return f"If {origin} is Label Studio, set LABEL_STUDIO_URL to it, and LABEL_STUDIO_API_KEY"
 
     def _follow(self, hop: _Hop, deadline: Deadline) -> bytes:
         for _ in range(self._rules.max_redirects + 1):

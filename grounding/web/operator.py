@@ -8,7 +8,7 @@ from grounding.errors import QueueError
 from grounding.jobs.connection import queue_errors
 from grounding.jobs.heartbeat import WorkerStatus, readiness, worker_statuses
 from grounding.jobs.metrics import describe_job, describe_queue, render_metrics
-from grounding.labelstudio.client.api import KEY_NEEDED
+from grounding.labelstudio.client.api import BOTH_NEEDED, KEY_NEEDED
 from grounding.settings import Settings
 from grounding.web.services import Services
 
@@ -20,7 +20,9 @@ def read_readiness(services: Services) -> dict[str, Any]:
 
 def warnings(settings: Settings) -> list[str]:
     """Return what will fail under these settings, though everything starts."""
-    return [] if settings.label_studio_api_key else [KEY_NEEDED]
+    if settings.label_studio_api_key:
+        return []
+    return [KEY_NEEDED if settings.label_studio_url else BOTH_NEEDED]
 
 
 def _read_workers(services: Services) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from grounding.errors import (
     ImageUnreadable,
     UrlRefused,
 )
-from grounding.media.fetch import Fetcher
+from grounding.labelstudio.client.files import LabelStudioClient
+from grounding.media.fetch import Fetcher, FetchRules
 from tests.media.hosts import (
     BODY,
     Names,
@@ -258,3 +259,54 @@ def test_any_text_raises_none_but_our_own_errors(fetcher: Fetcher, value: str) -
     except GroundingError:
         return
     assert value[:5].lower() == "data:"
+
+
+BOTH = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://localhost:8080/data/upload/1/cat.jpg",
+        "http://127.0.0.1:8080/data/upload/1/cat.jpg",
+        "http://192.168.1.7:8080/label-studio/data/upload/1/cat.jpg",
+        "http://localhost:8080/data/local-files/?d=set/a.jpg",
+        "http://localhost:8080/tasks/7/resolve/?fileuri=x",
+        "http://localhost:8080/storage-data/uploaded/?filepath=upload/1/a.jpg",
+        "http://localhost/data/upload/1/cat.jpg",
+        "/data/upload/1/cat.jpg",
+        "upload/1/cat.jpg",
+        "data/upload/1/cat.jpg",
+        "localhost:8080/data/upload/1/cat.jpg",
+        "s3://bucket/cat.jpg",
+    ],
+)
+def test_a_file_of_a_label_studio_that_nobody_named_says_what_to_set(value: str) -> None:
+    """It is the commonest first fault: nothing about origins, which would only shift it."""
+    with pytest.raises(UrlRefused) as failure:
+        Fetcher(FetchRules()).fetch(value)
+    assert all(name in failure.value.hint for name in BOTH)
+    assert "ALLOWED_ORIGINS" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "responses",
+    [[answer(401)], [answer(403)], [answer(404)], [ok(b"<html>", "Content-Type: text/html")]],
+)
+def test_a_public_label_studio_that_nobody_named_says_what_to_set(responses: list[bytes]) -> None:
+    with host(*responses) as server, pytest.raises((ImageMissing, ImageUnreadable)) as failure:
+        fetched(f"{server.origin}/data/upload/1/cat.jpg", server)
+    assert all(name in failure.value.hint for name in BOTH)
+
+
+def test_a_file_on_another_address_of_label_studio_says_where_to_name_it() -> None:
+    known = LabelStudioClient("http://label-studio:8080", "token")
+    with pytest.raises(UrlRefused) as failure:
+        Fetcher(FetchRules(), known).fetch("http://192.168.1.7:8080/data/upload/1/cat.jpg")
+    assert "LABEL_STUDIO_HOST" in failure.value.hint
+    assert "http://192.168.1.7:8080" in failure.value.hint
+
+
+def test_another_private_address_is_told_to_name_its_origin() -> None:
+    with pytest.raises(UrlRefused, match="GROUNDING_ALLOWED_ORIGINS"):
+        Fetcher(FetchRules()).fetch("http://localhost:9000/cat.jpg")

@@ -51,6 +51,9 @@ TIMEOUT_CODE = "fetch_timeout"
 KEY_NEEDED = "Label Studio's files need LABEL_STUDIO_API_KEY"
 """What is said wherever that variable is not set: uploading is how most projects start."""
 
+BOTH_NEEDED = f"{KEY_NEEDED} and LABEL_STUDIO_URL"
+"""The same where no address of Label Studio is set either."""
+
 
 class Api:
     """The API of the Label Studio at `home` for one user; safe to share between threads.

@@ -4,11 +4,11 @@
 has its own words for the shape, so only the thing goes into it.
 
 Many verbs are also the first word of a name: a box truck, a show dog, 定位螺栓, 检测设备. Such a
-verb is a command only before a determiner, as in "box the truck" and 定位图中的螺栓, before anything
-but a word that makes a name of it (检测汽车, not 检测设备), before one of the project's labels, or
-after a word such as 请. Else the whole prompt is the thing: the model then reads both meanings,
-and a thing cut in half would find something else. No command is read that would cut through one of
-the project's labels.
+verb is a command only before a determiner, as in "box the truck" and 定位图中的螺栓, before
+anything but a word that makes a name of it (检测汽车, not 检测设备), before one of the project's
+labels, or after a word such as 请. Else the whole prompt is the thing: the model then reads both
+meanings, and a thing cut in half would find something else. No command is read that would cut
+through one of the project's labels.
 """
 
 from __future__ import annotations
