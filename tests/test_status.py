@@ -26,6 +26,7 @@ def test_jobs_shows_the_counts_of_every_project_and_why_tasks_failed(
         "failed": 1,
         "refused": 0,
         "reasons": {"image_not_found": 1},
+        "left_out": {},
         "undelivered": 0,
         "undelivered_reason": "",
         "config_error": "",
@@ -68,6 +69,28 @@ def test_a_failure_that_has_since_succeeded_leaves_the_list(
     end("e", 1)
     (left,) = client.get("/jobs").json["failed"]  # type: ignore[index]
     assert (left["job"], left["task"]) == ("b", 2)
+
+
+def test_jobs_shows_what_answers_left_out_and_why(client: FlaskClient, redis: Redis) -> None:
+    store = JobStore(redis)
+    for key, project, dropped in (
+        ("a", "1", {"unknown_label": 2, "duplicate": 1}),
+        ("b", "1", {"unknown_label": 3}),
+        ("c", "2", {"low_score": 1}),
+        ("d", "3", {}),
+    ):
+        store.accept([Job(key, QueueName.BULK, project, {"id": 1})])
+        stored = {**dropped, "words": ["azure star"]} if dropped else {}
+        store.finish(key, {"result": []}, "nothing", stored, dropped)
+    store.finish("a", {"result": []}, "nothing", {}, {"unknown_label": 9})  # it has ended
+    shown = client.get("/jobs").json["projects"]  # type: ignore[index]
+    assert {one["project"]: one["left_out"] for one in shown} == {
+        "1": {"unknown_label": 5, "duplicate": 1},
+        "2": {"low_score": 1},
+        "3": {},
+    }
+    job = client.get("/jobs/b").json
+    assert job["left_out"] == {"unknown_label": 3, "words": ["azure star"]}  # type: ignore[index]
 
 
 def test_jobs_shows_why_a_config_is_refused_until_it_is_mended(

@@ -305,6 +305,7 @@ def _job(key: str, rows: Mapping[bytes, bytes]) -> dict[str, Any]:
         "code": outcome.get("code", ""),
         "reason": outcome.get("reason", ""),
         "prediction": outcome.get("prediction"),
+        "left_out": outcome.get("left_out", {}),
     }
 
 
@@ -336,6 +337,7 @@ def _totals(rows: Mapping[bytes, bytes]) -> dict[str, Any]:
         "failed": totals.get(State.FAILED, 0),
         "refused": totals.get("refused", 0),
         "reasons": _below(totals, f"{State.FAILED}:"),
+        "left_out": _below(totals, DROPPED),
         "deliveries": _below(totals, DELIVERIES),
     }
 

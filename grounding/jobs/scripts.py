@@ -212,11 +212,12 @@ for _, before in ipairs(task ~= 'null' and redis.call('LRANGE', failed, 0, -1) o
 end
 local expired = redis.call('ZREMRANGEBYSCORE', undelivered, '-inf', now() - ttl * 1000)
 if expired > 0 then count(project, 'delivery:expired', expired) end
+for reason, n in pairs(cjson.decode(dropped)) do count(project, 'dropped:' .. reason, n) end
 wake_waiters()
 return 1
 """,
     keys=CLOSE_KEYS + "failed",
-    args="key outcome verdict ttl",
+    args="key outcome verdict ttl dropped",
     uses=(NOW, COUNT, CLOSE, END),
     finishing=True,
 )

@@ -312,12 +312,17 @@ class JobStore:
         prediction: Mapping[str, Any],
         verdict: str,
         left_out: Mapping[str, Any] | None = None,
+        dropped: Mapping[str, int] | None = None,
     ) -> bool:
-        """Write a job's prediction, and beside it what it left out; False where it has ended."""
+        """Write a job's prediction, and beside it what it left out; False where it has ended.
+
+        `dropped` are the findings that became no region, by reason: they are counted.
+        """
         extra = {"left_out": left_out} if left_out else {}
         outcome = _compact({"prediction": prediction, **extra})
+        ttl, counts = self.limits.result_ttl, _compact(dict(dropped or {}))
         return bool(
-            self._finish(key=key, outcome=outcome, verdict=verdict, ttl=self.limits.result_ttl)
+            self._finish(key=key, outcome=outcome, verdict=verdict, ttl=ttl, dropped=counts)
         )
 
     def fail(self, key: str, error: GroundingError, *, waited: bool = False) -> bool:

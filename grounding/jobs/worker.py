@@ -36,7 +36,7 @@ from grounding.jobs.payloads import build, restore
 from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import ExclusiveRunner, Leases, Slots
-from grounding.jobs.store import DROPPED, MAX_DEATHS, NOTED, Claim, JobStore, QueueName, StoreLimits
+from grounding.jobs.store import MAX_DEATHS, NOTED, Claim, JobStore, QueueName, StoreLimits
 from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.settings import Settings
 from grounding.tasks import Task, model_version
@@ -127,8 +127,8 @@ class JobRunner:
             self._fail(claim, fault)
 
     def _finish(self, key: str, result: TaskResult) -> bool:
-        left_out = result.left_out.stored()
-        return self._store.finish(key, result.prediction, result.verdict, left_out)
+        left_out, dropped = result.left_out.stored(), result.dropped
+        return self._store.finish(key, result.prediction, result.verdict, left_out, dropped)
 
     def _predict(self, claim: Claim) -> TaskResult:
         task = build(Task, restore(claim))
@@ -137,8 +137,7 @@ class JobRunner:
         if result.dropped:
             counts = ", ".join(f"{number} {reason}" for reason, number in result.dropped.items())
             log.info("task %s: left out %s", task.id, counts)
-        for prefix, counted in ((DROPPED, result.dropped), (NOTED, result.warnings)):
-            self._counters.add({prefix + name: number for name, number in counted.items()})
+        self._counters.add({NOTED + name: number for name, number in result.warnings.items()})
         return result
 
     def _check_version(self, task: Task) -> None:
