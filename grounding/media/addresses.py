@@ -65,6 +65,9 @@ _NUMERIC = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 _NOT_PLAIN = re.compile(r"[^\x21-\x7e]|\\")
 
+BOTH_NEEDED = "Set LABEL_STUDIO_URL to Label Studio's address, and LABEL_STUDIO_API_KEY"
+"""What a file of Label Studio's takes where nothing is known of it."""
+
 _MEDIA = re.compile(
     r"(?:^|/)(?:data/upload/|upload/\d+/|data/local-files(?:/|$)|storage-data/uploaded/"
     r"|(?:tasks|projects)/\d+/(?:resolve|presign)/)"
@@ -174,6 +177,20 @@ def check_text(value: str) -> None:
 def is_media(value: str) -> bool:
     """Say whether the path in `value` is like those of a task's files on Label Studio."""
     return bool(_MEDIA.search(value.partition("?")[0]))
+
+
+def name_label_studio(value: str, *, known: bool) -> str:
+    """Return the cure for a file like Label Studio's that is not on the one we know; "" for none.
+
+    `known` says whether there is one that we know.
+    """
+    try:
+        origin = str(read_url(value).origin)
+    except UrlRefused:
+        return "" if known else BOTH_NEEDED
+    if known:
+        return f"If {origin} is Label Studio's address in browsers, set LABEL_STUDIO_HOST to it"
+    return f"If {origin} is Label Studio, set LABEL_STUDIO_URL to it, and LABEL_STUDIO_API_KEY"
 
 
 def is_cloud(value: str) -> bool:

@@ -31,6 +31,7 @@ from grounding.errors import (
     UrlRefused,
 )
 from grounding.media.addresses import (
+    BOTH_NEEDED,
     AllowList,
     Origin,
     Url,
@@ -39,6 +40,7 @@ from grounding.media.addresses import (
     is_cloud,
     is_data_uri,
     is_media,
+    name_label_studio,
     read_ip,
     read_url,
 )
@@ -52,8 +54,6 @@ FORBIDDEN = (UNAUTHORIZED, 402, 403, 407)
 TOO_MANY_REQUESTS = 429
 LONGEST_PAUSE = 60.0
 """Seconds between two tries at most; the time of the whole fetch usually ends earlier."""
-
-BOTH_NEEDED = "Set LABEL_STUDIO_URL to Label Studio's address, and LABEL_STUDIO_API_KEY"
 
 NEXT_ADDRESS = "Use the address that the redirects lead to"
 
@@ -160,7 +160,7 @@ class Fetcher:
             return self._follow(self._first_hop(value, served), Deadline(self._rules.total_s))
         except (UrlRefused, ImageMissing, ImageUnreadable) as exc:
             if served is None and is_media(value):
-                exc.hint = self._name_label_studio(value) or exc.hint
+                exc.hint = name_label_studio(value, known=bool(self._label_studio)) or exc.hint
             raise
 
     @cached_property
@@ -179,16 +179,6 @@ class Fetcher:
                 hint=BOTH_NEEDED,
             )
         return _Hop(read_url(value), on_label_studio=False)
-
-    def _name_label_studio(self, value: str) -> str:
-        """Return the cure for a file like Label Studio's that is not on the one we know, if any."""
-        try:
-            origin = str(read_url(value).origin)
-        except UrlRefused:
-            return "" if self._label_studio else BOTH_NEEDED
-        if self._label_studio:
-            return f"If {origin} is Label Studio's address in browsers, set LABEL_STUDIO_HOST to it"
-        return f"If {origin} is Label Studio, set LABEL_STUDIO_URL to it, and LABEL_STUDIO_API_KEY"
 
     def _follow(self, hop: _Hop, deadline: Deadline) -> bytes:
         for _ in range(self._rules.max_redirects + 1):
