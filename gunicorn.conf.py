@@ -7,6 +7,7 @@ from typing import Any
 from grounding.cli.supervisor import end_with_parent
 from grounding.errors import EXIT_SETTINGS, SettingError
 from grounding.settings import Settings
+from grounding.web.server import MAX_ARRIVING
 
 try:
     _settings = Settings.load()
@@ -16,10 +17,12 @@ except SettingError as error:
     sys.exit(EXIT_SETTINGS)
 
 bind = _settings.address
-worker_class = "gthread"
+worker_class = "grounding.web.server.FrontWorker"
 # One process: requests mostly wait, and the places for waiting are counted per process.
 workers = 1
 threads = _settings.threads
+# Requests that are arriving, those that wait for an answer, and as many that are about to close.
+worker_connections = 2 * (MAX_ARRIVING + threads)
 # A request may wait for its deadline, at most 95 s; gunicorn lets requests finish before it ends.
 timeout = 120
 graceful_timeout = 100

@@ -348,7 +348,7 @@ class Settings(BaseSettings):
 
     @property
     def threads(self) -> int:
-        """Server threads: one for each request that may wait, and some for all others."""
+        """Threads of the server: one for each request that may wait, and some for all others."""
         waiting = self.max_interactive_requests + self.max_page_requests + self.max_bulk_requests
         return waiting + SPARE_THREADS
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from flask import Flask, Response, jsonify, request
+from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import HTTPException
 
 from grounding.errors import GroundingError
@@ -27,7 +28,8 @@ from grounding.web.services import Services
 
 log = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/health", "/webhook"})
+HEALTH = "/health"
+OPEN_PATHS = frozenset({HEALTH, "/webhook"})
 """Label Studio calls the webhook without a password; it does nothing, and health says nothing."""
 
 REASON_CHARS = 300
@@ -49,7 +51,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_error_handler(Exception, _fault_response)
     for rule, method, view in (
         ("/", "GET", _health),
-        ("/health", "GET", _health),
+        (HEALTH, "GET", _health),
         ("/setup", "POST", lambda: _setup(services)),
         ("/predict", "POST", lambda: _predict(services)),
         ("/webhook", "POST", _webhook),
@@ -138,19 +140,30 @@ def has_hung_up(caller: socket.socket) -> bool:
 
 
 def _check_password(settings: Settings) -> Response | None:
-    is_open = request.path in OPEN_PATHS or request.path.startswith(examples.PREFIX)
-    if is_open or not settings.basic_auth_pass:
-        return None
-    sent = request.authorization
-    user = (sent.username if sent else None) or ""
-    password = (sent.password if sent else None) or ""
-    wanted = settings.basic_auth_pass.get_secret_value()
-    # Both are always compared, in constant time, so that timing tells neither.
-    if _same(user, settings.basic_auth_user) & _same(password, wanted):
+    if is_authorized(settings, request.path, request.headers.get("Authorization")):
         return None
     response = _error(401, "unauthorized", "user and password are needed")
     response.headers["WWW-Authenticate"] = 'Basic realm="grounding"'
     return response
+
+
+def is_authorized(settings: Settings, path: str, header: str | None) -> bool:
+    """Say whether a request with this Authorization header may have an answer of `path`."""
+    if not settings.basic_auth_pass or path in OPEN_PATHS or path.startswith(examples.PREFIX):
+        return True
+    sent = _credentials(header)
+    user = (sent.username if sent else None) or ""
+    password = (sent.password if sent else None) or ""
+    wanted = settings.basic_auth_pass.get_secret_value()
+    # Both are always compared, in constant time, so that timing tells neither.
+    return _same(user, settings.basic_auth_user) & _same(password, wanted)
+
+
+def _credentials(header: str | None) -> Authorization | None:
+    try:
+        return Authorization.from_header(header)
+    except ValueError:  # it is not ASCII
+        return None
 
 
 def _same(sent: str, wanted: str) -> bool:
