@@ -2,6 +2,7 @@
 
     GroundingError
     ├── SettingError            a setting is missing or wrong: the process does not start
+    ├── InputError              a command was given what it cannot use
     ├── RequestError            the HTTP request cannot be read (status 4xx)
     │   └── ConfigError         the labelling config cannot be served
     ├── TaskError               this one task cannot be answered; the others can
@@ -39,6 +40,9 @@ from collections.abc import Mapping
 EXIT_SETTINGS = 2
 """Exit status of a process that its settings keep from starting: restarting it would not help."""
 
+EXIT_INPUT = 2
+"""Exit status of a command that was given what it cannot use; click ends so too."""
+
 
 class GroundingError(Exception):
     """A failure with a `code`, a cause (the message) and a `hint` (the cure)."""
@@ -67,6 +71,13 @@ class SettingError(GroundingError):
     """A setting is missing or wrong: the process does not start."""
 
     code = "setting_invalid"
+
+
+class InputError(GroundingError):
+    """A command was given what it cannot use: a file, a folder or a name."""
+
+    code = "input_invalid"
+    hint = "See the command's --help"
 
 
 class RequestError(GroundingError):

@@ -153,6 +153,19 @@ class Box:
             self.frame,
         )
 
+    def around_turned(self, degrees: float, image: Frame) -> Box:
+        """Return the upright box around this one turned clockwise about its top left corner.
+
+        That is how Label Studio stores a turned box; angles are of `image`, whose pixels are
+        square.
+        """
+        flat, angle = self.to(image), math.radians(degrees)
+        across = (flat.width * math.cos(angle), flat.width * math.sin(angle))
+        down = (-flat.height * math.sin(angle), flat.height * math.cos(angle))
+        xs = [flat.x1 + a + b for a in (0.0, across[0]) for b in (0.0, down[0])]
+        ys = [flat.y1 + a + b for a in (0.0, across[1]) for b in (0.0, down[1])]
+        return Box(min(xs), min(ys), max(xs), max(ys), image).to(self.frame)
+
     def margin(self, share: float) -> tuple[float, float]:
         """Return `share` of the box's width and of its height, in units of the frame."""
         return share * self.width, share * self.height

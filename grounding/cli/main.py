@@ -12,10 +12,11 @@ import click
 import httpx
 
 from grounding import __version__
-from grounding.errors import EXIT_SETTINGS, GroundingError, SettingError
+from grounding.cli.console import load_settings
+from grounding.cli.evaluate import evaluate
+from grounding.errors import EXIT_INPUT, EXIT_SETTINGS, GroundingError, InputError, SettingError
 from grounding.jobs.connection import connect, queue_errors, queue_url
 from grounding.jobs.heartbeat import worker_statuses
-from grounding.logs import set_up_logging
 from grounding.settings import Settings
 
 PING_SECONDS = 1.0
@@ -89,13 +90,6 @@ def worker() -> None:
 
     settings = load_settings()
     sys.exit(Worker(settings, queue_url(settings), load_context).run())
-
-
-def load_settings(**overrides: object) -> Settings:
-    """Return the settings, with logging set up as they say; `SettingError` for a wrong one."""
-    settings = Settings.load(**overrides)
-    set_up_logging(settings.log_level)
-    return settings
 
 
 def _stop_on_signals() -> threading.Event:
@@ -176,7 +170,7 @@ def demo(output: str) -> None:
     sys.exit(run_demo(output))
 
 
-for command in (up, queue, worker, health, selftest, demo):
+for command in (up, queue, worker, health, selftest, demo, evaluate):
     cli.add_command(command)
 
 
@@ -184,6 +178,12 @@ def main() -> None:
     """Run the command line; an error of ours ends it with one line that names cause and cure."""
     try:
         cli()
-    except GroundingError as error:
+    except SettingError as error:
         click.secho(f"cannot start: {error}", fg="red", err=True)
-        sys.exit(EXIT_SETTINGS if isinstance(error, SettingError) else 1)
+        sys.exit(EXIT_SETTINGS)
+    except InputError as error:
+        click.secho(str(error), fg="red", err=True)
+        sys.exit(EXIT_INPUT)
+    except GroundingError as error:
+        click.secho(str(error), fg="red", err=True)
+        sys.exit(1)

@@ -262,7 +262,7 @@ class Importer:
             raise ImportRefused("Label Studio refuses a prediction (400)")
         if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
             raise ImportRefused("Label Studio refuses a prediction (413)", hint="It is too large")
-        _check(response)
+        check_status(response)
         created = _read_key(response, "created")
         if not isinstance(created, int):
             raise AnswerLost(f"the import gave no count ({response.status_code})")
@@ -273,14 +273,14 @@ class Importer:
         response = self._api.call("GET", "/api/predictions/", params={"task": task})
         if _is_own_400(response):
             return False  # there is no such task
-        _check(response)
-        stored = _read_json(response)
+        check_status(response)
+        stored = read_json(response)
         if not isinstance(stored, list):
             raise LabelStudioError(f"Label Studio lists no predictions of task {task}")
         return any(one.get("model_version") == model_version for one in stored)
 
 
-def _check(response: httpx.Response) -> None:
+def check_status(response: httpx.Response) -> None:
     """Raise the error of a status that means failure for every call."""
     status = response.status_code
     if response.is_success:
@@ -305,11 +305,11 @@ def _is_own_400(response: httpx.Response) -> bool:
 
 def _read_key(response: httpx.Response, name: str) -> Any:
     """Return the value of `name` in a JSON object; None if the response is something else."""
-    body = _read_json(response)
+    body = read_json(response)
     return body.get(name) if isinstance(body, dict) else None
 
 
-def _read_json(response: httpx.Response) -> Any:
+def read_json(response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError:

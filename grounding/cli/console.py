@@ -1,0 +1,83 @@
+"""What the commands share: settings, files, and progress on the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from grounding.errors import InputError
+from grounding.logs import set_up_logging
+from grounding.settings import Settings
+
+Advance = Callable[[int, int], None]
+"""Says that so many more are done, of so many in all."""
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Return the settings, with logging set up as they say; `SettingError` for a wrong one."""
+    settings = Settings.load(**overrides)
+    set_up_logging(settings.log_level)
+    return settings
+
+
+FILE_WIDTH = 120
+"""Columns of a table where no terminal tells its own."""
+
+
+def results_console() -> Console:
+    """Return the console of what a command says on standard output."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=FILE_WIDTH)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Advance]:
+    """Show how far a step is and how long it will take, on a terminal's standard error.
+
+    Standard output stays free for what scripts read; elsewhere nothing is shown.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def advance(more: int, total: int) -> None:
+            bar.update(task, advance=more, total=total)
+
+        yield advance
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON in a file; `InputError` if it has none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, ValueError) as exc:
+        raise InputError(f"{path} is no JSON ({type(exc).__name__})", hint="") from exc
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole, with its folder; `InputError` where that is not possible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise InputError(f"{path} cannot be written: {exc.strerror}", hint="") from exc

@@ -1,0 +1,99 @@
+"""A loopback Label Studio with projects, tasks in pages and imports, as 1.23.2 answers them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+TOKEN = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class Studio:
+    """One project with its tasks as `/api/tasks` lists them; `asked` has every call."""
+
+    url: str = ""
+    number: int = 7
+    title: str = "Cats"
+    label_config: str = "<View/>"
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    token: str = TOKEN
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings that lead to it."""
+        return {"LABEL_STUDIO_URL": self.url, "LABEL_STUDIO_API_KEY": self.token}
+
+    def page(self, query: dict[str, list[str]]) -> tuple[int, Any]:
+        """Return one page of tasks; 404 beyond the last, as Label Studio does."""
+        size, page = int(query["page_size"][0]), int(query["page"][0])
+        some = self.tasks[(page - 1) * size : page * size]
+        if not some and page > 1:
+            return 404, {"status_code": 404, "detail": "Invalid page."}
+        return 200, {"tasks": some, "total": len(self.tasks)}
+
+    def take(self, predictions: list[dict[str, Any]]) -> tuple[int, Any]:
+        """Import predictions."""
+        known = {task["id"]: task for task in self.tasks}
+        for one in predictions:
+            known[one["task"]]["predictions"].append(one)
+        return 201, {"created": len(predictions)}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    studio: Studio
+
+    def do_GET(self) -> None:
+        url, studio = urlsplit(self.path), self.studio
+        studio.asked.append(self.path)
+        if self.headers["Authorization"] != f"Token {TOKEN}":
+            self._say(401, {"status_code": 401, "detail": "Invalid token."})
+        elif url.path == "/api/version":
+            self._say(200, {"release": "1.23.2"})
+        elif url.path == f"/api/projects/{studio.number}/":
+            facts = {"title": studio.title, "label_config": studio.label_config}
+            self._say(200, {"id": studio.number, "task_number": len(studio.tasks), **facts})
+        elif url.path == "/api/tasks" and f"project={studio.number}&" in url.query + "&":
+            self._say(*studio.page(parse_qs(url.query)))
+        else:
+            detail = "No Project matches the given query."
+            self._say(404, {"status_code": 404, "detail": detail})
+
+    def do_POST(self) -> None:
+        self.studio.asked.append(self.path)
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._say(*self.studio.take(body))
+
+    def _say(self, status: int, body: Any) -> None:
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@contextmanager
+def label_studio() -> Iterator[Studio]:
+    """Run it on a loopback port around the block."""
+    studio = Studio()
+    handler = type("Handler", (_Handler,), {"studio": studio})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    studio.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield studio
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
