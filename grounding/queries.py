@@ -66,18 +66,50 @@ class Locate:
     excluded: tuple[Point, ...] = ()
 
 
+class ValueKind(StrEnum):
+    """What a value is."""
+
+    CHOICE = "choice"
+    """One of a closed list."""
+    PATH = "path"
+    """One of a closed tree, written as the names from its root on."""
+    TEXT = "text"
+    NUMBER = "number"
+    DATE = "date"
+
+
+@dataclass(frozen=True, slots=True)
+class ValueType:
+    """The type of a field's value.
+
+    A number is from `low` to `high`, where they are set, and `whole` where it has no fraction. A
+    date, or a time of day, is written in the form that `form` shows, such as YYYY-MM-DD.
+    """
+
+    kind: ValueKind = ValueKind.CHOICE
+    low: float | None = None
+    high: float | None = None
+    whole: bool = False
+    form: str = ""
+
+
+CHOICE = ValueType()
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One value to fill in: `name` is its key in the answer.
 
-    `choices` are the values it may have. With `multiple` it may have several of them. `prompt`
-    says in the words of the project's author what is asked for; empty where the name says it.
+    `choices` are the values it may have, where it is one of a list. With `multiple` it may have
+    several values. `prompt` says in the words of the project's author what is asked for; empty
+    where the name says it.
     """
 
     name: str
-    choices: tuple[str, ...]
+    choices: tuple[str, ...] = ()
     multiple: bool = False
     prompt: str = ""
+    type: ValueType = CHOICE
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ def plan(
     controls = [
         control
         for control in config.controls
-        if (not control.options.only_asked if intent is None else control in intent.controls)
+        if not control.per_region
+        and (not control.options.only_asked if intent is None else control in intent.controls)
     ]
     planned = [
         one for planner, some in _by_planner(controls) for one in planner(some, intent, defaults)

@@ -90,6 +90,11 @@ class Client:
         found = self._call("GET", f"/api/tasks/{task}/annotations/")
         return [region for annotation in found for region in annotation["result"]]
 
+    def push(self, project: int, prediction: dict[str, Any]) -> int:
+        """Import a prediction; return how many Label Studio kept, as it drops bad ones."""
+        url = f"/api/projects/{project}/import/predictions"
+        return int(self._call("POST", url, json=[prediction])["created"])
+
     def annotate(self, task: int, result: list[dict[str, Any]]) -> None:
         """Submit an annotation for a task."""
         self._call("POST", f"/api/tasks/{task}/annotations/", json={"result": result})

@@ -13,15 +13,13 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from grounding.engines.base import Completion, ModelRequest
-from grounding.testing import ScriptedEngine, answer_each, make_completion
-from tests.openai_server import KEY, MODEL, Behaviour
-from tests.openai_server import serving as serving_model
+from grounding.testing import make_completion
 
 from .client import Client
-from .hosting import backend
 from .page import ANSWER_MS, LabellingPage
 from .pictures import Sample
-from .projects import Project, open_project, view
+from .projects import Project, view
+from .scripted import scripted_project
 
 pytestmark = pytest.mark.e2e
 
@@ -50,18 +48,9 @@ def project(
 ) -> Iterator[Project]:
     """A project whose backend asks the scripted model, with one task."""
     folder: Path = tmp_path_factory.mktemp("values")
-    with serving_model(ScriptedEngine(answer_each(answer)), Behaviour()) as model:
-        settings = {
-            "GROUNDING_ENGINE": "openai",
-            "OPENAI_BASE_URL": model.url,
-            "OPENAI_API_KEY": KEY,
-            "MODEL": MODEL,
-            "GROUNDING_SELF_TEST": "off",
-        }
-        with backend(folder, studio, origin, settings=settings) as server:
-            opened = open_project(studio, server.url, origin, "values", CONFIG)
-            studio.import_tasks(opened.id, [{"image": samples[0].data_uri()}])
-            yield opened
+    with scripted_project(folder, studio, origin, CONFIG, answer) as opened:
+        studio.import_tasks(opened.id, [{"image": samples[0].data_uri()}])
+        yield opened
 
 
 def test_a_prediction_holds_regions_then_their_texts_then_the_choice(project: Project) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from grounding import queries
 from grounding.errors import ConfigError
 from grounding.geometry import image_frame
 from grounding.labelstudio.config import parse as parsing
-from grounding.labelstudio.config.attributes import FIELD_ATTRIBUTES
-from grounding.labelstudio.controls import CONTROLS, base, fields, write_results
+from grounding.labelstudio.controls import CONTROLS, fields, number, write_results
 from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.plan import PromptDefaults, plan
@@ -139,13 +139,16 @@ def test_the_rating_of_the_contributors_guide_is_served(monkeypatch: pytest.Monk
     guide = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     (code,) = [block for block in blocks if "RATING" in block]
-    names = {**vars(base), **vars(fields), "FIELD_ATTRIBUTES": FIELD_ATTRIBUTES}
+    names = {**vars(fields), **vars(number), **vars(queries)}
     exec(textwrap.dedent(code), names)
+    assert names["RATING"] is not CONTROLS["Rating"]
     monkeypatch.setitem(CONTROLS, "Rating", names["RATING"])
     monkeypatch.setitem(parsing._TAGS, "rating", names["RATING"])
     stars = config('<Rating name="stars" toName="image" maxRating="3"/>')
     (planned,) = plan(stars)
-    assert planned.query == Fill((Field("stars", ("1", "2", "3")),))
+    assert planned.query == Fill(
+        (Field("stars", type=queries.ValueType(queries.ValueKind.NUMBER, 1, 3, whole=True)),)
+    )
     found = [(value("2", "stars"), planned.query)]
     (result,) = write_results(stars.controls[0], found, IMAGE).result
     assert (result["type"], result["value"]) == ("rating", {"rating": 2})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from grounding.engines.base import Token
 from grounding.geometry import Frame
-from grounding.queries import Field, Fill, PromptStyle
+from grounding.queries import Field, Fill, PromptStyle, ValueKind, ValueType
 from grounding.qwen.answers import Verdict
 from grounding.qwen.queries import read_answer, write_prompt
 
@@ -20,6 +20,14 @@ SEEN = Frame("model", 560, 420)
 WEATHER = Field("weather", ("sunny", "rainy"))
 DEFECTS = Field("defects", ("dent", "scratch"), multiple=True)
 ONE, BOTH = Fill((WEATHER,)), Fill((WEATHER, DEFECTS))
+
+TYPED = (
+    Field("total", type=ValueType(ValueKind.TEXT)),
+    Field("amount", type=ValueType(ValueKind.NUMBER, 0)),
+    Field("stars", type=ValueType(ValueKind.NUMBER, 1, 5, whole=True)),
+    Field("day", type=ValueType(ValueKind.DATE, form="YYYY-MM-DD")),
+    WEATHER,
+)
 
 PROMPTS = [
     pytest.param(
@@ -48,6 +56,31 @@ PROMPTS = [
         '"5\\" pipe". '
         "Write the values exactly as given, and null where the image does not show it.",
         id="a quotation mark within a choice",
+    ),
+    pytest.param(
+        Fill(TYPED),
+        "Look at this image and answer with one JSON object: "
+        '{"total": "", "amount": "", "stars": "", "day": "", "weather": ""}. '
+        '"amount" is a number of at least 0, in digits and without a unit. '
+        '"stars" is a whole number from 1 to 5. "day" is written as YYYY-MM-DD. '
+        '"weather" is one of "sunny", "rainy". '
+        "Write printed text exactly as it stands, choices exactly as given, "
+        "and null for what the image does not show.",
+        id="texts, numbers, dates and choices",
+    ),
+    pytest.param(
+        Fill(TYPED[1:4], PromptStyle("zh")),
+        '观察这张图片，用一个JSON对象回答：{"amount": "", "stars": "", "day": ""}。'
+        '"amount"是一个不小于0的数字，不带单位。"stars"是一个从1到5的整数。'
+        '"day"的格式为YYYY-MM-DD。'
+        "印刷文字照原样填写，选项与引号中的文字完全一致；图中看不出的填null。",
+        id="the same in Chinese",
+    ),
+    pytest.param(
+        Fill((Field("发票代码", type=ValueType(ValueKind.TEXT)),)),
+        '观察这张图片，用一个JSON对象回答：{"发票代码": ""}。'
+        "印刷文字照原样填写，选项与引号中的文字完全一致；图中看不出的填null。",
+        id="Chinese where the names are and nothing else is said",
     ),
 ]
 

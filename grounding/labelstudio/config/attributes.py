@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from grounding.errors import ConfigError, closest
-from grounding.labelstudio.config.interface import MAX_REGIONS, Options, Template
+from grounding.labelstudio.config.interface import MAX_REGIONS, ModelTask, Options, Template
 from grounding.labelstudio.config.xml import Element, current_name, quote
 from grounding.labelstudio.data import clean
 from grounding.queries import PromptStyle
@@ -162,6 +162,11 @@ def _formats(*names: str) -> dict[str, Attribute]:
     return {"model_answer_format": Attribute("answer_format", *_one_of(meanings))}
 
 
+def _tasks(*tasks: ModelTask) -> dict[str, Attribute]:
+    """Return `model_task`, for a tag that leaves open which of these is meant."""
+    return {"model_task": Attribute("task", *_one_of({str(task): task for task in tasks}))}
+
+
 SMART_BOX = {
     "model_smart_box": Attribute("similar", *_one_of({"refine": False, "similar": True})),
 }
@@ -171,10 +176,10 @@ FIELD_ATTRIBUTES = _SKIP | _PROMPT | _VIEW
 """Attributes of a control that holds a value of the whole image."""
 BOX_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _PLACES | SMART_BOX | _formats("json", "plain")
 POINT_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _PLACES | _formats("json", "xml")
-COMPANION_ATTRIBUTES: Attributes = _SKIP
-"""Attributes of a control that only takes part in the regions of others."""
+TEXT_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _tasks(ModelTask.PROMPT, ModelTask.FILL)
+"""Attributes of a text area."""
 
-TABLES = (BOX_ATTRIBUTES, POINT_ATTRIBUTES, FIELD_ATTRIBUTES, COMPANION_ATTRIBUTES)
+TABLES = (BOX_ATTRIBUTES, POINT_ATTRIBUTES, FIELD_ATTRIBUTES, TEXT_ATTRIBUTES)
 
 SHARED_DEFAULTS = frozenset(_VIEW)
 """What a project's `extra_params` set for controls that draw nothing: its prompt is for places."""
@@ -294,7 +299,7 @@ def check_served(elements: Iterable[Element]) -> None:
         raise ConfigError(
             f"nothing is served here: not {controls[0]}{others}",
             code="nothing_served",
-            hint="Add RectangleLabels, KeyPointLabels or Choices to an <Image>",
+            hint="Add RectangleLabels, KeyPointLabels, Choices or a TextArea to an <Image>",
         )
 
 

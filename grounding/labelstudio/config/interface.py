@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from string import Formatter
 
-from grounding.queries import PromptStyle, Shape
+from grounding.queries import CHOICE, PromptStyle, Shape, ValueType
 
 LABELS = "labels"
 """The placeholder for the labels' names; any other names a field of the task's data."""
@@ -64,7 +64,8 @@ PROMPT_FIELD = "prompt"
 class Label:
     """One class of a control: `value` as the config writes it, and its other names.
 
-    `description` is what the page shows to people, `meaning` what the model is told.
+    `description` is what the page shows to people, `meaning` what the model is told. `path` are
+    the names from the root of a tree to this one, as results carry them.
     """
 
     value: str
@@ -72,6 +73,7 @@ class Label:
     predicted_values: tuple[str, ...] = ()
     description: str | None = None
     meaning: str | None = None
+    path: tuple[str, ...] = ()
 
     @property
     def emitted(self) -> str:
@@ -82,6 +84,15 @@ class Label:
     def words(self) -> tuple[str, ...]:
         """The words that the model is asked for: `predicted_values`, or the value without any."""
         return self.predicted_values or (self.value.strip(),)
+
+
+class ModelTask(StrEnum):
+    """What the model does for a control whose tag leaves it open: `model_task`."""
+
+    PROMPT = "prompt"
+    """Nothing: annotators type prompts into this text area."""
+    FILL = "fill"
+    """It fills in a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +106,8 @@ class Options:
     is all, None is the deployment's setting. `style` is how a query is worded. With `similar`, a
     smart box asks for everything like the thing in it instead of its tight box. With `only_asked`,
     the control answers annotators only, and is no part of pre-labelling. `min_pixels` and
-    `max_pixels` bound the area of the view in pixels, within the model's own bounds.
+    `max_pixels` bound the area of the view in pixels, within the model's own bounds. `task` is what
+    the model does for the control, None where its tag and its neighbours say it.
     """
 
     point_width: float = POINT_WIDTH
@@ -109,6 +121,7 @@ class Options:
     max_pixels: int | None = None
     similar: bool = False
     only_asked: bool = False
+    task: ModelTask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +132,10 @@ class Control:
     labels or choices that its results may carry. `labels_from` names the `<Labels>` tag that they
     come from, for tags without labels of their own. `shape` is the shape that it draws, None where
     it draws none. `multiple` allows several choices. With `per_region` it adds to the regions of
-    other controls.
+    other controls; one that `accompanies` takes the text that the model wrote with a place.
+    With `only_labels` it belongs to regions with one of these labels, as the config writes them.
+    `value_type` is the type of its value; `value_format` is how the page writes a date, in the
+    directives of strftime.
     """
 
     tag: str
@@ -132,6 +148,15 @@ class Control:
     shape: Shape | None = None
     multiple: bool = False
     per_region: bool = False
+    value_type: ValueType = CHOICE
+    value_format: str = ""
+    accompanies: bool = False
+    only_labels: tuple[str, ...] = ()
+
+    @property
+    def asks_of_regions(self) -> bool:
+        """Whether it asks the model about each region that others draw."""
+        return self.per_region and not self.accompanies
 
 
 class Remember(StrEnum):
@@ -145,13 +170,22 @@ class Remember(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TextArea:
-    """One `<TextArea>`; the page calls us when an annotator adds a text to a `smart` one."""
+    """One `<TextArea>`; the page calls us when an annotator adds a text to a `smart` one.
+
+    With `filled`, the model fills it in, and nobody types prompts into it.
+    """
 
     name: str
     to_name: str
     smart: bool = True
     per_region: bool = False
     remember: Remember = Remember.OFF
+    filled: bool = False
+
+    @property
+    def is_promptlike(self) -> bool:
+        """Whether its name says that prompts are typed into it."""
+        return self.name.casefold().startswith("prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +213,16 @@ class LabelConfig:
 
         A config without them keeps the version that it had.
         """
-        return tuple(sorted({control.tag for control in self.controls if not control.shape}))
+        values = [control for control in self.controls if not control.shape]
+        of_regions = {f"{one.tag}:region" for one in values if one.asks_of_regions}
+        return tuple(sorted({one.tag for one in values} | of_regions))
 
     def prompt_areas(self) -> tuple[TextArea, ...]:
         """Return the text areas to type a prompt into: those named prompt…, or the only one."""
-        smart = [a for a in self.text_areas if a.smart and not a.per_region and a.name != "status"]
-        named = tuple(a for a in smart if a.name.casefold().startswith("prompt"))
-        return named or tuple(smart if len(smart) == 1 else ())
+        smart = [a for a in self.text_areas if a.smart and not (a.per_region or a.filled)]
+        open_ = [a for a in smart if a.name != "status"]
+        named = tuple(a for a in open_ if a.is_promptlike)
+        return named or tuple(open_ if len(open_) == 1 else ())
 
     def memory(self) -> TextArea | None:
         """Return the prompt area whose last text pre-labelling looks for, if there is one."""

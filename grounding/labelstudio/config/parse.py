@@ -9,12 +9,13 @@ choices about a text, are left alone where they are not about one image.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 
 from grounding.errors import ConfigError
+from grounding.labelstudio.config.areas import REMEMBER, doubts, read_text_areas
 from grounding.labelstudio.config.attributes import (
     PREFIX,
     SHARED_DEFAULTS,
@@ -23,6 +24,7 @@ from grounding.labelstudio.config.attributes import (
     read_options,
     read_params,
 )
+from grounding.labelstudio.config.conditions import is_per_region, read_only_labels
 from grounding.labelstudio.config.interface import (
     LABELS,
     PROMPT_FIELD,
@@ -30,7 +32,6 @@ from grounding.labelstudio.config.interface import (
     Label,
     LabelConfig,
     Options,
-    Remember,
     TextArea,
 )
 from grounding.labelstudio.config.labels import (
@@ -48,12 +49,8 @@ from grounding.labelstudio.labels import group_same_spelling
 MAX_CONTROLS = 100
 MAX_REMEMBERED = 32
 
-REMEMBER = "model_remember"
-"""The attribute of a `<TextArea>` that says what becomes of the prompt typed last."""
-
 ONE_IMAGE = 'Use value="$image" with one image per task'
 
-_REMEMBER = {str(word): word for word in Remember}
 _TAGS = {tag.lower(): kind for tag, kind in CONTROLS.items()}
 _OWN = {"Label": {MEANING}, "TextArea": {REMEMBER}}
 _KNOWN = _OWN | {
@@ -81,7 +78,7 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
     """Return the parsed config: the same one for each task of a project, since none can change."""
     document = _Document(list(read(xml).walk()), read_params(extra_params).values)
     document.check()
-    areas = tuple(_text_areas(document.elements))
+    areas = document.areas
     controls = tuple(islice(document.controls(LabelConfig(text_areas=areas)), MAX_CONTROLS + 1))
     if len(controls) > MAX_CONTROLS:
         raise size_error(f"the labelling config has more than {MAX_CONTROLS} controls")
@@ -100,9 +97,18 @@ def _with_queries(controls: Sequence[Control]) -> Iterator[Control]:
 def text_areas(xml: str) -> tuple[TextArea, ...]:
     """Return the text areas of a config, even of one that cannot be served; never raising."""
     try:
-        return tuple(_text_areas(read(xml).walk()))
+        return _read_areas(list(read(xml).walk()))
     except ConfigError:
         return ()
+
+
+def _read_areas(elements: Sequence[Element]) -> tuple[TextArea, ...]:
+    draws = any(
+        kind.draws and (e.get("model_skip") or "").lower() != "true"
+        for e in elements
+        if (kind := _TAGS.get(e.kind))
+    )
+    return read_text_areas(elements, draws=draws)
 
 
 class _Document:
@@ -111,6 +117,8 @@ class _Document:
     def __init__(self, elements: Sequence[Element], params: Mapping[str, str]) -> None:
         self.elements = elements
         self.named = {name: e for e in elements if (name := e.get("name"))}
+        self.areas = _read_areas(elements)
+        self.typed = {area.name for area in self.areas if not (area.per_region or area.filled)}
         self.repeated = {id(e) for r in elements if r.kind == "repeater" for e in r.walk()}
         variables = [(e, VARIABLE.fullmatch(e.get("value") or "")) for e in elements]
         values = [(e, found[1]) for e, found in variables if found]
@@ -142,29 +150,44 @@ class _Document:
                 continue
             options = read_options(element, kind.attributes, self._defaults(kind))
             self.leaves_out |= options is None
-            if options and (kind.required or self._is_on_one_image(element, kind)):
+            if options is None or self._is_typed(element):
+                continue
+            if kind.required or self._is_on_one_image(element, kind):
                 yield element, kind, options
+
+    def _is_typed(self, element: Element) -> bool:
+        """Say whether people alone type into an element."""
+        return element.kind == "textarea" and element.get("name") in self.typed
 
     def controls(self, config: LabelConfig) -> Iterator[Control]:
         """Yield a control per tag of ours, and per `<Labels>` that goes with it."""
         for element, kind, options in self.served():
             self._check_single(element)
-            control = Control(
-                tag=kind.tag,
-                from_name=_required(element, "name"),
-                to_name=_required(element, "toName"),
-                data_key=_data_key(self._image(element)),
-                labels=_labels_of(element, kind),
-                options=options,
-                shape=kind.draws,
-                multiple=kind.allows_several(element),
-                per_region=kind.accompany is not None,
-            )
+            control = self._control(element, kind, options)
             prompted = bool(options.prompt or config.prompt_areas())
             beside = kind.labels == "beside"
             found = self._beside(element, control, prompted) if beside else [control]
             self._check_prompt(element, found)
             yield from found
+
+    def _control(self, element: Element, kind: ControlTag, options: Options) -> Control:
+        per_region = not kind.draws and is_per_region(element)
+        asked = options.prompt is not None or options.task is not None
+        return Control(
+            tag=kind.tag,
+            from_name=_required(element, "name"),
+            to_name=_required(element, "toName"),
+            data_key=_data_key(self._image(element)),
+            labels=_labels_of(element, kind),
+            options=options,
+            shape=kind.draws,
+            multiple=kind.allows_several(element),
+            per_region=per_region,
+            accompanies=per_region and kind.accompany is not None and not asked,
+            value_type=kind.value_type(element),
+            value_format=kind.value_format(element),
+            only_labels=read_only_labels(element) if per_region else (),
+        )
 
     def _defaults(self, kind: ControlTag) -> Mapping[str, str]:
         """Return the project's defaults for a kind of control: its prompt is for places only."""
@@ -196,6 +219,8 @@ class _Document:
                 f"{e} shows ${PROMPT_FIELD}, which is therefore not asked for; "
                 f'to ask for it, set model_prompt_field="{PROMPT_FIELD}"'
             )
+        if any(control.shape for control in controls):
+            yield from doubts(LabelConfig(text_areas=self.areas))
         for control in controls:
             for twins in group_same_spelling(control.labels):
                 names = ", ".join(quote(label.value) for label in twins)
@@ -306,19 +331,6 @@ def _labels_of(element: Element, kind: ControlTag) -> tuple[Label, ...]:
     if callable(kind.labels):
         return kind.labels(element)
     return read_labels(element, kind.label_tag) if kind.labels == "own" else ()
-
-
-def _text_areas(elements: Iterable[Element]) -> Iterator[TextArea]:
-    for e in elements:
-        name, to_name = e.get("name"), e.get("toName")
-        if e.kind == "textarea" and name and to_name:
-            smart, per_region = _yes(e, "smart", True), _yes(e, "perRegion", False)
-            remember = _REMEMBER.get((e.get(REMEMBER) or "").lower(), Remember.OFF)
-            yield TextArea(name, to_name, smart, per_region, remember)
-
-
-def _yes(element: Element, attribute: str, default: bool) -> bool:
-    return {"true": True, "false": False}.get((element.get(attribute) or "").lower(), default)
 
 
 def _is_used(element: Element, attribute: str) -> bool:

@@ -12,12 +12,16 @@ from grounding.geometry import Frame
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.controls.choices import CHOICES
+from grounding.labelstudio.controls.date_time import DATE_TIME
+from grounding.labelstudio.controls.number import NUMBER
+from grounding.labelstudio.controls.rating import RATING
 from grounding.labelstudio.controls.shapes import (
     KEY_POINT,
     KEY_POINT_LABELS,
     RECTANGLE,
     RECTANGLE_LABELS,
 )
+from grounding.labelstudio.controls.taxonomy import TAXONOMY
 from grounding.labelstudio.controls.text_area import TEXT_AREA
 from grounding.queries import Finding, Query
 
@@ -30,6 +34,10 @@ CONTROLS = {
         KEY_POINT,
         CHOICES,
         TEXT_AREA,
+        NUMBER,
+        DATE_TIME,
+        RATING,
+        TAXONOMY,
     )
 }
 
@@ -46,5 +54,9 @@ def write_results(
     original. Places are in percent of it and inside it, and
     each label is one that the config has. A finding that cannot be a result here is counted.
     """
-    accompany = [partial(add, one) for one in companions if (add := CONTROLS[one.tag].accompany)]
+    accompany = [
+        partial(add, one)
+        for one in companions
+        if one.accompanies and (add := CONTROLS[one.tag].accompany)
+    ]
     return CONTROLS[control.tag].write(control, found, image, accompany)

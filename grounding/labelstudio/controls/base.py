@@ -14,7 +14,7 @@ from grounding.labelstudio.config.attributes import Attributes
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.interactive.context import Intent
-from grounding.queries import Finding, Query, Shape
+from grounding.queries import CHOICE, Finding, Query, Shape, ValueType
 
 Region = dict[str, Any]
 """One entry of a prediction's `result`, as Label Studio's JSON has it."""
@@ -31,6 +31,7 @@ class Drop(StrEnum):
     TOO_SMALL = "too_small"
     EXCLUDED = "excluded"
     UNKNOWN_LABEL = "unknown_label"
+    UNUSABLE_VALUE = "unusable_value"
     LOW_SCORE = "low_score"
     DUPLICATE = "duplicate"
     TOO_MANY = "too_many"
@@ -115,12 +116,27 @@ The frame is that of the upright image. The companions add to each region that t
 """
 
 
+Value = Mapping[str, Any]
+"""The `value` of a result, without a region's geometry."""
+
+ValueWriter = Callable[[Control, Sequence[Finding], Results], tuple[Value, float | None] | None]
+"""Returns a control's value and its score from the findings for it; what is none is counted."""
+
+
 def _always(_: Element) -> bool:
     return True
 
 
 def _never(_: Element) -> bool:
     return False
+
+
+def _is_choice(_: Element) -> ValueType:
+    return CHOICE
+
+
+def _as_it_is(_: Element) -> str:
+    return ""
 
 
 def _plan_nothing(
@@ -149,8 +165,9 @@ class ControlTag:
     element whether several of them may be chosen. `serves` says of an element with this tag
     whether it is served. A `required` control that cannot be served makes the config an error; any
     other is left alone. A wrong `model_…` attribute is an error either way. `draws` is the shape of
-    its regions, None where it draws none. A per-region control asks and writes nothing by itself:
-    it has `accompany`, which adds to the regions of others.
+    its regions, None where it draws none. `accompany` adds the text that the model wrote with a
+    place to the region of it. `value_type` and `value_format` say of an element what its value is
+    and how it is written; `write_values` makes the results of a value: one, or none.
     """
 
     tag: str
@@ -164,6 +181,9 @@ class ControlTag:
     allows_several: Callable[[Element], bool] = _never
     serves: Callable[[Element], bool] = _always
     required: bool = True
+    value_type: Callable[[Element], ValueType] = _is_choice
+    value_format: Callable[[Element], str] = _as_it_is
+    write_value: ValueWriter | None = None
 
 
 def new_id() -> str:

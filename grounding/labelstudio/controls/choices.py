@@ -1,15 +1,14 @@
-"""`<Choices>` of a whole image: one of a list, or several with choice="multiple"."""
+"""`<Choices>`: one of a list, or several with choice="multiple"."""
 
 from __future__ import annotations
 
-from grounding.labelstudio.config.attributes import FIELD_ATTRIBUTES
+from grounding.labelstudio.config.conditions import is_global
 from grounding.labelstudio.config.xml import Element
-from grounding.labelstudio.controls.base import ControlTag
-from grounding.labelstudio.controls.fields import is_global, plan_fields, writer
+from grounding.labelstudio.controls.fields import read_choice, value_tag
 
 
 def is_plain_list(element: Element) -> bool:
-    """Return whether choices are of the whole image, one level deep and written in the config."""
+    """Return whether choices are one level deep and written in the config."""
     nested = (element.get("allowNested") or "").lower() == "true"
     return is_global(element) and not nested and not element.get("value")
 
@@ -19,13 +18,11 @@ def allows_several(element: Element) -> bool:
     return (element.get("choice") or "").lower() == "multiple"
 
 
-CHOICES = ControlTag(
+CHOICES = value_tag(
     "Choices",
-    FIELD_ATTRIBUTES,
-    plan_fields,
-    writer("choices", lambda chosen: [label.emitted for label in chosen]),
+    read_choice,
+    lambda chosen: [label.emitted for label in chosen],
     label_tag="choice",
     allows_several=allows_several,
     serves=is_plain_list,
-    required=False,
 )

@@ -1,24 +1,29 @@
-"""What the tags that hold a value of the whole image share: one query, and one result a control.
+"""What the tags that hold a value share: one query for all of a view, and one result a control.
 
-All controls with the planner `plan_fields` that are about one view are asked together.
+All controls with the planner `plan_fields` that are about one view are asked together. Those of
+single regions are asked again for each region, about a view of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
 from grounding.geometry import Frame
+from grounding.labelstudio.config.attributes import FIELD_ATTRIBUTES, Attributes
+from grounding.labelstudio.config.conditions import is_global
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.controls.base import (
     Companion,
+    ControlTag,
     Drop,
     PlannedQuery,
     PromptDefaults,
-    Region,
     Results,
+    Value,
+    ValueWriter,
     ViewSpec,
     Writer,
     new_id,
@@ -26,16 +31,10 @@ from grounding.labelstudio.controls.base import (
 from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.locating import fill_prompt
-from grounding.queries import Field, Fill, Finding, Query
+from grounding.queries import Field, Fill, Finding, Query, ValueKind
 
-CONDITIONS = ("perRegion", "perItem", "visibleWhen", "whenTagName")
-"""Attributes of a control that belongs to a region or an item, or that the page may hide."""
-
-
-def is_global(element: Element) -> bool:
-    """Return whether a control is about the whole image and always shown."""
-    values = [(element.get(name) or "false").lower() for name in CONDITIONS]
-    return all(value == "false" for value in values)
+ReadValue = Callable[[Control, str], Hashable | None]
+"""Returns the value that a text of the model is for a control, None where it is none."""
 
 
 def plan_fields(
@@ -51,23 +50,54 @@ def plan_fields(
     for control in controls:
         groups.setdefault((ViewSpec.of(control), control.options.style), []).append(control)
     for some in groups.values():
-        fields = tuple(_field(control, defaults) for control in some)
-        query = Fill(fields, some[0].options.style)
-        yield PlannedQuery(query, ViewSpec.of(some[0]), tuple(some))
+        yield PlannedQuery(fill_in(some, defaults), ViewSpec.of(some[0]), tuple(some))
+
+
+def fill_in(controls: Sequence[Control], defaults: PromptDefaults) -> Fill:
+    """Return the query that fills in these controls, all of one style."""
+    fields = tuple(_field(control, defaults) for control in controls)
+    return Fill(fields, controls[0].options.style)
 
 
 def _field(control: Control, defaults: PromptDefaults) -> Field:
     choices = tuple(dict.fromkeys(word for label in control.labels for word in label.words))
     prompt = fill_prompt(control, control.labels, defaults.data) or ""
-    return Field(control.from_name, choices, control.multiple, prompt)
+    return Field(control.from_name, choices, control.multiple, prompt, control.value_type)
 
 
-def writer(kind: str, to_value: Callable[[Sequence[Label]], Any]) -> Writer:
-    """Return the writer of a tag whose results have the type `kind`.
+def read_choice(control: Control, text: str) -> Label | None:
+    """Return the label of the control that `text` names."""
+    return match(text, control.labels)
 
-    `to_value` makes the result's value from the labels that the model chose: at least one, and
-    one only where the control is not `multiple`. Only labels of the config are chosen.
+
+def value_writer(
+    kind: str, read: ReadValue, to_value: Callable[[Sequence[Any]], Any]
+) -> ValueWriter:
+    """Return the value writer of a tag whose value has the key `kind`.
+
+    `read` makes a value of each text of the model, and `to_value` the result's value of them: of
+    at least one, and of one only where the control is not `multiple`.
     """
+
+    def write_value(
+        control: Control, findings: Sequence[Finding], results: Results
+    ) -> tuple[Value, float | None] | None:
+        values: dict[Any, float | None] = {}
+        for finding in findings:
+            value = read(control, finding.value or "")
+            if drop := _find_drop(control, finding, value, values):
+                results.drop(drop, finding.value)
+            else:
+                values[value] = finding.score
+        known = [score for score in values.values() if score is not None]
+        score = fmean(known) if known else None
+        return ({kind: to_value(tuple(values))}, score) if values else None
+
+    return write_value
+
+
+def write_globals(kind: str, write_value: ValueWriter) -> Writer:
+    """Return the writer of the result of type `kind`, which belongs to the whole image."""
 
     def write(
         control: Control,
@@ -76,53 +106,66 @@ def writer(kind: str, to_value: Callable[[Sequence[Label]], Any]) -> Writer:
         companions: Sequence[Companion],
     ) -> Results:
         results = Results()
-        chosen = _choose(control, found, results)
-        if chosen:
-            value = {kind: to_value(tuple(chosen))}
-            results.result.append(_result(control, kind, value, list(chosen.values())))
+        made = write_value(control, of_control(control, (one for one, _ in found)), results)
+        if made is not None:
+            value, score = made
+            results.result.append(
+                {
+                    "id": new_id(),
+                    "from_name": control.from_name,
+                    "to_name": control.to_name,
+                    "type": kind,
+                    "value": value,
+                    **({} if score is None else {"score": score}),
+                }
+            )
         return results
 
     return write
 
 
-def _choose(
-    control: Control, found: Sequence[tuple[Finding, Query]], results: Results
-) -> dict[Label, float | None]:
-    """Return the chosen labels with their scores; what cannot be chosen is counted."""
-    chosen: dict[Label, float | None] = {}
-    for finding, _ in found:
-        if finding.label != control.from_name:
-            continue  # another field of the same answer
-        label = match(finding.value or "", control.labels)
-        if drop := _find_drop(control, finding, label, chosen):
-            results.drop(drop, finding.value)
-        elif label is not None:
-            chosen[label] = finding.score
-    return chosen
+def value_tag(
+    tag: str,
+    read: ReadValue,
+    to_value: Callable[[Sequence[Any]], Any],
+    *,
+    attributes: Attributes = FIELD_ATTRIBUTES,
+    serves: Callable[[Element], bool] = is_global,
+    **more: Any,
+) -> ControlTag:
+    """Return a control tag that holds a value: of the whole image, or of each region.
+
+    `read` and `to_value` are as in `value_writer`; `more` are other fields of the `ControlTag`. Its
+    results have the tag's name in lower case as their type.
+    """
+    kind = tag.lower()
+    write_value = value_writer(more.pop("key", kind), read, to_value)
+    return ControlTag(
+        tag,
+        attributes,
+        plan_fields,
+        write_globals(kind, write_value),
+        serves=serves,
+        required=False,
+        write_value=write_value,
+        **more,
+    )
+
+
+def of_control(control: Control, findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings for a control; the others are of other fields of the same answer."""
+    return [finding for finding in findings if finding.label == control.from_name]
 
 
 def _find_drop(
-    control: Control, finding: Finding, label: Label | None, chosen: dict[Label, float | None]
+    control: Control, finding: Finding, value: Hashable | None, taken: dict[Any, float | None]
 ) -> Drop | None:
     least = control.options.score_threshold
-    if label is None:
-        return Drop.UNKNOWN_LABEL
-    if label in chosen:
+    if value is None:
+        chosen = control.value_type.kind in (ValueKind.CHOICE, ValueKind.PATH)
+        return Drop.UNKNOWN_LABEL if chosen else Drop.UNUSABLE_VALUE
+    if value in taken:
         return Drop.DUPLICATE
     if finding.score is not None and least is not None and finding.score < least:
         return Drop.LOW_SCORE
-    return Drop.TOO_MANY if chosen and not control.multiple else None
-
-
-def _result(
-    control: Control, kind: str, value: dict[str, Any], scores: Sequence[float | None]
-) -> Region:
-    known = [score for score in scores if score is not None]
-    return {
-        "id": new_id(),
-        "from_name": control.from_name,
-        "to_name": control.to_name,
-        "type": kind,
-        "value": value,
-        **({"score": fmean(known)} if known else {}),
-    }
+    return Drop.TOO_MANY if taken and not control.multiple else None

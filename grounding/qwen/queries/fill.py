@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from grounding.geometry import Frame
-from grounding.queries import Field, Fill, Finding
+from grounding.queries import Field, Fill, Finding, ValueKind, ValueType
 from grounding.qwen.answers import Answer, Verdict
+from grounding.qwen.forms import Filled, read_bare, read_groups, read_lines
 from grounding.qwen.prompts import PromptSet, language_of
 from grounding.qwen.reading.elements import KNOWN
-from grounding.qwen.reading.fields import CONSTANTS, fold
 from grounding.qwen.reading.sentences import declines, says_none
 from grounding.qwen.reading.thinking import extract_answer
 from grounding.qwen.reading.tokenizer import Text, tokenize
-from grounding.qwen.reading.values import Group, Number, String, Value, Word
+from grounding.qwen.reading.values import Group
 from grounding.qwen.scores import Token
-
-Scalar = Number | String | Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,14 @@ class Wording:
     one: str
     several: str
     prompt: str
+    number: str
+    whole: str
+    between: str
+    least: str
+    most: str
+    date: str
     null: str
+    null_typed: str
     only: str
     comma: str
     gap: str
@@ -47,7 +51,15 @@ WORDINGS = {
         one="{name} is one of {choices}.",
         several="{name} is a list of any of {choices}.",
         prompt="{name}: {prompt}",
+        number="{name} is a number{bounds}, in digits and without a unit.",
+        whole="{name} is a whole number{bounds}.",
+        between=" from {low} to {high}",
+        least=" of at least {low}",
+        most=" of at most {high}",
+        date="{name} is written as {form}.",
         null="Write the values exactly as given, and null where the image does not show it.",
+        null_typed="Write printed text exactly as it stands, choices exactly as given, "
+        "and null for what the image does not show.",
         only="Output the JSON object only, without any other word.",
         comma=", ",
         gap=" ",
@@ -57,7 +69,14 @@ WORDINGS = {
         one="{name}是以下之一：{choices}。",
         several="{name}是以下任意几项的列表：{choices}。",
         prompt="{name}：{prompt}",
+        number="{name}是一个{bounds}数字，不带单位。",
+        whole="{name}是一个{bounds}整数。",
+        between="从{low}到{high}的",
+        least="不小于{low}的",
+        most="不大于{high}的",
+        date="{name}的格式为{form}。",
         null="取值与引号中的文字完全一致；图中看不出的填null。",
+        null_typed="印刷文字照原样填写，选项与引号中的文字完全一致；图中看不出的填null。",
         only="只输出JSON对象，不要输出其他文字。",
         comma="、",
         gap="",
@@ -78,21 +97,38 @@ def write_prompt(
         {field.name: [] if field.multiple else "" for field in query.fields}, ensure_ascii=False
     )
     clauses = [clause for field in query.fields for clause in _clauses(field, words)]
+    null = words.null if all(map(_is_chosen, query.fields)) else words.null_typed
     last = (words.only,) if strict else ()
-    return words.gap.join((words.form.format(form=form), *clauses, words.null, *last))
+    return words.gap.join((words.form.format(form=form), *clauses, null, *last))
 
 
 def _language(query: Fill) -> str:
     parts = [part for f in query.fields for part in (f.prompt, *f.choices)]
-    return language_of(" ".join(parts), query.style.language)
+    words = " ".join(parts).strip() or " ".join(field.name for field in query.fields)
+    return language_of(words, query.style.language)
 
 
 def _clauses(field: Field, words: Wording) -> Iterator[str]:
-    name = _json(field.name)
+    name, kind = _json(field.name), field.type
     if field.prompt:
         yield words.prompt.format(name=name, prompt=field.prompt)
-    choices = words.comma.join(map(_json, field.choices))
-    yield (words.several if field.multiple else words.one).format(name=name, choices=choices)
+    if _is_chosen(field):
+        choices = words.comma.join(map(_json, field.choices))
+        yield (words.several if field.multiple else words.one).format(name=name, choices=choices)
+    elif kind.kind is ValueKind.NUMBER:
+        number = words.whole if kind.whole else words.number
+        yield number.format(name=name, bounds=_bounds(kind, words))
+    elif kind.kind is ValueKind.DATE:
+        yield words.date.format(name=name, form=kind.form)
+
+
+def _bounds(kind: ValueType, words: Wording) -> str:
+    low, high = (None if one is None else f"{one:g}" for one in (kind.low, kind.high))
+    if low is not None and high is not None:
+        return words.between.format(low=low, high=high)
+    if low is not None:
+        return words.least.format(low=low)
+    return "" if high is None else words.most.format(high=high)
 
 
 def _json(text: str) -> str:
@@ -102,19 +138,36 @@ def _json(text: str) -> str:
 def read_answer(query: Fill, text: str, frame: Frame, *, complete: bool) -> Answer:
     """Return the values in `text`, a finding for each, labelled with its field's name.
 
-    Values stay as written. A single field may also be answered with the bare value. A value that
-    the end of an incomplete text may have cut is left out.
+    Values stay as written, but numbers and dates get one spelling. A single field may also be
+    answered with the bare value. A value that the end of an incomplete text may have cut is left
+    out.
     """
     content, cut = extract_answer(text)
     lexemes = tokenize(content, KNOWN)
     groups = [item for item in lexemes.items if isinstance(item, Group)]
     prose = "".join(content[t.start : t.end] for t in lexemes.items if isinstance(t, Text))
     cut = cut or lexemes.cut or not (complete or (groups and groups[-1].closed))
-    filled = {f.name: values for f in query.fields if (values := _values(f, groups)) is not None}
-    found = [_finding(name, value) for name, values in filled.items() for value in values]
-    if not filled and len(query.fields) == 1 and complete:
-        found = list(_bare(query.fields[0], content))
+    filled = read_groups(query.fields, groups, content)
+    filled = filled or read_lines(query.fields, content, complete=complete)
+    found = [_finding(f.name, value) for f in query.fields for value in filled.get(f.name, ())]
+    alone = len(query.fields) == 1 and not filled and complete
+    if alone and not (groups and groups[0].keyed and not _is_chosen(query.fields[0])):
+        found = [
+            _finding(f.name, x) for f in query.fields for x in _bare(f, groups, content, prose)
+        ]
     return Answer(tuple(found), _verdict(prose, filled=bool(filled), found=bool(found), cut=cut))
+
+
+def _is_chosen(field: Field) -> bool:
+    return field.type.kind in (ValueKind.CHOICE, ValueKind.PATH)
+
+
+def _bare(field: Field, groups: Sequence[Group], content: str, prose: str) -> Sequence[Filled]:
+    """Return the values of an answer without any name, unless it says that there is none."""
+    named = read_bare(field, groups, content)
+    if _is_chosen(field):
+        return named
+    return () if says_none(prose) or declines(prose) else named
 
 
 def _verdict(prose: str, *, filled: bool, found: bool, cut: bool) -> Verdict:
@@ -127,49 +180,8 @@ def _verdict(prose: str, *, filled: bool, found: bool, cut: bool) -> Verdict:
     return Verdict.REFUSED if declines(prose) else Verdict.UNREADABLE
 
 
-def _values(field: Field, groups: Sequence[Group]) -> list[Scalar] | None:
-    """Return what the first entry named `field` holds; None where no entry has that name."""
-    waiting = deque(groups)
-    while waiting:
-        group = waiting.popleft()
-        entries = group.entries if group.closed else group.entries[:-1]
-        for key, value in entries:
-            if key is not None and fold(key.text) == fold(field.name):
-                return list(_scalars(value))
-        waiting.extend(value for _, value in entries if isinstance(value, Group))
-    return None
-
-
-def _scalars(value: Value) -> Iterator[Scalar]:
-    if isinstance(value, Group):
-        for _, entry in value.entries if value.closed else value.entries[:-1]:
-            yield from () if isinstance(entry, Group) else _scalars(entry)
-    elif value.text.strip() and not (
-        _is_bare(value) and value.text.lower() in CONSTANTS - BOOLEANS
-    ):
-        yield value
-
-
-BOOLEANS = {"true", "false"}
-"""Constants that are values of their own: a choice may be called so."""
-
-
-def _is_bare(value: Scalar) -> bool:
-    return isinstance(value, Word)
-
-
-def _bare(field: Field, content: str) -> Iterator[Finding]:
-    """Yield the choice that is all of `content`, but for quotes and punctuation around it."""
-    words = content.strip(" \t\r\n\"'`*.。“”")
-    for choice in field.choices:
-        if words and words.casefold() == choice.casefold():
-            start = content.find(words)
-            yield Finding(label=field.name, value=words, span=(start, start + len(words)))
-            return
-
-
-def _finding(name: str, value: Scalar) -> Finding:
-    return Finding(label=name, value=value.text.strip(), span=(value.start, value.end))
+def _finding(name: str, value: Filled) -> Finding:
+    return Finding(label=name, value=value.text, span=value.span)
 
 
 def score_answer(answer: Answer, text: str, tokens: Sequence[Token]) -> Answer:

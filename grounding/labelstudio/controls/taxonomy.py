@@ -1,0 +1,81 @@
+"""`<Taxonomy>`: one or more paths of a tree that is written in the config."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from grounding.labelstudio.config.conditions import is_global
+from grounding.labelstudio.config.interface import Control, Label
+from grounding.labelstudio.config.xml import VARIABLE, Element
+from grounding.labelstudio.controls.fields import value_tag
+from grounding.labelstudio.labels import match
+from grounding.queries import ValueKind, ValueType
+
+SIGN = " / "
+"""Between the names of a path, as Label Studio shows it."""
+
+_SIGNS = re.compile(r"\s*(?:>|→|»|::|\\|\|)\s*")
+"""What models write between the names of a path instead."""
+
+MOST_PATHS = 1000
+"""Most paths that are served: as many as labels."""
+
+
+def is_tree(element: Element) -> bool:
+    """Return whether a tree is written in the config, none of it taken from elsewhere."""
+    choices = [e for e in element.walk() if e.kind == "choice"]
+    given = any(VARIABLE.fullmatch(e.get("value") or "") for e in choices)
+    outside = element.get("value") or element.get("apiUrl") or element.get("sharedStore")
+    labelling = (element.get("labeling") or "").lower() == "true"
+    small = 0 < len(choices) <= MOST_PATHS
+    return is_global(element) and small and not (given or outside or labelling)
+
+
+def read_paths(element: Element) -> tuple[Label, ...]:
+    """Return the paths that may be chosen, the alias of a name where results carry that."""
+    leaves_only = (element.get("leafsOnly") or "").lower() == "true"
+    return tuple(_paths(element, (), (), leaves_only))
+
+
+def _paths(
+    element: Element, names: tuple[str, ...], path: tuple[str, ...], leaves_only: bool
+) -> Iterator[Label]:
+    inner = [e for e in element.children if e.kind == "choice"]
+    if path and not (inner and leaves_only):
+        yield Label(SIGN.join(names), path=path)
+    for child in inner:
+        value, alias = child.get("value"), child.get("alias")
+        if value:
+            yield from _paths(child, (*names, value), (*path, alias or value), leaves_only)
+
+
+def read_path(control: Control, text: str) -> Label | None:
+    """Return the path that `text` names: all of it, or by a last name that no other path has."""
+    text = _SIGNS.sub(SIGN, text)
+    if label := match(text, control.labels):
+        return label
+    named = [x for x in control.labels if match(text, (Label(x.value.rpartition(SIGN)[2]),))]
+    return named[0] if len(named) == 1 else None
+
+
+def has_path(_: Element) -> ValueType:
+    """Return the type of a taxonomy's value."""
+    return ValueType(ValueKind.PATH)
+
+
+def allows_several(element: Element) -> bool:
+    """Return whether an annotator may choose several paths."""
+    return element.get("maxUsages") != "1"
+
+
+TAXONOMY = value_tag(
+    "Taxonomy",
+    read_path,
+    lambda chosen: [list(label.path) for label in chosen],
+    label_tag="choice",
+    labels=read_paths,
+    allows_several=allows_several,
+    serves=is_tree,
+    value_type=has_path,
+)

@@ -1,0 +1,114 @@
+"""Texts, numbers, dates, ratings, paths and choices of an image, in the real Label Studio.
+
+The shapes checkpoint fills in none of them, so the model is a script behind an OpenAI-compatible
+server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from grounding.engines.base import Completion, ModelRequest
+from grounding.testing import make_completion
+
+from .client import Client
+from .page import ANSWER_MS, LabellingPage
+from .pictures import Sample
+from .projects import Project, view
+from .scripted import scripted_project
+
+pytestmark = pytest.mark.e2e
+
+CONFIG = view(
+    '<TextArea name="total" toName="image" editable="true"/>',
+    '<Number name="amount" toName="image"/>',
+    '<DateTime name="day" toName="image" only="date"/>',
+    '<DateTime name="moment" toName="image"/>',
+    '<DateTime name="german" toName="image" only="date" format="%d.%m.%Y"/>',
+    '<DateTime name="clock" toName="image" only="time"/>',
+    '<Rating name="stars" toName="image" maxRating="7"/>',
+    '<Taxonomy name="kind" toName="image"><Choice value="Print" alias="p">'
+    '<Choice value="Receipt"/></Choice><Choice value="Photo"/></Taxonomy>',
+    '<Choices name="paid" toName="image"><Choice value="yes"/><Choice value="no"/></Choices>',
+)
+SAID = {
+    "total": "RM 8.75\nnett",
+    "amount": "RM 8.75",
+    "day": "01 Jun 2018",
+    "moment": "2018-06-01 18:41",
+    "german": "2018-06-01",
+    "clock": "6:41 PM",
+    "stars": 6,
+    "kind": ["Print > Receipt"],
+    "paid": "yes",
+}
+WRITTEN: dict[str, dict[str, Any]] = {
+    "total": {"text": ["RM 8.75\nnett"]},
+    "amount": {"number": 8.75},
+    "day": {"datetime": "2018-06-01"},
+    "moment": {"datetime": "2018-06-01T18:41"},
+    "german": {"datetime": "01.06.2018"},
+    "clock": {"datetime": "18:41"},
+    "stars": {"rating": 6},
+    "kind": {"taxonomy": [["p", "Receipt"]]},
+    "paid": {"choices": ["yes"]},
+}
+
+
+def answer(request: ModelRequest) -> Completion:
+    return make_completion(json.dumps(SAID), logprob=-0.1)
+
+
+@pytest.fixture(scope="module")
+def project(
+    studio: Client, origin: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A project whose backend asks the scripted model, with one task."""
+    folder = tmp_path_factory.mktemp("fields")
+    with scripted_project(folder, studio, origin, CONFIG, answer) as opened:
+        studio.import_tasks(opened.id, [{"image": samples[0].data_uri()}])
+        yield opened
+
+
+def test_every_value_is_saved_in_its_type(project: Project) -> None:
+    (saved,) = project.retrieve(1).saved
+    assert {one["from_name"]: one["value"] for one in saved.result} == WRITTEN
+    assert saved.model_version == project.model_version()
+
+
+def test_label_studio_imports_every_value_as_it_is_pushed(project: Project) -> None:
+    """The import endpoint checks what a retrieval does not, and drops the whole prediction."""
+    (saved,) = project.retrieve(1).saved
+    prediction = {"task": saved.task, "result": saved.result, "model_version": "pushed"}
+    assert project.studio.push(project.id, prediction) == 1
+
+
+def test_the_page_shows_every_value_and_submits_them(
+    project: Project, browser: Browser, studio: Client, output: Path
+) -> None:
+    project.retrieve(1)
+    (task,) = [task.id for task in studio.tasks(project.id)]
+    annotator = LabellingPage(browser, studio.url, studio.token, output)
+    annotator.open(project.id, task)
+    page = annotator.page
+    expect(page.locator("input[name=amount]")).to_have_value("8.75", timeout=ANSWER_MS)
+    expect(page.locator("input[name=day-date]")).to_have_value("2018-06-01")
+    expect(page.locator("input[name=moment-date]")).to_have_value("2018-06-01")
+    expect(page.locator("input[name=moment-time]")).to_have_value("18:41")
+    expect(page.locator("input[name=german-date]")).to_have_value("2018-06-01")
+    expect(page.locator("input[name=clock-time]")).to_have_value("18:41")
+    expect(page.locator(".ant-rate-star-full")).to_have_count(6)
+    expect(page.get_by_text("Receipt").first).to_be_visible()
+    expect(page.get_by_role("checkbox", name="yes")).to_be_checked()
+    annotator.wait_for_text("RM 8.75")
+    annotator.screenshot("fields")
+    annotator.submit()
+    annotator.close()
+    submitted = {one["from_name"]: one["value"] for one in studio.annotations(task)}
+    assert submitted == WRITTEN

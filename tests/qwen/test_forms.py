@@ -1,0 +1,205 @@
+"""The values of fields in every notation: the cookbooks' answers, their siblings, any text."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounding.geometry import THOUSAND
+from grounding.queries import Field, Fill, ValueKind, ValueType
+from grounding.qwen.answers import Verdict
+from grounding.qwen.queries import read_answer
+
+from .test_answers import COOKBOOKS, RowOf
+
+TEXT, PATH = ValueType(ValueKind.TEXT), ValueType(ValueKind.PATH)
+NUMBER = ValueType(ValueKind.NUMBER)
+STARS = ValueType(ValueKind.NUMBER, 1, 5, whole=True)
+DAY, MOMENT = (ValueType(ValueKind.DATE, form=x) for x in ("YYYY-MM-DD", "YYYY-MM-DDTHH:MM"))
+CLOCK = ValueType(ValueKind.DATE, form="HH:MM")
+
+KIE = [row for row in COOKBOOKS if "fields" in row["expected"]]
+RECOGNITION = [
+    row for row in COOKBOOKS if row["use"] == "recognition" and "choices" in row["given"]
+]
+
+
+def values_of(query: Fill, text: str, *, complete: bool = True) -> dict[str, list[str | None]]:
+    found: dict[str, list[str | None]] = {}
+    for finding in read_answer(query, text, THOUSAND, complete=complete).findings:
+        found.setdefault(str(finding.label), []).append(finding.value)
+    return found
+
+
+def texts(*names: str) -> Fill:
+    return Fill(tuple(Field(name, type=TEXT) for name in names))
+
+
+def as_text(value: Any) -> str:
+    """Return a field's value as a text area would hold it: nested values in JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("row", KIE, ids=lambda row: row["id"])
+def test_the_fields_of_the_cookbooks_are_read_exactly(row: RowOf) -> None:
+    expected = {k: v for k, v in row["expected"]["fields"].items() if v is not None}
+    query = texts(*row["given"]["keys"])
+    answer = read_answer(query, row["text"], THOUSAND, complete=True)
+    assert {f.label: f.value for f in answer.findings} == {
+        k: as_text(v) for k, v in expected.items()
+    }
+    assert answer.verdict == row["expected"]["verdict"]
+
+
+@pytest.mark.parametrize("row", RECOGNITION, ids=lambda row: row["id"])
+def test_the_choices_of_the_cookbooks_are_read_exactly(row: RowOf) -> None:
+    given_ = row["given"]
+    field = Field("kind", tuple(given_["choices"]), given_.get("multiple", False))
+    answer = read_answer(Fill((field,)), row["text"], THOUSAND, complete=True)
+    assert [f.value for f in answer.findings] == row["expected"]["choices"]
+    assert answer.verdict == row["expected"]["verdict"]
+
+
+TOTAL_DATE = texts("total", "date")
+
+SIBLINGS = [
+    ('{"fields": [{"name": "total", "value": "8.75"}]}', {"total": ["8.75"]}),
+    ('{"total": {"value": "8.75", "unit": "RM"}}', {"total": ['{"value": "8.75", "unit": "RM"}']}),
+    ("total: 8.75\ndate: 1 May", {"total": ["8.75"], "date": ["1 May"]}),
+    ("**Total:** 8.75\n**Date:** 1 May 18:41", {"total": ["8.75"], "date": ["1 May 18:41"]}),
+    ("1. Total: 8.75\n2. Date: n/a", {"total": ["8.75"]}),
+    ("| Field | Value |\n|---|---|\n| total | 8.75 |", {"total": ["8.75"]}),
+    ("Total： 8.75", {"total": ["8.75"]}),
+    ('{"total": "8.75", "date": "not visible"}', {"total": ["8.75"]}),
+    ('{"total": ["8.75", "8.76"]}', {"total": ["8.75\n8.76"]}),
+    ('{"total": "No smoking", "date": "None"}', {"total": ["No smoking"]}),
+    ('{"a": {"b": {"total": "8.75"}}}', {"total": ["8.75"]}),
+    ('<answer>{"total": "8.75"}</answer>', {"total": ["8.75"]}),
+    ('{"totals": "8.75"}', {}),
+    ("The total is 8.75.", {}),
+]
+
+
+@pytest.mark.parametrize(("text", "values"), SIBLINGS)
+def test_every_notation_of_fields_is_read_and_none_is_guessed(
+    text: str, values: dict[str, list[str]]
+) -> None:
+    assert values_of(TOTAL_DATE, text) == values
+
+
+def test_fields_that_differ_in_punctuation_only_are_told_apart_by_the_same_name() -> None:
+    query = texts("C", "C++", "日期", "日-期")
+    answer = '{"C": "1", "C++": "2", "c": "3", "日期": "4"}'
+    assert values_of(query, answer) == {"C": ["1"], "C++": ["2"], "日期": ["4"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "value"),
+    [
+        (NUMBER, "8.75", "8.75"),
+        (NUMBER, '"RM 1,234.50"', "1234.5"),
+        (NUMBER, '"12,50 €"', "12.5"),
+        (NUMBER, '"17,000"', "17000"),
+        (NUMBER, '"seventeen"', "17"),
+        (NUMBER, "7.0", "7"),
+        (NUMBER, '"20 to 25"', "20 to 25"),
+        (NUMBER, '"R-2031"', "R-2031"),
+        (NUMBER, "true", "true"),
+        (STARS, '"4/5"', "4"),
+        (STARS, '"4 out of 5 stars"', "4"),
+        (STARS, '"4 of 10"', "4 of 10"),
+        (DAY, '"01 Jun 2018"', "2018-06-01T00:00"),
+        (DAY, '"05.01.2024"', "2024-01-05T00:00"),
+        (DAY, '"06/05/2024"', "06/05/2024"),
+        (MOMENT, '"01 Jun 2018 18:41"', "2018-06-01T18:41"),
+        (MOMENT, '"2018-06-01T18:41:05"', "2018-06-01T18:41"),
+        (CLOCK, '"6:41 PM"', "18:41"),
+        (CLOCK, '"25:00"', "25:00"),
+        (PATH, '["Animal", "Bird"]', "Animal / Bird"),
+        (PATH, '"Animal > Bird"', "Animal > Bird"),
+    ],
+)
+def test_a_typed_value_gets_one_spelling_and_stays_as_written_where_it_is_none(
+    kind: ValueType, written: str, value: str
+) -> None:
+    query = Fill((Field("v", ("Animal / Bird", "Plant"), type=kind),))
+    assert values_of(query, f'{{"v": {written}}}') == {"v": [value]}
+
+
+@pytest.mark.parametrize(
+    ("written", "values"),
+    [
+        ('[["Animal", "Bird"], ["Plant"]]', ["Animal / Bird", "Plant"]),
+        ('["Animal", "Bird"]', ["Animal / Bird"]),
+        ('["Animal / Bird", "Plant"]', ["Animal / Bird", "Plant"]),
+    ],
+)
+def test_several_paths_are_lists_of_names_or_names_with_signs(
+    written: str, values: list[str]
+) -> None:
+    query = Fill((Field("v", ("Animal / Bird", "Plant"), multiple=True, type=PATH),))
+    assert values_of(query, f'{{"v": {written}}}') == {"v": values}
+
+
+VEHICLE = Field("kind", ("car", "bus", "race car"))
+SEVERAL = Field("kind", ("rain", "fog"), multiple=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "values"),
+    [
+        (VEHICLE, "(B)", ["bus"]),
+        (VEHICLE, "B", ["bus"]),
+        (VEHICLE, "C. race car", ["race car"]),
+        (VEHICLE, "It is a race car.", ["race car"]),
+        (VEHICLE, "A car or a bus.", []),
+        (VEHICLE, "It is not a bus but a car.", ["car"]),
+        (VEHICLE, "a carpet", []),
+        (VEHICLE, '{"answer": "bus"}', ["bus"]),
+        (VEHICLE, "Z.", []),
+        (SEVERAL, "There is rain and fog.", ["rain", "fog"]),
+        (SEVERAL, "There is rain, but no fog.", ["rain"]),
+        (Field("kind", ("是", "否")), "答案：否", ["否"]),
+        (Field("t", type=TEXT), "Auntie Anne's\n1 x 17,000", ["Auntie Anne's\n1 x 17,000"]),
+        (Field("t", type=TEXT), "There is no text in the image.", []),
+        (Field("t", type=TEXT), '{"other": "x"}', []),
+        (Field("t", type=TEXT), "[]", []),
+        (Field("n", type=NUMBER), "There are **seventeen** (17) screws.", ["17"]),
+    ],
+)
+def test_one_field_alone_may_be_answered_in_a_sentence(
+    field: Field, text: str, values: list[str]
+) -> None:
+    assert values_of(Fill((field,)), text).get(field.name, []) == values
+
+
+def test_a_line_at_the_cut_end_is_left_out() -> None:
+    assert values_of(TOTAL_DATE, "total: 8.75\ndate: 1 Ma", complete=False) == {"total": ["8.75"]}
+
+
+def test_a_long_answer_takes_time_in_proportion_to_its_length() -> None:
+    names = [f"field {n}" for n in range(100)]
+    pieces = ["- **name**: x | y\n", '{"a": [', "| a ", "name", "(A) not ", "1,", "： "]
+    for piece in pieces:
+        begun = time.perf_counter()
+        values_of(texts(*names), piece * (100_000 // len(piece)))
+        assert time.perf_counter() - begun < 5, piece
+
+
+KINDS = [TEXT, NUMBER, STARS, DAY, MOMENT, CLOCK, PATH, ValueType()]
+
+
+@given(st.text(), st.sampled_from(KINDS), st.booleans(), st.booleans())
+def test_no_text_makes_the_reader_fail(
+    text: str, kind: ValueType, multiple: bool, complete: bool
+) -> None:
+    query = Fill((Field("v", ("a", "b / c"), multiple, type=kind),))
+    for wrapped in (text, f'{{"v": "{text}"}}', f"v: {text}"):
+        answer = read_answer(query, wrapped, THOUSAND, complete=complete)
+        assert bool(answer.findings) <= (answer.verdict in (Verdict.FOUND, Verdict.TRUNCATED))
+        assert all(0 <= f.span[0] < f.span[1] <= len(wrapped) for f in answer.findings)
