@@ -137,6 +137,8 @@ def _load(settings: Settings, on_progress: ProgressCallback) -> Engine:
         min_pixels=settings.min_pixels,
         max_pixels=settings.max_pixels,
         max_batch=settings.max_batch,
+        in_flight=settings.in_flight,
+        picture_cache_bytes=settings.picture_cache_bytes,
         repetition_penalty=settings.repetition_penalty,
         # The demo model is too small to gain from threads; more would wait for each other.
         torch_threads=settings.torch_threads or int(settings.is_demo),

@@ -70,7 +70,6 @@ REMOTE_SLOTS = {"bulk_slots": 64, "interactive_slots": 8}
 SPARE_THREADS = 12
 """Server threads beyond those of waiting requests, for health checks and all that never waits."""
 
-
 ServerName = Literal["vllm", "sglang", "dashscope", "generic"]
 ImageFormat = Literal["jpeg", "png"]
 Secret = Annotated[SecretStr, AfterValidator(check_secret)]
@@ -119,7 +118,11 @@ class Settings(BaseSettings):
     labels_per_query: int = Field(
         1, ge=0, le=999, description="Labels in one request to the model: 1 finds most; 0: all"
     )
-    max_batch: int = Field(8, ge=1, le=256, description="Pictures in one model call")
+    max_batch: int = Field(8, ge=1, le=256, description="Queries of bulk that are answered at once")
+    in_flight: bool = Field(True, description="Queries join others at work; false: whole batches")
+    picture_cache_bytes: int | None = Field(
+        None, ge=0, description="Device memory for pictures that were read; unset: part of the free"
+    )
     job_timeout: float = Field(
         300, ge=1, description="Longest step of the model; after that its process is ended as hung"
     )
@@ -233,12 +236,8 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that the server listens on")
     port: int = Field(9090, ge=1, le=65535, description="Port that the server listens on")
-    basic_auth_user: str = Field(
-        "", description="User that Label Studio must send; set both or none"
-    )
-    basic_auth_pass: SecretStr | None = Field(
-        None, description="Password that Label Studio must send"
-    )
+    basic_auth_user: str = Field("", description="User that Label Studio sends; set both or none")
+    basic_auth_pass: SecretStr | None = Field(None, description="Password that Label Studio sends")
     allow_anonymous: bool = Field(
         False, description="Listen beyond this machine without a password"
     )

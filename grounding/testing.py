@@ -32,6 +32,11 @@ class ScriptedLoop:
         self._evicted: list[ModelRequest] = []
 
     @property
+    def joins(self) -> bool:
+        """A batch that runs takes nobody in."""
+        return False
+
+    @property
     def room(self) -> int:
         """All rows, or none while a batch waits for its step."""
         return 0 if self._batch else self._max_batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def folders(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    others = {f: save_checkpoint(tmp_path_factory.mktemp(f), f) for f in ("qwen2_vl", "qwen3_vl")}
+    return others | {"qwen2_5_vl": tiny}
+
+
+@pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
     return tiny_tokenizer()
 
@@ -43,8 +50,8 @@ def engine(tiny: Path) -> Iterator[LocalEngine]:
 
 @pytest.fixture(scope="session")
 def shapes() -> Iterator[LocalEngine]:
-    """The shapes checkpoint, which knows what it sees."""
-    engine = LocalEngine.load(str(SHAPES), CPU)
+    """The shapes checkpoint, which knows what it sees; to the last bit the same, asked again."""
+    engine = LocalEngine.load(str(SHAPES), replace(CPU, picture_cache_bytes=0))
     yield engine
     engine.close()
 

@@ -51,7 +51,7 @@ class Chat:
         one picture before the text.
         """
         self._tokenizer = tokenizer
-        self._image_id = image_id
+        self.image_id = image_id
         self._control = frozenset(tokenizer.added_tokens_decoder)
         self._forms: dict[Form, tuple[Part, ...]] = {}
         self._parts((1, False))
@@ -80,7 +80,7 @@ class Chat:
     def _expand(self, ids: Sequence[int], views: Iterator[int]) -> Iterator[int]:
         """Yield `ids`, each image placeholder as often as the next view has tokens."""
         for one in ids:
-            yield from [one] * (next(views) if one == self._image_id else 1)
+            yield from [one] * (next(views) if one == self.image_id else 1)
 
     def _parts(self, form: Form) -> tuple[Part, ...]:
         if form not in self._forms:
@@ -92,7 +92,7 @@ class Chat:
         views, has_system = form
         head, found, _ = rendered.partition(TEXT)
         complete = found and (SYSTEM in head or not has_system)
-        if not complete or self._encode(head).count(self._image_id) != views:
+        if not complete or self._encode(head).count(self.image_id) != views:
             images = "one image" if views == 1 else f"{views} images"
             raise SettingError(
                 f"the checkpoint's chat template does not put {images} before the text",

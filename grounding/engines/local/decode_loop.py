@@ -1,172 +1,94 @@
-"""Runs requests on the model: greedily, every parameter stated here, the probabilities kept.
+"""Answers many requests at once, each as if it were alone: greedy decoding, in flight.
 
-The checkpoints' own generation_config.json asks for sampling and a repetition penalty. A
-coordinate's digits repeat, so a penalty moves boxes; nothing is taken from that file but the
-ids that end an answer.
+A request takes a *slot* of the key-value cache and becomes a *row*. Each step of the loop
+(1) lets new rows enter: the model reads their prompts, at most about one picture a step, so that
+    the rows that run wait for no more than that; a picture read before is copied, not read again;
+(2) asks the model once for the next token of every row;
+(3) hands out the answers that ended; the last row moves into each slot that became free.
 
-`StaticBatch` is a `DecodeLoop` over the library's `generate`: rows are padded on the left, a
-batch starts and ends as one, and a step is a whole batch. A row's answer does not depend on the
-other rows: in float32 exactly, in bfloat16 nearly (matrix products of other shapes round
-differently, which may move a coordinate by a pixel).
+No row waits for another's end, and a row's answer does not depend on the other rows: in float32
+exactly, in bfloat16 nearly (matrix products of other shapes round differently, which may move a
+coordinate by a pixel).
 """
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable, Collection, Sequence
+import logging
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedTokenizerBase,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
 
-from grounding.engines.base import Completion, Token
-from grounding.engines.detokenizer import Detokenizer, cut, find_stop
+from grounding.engines.base import Completion, Priority
+from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
-from grounding.errors import DeviceBroken, OutOfMemory, SettingError
+from grounding.engines.local.endings import Ends, EndWatch, complete
+from grounding.engines.local.model_runner import Feed, ModelRunner, Scored, feed_words
+from grounding.engines.local.prefixes import PrefixStore
+from grounding.engines.local.slots import SlotCache
+from grounding.engines.local.static_batch import run_on_device
+from grounding.errors import OutOfMemory
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
 
+PREFILL_TOKENS = 1536
+"""Most tokens of new prompts that one step reads, but for a single longer one: one picture of the
+default size and its words."""
 
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """The ids that end an answer, and the one that fills the row behind it."""
-
-    eos: frozenset[int]
-    pad: int
-
-    @classmethod
-    def of(cls, config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> Ends:
-        """Return the ends that the checkpoint's generation config and tokenizer name."""
-        named = config.eos_token_id
-        eos = set(named) if isinstance(named, list) else {named}
-        eos = {i for i in (*eos, tokenizer.eos_token_id) if i is not None}
-        if not eos:
-            raise SettingError("the checkpoint names no token that ends an answer")
-        pads = (tokenizer.pad_token_id, config.pad_token_id, min(eos))
-        return cls(frozenset(eos), next(i for i in pads if i is not None))
-
-    def cut(self, row: Sequence[int], budget: int) -> tuple[list[int], bool]:
-        """Return the ids before the first end, at most `budget`, and whether an end was met."""
-        for place, token in enumerate(row[:budget]):
-            if token in self.eos:
-                return list(row[:place]), True
-        return list(row[:budget]), False
-
-
-def greedy_config(
-    ends: Ends, *, max_new_tokens: int, repetition_penalty: float
-) -> GenerationConfig:
-    """Return the whole decoding of one batch: the likeliest token at each step, nothing else."""
-    return GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        num_return_sequences=1,
-        max_new_tokens=max_new_tokens,
-        repetition_penalty=repetition_penalty,
-        eos_token_id=sorted(ends.eos),
-        pad_token_id=ends.pad,
-        use_cache=True,
-    )
-
-
-class Recorder(LogitsProcessor):  # type: ignore[misc]
-    """Keeps the log-probability of each step's likeliest token: 4 bytes instead of a vocabulary.
-
-    Kept whole, the scores of 32 answers of 512 tokens would take 10 GB. `on_token` is called at
-    each step.
-    """
-
-    def __init__(self, on_token: Callable[[], None] = lambda: None) -> None:
-        self._steps: list[Tensor] = []
-        self._on_token = on_token
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Note one step of all rows, from `scores` of shape (rows, vocabulary); change nothing."""
-        self._on_token()
-        self._steps.append(scores.amax(-1) - scores.logsumexp(-1))
-        return scores
-
-    def rows(self) -> list[list[float]]:
-        """Return the natural log-probabilities, a row of steps for each answer."""
-        steps: list[list[float]] = torch.stack(self._steps, dim=1).tolist()
-        return steps
-
-
-class StopText:
-    """Watches one row for the texts that end it, a token at a time."""
-
-    def __init__(self, stop: Sequence[str], detokenizer: Detokenizer) -> None:
-        self._stop = stop
-        self._detokenizer = detokenizer
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._longest = max(map(len, stop))
-        self._tail = ""
-
-    def push(self, token: int) -> bool:
-        """Add the row's next token, and say whether a stop text is complete."""
-        tail = self._tail + self._decoder.decode(self._detokenizer.bytes_of(token))
-        self._tail = tail[-self._longest :]
-        return find_stop(tail, self._stop) is not None
-
-
-class RowEnds(StoppingCriteria):  # type: ignore[misc]
-    """Ends each row at its budget, at its stop text, or once its request is evicted."""
-
-    def __init__(
-        self,
-        batch: Sequence[TokenizedRequest],
-        evicted: Collection[TokenizedRequest],
-        detokenizer: Detokenizer,
-        device: torch.device,
-    ) -> None:
-        self._batch = batch
-        self._evicted = evicted
-        self._budgets = torch.tensor([one.budget for one in batch], device=device)
-        self._written = 0
-        self._stops = {
-            row: StopText(one.stop, detokenizer) for row, one in enumerate(batch) if one.stop
-        }
-        self._stopped: set[int] = set()
-
-    def __call__(self, input_ids: Tensor, scores: object, **_: object) -> Tensor:
-        """Say for each row whether it is done, as (rows,) booleans; called once a token."""
-        self._written += 1
-        done: Tensor = self._budgets <= self._written
-        for row, stop in self._stops.items():
-            if stop.push(int(input_ids[row, -1])):
-                self._stopped.add(row)
-        if self._evicted or self._stopped:
-            ended = [
-                one in self._evicted or row in self._stopped for row, one in enumerate(self._batch)
-            ]
-            done = done | torch.tensor(ended, device=done.device)
-        return done
+GROW_AFTER = 32
+"""Answers without a full memory after which one more row is tried."""
 
 
 @dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """How batches run: their most rows, the penalty, and what is called at each token."""
+class SlotOptions:
+    """How many rows run: `bulk` at most, and `people` more for which an annotator waits.
 
-    max_batch: int = 8
-    repetition_penalty: float = 1.0
-    on_token: Callable[[], None] = lambda: None
-
-
-class StaticBatch:
-    """A `DecodeLoop` that runs one batch after the other; a step is a whole batch.
-
-    A batch holds requests of one priority, because it takes as long as its longest answer.
+    `prefix_bytes` bounds the pictures that are kept.
     """
+
+    bulk: int = 8
+    people: int = 1
+    prefix_bytes: int = 512 * 2**20
+
+
+class Row:
+    """One request on its way: what its slot holds, and the answer so far."""
+
+    def __init__(self, request: TokenizedRequest, watch: EndWatch) -> None:
+        self.request = request
+        self.length = 0
+        """Tokens in its slot: all but the answer's last, which the next step feeds."""
+        self.offset = 0
+        self.ids: list[int] = []
+        self.logprobs: list[float] = []
+        self.done = False
+        self._watch = watch
+
+    def begin(self, length: int, offset: int, first: Scored) -> None:
+        """Take the answer's first token, now that the slot holds the whole prompt."""
+        self.length, self.offset = length, offset
+        self._add(first)
+
+    def feed(self) -> Feed:
+        """Return what the next step feeds."""
+        return feed_words(self.ids[-1:], self.length, self.offset, 1)
+
+    def accept(self, successors: Sequence[Scored]) -> None:
+        """Take the successor of the token that was fed."""
+        self.length += 1
+        self._add(successors[0])
+
+    def _add(self, scored: Scored) -> None:
+        token, logprob = scored
+        self.ids.append(token)
+        self.logprobs.append(logprob)
+        self.done = self._watch.push(token)
+
+
+class InFlight:
+    """A `DecodeLoop` whose rows come and go at every step."""
 
     def __init__(
         self,
@@ -174,106 +96,197 @@ class StaticBatch:
         encoder: Encoder,
         ends: Ends,
         detokenizer: Detokenizer,
-        options: BatchOptions | None = None,
+        options: SlotOptions | None = None,
     ) -> None:
-        self._model = model
-        self._encoder = encoder
+        self._runner = ModelRunner(model, encoder)
+        self._device = encoder.device
         self._ends = ends
         self._detokenizer = detokenizer
-        self._options = options or BatchOptions()
-        self._batch: list[TokenizedRequest] = []
-        self._evicted: set[TokenizedRequest] = set()
+        self._options = options or SlotOptions()
+        self._prefixes = PrefixStore(self._options.prefix_bytes)
+        self._evicted: deque[TokenizedRequest] = deque()
+        self._bulk = self._options.bulk
+        """Rows of bulk now: fewer while the device's memory has no room for more."""
+        self._answered = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._rows: list[Row] = []
+        self._entering: list[Row] = []
+        self._cache = SlotCache(self._device, self._options.bulk + self._options.people)
+
+    @property
+    def _most(self) -> int:
+        return self._bulk + self._options.people
+
+    @property
+    def joins(self) -> bool:
+        """New requests join what runs, so none needs to wait for others."""
+        return True
 
     @property
     def room(self) -> int:
-        """All rows, or none while a batch waits for its step."""
-        return 0 if self._batch else self._options.max_batch
+        """The free slots, those for people included."""
+        return self._most - len(self._rows) - len(self._entering)
 
     def admit(self, requests: Sequence[TokenizedRequest]) -> int:
-        """Take the first requests of equal priority, and return how many."""
-        if not self.room or not requests:
-            return 0
-        alike = takewhile(lambda one: one.priority == requests[0].priority, requests)
-        self._batch = list(alike)[: self._options.max_batch]
-        return len(self._batch)
+        """Take the first requests that have a slot; the last slots are for people."""
+        for taken, request in enumerate(requests):
+            if not self._fits(request):
+                return taken
+            watch = EndWatch(request, self._ends, self._detokenizer)
+            self._entering.append(Row(request, watch))
+        return len(requests)
 
-    def step(self) -> list[tuple[TokenizedRequest, Completion]]:
-        """Answer the whole batch; evicted requests are missing in the result.
-
-        Raises `OutOfMemory` where the batch does not fit, and `DeviceBroken` where no later
-        request can be answered in this process.
-        """
-        if not self._batch:
-            return []
-        batch = self._batch
-        recorder = Recorder(self._options.on_token)
-        try:
-            rows = run_on_device(lambda: self._generate(batch, recorder))
-            answers = zip(batch, rows, recorder.rows(), strict=True)
-            return [
-                (request, self._complete(request, row, logprobs))
-                for request, row, logprobs in answers
-                if request not in self._evicted
-            ]
-        finally:
-            self._batch = []
-            self._evicted.clear()
+    def _fits(self, request: TokenizedRequest) -> bool:
+        if request.priority is Priority.INTERACTIVE:
+            return self.room > 0
+        alike = [one for one in (*self._rows, *self._entering) if not _is_urgent(one)]
+        return self.room > 0 and len(alike) < self._bulk
 
     def evict(self, request: TokenizedRequest) -> None:
-        """End a row at its next token."""
-        self._evicted.add(request)
+        """End a request at its next token."""
+        self._evicted.append(request)
 
-    def _generate(self, batch: Sequence[TokenizedRequest], recorder: Recorder) -> list[list[int]]:
-        """Return the new tokens of each row, padded behind its end; calls the model once."""
-        inputs = self._encoder.encode(batch)
-        prompt = inputs["input_ids"].shape[1]
-        ends = RowEnds(batch, self._evicted, self._detokenizer, self._encoder.device)
-        with torch.inference_mode():
-            written: Tensor = self._model.generate(
-                **inputs,
-                generation_config=greedy_config(
-                    self._ends,
-                    max_new_tokens=max(one.budget for one in batch),
-                    repetition_penalty=self._options.repetition_penalty,
-                ),
-                logits_processor=LogitsProcessorList([recorder]),
-                stopping_criteria=StoppingCriteriaList([ends]),
-            )
-        rows: list[list[int]] = written[:, prompt:].tolist()
-        return rows
+    def step(self) -> list[tuple[TokenizedRequest, Completion]]:
+        """Give each row its next token, and return the answers that ended.
 
-    def _complete(
-        self, request: TokenizedRequest, row: Sequence[int], logprobs: Sequence[float]
-    ) -> Completion:
-        ids, complete = self._ends.cut(row, request.budget)
-        text, ranges = self._detokenizer.decode(ids)
-        tokens = (
-            Token(start, end, logprob)
-            for (start, end), logprob in zip(ranges, logprobs, strict=False)
-        )
-        whole = Completion(text, complete, tuple(tokens), len(request.ids))
-        return cut(whole, request.stop)
-
-
-def run_on_device(work: Callable[[], T]) -> T:
-    """Return what `work` returns; `OutOfMemory` and `DeviceBroken` for torch's own errors.
-
-    The memory is given back outside the handler, because torch's error holds the frames it came
-    through, and with them the tensors. So this is no context manager, whose exit still has it.
-    """
-    try:
-        return work()
-    except RuntimeError as exc:
-        cause = next(iter(str(exc).splitlines()), "")
-        if not isinstance(exc, torch.OutOfMemoryError) and "out of memory" not in cause:
-            if _is_broken(exc):
-                raise DeviceBroken(f"the device failed: {cause}") from exc
+        Raises `OutOfMemory` where the rows do not fit, and `DeviceBroken` where no later request
+        can be answered in this process.
+        """
+        self._remove_evicted()
+        try:
+            done = run_on_device(self._advance)
+        except BaseException as exc:
+            if isinstance(exc, OutOfMemory):
+                self._shrink()
+            self._reset()
             raise
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    raise OutOfMemory(f"the device is out of memory: {cause}")
+        self._grow(len(done))
+        return [(one.request, self._complete(one)) for one in done]
+
+    @torch.inference_mode()
+    def _advance(self) -> list[Row]:
+        """Return the rows that ended: at their first token, or at the one that follows."""
+        self._enter()
+        done = self._leave()
+        self._decode()
+        return done + self._leave()
+
+    # Entering
+
+    def _enter(self) -> None:
+        """Let rows enter: some whose prompts are read whole, and all whose picture is kept."""
+        self._entering.sort(key=lambda one: one.request.priority)  # equals keep their order
+        self._read_whole(self._choose_unread())
+        self._read_rest([one for one in self._entering if one.request.prefix in self._prefixes])
+
+    def _choose_unread(self) -> list[Row]:
+        """Return the first rows whose pictures are not kept, each picture once."""
+        chosen: list[Row] = []
+        left, keys = PREFILL_TOKENS, set[bytes]()
+        for row in self._entering:
+            key, size = row.request.prefix, len(row.request.ids)
+            if key in self._prefixes or key in keys:
+                continue
+            if chosen and size > left:
+                break
+            chosen.append(row)
+            left -= size
+            keys |= {key} if key else set()
+        return chosen
+
+    def _read_whole(self, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        prompts = [self._runner.feed_prompt(one.request) for one in rows]
+        pictures = [picture for one in rows for picture in one.request.pictures]
+        self._begin(
+            rows, [feed for feed, _ in prompts], [offset for _, offset in prompts], pictures
+        )
+        for slot, row in enumerate(self._rows[-len(rows) :], len(self._rows) - len(rows)):
+            if row.request.prefix:
+                kept = self._cache.save(slot, row.request.shared, row.offset)
+                self._prefixes.keep(row.request.prefix, kept)
+
+    def _read_rest(self, rows: Sequence[Row]) -> None:
+        """Copy each row's pictures into its slot, and read the words that follow them."""
+        if not rows:
+            return
+        found = [self._prefixes.find(one.request.prefix) for one in rows]
+        kept = [one for one in found if one]
+        for slot, prefix in enumerate(kept, len(self._rows)):
+            self._cache.load(slot, prefix)
+        feeds = [
+            feed_words(row.request.ids[prefix.length :], prefix.length, prefix.offset, 1)
+            for row, prefix in zip(rows, kept, strict=True)
+        ]
+        self._begin(rows, feeds, [prefix.offset for prefix in kept])
+
+    def _begin(
+        self,
+        rows: Sequence[Row],
+        feeds: Sequence[Feed],
+        offsets: Sequence[int],
+        pictures: Sequence[Any] = (),
+    ) -> None:
+        successors = self._runner.run(self._cache, len(self._rows), feeds, pictures)
+        for row, offset, (first,) in zip(rows, offsets, successors, strict=True):
+            row.begin(len(row.request.ids), offset, first)
+            self._rows.append(row)
+            self._entering.remove(row)
+
+    # Running
+
+    def _shrink(self) -> None:
+        """Make do with half of the rows that were too many, and without the kept pictures."""
+        self._prefixes.clear()
+        self._bulk = max(1, min(self._bulk, (len(self._rows) + len(self._entering)) // 2))
+        self._answered = 0
+        log.warning("the device's memory is full; up to %d answers are written at once", self._bulk)
+
+    def _grow(self, answered: int) -> None:
+        """Try one more row after some answers without trouble: a few large pictures have gone."""
+        self._answered += answered
+        if self._bulk < self._options.bulk and self._answered >= GROW_AFTER:
+            self._bulk += 1
+            self._answered = 0
+
+    def _decode(self) -> None:
+        if not self._rows:
+            return
+        feeds = [one.feed() for one in self._rows]
+        successors = self._runner.run(self._cache, 0, feeds)
+        for row, scored in zip(self._rows, successors, strict=True):
+            row.accept(scored)
+
+    # Leaving
+
+    def _remove_evicted(self) -> None:
+        gone = set[TokenizedRequest]()
+        while self._evicted:
+            gone.add(self._evicted.popleft())
+        if gone:
+            self._entering = [one for one in self._entering if one.request not in gone]
+            self._take_out([one for one in self._rows if one.request in gone])
+
+    def _leave(self) -> list[Row]:
+        done = [one for one in self._rows if one.done]
+        self._take_out(done)
+        return done
+
+    def _take_out(self, leaving: Sequence[Row]) -> None:
+        """Free the slots of some rows; the last row moves into each of them."""
+        # From the end, so that the row that moves is one that stays.
+        for slot in reversed([i for i, one in enumerate(self._rows) if one in leaving]):
+            last = self._rows.pop()
+            if slot < len(self._rows):
+                self._cache.move(len(self._rows), slot, last.length)
+                self._rows[slot] = last
+
+    def _complete(self, row: Row) -> Completion:
+        return complete(row.request, row.ids, row.logprobs, self._ends, self._detokenizer)
 
 
-def _is_broken(exc: RuntimeError) -> bool:
-    """Say whether each later call would fail too: CUDA's errors stay until the process ends."""
-    return isinstance(exc, torch.AcceleratorError) or str(exc).startswith("CUDA error")
+def _is_urgent(row: Row) -> bool:
+    return row.request.priority is Priority.INTERACTIVE

@@ -6,7 +6,9 @@ takes twice the time. Here the pixels go to the device as bytes and become numbe
 
 from __future__ import annotations
 
+import hashlib
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +35,8 @@ class TokenizedRequest:
 
     `ids` are the whole prompt's tokens with a placeholder for each image token, `pictures` the
     views' RGB pixels in order, and `budget` the most tokens of the answer, which ends before the
-    first of the `stop` texts.
+    first of the `stop` texts. Requests whose first `shared` tokens and their pictures are the same
+    have the same `prefix`; it is empty where there is no picture.
     """
 
     ids: list[int]
@@ -41,6 +44,8 @@ class TokenizedRequest:
     budget: int
     priority: Priority = Priority.BULK
     stop: tuple[str, ...] = ()
+    prefix: bytes = b""
+    shared: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,22 +153,58 @@ class Encoder:
             "attention_mask": (torch.arange(longest, device=self.device) >= starts).long(),
             # Without these, generate gives image tokens the positions of words, and no error.
             "mm_token_type_ids": (ids == self.image_id).int(),
-            **self._encode_pictures([picture for request in batch for picture in request.pictures]),
+            **self.encode_pictures([picture for request in batch for picture in request.pictures]),
         }
 
-    def _encode_pictures(self, pictures: Sequence[Image]) -> dict[str, Tensor]:
-        if not pictures:
+    def grids(self, pictures: Sequence[Image]) -> Tensor | None:
+        """Return the pictures' numbers of patches, (pictures, 3), on the CPU; None without any."""
+        grids = [self.patches.grid(*one.size) for one in pictures]
+        return torch.tensor(grids) if grids else None
+
+    def encode_pictures(self, pictures: Sequence[Image]) -> dict[str, Tensor]:
+        """Return what the model takes for pictures: all patches in one tensor, and the grids."""
+        grids = self.grids(pictures)
+        if grids is None:
             return {}
         # By identity, since pictures compare by their pixels.
         cut = {key: self._cut(one) for key, one in {id(one): one for one in pictures}.items()}
-        grids = [self.patches.grid(*one.size) for one in pictures]
         return {
             "pixel_values": torch.cat([cut[id(one)] for one in pictures]),
-            "image_grid_thw": torch.tensor(grids).to(self.device),
+            "image_grid_thw": grids.to(self.device),
         }
 
     def _cut(self, picture: Image) -> Tensor:
         return self.patches.cut(torch.from_numpy(np.array(picture)).to(self.device))
+
+
+class PictureDigests:
+    """Digests of pictures' sizes and pixels; one object is read once."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[Image, bytes]] = {}
+
+    def of(self, picture: Image) -> bytes:
+        """Return the digest of a picture."""
+        # By identity, and with the picture, so that no other object takes its place in memory.
+        if id(picture) not in self._found:
+            digest = hashlib.blake2b(repr(picture.size).encode(), digest_size=16)
+            digest.update(picture.tobytes())
+            self._found[id(picture)] = picture, digest.digest()
+        return self._found[id(picture)][1]
+
+
+def find_prefix(ids: Sequence[int], image_id: int, digests: Sequence[bytes]) -> tuple[bytes, int]:
+    """Return the key and the length of a prompt's beginning, up to its last image token.
+
+    `digests` are those of the pictures, in order; without any there is nothing to share.
+    """
+    if not digests:
+        return b"", 0
+    shared = len(ids) - list(reversed(ids)).index(image_id)
+    key = hashlib.blake2b(array("q", ids[:shared]).tobytes(), digest_size=16)
+    for digest in digests:
+        key.update(digest)
+    return key.digest(), shared
 
 
 def _read_image_config(folder: Path) -> Mapping[str, Any]:

@@ -18,10 +18,19 @@ from transformers import GenerationConfig
 from grounding.engines.base import Completion, ModelRequest, Progress, resolve
 from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.chat import Chat
-from grounding.engines.local.decode_loop import BatchOptions, Ends, StaticBatch
-from grounding.engines.local.encoder import Encoder, TokenizedRequest
+from grounding.engines.local.decode_loop import InFlight, SlotOptions
+from grounding.engines.local.encoder import (
+    Encoder,
+    PictureDigests,
+    TokenizedRequest,
+    find_prefix,
+)
+from grounding.engines.local.endings import Ends
 from grounding.engines.local.loading import Checkpoint, LoadOptions, OnProgress, load_checkpoint
-from grounding.engines.local.scheduler import Pending, Scheduler, Watchdog
+from grounding.engines.local.model_runner import why_unfit
+from grounding.engines.local.prefixes import default_limit
+from grounding.engines.local.scheduler import DecodeLoop, Pending, Scheduler, Watchdog
+from grounding.engines.local.static_batch import BatchOptions, StaticBatch
 from grounding.errors import GroundingError, TaskError
 
 log = logging.getLogger(__name__)
@@ -38,8 +47,8 @@ class LocalEngine:
         self._context = checkpoint.context
         self._chat = Chat(checkpoint.tokenizer, checkpoint.image_id)
         watchdog = Watchdog(options.step_seconds)
-        batches = BatchOptions(options.max_batch, options.repetition_penalty, watchdog.step)
-        self._scheduler = Scheduler(_decode_loop(checkpoint, batches), watchdog)
+        loop = _decode_loop(checkpoint, options, watchdog)
+        self._scheduler: Scheduler[TokenizedRequest, Completion] = Scheduler(loop, watchdog)
 
     @classmethod
     def load(
@@ -73,8 +82,9 @@ class LocalEngine:
         """
         futures: list[Future[Completion]] = [Future() for _ in requests]
         ready: list[Pending[TokenizedRequest, Completion]] = []
+        digests = PictureDigests()
         for request, future in zip(requests, futures, strict=True):
-            tokenized = self._try_tokenize(request)
+            tokenized = self._try_tokenize(request, digests)
             if isinstance(tokenized, GroundingError):
                 resolve(future, tokenized)
             else:
@@ -89,9 +99,11 @@ class LocalEngine:
         """End running answers at their next token; all unfinished futures get `EngineError`."""
         self._scheduler.close()
 
-    def _try_tokenize(self, request: ModelRequest) -> TokenizedRequest | GroundingError:
+    def _try_tokenize(
+        self, request: ModelRequest, digests: PictureDigests
+    ) -> TokenizedRequest | GroundingError:
         try:
-            return self._tokenize(request)
+            return self._tokenize(request, digests)
         except GroundingError as exc:
             return exc
         # The tokenizer's edge: its errors have no common class, and each concerns one request.
@@ -101,7 +113,7 @@ class LocalEngine:
                 f"the request cannot be tokenised ({type(exc).__name__})", code="prompt_refused"
             )
 
-    def _tokenize(self, request: ModelRequest) -> TokenizedRequest:
+    def _tokenize(self, request: ModelRequest, digests: PictureDigests) -> TokenizedRequest:
         request.check(self.profile.factor)
         pictures = tuple(view.pixels for view in request.views)
         counts = [self._patches.count_tokens(*picture.size) for picture in pictures]
@@ -113,15 +125,41 @@ class LocalEngine:
                 code="prompt_too_long",
                 hint="Shorten the prompt, or lower GROUNDING_MAX_PIXELS",
             )
-        budget = min(request.max_new_tokens, room)
-        return TokenizedRequest(ids, pictures, budget, request.priority, request.stop)
+        return TokenizedRequest(
+            ids,
+            pictures,
+            min(request.max_new_tokens, room),
+            request.priority,
+            request.stop,
+            *find_prefix(ids, self._chat.image_id, [digests.of(one) for one in pictures]),
+        )
 
 
-def _decode_loop(checkpoint: Checkpoint, options: BatchOptions) -> StaticBatch:
-    """Return the loop that runs the checkpoint's model."""
+def _decode_loop(
+    checkpoint: Checkpoint, options: LoadOptions, watchdog: Watchdog
+) -> DecodeLoop[TokenizedRequest, Completion]:
+    """Return the loop that runs the checkpoint's model: in flight, or in static batches."""
     model: Any = checkpoint.model
     ends = Ends.of(model.generation_config, checkpoint.tokenizer)
     # Whatever our own generation config leaves open, `generate` takes from this one.
     model.generation_config = GenerationConfig()
     encoder = Encoder(checkpoint.patches, checkpoint.image_id, ends.pad, model.device)
-    return StaticBatch(model, encoder, ends, Detokenizer(checkpoint.tokenizer), options)
+    detokenizer = Detokenizer(checkpoint.tokenizer)
+    if reason := _why_static(model, options):
+        log.warning("answers are written in static batches: %s", reason)
+        batches = BatchOptions(options.max_batch, options.repetition_penalty, watchdog.step)
+        return StaticBatch(model, encoder, ends, detokenizer, batches)
+    people = max(1, options.max_batch // 8)
+    kept = options.picture_cache_bytes
+    limit = default_limit(model.device) if kept is None else kept
+    slots = SlotOptions(options.max_batch, people, limit)
+    return InFlight(model, encoder, ends, detokenizer, slots)
+
+
+def _why_static(model: Any, options: LoadOptions) -> str:
+    """Return why the model cannot run in flight, or nothing."""
+    if not options.in_flight:
+        return "GROUNDING_IN_FLIGHT is false"
+    if options.repetition_penalty != 1:
+        return "GROUNDING_REPETITION_PENALTY is not 1"
+    return why_unfit(model)

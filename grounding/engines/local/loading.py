@@ -152,9 +152,11 @@ class LoadOptions:
     `device` is torch's name of it, by default the GPU if there is one. `revision` is the hub's.
     `profile` names the model family where the checkpoint's config does not. `min_pixels` and
     `max_pixels` bound the model frame, as `Profile.bounded` says. `max_batch` is the most
-    requests that run together. `torch_threads` above 0 sets torch's CPU threads for the whole
-    process. A step of the model that takes longer than `step_seconds` ends the process; with 0
-    it never does.
+    requests that run together; without `in_flight` they start and end together.
+    `picture_cache_bytes` bounds the keys and values of pictures that are kept, by default to a
+    part of the memory that is free. `torch_threads` above 0 sets torch's CPU threads for the
+    whole process. A step of the model that takes longer than `step_seconds` ends the process;
+    with 0 it never does.
     """
 
     device: str | None = None
@@ -163,6 +165,8 @@ class LoadOptions:
     min_pixels: int | None = None
     max_pixels: int | None = None
     max_batch: int = 8
+    in_flight: bool = True
+    picture_cache_bytes: int | None = None
     repetition_penalty: float = 1.0
     torch_threads: int = 0
     step_seconds: float = 0

@@ -44,6 +44,11 @@ class DecodeLoop(Protocol[R, A_co]):
     """
 
     @property
+    def joins(self) -> bool:
+        """Whether requests join what runs; if not, they are gathered for a moment."""
+        ...
+
+    @property
     def room(self) -> int:
         """How many more requests may run now."""
         ...
@@ -185,6 +190,8 @@ class Scheduler(Generic[R, A]):
 
     def _gather(self) -> None:
         """Let the requests of an idle loop wait a moment for more, while there is room."""
+        if self._loop.joins:
+            return
         while not (self._running or self._closed) and len(self._waiting) < self._loop.room:
             if not self._changed.wait(GATHER_SECONDS):
                 return

@@ -10,23 +10,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from transformers import (
-    AutoModelForImageTextToText,
     AutoTokenizer,
-    GenerationConfig,
-    Qwen2VLImageProcessorPil,
 )
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.engines.local import engine as module
-from grounding.engines.local.decode_loop import Recorder, StaticBatch
-from grounding.engines.local.encoder import Encoder, TokenizedRequest
+from grounding.engines.local.encoder import Encoder, PictureDigests, TokenizedRequest
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
+from grounding.engines.local.static_batch import Recorder, StaticBatch
 from grounding.errors import (
     DeviceBroken,
     EngineError,
@@ -38,39 +34,11 @@ from grounding.queries import Locate, Shape
 from grounding.qwen.queries import locate
 from grounding.settings import SHAPES
 from grounding.testing import ask_one, make_view
-from tests.engines.checkpoints import save_checkpoint
+from tests.engines.questions import FAMILIES, ask_all, library_answer, questions, request
 
 CPU = LoadOptions(device="cpu")
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-
-
-def picture(wide: int, high: int, seed: int = 0, factor: int = 28) -> Image.Image:
-    """Return a picture of `wide` by `high` image tokens."""
-    blocks = np.random.default_rng(seed).integers(0, 256, (high, wide, 3), dtype=np.uint8)
-    return Image.fromarray(blocks).resize((wide * factor, high * factor), Image.Resampling.BICUBIC)
-
-
-def request(
-    wide: int, high: int, text: str, budget: int, seed: int = 0, factor: int = 28
-) -> ModelRequest:
-    """Return a request about a picture of `wide` by `high` image tokens."""
-    return ModelRequest((make_view(picture(wide, high, seed, factor)), text), budget)
-
-
-def questions(factor: int = 28) -> list[ModelRequest]:
-    """Return requests that differ in all: the size of the picture, the text, the budget."""
-    asked = ((4, 4, "find", 24), (9, 2, "the red box", 7), (3, 8, "点击红框", 16), (5, 5, "", 11))
-    return [request(*one, seed, factor) for seed, one in enumerate(asked)]
-
-
-def outcome(future: Future[Completion]) -> Completion | BaseException:
-    """Return a future's completion or its error."""
-    return future.exception(120) or future.result()
-
-
-def ask_all(engine: LocalEngine, asked: Sequence[ModelRequest]) -> list[Completion | BaseException]:
-    """Submit all together; return each one's completion or error."""
-    return [outcome(future) for future in engine.submit(asked)]
+STATIC = replace(CPU, in_flight=False)
+"""In batches by the library's `generate`: the reference."""
 
 
 class Watched(StaticBatch):
@@ -105,62 +73,9 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
 
 @pytest.fixture
 def watched(watch: list[Watched], tiny: Path) -> Iterator[tuple[LocalEngine, Watched]]:
-    engine = LocalEngine.load(str(tiny), CPU)
+    engine = LocalEngine.load(str(tiny), STATIC)
     yield engine, watch[0]
     engine.close()
-
-
-@pytest.fixture(scope="session")
-def folders(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    others = {f: save_checkpoint(tmp_path_factory.mktemp(f), f) for f in ("qwen2_vl", "qwen3_vl")}
-    return others | {"qwen2_5_vl": tiny}
-
-
-def library_answer(folder: Path, question: ModelRequest) -> tuple[list[int], list[float]]:
-    """Return the ids and log-probabilities that transformers alone gives, by its own parts."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForImageTextToText.from_pretrained(folder)
-    ends = model.generation_config.eos_token_id
-    model.generation_config = GenerationConfig()
-    images, pads = library_images(folder, question)
-    rendered = library_prompt(tokenizer, question)
-    for count in pads:
-        rendered = rendered.replace("<|image_pad|>", "<|pad|>" * count, 1)
-    ids = tokenizer(rendered.replace("<|pad|>", "<|image_pad|>"), return_tensors="pt")["input_ids"]
-    out = model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        mm_token_type_ids=(ids == model.config.image_token_id).int(),
-        **images,
-        max_new_tokens=question.max_new_tokens,
-        do_sample=False,
-        eos_token_id=ends,
-        pad_token_id=ends[1],
-        return_dict_in_generate=True,
-        output_scores=True,
-    )
-    logprobs = model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
-    return out.sequences[0, ids.shape[1] :].tolist(), logprobs[0].tolist()
-
-
-def library_images(folder: Path, question: ModelRequest) -> tuple[dict[str, Any], list[int]]:
-    """Return the model's inputs for the views, and the number of tokens of each."""
-    if not question.views:
-        return {}, []
-    processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
-    images = processor(images=[view.pixels for view in question.views], return_tensors="pt")
-    return dict(images), [int(grid.prod()) // 4 for grid in images["image_grid_thw"]]
-
-
-def library_prompt(tokenizer: Any, question: ModelRequest) -> str:
-    """Return the rendered chat template."""
-    views = [{"type": "image"} for _ in question.views]
-    content = [*views, {"type": "text", "text": question.text}]
-    messages = [{"role": "user", "content": content}]
-    if question.system is not None:
-        system = [{"type": "text", "text": question.system}]
-        messages.insert(0, {"role": "system", "content": system})
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -183,7 +98,7 @@ def test_one_request_gets_what_the_library_alone_answers(
 def test_a_batch_of_different_sizes_equals_one_by_one(
     folders: dict[str, Path], family: str, watch: list[Watched]
 ) -> None:
-    engine = LocalEngine.load(str(folders[family]), CPU)
+    engine = LocalEngine.load(str(folders[family]), STATIC)
     asked = questions(engine.profile.factor)
     alone = [ask_one(engine, question) for question in asked]
     together = ask_all(engine, asked)
@@ -202,7 +117,7 @@ def test_requests_of_different_forms_share_a_batch_and_get_what_the_library_answ
     folders: dict[str, Path], family: str, watch: list[Watched]
 ) -> None:
     """No view, two views in either order, a system text."""
-    engine = LocalEngine.load(str(folders[family]), CPU)
+    engine = LocalEngine.load(str(folders[family]), STATIC)
     tokenizer = AutoTokenizer.from_pretrained(folders[family])
     one, other = (question.views[0] for question in questions(engine.profile.factor)[:2])
     asked = [
@@ -474,7 +389,7 @@ def test_the_inputs_mark_the_picture_for_its_positions(
     watched: tuple[LocalEngine, Watched],
 ) -> None:
     engine, loop = watched
-    tokenized = [engine._tokenize(question) for question in questions()]
+    tokenized = [engine._tokenize(question, PictureDigests()) for question in questions()]
     inputs = loop._encoder.encode(tokenized)
     assert inputs["mm_token_type_ids"].sum(1).tolist() == [16, 18, 24, 25]
     assert inputs["attention_mask"].sum(1).tolist() == [len(one.ids) for one in tokenized]

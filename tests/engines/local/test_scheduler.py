@@ -45,6 +45,10 @@ class Doubling:
         self._batch: list[Number] = []
 
     @property
+    def joins(self) -> bool:
+        return False
+
+    @property
     def room(self) -> int:
         return 0 if self._batch else self._max_batch
 

@@ -1,0 +1,88 @@
+"""Where an answer ends, and what it then says: end tokens, budgets, stop texts, repetition."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from grounding.engines.base import Completion, Token
+from grounding.engines.detokenizer import Detokenizer, cut, find_stop
+from grounding.engines.local.encoder import TokenizedRequest
+from grounding.errors import SettingError
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The ids that end an answer, and the one that fills the row behind it."""
+
+    eos: frozenset[int]
+    pad: int
+
+    @classmethod
+    def of(cls, config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> Ends:
+        """Return the ends that the checkpoint's generation config and tokenizer name."""
+        named = config.eos_token_id
+        eos = set(named) if isinstance(named, list) else {named}
+        eos = {i for i in (*eos, tokenizer.eos_token_id) if i is not None}
+        if not eos:
+            raise SettingError("the checkpoint names no token that ends an answer")
+        pads = (tokenizer.pad_token_id, config.pad_token_id, min(eos))
+        return cls(frozenset(eos), next(i for i in pads if i is not None))
+
+    def cut(self, row: Sequence[int], budget: int) -> tuple[list[int], bool]:
+        """Return the ids before the first end, at most `budget`, and whether an end was met."""
+        for place, token in enumerate(row[:budget]):
+            if token in self.eos:
+                return list(row[:place]), True
+        return list(row[:budget]), False
+
+
+class StopText:
+    """Watches one row for the texts that end it, a token at a time."""
+
+    def __init__(self, stop: Sequence[str], detokenizer: Detokenizer) -> None:
+        self._stop = stop
+        self._detokenizer = detokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._longest = max(map(len, stop))
+        self._tail = ""
+
+    def push(self, token: int) -> bool:
+        """Add the row's next token, and say whether a stop text is complete."""
+        tail = self._tail + self._decoder.decode(self._detokenizer.bytes_of(token))
+        self._tail = tail[-self._longest :]
+        return find_stop(tail, self._stop) is not None
+
+
+class EndWatch:
+    """Watches one answer, a token at a time, for the first of all its ends."""
+
+    def __init__(self, request: TokenizedRequest, ends: Ends, detokenizer: Detokenizer) -> None:
+        self._left = request.budget
+        self._ends = ends
+        self._stop = StopText(request.stop, detokenizer) if request.stop else None
+
+    def push(self, token: int) -> bool:
+        """Add the answer's next token, and say whether it is the last one."""
+        self._left -= 1
+        stopped = self._stop is not None and self._stop.push(token)
+        return stopped or token in self._ends.eos or self._left == 0
+
+
+def complete(
+    request: TokenizedRequest,
+    row: Sequence[int],
+    logprobs: Sequence[float],
+    ends: Ends,
+    detokenizer: Detokenizer,
+) -> Completion:
+    """Return what the ids of `row` say up to their end; `logprobs` has one for each id."""
+    ids, whole = ends.cut(row, request.budget)
+    text, ranges = detokenizer.decode(ids)
+    tokens = (
+        Token(start, end, logprob) for (start, end), logprob in zip(ranges, logprobs, strict=False)
+    )
+    return cut(Completion(text, whole, tuple(tokens), len(request.ids)), request.stop)

@@ -1,0 +1,114 @@
+"""Keys and values of the rows that run together, one row in each slot.
+
+A slot is a row's place in the cache's tensors. Rows lie side by side in the first slots, so that
+each call of the model sees a slice and no copy. What lies in a slot behind its row's length is
+never looked at, and is written over: padding and refused drafts need no clearing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK = 256
+"""Slots grow by this many tokens, so that a long answer seldom moves the whole cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The keys and values of a prompt's first `length` tokens, a tensor for each layer.
+
+    `offset` is what the model's position of a word behind them adds to its index: pictures take
+    fewer positions than tokens.
+    """
+
+    layers: Sequence[Tensor]
+    length: int
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the device's memory."""
+        return sum(layer.nbytes for layer in self.layers)
+
+
+class SlotCache:
+    """A key-value cache whose rows come, go and grow by themselves.
+
+    The model's attention layers call `update`, each with its own number. A layer's tensor is
+    (2, slots, heads, tokens, dimensions), keys before values.
+    """
+
+    def __init__(self, device: torch.device, most: int) -> None:
+        """Take no memory yet; there are at most `most` slots."""
+        self._device = device
+        self._most = most
+        self._layers: list[Tensor] = []
+        self._capacity = (0, 0)
+        self._slots = slice(0, 0)
+        self._rows = self._places = torch.empty(0, dtype=torch.long)
+        self._length = 0
+
+    def select(self, first: int, starts: Sequence[int], tokens: int) -> tuple[Tensor, Tensor]:
+        """Choose what the model's next call writes: `tokens` behind each row's start.
+
+        Rows begin at slot `first`. Returns the new tokens' indices in their rows, (rows, tokens),
+        and what each of them sees, (rows, 1, tokens, length) booleans: its row up to itself.
+        """
+        rows = len(starts)
+        self._length = max(starts) + tokens
+        self._slots = slice(first, first + rows)
+        self._reserve(first + rows, self._length)
+        self._rows = torch.arange(rows, device=self._device)[:, None]
+        new = torch.arange(tokens, device=self._device)
+        self._places = torch.tensor(starts, device=self._device)[:, None] + new
+        seen = torch.arange(self._length, device=self._device)
+        return self._places, seen <= self._places[:, None, :, None]
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
+    ) -> tuple[Tensor, Tensor]:
+        """Write one layer's new (rows, heads, tokens, dimensions); return all that rows hold."""
+        stored = self._layer(layer, keys)[:, self._slots]
+        for part, new in zip(stored, (keys, values), strict=True):
+            part[self._rows, :, self._places] = new.transpose(1, 2)
+        seen = stored[..., : self._length, :]
+        return seen[0], seen[1]
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` tokens of a slot into another."""
+        for layer in self._layers:
+            layer[:, target, :, :length] = layer[:, source, :, :length]
+
+    def save(self, slot: int, length: int, offset: int) -> Prefix:
+        """Return a copy of the first `length` tokens of a slot."""
+        layers = [layer[:, slot, :, :length].clone() for layer in self._layers]
+        return Prefix(layers, length, offset)
+
+    def load(self, slot: int, prefix: Prefix) -> None:
+        """Begin a slot with the tokens of `prefix`."""
+        self._reserve(slot + 1, prefix.length)
+        for number, kept in enumerate(prefix.layers):
+            self._layer(number, kept)[:, slot, :, : prefix.length] = kept
+
+    def _reserve(self, slots: int, length: int) -> None:
+        have_slots, have_length = self._capacity
+        doubled = min(1 << (slots - 1).bit_length(), self._most)
+        blocks = -(-length // BLOCK) * BLOCK
+        self._capacity = max(doubled, have_slots), max(blocks, have_length)
+
+    def _layer(self, number: int, like: Tensor) -> Tensor:
+        """Return a layer's tensor at its full size; what it held stays."""
+        if number == len(self._layers):
+            self._layers.append(like.new_empty(2, 0, like.shape[-3], 0, like.shape[-1]))
+        old = self._layers[number]
+        slots, length = self._capacity
+        if (old.shape[1], old.shape[3]) != (slots, length):
+            # Zeros: a weight of zero times what an uninitialised place may hold is no number.
+            new = old.new_zeros(2, slots, old.shape[2], length, old.shape[4])
+            new[:, : old.shape[1], :, : old.shape[3]] = old
+            self._layers[number] = new
+        return self._layers[number]
