@@ -40,8 +40,8 @@ test: $(READY) ## unit, property and end-to-end tests without Label Studio
 coverage: $(READY) ## the same tests, and which branches of grounding/ they miss
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing
 
-mutants: $(READY) ## change the pure modules one operator at a time: do the tests notice?
-	@$(BIN)/python -m tools.mutants
+mutants: $(READY) ## change the pure modules (ONLY=labels: this one) bit by bit: do the tests notice?
+	@$(BIN)/python -m tools.mutants $(ONLY)
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -26,6 +26,8 @@ from tests.serving import FOUND, Start
 # A busy machine may delay an example by any time; no property here is about time.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+# Mutation testing runs each test many times, and its figures are to be the same each time.
+settings.register_profile("mutants", deadline=None, derandomize=True, max_examples=30)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tools.mutants import killed_shares, parse_statuses
+import pytest
+
+from tools.mutants import killed_shares, parse_statuses, select
 
 RESULTS = """\
     grounding.geometry.xǁFrameǁscale_to__mutmut_1: killed
@@ -10,6 +12,7 @@ RESULTS = """\
     grounding.geometry.x_image_frame__mutmut_1: no tests
     grounding.geometry.x_image_frame__mutmut_2: timeout
     grounding.qwen.scores.x__mass__mutmut_1: killed
+    grounding.qwen.scores.x__mass__mutmut_2: not checked
 """
 
 
@@ -22,3 +25,20 @@ def test_a_mutant_that_no_test_reaches_counts_as_one_that_survives() -> None:
 
 def test_other_lines_of_the_output_are_ignored() -> None:
     assert parse_statuses("To apply a mutant on disk:\n\n  mutmut apply <id>\n") == {}
+
+
+def test_a_mutant_that_did_not_run_counts_neither_way() -> None:
+    assert "grounding.qwen.scores.x__mass__mutmut_2" not in parse_statuses(RESULTS)
+
+
+@pytest.mark.parametrize(
+    ("words", "modules"),
+    [
+        ([], {"grounding.geometry", "grounding.qwen.scores"}),
+        (["scores"], {"grounding.qwen.scores"}),
+        (["scores", "image_frame"], {"grounding.geometry", "grounding.qwen.scores"}),
+        (["labels"], set()),
+    ],
+)
+def test_words_choose_modules_and_functions(words: list[str], modules: set[str]) -> None:
+    assert killed_shares(select(parse_statuses(RESULTS), words)).keys() == modules

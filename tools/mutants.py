@@ -1,4 +1,7 @@
-"""Mutation testing of the pure modules: `python -m tools.mutants`, or `make mutants`.
+"""Mutation testing of the pure modules: `python -m tools.mutants [WORD …]`, or `make mutants`.
+
+With words, as in `ONLY="places labels" make mutants`, only mutants with one of them in their name
+are run.
 
 mutmut changes one operator, number or argument at a time and runs the tests that reach the change.
 `[tool.mutmut]` in pyproject.toml names the modules and the tests. A mutant that no test notices
@@ -11,7 +14,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 GOAL = 0.9
 """Least share of the mutants of a module that tests must kill."""
@@ -23,12 +26,16 @@ Statuses = Mapping[str, str]
 """The status of each mutant by its name, such as `grounding.geometry.x_image_frame__mutmut_1`."""
 
 
-def main() -> int:
-    """Run all mutants, print what survives, and return the exit status."""
+def main(words: Sequence[str]) -> int:
+    """Run the mutants with one of `words` in their name, or all; return the exit status.
+
+    Prints what survives.
+    """
     # On a terminal mutmut shows its progress; in a log that would be megabytes.
     quiet = not sys.stdout.isatty()
-    ran = subprocess.run([*MUTMUT, "run"], check=False, capture_output=quiet, text=True)
-    statuses = parse_statuses(_output("results", "--all", "true"))
+    command = [*MUTMUT, "run", *(f"*{word}*" for word in words)]
+    ran = subprocess.run(command, check=False, capture_output=quiet, text=True)
+    statuses = select(parse_statuses(_output("results", "--all", "true")), words)
     if not statuses:
         print((ran.stdout or "")[-4000:])
         return ran.returncode or 1
@@ -42,9 +49,16 @@ def main() -> int:
 
 
 def parse_statuses(results: str) -> Statuses:
-    """Return the statuses in the output of `mutmut results --all true`."""
+    """Return the statuses in the output of `mutmut results --all true`, of mutants that ran."""
     pairs = (line.strip().rpartition(": ") for line in results.splitlines())
-    return {name: status for name, _, status in pairs if "__mutmut_" in name}
+    named = {name: status for name, _, status in pairs if "__mutmut_" in name}
+    return {name: status for name, status in named.items() if status != "not checked"}
+
+
+def select(statuses: Statuses, words: Sequence[str]) -> Statuses:
+    """Return the statuses of the mutants with one of `words` in their name; all without words."""
+    wanted = words or [""]
+    return {name: s for name, s in statuses.items() if any(word in name for word in wanted)}
 
 
 def killed_shares(statuses: Statuses) -> Mapping[str, float]:
@@ -61,4 +75,4 @@ def _output(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -216,7 +216,7 @@ def _listed_names(label: Label) -> Iterable[str]:
 
     Only whole items count, because a word in a sentence may say what the label is not.
     """
-    return re.split(r"[,;/|()\n]|\bor\b", label.description or "")
+    return re.split(r"[,;/|()\n]|\bor\b", label.description) if label.description else ()
 
 
 _RULES: tuple[tuple[Keys, Names], ...] = (

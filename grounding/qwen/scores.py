@@ -130,7 +130,7 @@ class _Scorer:
     def _sum(self, start: int, end: int) -> float:
         """Return the log-probability of the tokens that have a character in the range."""
         first, behind = self._range(start, end)
-        return sum((token.logprob for token in self._tokens[first:behind]), 0.0)
+        return sum(token.logprob for token in self._tokens[first:behind])
 
     def _opening(self, start: int, end: int) -> int:
         """Return where the prose between two findings ends and the second one opens."""
@@ -196,7 +196,7 @@ class _Numbers:
         """Return where `count` consecutive numbers begin, in order, by their sorted values."""
         if count not in self._runs:
             runs: dict[tuple[float, ...], list[int]] = defaultdict(list)
-            for at in range(len(self._values) - count + 1):
+            for at in range(len(self._values)):  # the last are shorter, and match no place
                 runs[tuple(sorted(self._values[at : at + count]))].append(at)
             self._runs[count] = runs
         return self._runs[count]
@@ -212,7 +212,8 @@ def _tolerances(place: Box | Point) -> tuple[float, ...]:
     """Return the tolerance of each coordinate, in units of the place's frame."""
     if isinstance(place, Point):
         return place.frame.margin(CLOSE_POINT)
-    return place.margin(CLOSE) * 2
+    across, down = place.margin(CLOSE)
+    return across, down, across, down
 
 
 def _mass(log: float, tolerance: float) -> float:

@@ -15,7 +15,7 @@ from grounding.labelstudio.config import parse as parsing
 from grounding.labelstudio.controls import CONTROLS, fields, number, write_results
 from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.interactive.context import Intent
-from grounding.labelstudio.plan import PromptDefaults, plan
+from grounding.labelstudio.plan import PromptDefaults, ViewSpec, plan
 from grounding.queries import Field, Fill, Finding, Locate
 from tests.labelstudio.configs import BOXES, config, control, having, refused, view
 
@@ -118,12 +118,21 @@ def test_several_choices_are_one_result_where_the_config_allows_several() -> Non
         (WEATHER, [value("Sunny"), value("Rainy")], ["Sunny"], {"too_many": 1}),
         (WEATHER, [value("Sunny"), value("sunny")], ["Sunny"], {"duplicate": 1}),
         (WEATHER, [value("Sunny", "other")], [], {}),
+        (WEATHER, [value("Rainy", "other"), value("Sunny")], ["Sunny"], {}),
+        (WEATHER, [Finding(label="weather")], [], {"unknown_label": 1}),
         (
             having(WEATHER, 'model_score_threshold="0.5"'),
             [value("Sunny", score=0.4)],
             [],
             {"low_score": 1},
         ),
+        (
+            having(WEATHER, 'model_score_threshold="0.5"'),
+            [value("Sunny", score=0.5)],
+            ["Sunny"],
+            {},
+        ),
+        (having(WEATHER, 'model_score_threshold="0.5"'), [value("Sunny")], ["Sunny"], {}),
     ],
 )
 def test_what_cannot_be_a_choice_here_is_counted(
@@ -132,6 +141,30 @@ def test_what_cannot_be_a_choice_here_is_counted(
     made = written(part, *findings)
     assert [name for one in made.result for name in one["value"]["choices"]] == names
     assert dict(made.dropped) == dropped
+
+
+def test_the_words_that_name_no_choice_are_counted() -> None:
+    made = written(DEFECTS, *(value(word, "defects") for word in ("Snowy", "sunny", "Snowy")))
+    assert made.unknown == {"Snowy": 2}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "language", "bounds"),
+    [
+        ('model_language="zh"', "zh", (None, None)),
+        ('model_min_pixels="100000"', "auto", (100_000, None)),
+        ('model_max_pixels="200000"', "auto", (None, 200_000)),
+    ],
+)
+def test_choices_in_another_language_or_about_another_view_are_asked_apart(
+    attribute: str, language: str, bounds: tuple[int | None, int | None]
+) -> None:
+    plain, other = plan(config(WEATHER, having(DEFECTS, attribute)))
+    assert [on.from_name for one in (plain, other) for on in one.controls] == ["weather", "defects"]
+    asked = [one.query.style.language for one in (plain, other) if isinstance(one.query, Fill)]
+    assert asked == ["auto", language]
+    assert plain.view == ViewSpec("image")
+    assert other.view == ViewSpec("image", *bounds)
 
 
 def test_the_rating_of_the_contributors_guide_is_served(monkeypatch: pytest.MonkeyPatch) -> None:

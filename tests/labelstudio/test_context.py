@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grounding.errors import RequestError
 from grounding.geometry import PERCENT, Box, Point
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.interactive.context import Intent, read_context, read_request
+from grounding.labelstudio.places import OVERSHOOT, read_place
 from tests.labelstudio.configs import (
     BOXES,
     CAR_DOG,
@@ -292,6 +293,47 @@ def test_a_reduced_context_is_the_same_intent_without_ids(results: list[Any]) ->
 
 def test_only_the_last_region_must_be_readable() -> None:
     assert read(point(500, 5), point(5, 5, is_positive=True)) is not None
+
+
+EDGE = 100 + OVERSHOOT
+
+
+@pytest.mark.parametrize(
+    ("region", "status", "words"),
+    [
+        ({**point(5, 5), "value": 5}, 400, "a drawn region has no value"),
+        (point(EDGE + 1e-9, 5), 422, "a drawn region's x is no percentage"),
+        (point(5, -OVERSHOOT - 1e-9), 422, "a drawn region's y is no percentage"),
+        (point(5, 100.5), 422, "a drawn region's y is no percentage"),
+        ({**point(5, 5), "value": {"x": 5, "y": "5"}}, 422, "a drawn region's y is no percentage"),
+        (
+            {**drawn_box(), "value": {"x": 1, "y": 1, "width": 9}},
+            422,
+            "a drawn region's height is no percentage",
+        ),
+        (
+            {**drawn_box(), "value": {**drawn_box()["value"], "rotation": 9}},
+            422,
+            "the drawn box is turned. Draw it upright",
+        ),
+    ],
+)
+def test_the_annotator_reads_what_is_wrong_with_a_drawn_region(
+    region: dict[str, Any], status: int, words: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_place(region)
+    assert (caught.value.code, caught.value.status) == ("context_invalid", status)
+    assert str(caught.value) == words
+
+
+@given(x=st.floats(-OVERSHOOT, EDGE), y=st.floats(-OVERSHOOT, EDGE))
+@example(-OVERSHOOT, EDGE)
+@example(EDGE, -OVERSHOOT)
+def test_a_place_within_the_page_s_rounding_is_read_and_lies_inside(x: float, y: float) -> None:
+    place = read_place(point(x, y))
+    assert isinstance(place, Point)
+    assert (place.x, place.y) == (min(max(x, 0), 100), min(max(y, 0), 100))
 
 
 def test_a_place_slightly_outside_is_clipped() -> None:

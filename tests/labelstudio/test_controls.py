@@ -158,6 +158,24 @@ def test_what_cannot_be_a_region_is_dropped_and_counted(finding: Finding, reason
     assert drawn.dropped == Counter({reason: 1})
 
 
+def test_the_words_that_name_no_label_are_counted_and_no_others() -> None:
+    words = ["zebra", "zebra", "lion", None]
+    drawn = found(BOX, *(Finding(box(), w) for w in words), query=Locate(Shape.BOX, ("Car", "Dog")))
+    assert drawn.dropped == {"unknown_label": 4}
+    assert drawn.unknown == {"zebra": 2, "lion": 1}
+    assert found(BOX, Finding(box(x2=40), "car")).unknown == {}
+
+
+def test_the_results_and_counts_of_two_controls_add_up() -> None:
+    both = found(BOX, Finding(box(), "car"), Finding(box(), "zebra"))
+    both.add(found(control(POINTS), Finding(Point(9, 9, MODEL)), Finding(box(), "zebra")))
+    assert [region["from_name"] for region in both.result] == ["box", "kp"]
+    assert both.dropped == {"unknown_label": 1, "wrong_shape": 1}
+    assert both.unknown == {"zebra": 1}
+    both.add(found(BOX, Finding(box(), "zebra")))
+    assert (both.dropped["unknown_label"], both.unknown["zebra"]) == (2, 2)
+
+
 def test_a_box_is_no_key_point() -> None:
     drawn = found(control(POINTS), Finding(box(), "nose"))
     assert (drawn.result, drawn.dropped) == ([], {"wrong_shape": 1})

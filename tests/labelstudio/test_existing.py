@@ -107,7 +107,7 @@ OURS = prediction(box(10), box(20))
             id="the newest",
         ),
         pytest.param(
-            {"predictions": [{**prediction(box(50)), "id": 8}, OURS]},
+            {"predictions": [OURS, {**prediction(box(50)), "id": 8}, {**OURS, "id": "9"}]},
             ["b50"],
             id="the later one of one moment",
         ),
@@ -132,10 +132,30 @@ def test_the_page_shows_our_newest_prediction_where_nothing_is_saved(
 
 
 def test_the_region_that_asks_is_not_on_the_page_though_a_draft_has_it() -> None:
-    asking = box(60)
-    assert ids(shown({"drafts": [draft(box(10), asking)]}, [asking])) == ["b10"]
+    assert ids(shown({"drafts": [draft(box(10), box(60))]}, [box(60)])) == ["b10"]
     clicks = [point(5, is_positive=True), point(9, is_positive=False)]
     assert ids(shown({"drafts": [draft(*clicks)]}, clicks)) == []
+
+
+def nameless(x: float) -> dict[str, Any]:
+    return {key: found for key, found in box(x).items() if key != "id"}
+
+
+def test_a_region_without_an_id_that_asks_leaves_the_others_on_the_page() -> None:
+    page = shown({"drafts": [draft(nameless(10), box(20))]}, [box(20), nameless(60)])
+    assert page.results == (box(20), nameless(10), box(20))
+
+
+@pytest.mark.parametrize("kind", ["drafts", "predictions"])
+@pytest.mark.parametrize("nonsense", [{}, {"updated_at": 5, "created_at": 5, "id": "9"}])
+def test_work_that_says_not_when_it_was_made_is_the_oldest(
+    kind: str, nonsense: dict[str, Any]
+) -> None:
+    dated = draft(box(10)) if kind == "drafts" else prediction(box(10))
+    timeless = {"result": [box(50)], "model_version": "v1", **nonsense}
+    for works in ([dated, timeless], [timeless, dated]):
+        assert ids(shown({kind: works}, [])) == ["b10"]
+    assert ids(shown({kind: [timeless]}, [])) == ["b50"]
 
 
 @pytest.mark.parametrize(

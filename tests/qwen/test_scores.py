@@ -255,10 +255,40 @@ def test_a_place_that_names_no_numbers_is_scored_without_them() -> None:
     assert found.score == pytest.approx(0.5 * uncertain(0.1))
 
 
-def test_logarithms_that_rounding_put_above_zero_count_as_certain() -> None:
-    written = [Written(token.start, token.end, 1e-4) for token in tokens(TWO)]
-    found = score_findings(read(TWO, FRAME).findings, TWO, written)
-    assert [one.score for one in found] == [1, 1]
+@pytest.mark.parametrize("text", [TWO, '[{"bbox_2d": [1, 2, 9, 9], "label": "cat"}]'])
+def test_logarithms_that_rounding_put_above_zero_count_as_certain(text: str) -> None:
+    """A tolerance of one unit, as for the small box, shows each digit's probability."""
+    above = [Written(token.start, token.end, 1e-3) for token in tokens(text)]
+    findings = read(text, FRAME).findings
+    found = score_findings(findings, text, above)
+    certain = score_findings(findings, text, tokens(text))
+    assert [one.score for one in found] == [one.score for one in certain]
+
+
+@pytest.mark.parametrize(("doubtful", "expected"), [("[", 0.5), ("cat", 0.5), ("7", 1)])
+def test_a_finding_without_a_place_is_as_likely_as_its_opening_and_its_label(
+    doubtful: str, expected: float
+) -> None:
+    text = '["cat", 7]'
+    cat = Finding(label="cat", span=(1, len(text)))
+    (found,) = score_findings([cat], text, tokens(text, {text.index(doubtful): 0.5}))
+    assert found.score == pytest.approx(expected)
+
+
+def test_coordinates_whose_tokens_the_engine_did_not_give_count_neither_way() -> None:
+    text = "1, 2, 3, 4"
+    box = Finding(Box(1, 2, 3, 4, FRAME), span=(0, len(text)))
+    (found,) = score_findings([box], text, tokens(text, {0: 0.1})[:3])
+    assert found.score == pytest.approx(uncertain(0.1))
+
+
+def test_values_that_only_the_next_finding_completes_are_not_the_coordinates() -> None:
+    text = "[1, 2, 3], [4, 5]"
+    clipped = Finding(Point(3, 4, FRAME), span=(0, 9))
+    doubts = [{text.index(digit): 0.001} for digit in "12345"]
+    found = [score_findings([clipped], text, tokens(text, doubt))[0].score for doubt in doubts]
+    sure = found[-1]
+    assert [score == sure for score in found] == [False, False, True, True, True]
 
 
 def test_a_number_ends_with_the_character_after_it_alone() -> None:

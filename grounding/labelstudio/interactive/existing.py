@@ -61,7 +61,8 @@ def read_page(task: Mapping[str, Any], sent: Sequence[Result], version: str) -> 
     work = next(shared, shown[0] if shown else None)
     asking = find_drawn(sent) or {}
     here = [r for r in (*sent, *(work["result"] if work else ())) if "is_positive" not in r]
-    existing = tuple(r for r in here if r is not asking and r.get("id") != asking.get("id", ""))
+    gone = _ids([asking])
+    existing = tuple(r for r in here if r is not asking and read_text(r, "id") not in gone)
     return Page(existing, next(filter(None, (read_text(d, "user") for d in drafts)), ""))
 
 
