@@ -89,8 +89,6 @@ ROUNDING = 1e-6
 FINEST = -40
 """Lengths below 2**FINEST share one size class; cell numbers then stay exact in a float."""
 
-STEPS = (-1, 0, 1)
-
 Cell = tuple[int, int]
 
 
@@ -126,7 +124,7 @@ class BoxGrid:
     def _cells_near(self, start: float, length: float) -> list[Cell]:
         smallest, largest = _size_class(length * self._least), _size_class(length / self._least)
         cells = (self._cell(start, size) for size in range(smallest, largest + 1))
-        return [(size, number + step) for size, number in cells for step in STEPS]
+        return [(size, beside) for size, number in cells for beside in _with_neighbours(number)]
 
     def _cell(self, start: float, size: int) -> Cell:
         """Return the size class and the number of the cell that `start` lies in."""
@@ -154,8 +152,8 @@ class PointGrid:
     def near(self, point: Point) -> Iterator[Point]:
         """Yield each point that is at most `distance` away from `point`."""
         column, row = self._number(point)
-        for across, down in product(STEPS, STEPS):
-            for other in self._cells.get((column + across, row + down), ()):
+        for cell in product(_with_neighbours(column), _with_neighbours(row)):
+            for other in self._cells.get(cell, ()):
                 if point.apart(other, self._image) <= self._distance:
                     yield other
 
@@ -219,6 +217,10 @@ def _second_space(point: Point, near: Sequence[Point], image: Frame, distance: f
     """Return the distance to the second nearest point: the nearest may be the same thing's."""
     spaces = sorted(point.apart(one, image) for one in near)
     return spaces[1] if len(spaces) > 1 else distance
+
+
+def _with_neighbours(number: int) -> tuple[int, int, int]:
+    return number - 1, number, number + 1
 
 
 def _size_class(length: float) -> int:

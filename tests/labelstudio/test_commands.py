@@ -56,6 +56,9 @@ COMMANDS = [
     ("用矩形框标出左边的车", "左边的车", BOX),
     ("用框的形式标出左边的车", "左边的车", BOX),
     ("find cats", "cats", None),
+    ("find the X!", "the X", None),
+    ("find every cat and every dog", "each cat and every dog", None),
+    ("find a dog on every cat", "a dog on every cat", None),
     ("find me the cats", "the cats", None),
     ("show me the dog", "the dog", None),
     ("show me dogs", "dogs", None),
@@ -232,6 +235,9 @@ def test_a_prompt_that_is_a_label_is_for_the_controls_that_have_it() -> None:
     ).controls
     assert [c.from_name for c in choose_controls("show dogs", controls)] == ["box"]
     assert [c.from_name for c in choose_controls("point to point", controls)] == ["kp"]
+    target = config(BOXES.replace(CAR_DOG, '<Label value="Point to Goal"/>'), POINTS).controls
+    assert [c.from_name for c in choose_controls("point to goals", target)] == ["box"]
+    assert [c.from_name for c in choose_controls("point to the goals", target)] == ["kp"]
 
 
 @pytest.mark.parametrize("prompt", ["each cake", "every cake", "每一个蛋糕", "框出每个蛋糕"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -268,6 +269,28 @@ def test_a_large_answer_is_compared_with_its_neighbours_only(
     answer = [*page[:500], *({**r, "id": f"n{n}"} for n, r in enumerate(beside))]
     assert drop_existing(answer, Page(tuple(page)), CONFIG) == answer[500:]
     assert compared < 5 * len(answer)
+
+
+def work(count: int) -> int:
+    """Return how many calls it takes to look for `count` points among as many."""
+    page = Page(tuple(point(n % 100, n // 100, id=f"p{n}") for n in range(count)))
+    answer = [point(n % 100, 50 + n // 100, id=f"n{n}") for n in range(count)]
+    calls = 0
+
+    def counted(_frame: object, event: str, _value: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(counted)
+    try:
+        assert drop_existing(answer, page, CONFIG) == answer
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_the_work_grows_in_proportion_to_the_points() -> None:
+    assert work(200) < 2.5 * work(100)
 
 
 def test_an_answer_sent_twice_has_new_ids_each_time() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -24,6 +25,15 @@ def test_its_size_is_bounded_whatever_a_model_writes(words: list[str]) -> None:
     counts = {f"reason {n}": n for n in range(99)}
     stored = LeftOut.of(counts, [*words, *(f"{n}" * 5000 for n in range(99))]).stored()
     assert len(json.dumps(stored)) < 2000
+
+
+@given(counts=COUNTS, more=COUNTS)
+def test_what_the_page_leaves_out_adds_up_with_what_the_worker_did(
+    counts: dict[str, int], more: dict[str, int]
+) -> None:
+    both = LeftOut.of(counts, ["zebra"]).plus(more)
+    assert both.counts == dict(Counter(counts) + Counter(more))
+    assert both.words == ("zebra",)
 
 
 def test_where_nothing_is_left_out_nothing_is_stored() -> None:

@@ -83,6 +83,21 @@ def test_a_point_grid_finds_each_point_that_is_close_enough(
         assert sorted((p.x, p.y) for p in grid.near(point)) == sorted(expected)
 
 
+@pytest.mark.parametrize("distance", [0.01, 0.02])
+@pytest.mark.parametrize("step", [(1, 0), (0, 1), (-1, 0), (0, -1), (0.6, 0.8), (-0.8, 0.6)])
+def test_a_point_grid_finds_a_point_just_close_enough_wherever_they_lie(
+    distance: float, step: tuple[float, float]
+) -> None:
+    """A billionth closer than the distance, on both sides of where a cell may end."""
+    image = image_frame(1000, 1000)
+    reach = distance * 1000 * (1 - 1e-9)
+    for n in range(-40, 41):
+        start = 10 * distance * 1000 * (1 + n * 5e-8)
+        grid = PointGrid(image, distance)
+        grid.add(Point(start, start, image))
+        assert list(grid.near(Point(start + step[0] * reach, start + step[1] * reach, image))), n
+
+
 def test_places_far_apart_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
     iou = Box.iou

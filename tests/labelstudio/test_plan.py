@@ -213,6 +213,16 @@ def test_a_verb_chooses_among_the_controls_that_the_prompt_is_given_to() -> None
     assert [query.phrase for query in found] == ["the wheels", "toys"]
 
 
+def test_equal_queries_of_several_controls_are_put_once_for_all_of_them() -> None:
+    names = ("box", "second", "third")
+    boxes = [BOXES.replace('name="box"', f'name="{name}"') for name in names]
+    planned = plan(config(*boxes, having(BOXES, 'model_max_pixels="200000"').replace("box", "big")))
+    controls = [tuple(on.from_name for on in one.controls) for one in planned]
+    assert controls == [names, names, ("big",), ("big",)]
+    queries = [one.query for one in planned]
+    assert queries == [Locate(Shape.BOX, ("Car",)), Locate(Shape.BOX, ("Dog",))] * 2
+
+
 def test_a_verb_names_no_label() -> None:
     on = control(BOXES.replace(CAR_DOG, CAR_DOG + '<Label value="Box"/>'))
     defaults = PromptDefaults(prompt="box the cars")
@@ -229,6 +239,12 @@ def test_like_the_one_in_a_box_is_put_in_our_words_though_prompts_go_raw() -> No
     drawn = Box(10, 10, 30, 30, PERCENT)
     (query,) = queries_for(on, Intent(None, drawn, None, "box", (on,)))
     assert (query.around, query.style.raw) == (drawn, False)
+
+
+def test_like_the_one_in_a_box_with_a_label_is_a_query_for_that_label() -> None:
+    on = control(having(BOXES, 'model_smart_box="similar"'))
+    drawn = Box(10, 10, 30, 30, PERCENT)
+    assert queries_for(on, Intent(None, drawn, "d", "box", (on,))) == [Locate(Shape.BOX, ("Dog",))]
 
 
 def test_a_prompt_s_places_are_filled_from_the_labels_and_the_task_s_data() -> None:

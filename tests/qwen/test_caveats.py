@@ -35,3 +35,16 @@ def test_each_finding_gets_the_warnings_that_concern_it(
     text: str, warnings: list[tuple[str, ...]]
 ) -> None:
     assert [one.warnings for one in add_caveats(read(text, FRAME)).findings] == warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "noted"),
+    [
+        ('[{"bbox_3d": [0.1, 0.2, 3.4, 1, 2, 3, 0, 0, 0], "label": "car"}]', True),
+        ('[{"point3d": [0.1, 0.2], "label": "car"}]', True),
+        (f'[{CAT}, {{"bbox_3d": [0.1, 0.2, 3.4, 1, 2, 3, 0, 0, 0], "label": "car"}}]', False),
+        ("[]", False),
+    ],
+)
+def test_an_answer_that_has_only_places_in_space_says_so(text: str, noted: bool) -> None:
+    assert (Note.THREE_D in read(text, FRAME).warnings) is noted

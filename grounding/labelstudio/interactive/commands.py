@@ -143,7 +143,7 @@ _PATTERNS = tuple(
     for form in forms
 )
 
-_EVERY = re.compile(r"(?:each and every|every(?: single)?|each single) (?=\S)", re.IGNORECASE)
+_EVERY = re.compile(r"\A(?:each and every|every(?: single)?|each single) (?=\S)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def read_command(prompt: str, labels: Sequence[Label] = ()) -> Command:
     for pattern in _PATTERNS:
         if (rest := pattern.cut(thing, labels)) is not None:
             thing, shape = rest, shape or pattern.shape
-    return Command(_EVERY.sub("each ", thing, count=1) if _EVERY.match(thing) else thing, shape)
+    return Command(_EVERY.sub("each ", thing), shape)
 
 
 def choose_controls(prompt: str, controls: Sequence[Control]) -> tuple[Control, ...]:
