@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,6 +22,9 @@ from rich.progress import (
 from grounding.errors import InputError
 from grounding.logs import set_up_logging
 from grounding.settings import Settings
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+"""The type of an argument that names a file which must be there."""
 
 Advance = Callable[[int, int], None]
 """Says that so many more are done, of so many in all."""

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from grounding.cli.console import load_settings, progress, read_json, results_console, write
+from grounding.cli.console import FILE, load_settings, progress, read_json, results_console, write
 from grounding.errors import SettingError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from grounding.evaluation.report import Report
 
 EXTRA_HINT = "Install them: pip install 'qwen-grounding[evaluate]'"
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True, slots=True)

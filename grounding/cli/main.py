@@ -12,6 +12,7 @@ import click
 import httpx
 
 from grounding import __version__
+from grounding.cli.config import config
 from grounding.cli.console import load_settings
 from grounding.cli.evaluate import evaluate
 from grounding.errors import EXIT_INPUT, EXIT_SETTINGS, GroundingError, InputError, SettingError
@@ -170,7 +171,7 @@ def demo(output: str) -> None:
     sys.exit(run_demo(output))
 
 
-for command in (up, queue, worker, health, selftest, demo, evaluate):
+for command in (up, queue, worker, health, selftest, demo, evaluate, config):
     cli.add_command(command)
 
 
