@@ -64,7 +64,9 @@ def examine(engine: Engine, settings: Settings) -> SelfTestReport:
 
     if settings.engine == "local":
         return self_test(engine)
-    return self_test(engine, cure=SERVERS[settings.server].cure)
+    return self_test(
+        engine, cure=SERVERS[settings.server].cure, structured=settings.structured_output
+    )
 
 
 def _apply_policy(report: SelfTestReport, settings: Settings) -> None:

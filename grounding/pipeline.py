@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from grounding.engines.base import Completion, Engine, ModelRequest, Priority
+from grounding.engines.base import AnswerForm, Completion, Engine, ModelRequest, Priority
 from grounding.errors import AnswerError, DataError, EngineAway
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
@@ -33,7 +33,7 @@ from grounding.media.fetch import Fetches
 from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, whole
 from grounding.qwen.answers import Answer, Note, Verdict
-from grounding.qwen.queries import read_answer, write_prompt
+from grounding.qwen.queries import lists_places, read_answer, write_prompt
 from grounding.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,8 @@ def _request(
     frame = profile.answer_frame(view.frame)
     prompt = write_prompt(planned.query, frame, profile.prompts, strict=strict)
     priority = Priority.INTERACTIVE if worker.urgent else Priority.BULK
-    return ModelRequest((view, prompt), worker.max_new_tokens, priority=priority)
+    form: AnswerForm = "places" if lists_places(planned.query, profile.prompts) else "free"
+    return ModelRequest((view, prompt), worker.max_new_tokens, priority=priority, form=form)
 
 
 def _results_of(futures: Sequence[Future[Completion]]) -> list[Completion]:

@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         True, description="Ask the server for the token probabilities that scores are made of"
     )
     structured_output: bool = Field(
-        False, description="Ask the server to hold answers to a JSON schema"
+        False, description="Ask the server to hold lists of places to their form"
     )
     self_test: Literal["refuse", "warn", "off"] = Field(
         "refuse",

@@ -318,3 +318,20 @@ def test_values_alone_make_a_prediction_and_none_of_them_is_looked_and_nothing_t
     assert [one["type"] for one in sunny.prediction["result"]] == ["choices"]
     none = grounded(InlineEngine(lambda _: '{"weather": null}'), WEATHER)
     assert (none.prediction["result"], none.verdict) == ([], "nothing")
+
+
+@pytest.mark.parametrize(
+    ("parts", "forms"),
+    [
+        ((BOXES, WEATHER), {"places", "free"}),
+        ((BOXES,), {"places"}),
+        ((WEATHER,), {"free"}),
+    ],
+)
+def test_only_lists_of_places_may_be_held_to_a_form(
+    parts: tuple[str, ...], forms: set[str]
+) -> None:
+    weather = '{"weather": "Sunny"}'
+    engine = InlineEngine(lambda text: weather if "weather" in text else car_only(text))
+    grounded(engine, *parts)
+    assert {request.form for request in engine.requests} == forms

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+AnswerForm = Literal["free", "places"]
+"""What an answer may be held to: nothing, or a JSON list of boxes and points."""
+
+
 class Priority(IntEnum):
     """Who waits for an answer; the lower number is served first."""
 
@@ -38,7 +42,8 @@ class ModelRequest:
     RGB and both sides are multiples of the profile's factor, so that no engine resizes them. No
     text can carry control tokens: engines drop them. `system` replaces the system prompt of the
     chat template. The answer ends after `max_new_tokens` tokens, or before the first of the
-    `stop` texts. Raises `ValueError` where the parts are out of order or the budget is below 1.
+    `stop` texts. A server may be told to hold the answer to its `form`. Raises `ValueError` where
+    the parts are out of order or the budget is below 1.
     """
 
     parts: tuple[View | str, ...]
@@ -46,6 +51,7 @@ class ModelRequest:
     system: str | None = None
     priority: Priority = Priority.BULK
     stop: tuple[str, ...] = ()
+    form: AnswerForm = "free"
 
     def __post_init__(self) -> None:
         """Check what the types cannot express."""

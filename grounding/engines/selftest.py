@@ -3,10 +3,14 @@
 There are two pictures of one red circle each, of the smallest size that is sent and of the
 largest. Their prompts differ by image tokens alone, so the difference of the token counts that
 the engine reports equals that of the two grids, unless the pictures were resized on the way.
+
+A model that sees the pictures finds both circles, so an answer without a box is a fault, and so is
+one that does not end: it tells of structured output, thinking or a wrong chat template.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
@@ -25,6 +29,9 @@ RIGHT = 0.5
 """The IoU from which a box is right. A wrong frame gives less, as `_draw_circle` explains."""
 
 MAX_NEW_TOKENS = 256
+SHOWN = 60
+"""Characters of an answer that a fault quotes."""
+
 LARGE = (40_000, 30_000)
 """A picture above every upper bound, in pixels."""
 
@@ -59,10 +66,13 @@ class Trial:
     tokens: int
 
 
-def self_test(engine: Engine, *, cure: str = "See the worker's log") -> SelfTestReport:
+def self_test(
+    engine: Engine, *, cure: str = "See the worker's log", structured: bool = False
+) -> SelfTestReport:
     """Ask `engine` about two known pictures; `cure` is what to do where they are resized.
 
-    Raises what the engine's futures raise.
+    `structured` says that the server is told to hold answers to their form. Raises what the
+    engine's futures raise.
     """
     pair = make_trials(engine.profile)
     futures = engine.submit([_make_request(one, engine.profile) for one in pair])
@@ -76,11 +86,15 @@ def self_test(engine: Engine, *, cure: str = "See the worker's log") -> SelfTest
     lines = (*_describe_sizes(pair, overlaps), _describe_counts(expected, seen))
     if seen is not None and seen != expected:
         return SelfTestReport(lines, _describe_resizing(expected, seen), cure)
-    if fault := _find_fault(overlaps, proven=seen is not None and expected > 0):
-        hint = (
-            f"Check that GROUNDING_PROFILE is the model's family ({engine.profile.name}?). {cure}"
-        )
-        return SelfTestReport(lines, fault, hint)
+    for completion, overlap in zip(completions, overlaps, strict=True):
+        if overlap is None or not completion.complete:
+            fault, remedy = _explain_no_box(completion, structured=structured)
+            # Without counts, a picture that was shrunk may be why the circle is not seen.
+            return SelfTestReport(lines, fault, remedy if seen else f"{remedy}. {cure}")
+    if (worst := min(overlap or 0 for overlap in overlaps)) < RIGHT:
+        family = f"Check that GROUNDING_PROFILE is the model's family ({engine.profile.name}?)"
+        fault = f"the box of a {NAME} is beside it (IoU {worst:.2f})"
+        return SelfTestReport(lines, fault, f"{family}. {cure}")
     return SelfTestReport(lines)
 
 
@@ -114,7 +128,9 @@ def _draw_circle(frame: Frame, factor: int) -> Trial:
 def _make_request(one: Trial, profile: Profile) -> ModelRequest:
     frame = profile.answer_frame(one.truth.frame)
     text = write_prompt(Locate(Shape.BOX, classes=(NAME,)), frame, profile.prompts)
-    return ModelRequest((one.view, text), MAX_NEW_TOKENS, priority=Priority.INTERACTIVE)
+    return ModelRequest(
+        (one.view, text), MAX_NEW_TOKENS, priority=Priority.INTERACTIVE, form="places"
+    )
 
 
 def _measure_overlap(completion: Completion, one: Trial, profile: Profile) -> float | None:
@@ -150,14 +166,30 @@ def _describe_resizing(expected: int, seen: int) -> str:
     )
 
 
-def _find_fault(overlaps: list[float | None], *, proven: bool) -> str:
-    """Return what is wrong with the boxes, "" if nothing.
+THINKING = re.compile(r"\s*<think")
 
-    `proven` says that the token counts are right; then a model that finds no circle passes.
-    """
-    found = [overlap for overlap in overlaps if overlap is not None]
-    if any(overlap < RIGHT for overlap in found):
-        return f"the box of a {NAME} is beside it (IoU {min(found):.2f})"
-    if not found and not proven:
-        return f"the model found no {NAME}, and the server tells no token counts"
-    return ""
+STRUCTURED = (
+    "Set GROUNDING_STRUCTURED_OUTPUT=false, or start vLLM with "
+    """--structured-outputs-config '{"backend": "guidance"}'"""
+)
+INSTRUCT = "Switch thinking off in the server's chat template, or serve an Instruct checkpoint"
+TEMPLATE = (
+    "Check that the server uses the checkpoint's own chat template, with the picture before the "
+    "words, and that MODEL is a Qwen-VL checkpoint"
+)
+
+
+def _explain_no_box(completion: Completion, *, structured: bool) -> tuple[str, str]:
+    """Return the fault of an answer without a box or without an end, and its cure."""
+    words = " ".join(completion.text.split())
+    shown = words if len(words) <= SHOWN else f"{words[:SHOWN]}…"
+    if structured:
+        how = "no box" if completion.complete else "no end"
+        return f"structured output gives an answer with {how} ({shown!r})", STRUCTURED
+    if THINKING.match(completion.text):
+        return f"the model thinks instead of answering ({shown!r})", INSTRUCT
+    if not words:
+        return f"the answer about a {NAME} is empty", f"{INSTRUCT}. {TEMPLATE}"
+    if not completion.complete:
+        return f"the answer about one {NAME} does not end ({shown!r})", TEMPLATE
+    return f"the model finds no {NAME} where one is: it says {shown!r}", TEMPLATE

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from dataclasses import replace
+from itertools import repeat
 
 import pytest
 from click.testing import CliRunner
 
 from grounding.cli.main import cli
+from grounding.engines.base import Completion, ModelRequest
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.remote.servers import SERVERS
-from grounding.engines.selftest import SelfTestReport, make_trials, self_test
+from grounding.engines.selftest import NAME, SelfTestReport, make_trials, self_test
 from grounding.errors import EngineError
 from grounding.factory import load_context
 from grounding.qwen.profiles import PROFILES
+from grounding.testing import ScriptedEngine, answer_each
 from tests.engines.remote.connecting import connect, settings
-from tests.openai_server import Behaviour, Server
+from tests.openai_server import Behaviour, Server, raw
 
 SMALLER = (8 * 784, 12 * 784)
 """Bounds of a server that shows the model less than we send."""
@@ -124,6 +129,88 @@ def test_the_command_prints_what_it_measured(
     done = CliRunner().invoke(cli, ["selftest"])
     assert "112×112: 16 picture tokens" in done.output
     assert (done.exit_code == 0) is (status == 0)
+
+
+FREE = "GROUNDING_STRUCTURED_OUTPUT=false"
+NONE, DRAFT = "```json\n[]\n```", "<think>The circle is"
+
+
+def answering(small: Completion, large: Completion, *, structured: bool = False) -> SelfTestReport:
+    """Return the report of an engine that answers the two pictures so, and counts rightly."""
+    profile = PROFILES["qwen2.5-vl"]
+    trials = make_trials(profile)
+    answers = dict(zip([one.view.pixels.size for one in trials], (small, large), strict=True))
+    tokens = {one.view.pixels.size: one.tokens for one in trials}
+
+    def answer(request: ModelRequest) -> Completion:
+        size = request.views[0].pixels.size
+        return replace(answers[size], prompt_tokens=30 + tokens[size])
+
+    engine = ScriptedEngine(answer_each(answer), profile)
+    try:
+        return self_test(engine, cure="mend it", structured=structured)
+    finally:
+        engine.close()
+
+
+def right(number: int, *, complete: bool = True) -> Completion:
+    """Return the answer that boxes the circle of the smaller picture, 0, or the larger, 1."""
+    truth = make_trials(PROFILES["qwen2.5-vl"])[number].truth
+    corners = [round(side) for side in (truth.x1, truth.y1, truth.x2, truth.y2)]
+    return Completion(json.dumps([{"bbox_2d": corners, "label": NAME}]), complete)
+
+
+def test_an_engine_that_boxes_both_circles_passes() -> None:
+    assert answering(right(0), right(1)).fault == ""
+    assert answering(right(0), right(1), structured=True).fault == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "structured", "reason", "cure"),
+    [
+        (Completion(NONE, True), False, "finds no red circle where one is", "chat template"),
+        (Completion("I see a bus.", True), False, "it says 'I see a bus.'", "chat template"),
+        (Completion("", True), False, "is empty", "Instruct"),
+        (Completion("\n\n\n", False), False, "is empty", "Instruct"),
+        (Completion(DRAFT, False), False, "thinks instead of answering", "Instruct"),
+        (
+            Completion("\n\n\n", False),
+            True,
+            "structured output",
+            "GROUNDING_STRUCTURED_OUTPUT=false",
+        ),
+        (Completion(NONE, True), True, "structured output", FREE),
+        (right(1, complete=False), True, "no end", FREE),
+        (right(1, complete=False), False, "does not end", "chat template"),
+        (right(0), False, "beside it", "GROUNDING_PROFILE"),
+    ],
+)
+def test_no_box_or_no_end_is_a_fault_with_its_own_reason_though_the_counts_are_right(
+    answer: Completion, structured: bool, reason: str, cure: str
+) -> None:
+    report = answering(right(0), answer, structured=structured)
+    assert reason in report.fault
+    assert cure in report.cure
+
+
+def test_no_box_on_the_smaller_picture_is_a_fault_too() -> None:
+    assert "finds no red circle" in answering(Completion(NONE, True), right(1)).fault
+
+
+def test_a_long_answer_is_quoted_in_part() -> None:
+    report = answering(right(0), Completion("bus " * 99, False))
+    assert "bus bus" in report.fault
+    assert len(report.fault) < 150
+
+
+def test_structured_output_that_gives_no_box_is_blamed_when_a_worker_starts(
+    server: Server, behaviour: Behaviour
+) -> None:
+    """As vLLM's with xgrammar, which lets the shapes checkpoint say only that nothing is there."""
+    silent = {"choices": [{"message": {"content": NONE}, "finish_reason": "stop"}], "usage": None}
+    behaviour.faults = repeat(raw(json.dumps(silent).encode()))
+    with pytest.raises(EngineError, match="structured output gives an answer with no box"):
+        load_context(settings(server, structured_output=True), lambda **_: None)
 
 
 @pytest.mark.parametrize("name", PROFILES)

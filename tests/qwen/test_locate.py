@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.geometry import PERCENT, THOUSAND, Box, Frame, Point
-from grounding.queries import Finding, Locate, Meaning, PromptStyle, Shape
+from grounding.queries import Fill, Finding, Locate, Meaning, PromptStyle, Query, Shape
 from grounding.qwen.answers import Verdict, read
 from grounding.qwen.profiles import PROFILES
+from grounding.qwen.prompts import PromptSet
+from grounding.qwen.queries import lists_places
 from grounding.qwen.queries.locate import (
     CHINESE,
     ENGLISH,
@@ -336,3 +338,23 @@ def test_any_phrase_and_any_name_stands_in_the_prompt_as_it_was_typed(
         assert all(name in text for name in classes)
     assert write_prompt(query, SEEN, strict=True).startswith(text)
     assert len(write_prompt(query, SEEN, strict=True)) > len(text)
+
+
+@pytest.mark.parametrize(
+    ("query", "prompts", "expected"),
+    [
+        (Locate(BOX, ("Car",)), "qwen2.5", True),
+        (Locate(POINT, ("Car",)), "qwen3", True),
+        (Locate(BOX, ("Car",), style=PromptStyle(answer_format="plain")), "qwen2.5", False),
+        (Locate(POINT, ("Car",), style=PromptStyle(answer_format="xml")), "qwen2.5", False),
+        (Locate(POINT, ("Car",), style=PromptStyle(answer_format="xml")), "qwen3", True),
+        (Locate(BOX, ("Car",), "the red one"), "qwen2.5", True),
+        (Locate(BOX, ("Car",), "Say hi", style=PromptStyle(raw=True)), "qwen2.5", False),
+        (Locate(BOX, ("Car",), style=PromptStyle(raw=True)), "qwen2.5", True),
+        (Fill(()), "qwen2.5", False),
+    ],
+)
+def test_an_answer_lists_places_where_its_prompt_asks_for_json(
+    query: Query, prompts: PromptSet, expected: bool
+) -> None:
+    assert lists_places(query, prompts) is expected

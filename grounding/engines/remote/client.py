@@ -188,8 +188,8 @@ class DataUris:
             self._entries.pop(key, None)
 
 
-CUT = "length"
-"""The `finish_reason` of an answer that was cut at `max_tokens`."""
+CUT = ("length", "repetition")
+"""The `finish_reason` of an answer that was cut: at `max_tokens`, or by vLLM where it looped."""
 
 ENDED = ("stop", "content_filter")
 """The reasons of answers that are whole; a filtered one is all that the server will say."""
@@ -226,12 +226,13 @@ def _read_native(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> Complet
 
 def _read(choice: Mapping[str, Any], text: str, prompt_tokens: int | None) -> Completion:
     reason = choice["finish_reason"]
-    if reason not in (CUT, *ENDED):
+    if reason not in (*CUT, *ENDED):
         raise EngineError(
             f"the server broke the answer off ({str(reason)[:40]})", code="completion_unreadable"
         )
     logprobs = (choice.get("logprobs") or {}).get("content") or ()
-    return Completion(str(text), reason != CUT, _read_tokens(str(text), logprobs), prompt_tokens)
+    tokens = _read_tokens(str(text), logprobs)
+    return Completion(str(text), reason not in CUT, tokens, prompt_tokens)
 
 
 def _read_tokens(text: str, logprobs: Sequence[Mapping[str, Any]]) -> tuple[Token, ...]:

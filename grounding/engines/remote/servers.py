@@ -14,6 +14,12 @@ A model that thinks spends its answer on drafts, so it is asked not to where the
 vLLM and SGLang hand `chat_template_kwargs` to the chat template, which ignores what it does not
 know. DashScope has a field of its own for its hybrid models; those that always think have no
 switch. Other servers may refuse a field that they do not know, and are sent none.
+
+Only answers that list places are held to a form, where GROUNDING_STRUCTURED_OUTPUT asks for it. A
+JSON schema leaves white space free, and vLLM 0.32 then writes line breaks up to the limit; so
+servers that take a regular expression get the very form that these models write by themselves.
+xgrammar 0.2.8 forbids tokens that this form begins with ("\\n[\\n\\t{" beside "\\n\\t{"), and the
+model then says that nothing is there; with vLLM's other back end, guidance, it writes its boxes.
 """
 
 from __future__ import annotations
@@ -27,8 +33,10 @@ from grounding.engines.base import ModelRequest, Priority
 from grounding.engines.remote.client import Encoding
 from grounding.settings import ServerName
 
+Body = dict[str, Any]
 
-def _place(key: str, numbers: int) -> dict[str, Any]:
+
+def _place(key: str, numbers: int) -> Body:
     integers = {"type": "integer", "minimum": 0}
     return {
         "type": "object",
@@ -41,15 +49,28 @@ def _place(key: str, numbers: int) -> dict[str, Any]:
     }
 
 
-ANSWER_SCHEMA: dict[str, Any] = {
+ANSWER_SCHEMA: Body = {
     "type": "array",
     "items": {"anyOf": [_place("bbox_2d", 4), _place("point_2d", 2)]},
 }
 """A list of boxes and points, each with its label; empty if the model finds nothing."""
 
+_NUMBER = r"(0|[1-9][0-9]{0,4})"
+_STRING = r'"([^"\\\n]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
+_ENTRY = (
+    rf'\{{"(bbox_2d": \[{_NUMBER}(, {_NUMBER}){{3}}\]|point_2d": \[{_NUMBER}, {_NUMBER}\])'
+    rf'(, "[a-z_]{{1,32}}": {_STRING})+\}}'
+)
+_LIST = rf"\[(\n(\t|    ){_ENTRY}(,\n(\t|    ){_ENTRY})*\n)?\]"
+
+ANSWER_REGEX = rf"(```json\n{_LIST}\n```|{_LIST})"
+"""The same, as these models write it: fenced or not, one place in a line."""
+
+REPETITION: Body = {"max_pattern_size": 64, "min_pattern_size": 16, "min_count": 4}
+"""When vLLM ends a looping answer: 16 to 64 tokens, about a place, four times in a row."""
+
 
 BoundsIn = Literal["request", "part", "nowhere"]
-Body = dict[str, Any]
 
 SEED = 3407
 """The seed of the sample call in DashScope's guide; with temperature 0 it changes nothing."""
@@ -71,9 +92,9 @@ class Server:
     """What one kind of server is sent.
 
     `bounds_in` says where it reads pixel bounds. `fields` are sent with every request, `hybrid`
-    with those to a model that can think, and `structured` bind the answer to a schema. `penalty`
-    says whether it knows `repetition_penalty`; `priorities` are its numbers of interactive and bulk
-    requests. `cure` is what to do where it resizes our pictures.
+    with those to a model that can think, and `structured` with those whose answer is to be held to
+    its form. `penalty` says whether it knows `repetition_penalty`; `priorities` are its numbers of
+    interactive and bulk requests. `cure` is what to do where it resizes our pictures.
     """
 
     bounds_in: BoundsIn
@@ -95,8 +116,8 @@ _JSON_SCHEMA = {
 SERVERS: Mapping[ServerName, Server] = {
     "vllm": Server(
         bounds_in="nowhere",
-        fields=NO_THINKING,
-        structured={"structured_outputs": {"json": ANSWER_SCHEMA}},
+        fields=NO_THINKING | {"repetition_detection": REPETITION},
+        structured={"structured_outputs": {"regex": ANSWER_REGEX}},
         priorities={Priority.INTERACTIVE: 0, Priority.BULK: 1},
         cure="Start vLLM with --mm-processor-kwargs whose min_pixels and max_pixels enclose "
         "GROUNDING_MIN_PIXELS and GROUNDING_MAX_PIXELS",
@@ -104,7 +125,7 @@ SERVERS: Mapping[ServerName, Server] = {
     "sglang": Server(
         bounds_in="request",
         fields=NO_THINKING,
-        structured=_JSON_SCHEMA,
+        structured={"regex": ANSWER_REGEX},
         priorities={Priority.INTERACTIVE: 1, Priority.BULK: 0},
         cure="Start SGLang with an --mm-process-config whose image bounds enclose "
         "GROUNDING_MIN_PIXELS and GROUNDING_MAX_PIXELS, and SGLANG_IMAGE_MAX_PIXELS of at least "
@@ -120,6 +141,8 @@ SERVERS: Mapping[ServerName, Server] = {
     ),
     "generic": Server(
         bounds_in="nowhere",
+        # `transformers serve` makes a repetition penalty of it, and takes the checkpoint's without.
+        fields={"frequency_penalty": 0},
         structured=_JSON_SCHEMA,
         penalty=False,
         cure="Name the server with GROUNDING_SERVER=vllm, sglang or dashscope if it is one of "
@@ -198,7 +221,7 @@ class RequestFormat:
             fields["logprobs"] = True
         if self.server.penalty:
             fields["repetition_penalty"] = self.repetition_penalty
-        if self.structured:
+        if self.structured and request.form == "places":
             fields |= self.server.structured
         if self.priority and self.server.priorities:
             fields["priority"] = self.server.priorities[request.priority]

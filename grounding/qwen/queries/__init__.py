@@ -29,6 +29,11 @@ def write_prompt(query: Query, frame: Frame, prompts: PromptSet, *, strict: bool
     return prompt
 
 
+def lists_places(query: Query, prompts: PromptSet) -> bool:
+    """Say whether the prompt of `query` asks for nothing but a JSON list of places."""
+    return isinstance(query, Locate) and locate.lists_places(query, prompts)
+
+
 def read_answer(
     query: Query, text: str, frame: Frame, *, complete: bool, tokens: Sequence[Token] = ()
 ) -> Answer:

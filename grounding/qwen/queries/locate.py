@@ -212,6 +212,12 @@ def _format(query: Locate, prompts: PromptSet) -> AnswerFormat:
     return wanted if wanted in FORMATS[prompts][query.shape] else "json"
 
 
+def lists_places(query: Locate, prompts: PromptSet) -> bool:
+    """Say whether the answer is a JSON list; a raw phrase may ask for anything."""
+    raw = query.style.raw and bool(query.phrase)
+    return not raw and _format(query, prompts) == "json"
+
+
 def _body(query: Locate, words: Wording, output: str, frame: Frame | None) -> str:
     if query.around and frame:
         what = _there(query, words, query.around.to(frame))

@@ -68,8 +68,12 @@ def test_a_token_without_bytes_is_its_text() -> None:
     assert reply.prompt_tokens is None
 
 
-@pytest.mark.parametrize(("reason", "complete"), [("stop", True), ("length", False)])
-def test_an_answer_cut_at_its_length_is_not_complete(reason: str, complete: bool) -> None:
+@pytest.mark.parametrize(
+    ("reason", "complete"), [("stop", True), ("length", False), ("repetition", False)]
+)
+def test_an_answer_cut_at_its_length_or_in_a_loop_is_not_complete(
+    reason: str, complete: bool
+) -> None:
     assert read_completion(body("[]", None, reason), native=False).complete is complete
 
 

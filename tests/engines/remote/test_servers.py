@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from grounding.engines.base import ModelRequest, Priority
-from grounding.engines.remote.servers import ANSWER_SCHEMA, SEED, SERVERS, RequestFormat
+from grounding.engines.remote.servers import (
+    ANSWER_REGEX,
+    ANSWER_SCHEMA,
+    SEED,
+    SERVERS,
+    RequestFormat,
+)
 from grounding.testing import make_view
 
 URI, TEXT = "data:image/png;base64,AAAA", "Where is the cat?"
 VIEW = make_view(Image.new("RGB", (868, 588)))
-REQUEST = ModelRequest((VIEW, TEXT), 512)
+REQUEST = ModelRequest((VIEW, TEXT), 512, form="places")
 BOUNDS = {"min_pixels": 200_704, "max_pixels": 1_003_520}
 GREEDY = {"temperature": 0, "seed": SEED, "max_tokens": 512, "logprobs": True}
 PICTURE = {"type": "image_url", "image_url": {"url": URI}}
@@ -40,20 +50,25 @@ NATIVE = {
     "parameters": NATIVE_PARAMETERS,
 }
 
+VLLM = QUIET | {
+    "repetition_detection": {"max_pattern_size": 64, "min_pattern_size": 16, "min_count": 4}
+}
+PLAIN = {"frequency_penalty": 0}
+
 TABLE: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
-    "vllm": ("vllm", {}, chat(PICTURE, **QUIET)),
-    "vllm, priority": ("vllm", {"priority": True}, chat(PICTURE, **QUIET, priority=1)),
+    "vllm": ("vllm", {}, chat(PICTURE, **VLLM)),
+    "vllm, priority": ("vllm", {"priority": True}, chat(PICTURE, **VLLM, priority=1)),
     "vllm, structured": (
         "vllm",
         {"structured": True},
-        chat(PICTURE, **QUIET, structured_outputs={"json": ANSWER_SCHEMA}),
+        chat(PICTURE, **VLLM, structured_outputs={"regex": ANSWER_REGEX}),
     ),
     "sglang": ("sglang", {}, chat(PICTURE, **KWARGS)),
     "sglang, priority": ("sglang", {"priority": True}, chat(PICTURE, **KWARGS, priority=0)),
     "sglang, structured": (
         "sglang",
         {"structured": True},
-        chat(PICTURE, **KWARGS, response_format=SCHEMA),
+        chat(PICTURE, **KWARGS, regex=ANSWER_REGEX),
     ),
     "dashscope": ("dashscope", {}, chat(PICTURE | BOUNDS, **GUIDE)),
     "dashscope, structured": (
@@ -67,13 +82,13 @@ TABLE: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
         {"native": True, "structured": True},
         NATIVE | {"parameters": NATIVE_PARAMETERS | {"response_format": {"type": "json_object"}}},
     ),
-    "generic": ("generic", {}, chat(PICTURE)),
+    "generic": ("generic", {}, chat(PICTURE, **PLAIN)),
     "generic, structured": (
         "generic",
         {"structured": True},
-        chat(PICTURE, response_format=SCHEMA),
+        chat(PICTURE, **PLAIN, response_format=SCHEMA),
     ),
-    "generic, priority": ("generic", {"priority": True}, chat(PICTURE)),
+    "generic, priority": ("generic", {"priority": True}, chat(PICTURE, **PLAIN)),
 }
 
 
@@ -104,6 +119,46 @@ def test_dashscope_is_asked_not_to_think_where_the_model_has_a_switch(
 ) -> None:
     body = replace(request_format("dashscope"), model=model).build_body(REQUEST, [URI])
     assert body.get("enable_thinking") == (False if asked else None)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_answer_that_is_no_list_of_places_is_held_to_no_form(server: str) -> None:
+    """A schema of boxes would make nonsense of values, text and whatever a raw prompt asks."""
+    free = replace(REQUEST, form="free")
+    held = request_format(server, structured=True).build_body(free, [URI])
+    assert held == request_format(server).build_body(free, [URI])
+
+
+COOKBOOK = (
+    '```json\n[\n\t{"bbox_2d": [341, 258, 397, 360], "label": "top-left \\"cake\\""},\n'
+    '\t{"bbox_2d": [0, 2, 11, 12], "label": "猫", "colour": "red"}\n]\n```'
+)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[]",
+        "```json\n[]\n```",
+        COOKBOOK,
+        '[\n    {"point_2d": [12, 40], "label": "cat"}\n]',
+    ],
+)
+def test_the_models_own_ways_to_write_places_are_allowed(answer: str) -> None:
+    assert re.fullmatch(ANSWER_REGEX, answer)
+
+
+@pytest.mark.parametrize("answer", ["", "\n\n", "none", '[{"bbox_2d": [1, 2, 3]}]', "```json\n[]"])
+def test_anything_else_is_not(answer: str) -> None:
+    assert not re.fullmatch(ANSWER_REGEX, answer)
+
+
+@given(st.from_regex(ANSWER_REGEX, fullmatch=True, alphabet=st.characters(codec="utf-8")))
+def test_whatever_is_allowed_is_a_list_of_places_in_json(answer: str) -> None:
+    places = json.loads(answer.removeprefix("```json").removesuffix("```"), strict=False)
+    assert [len(one.get("bbox_2d") or one["point_2d"]) in (4, 2) for one in places] == [
+        True for _ in places
+    ]
 
 
 @pytest.mark.parametrize(("server", "first"), [("vllm", 0), ("sglang", 1)])
