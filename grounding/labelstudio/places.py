@@ -225,4 +225,4 @@ def _with_neighbours(number: int) -> tuple[int, int, int]:
 
 def _size_class(length: float) -> int:
     """Return the smallest n with length < 2**n, but at least FINEST."""
-    return max(frexp(length)[1], FINEST)
+    return frexp(max(length, ldexp(0.5, FINEST)))[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grounding.geometry import PERCENT, Box, Frame, Point, image_frame
@@ -33,6 +33,7 @@ def in_order(places: list[Box]) -> list[tuple[float, ...]]:
     return sorted((place.x1, place.y1, place.x2, place.y2) for place in places)
 
 
+@example(old=[box_at(0, 0, 0.7, 5e-324)], new=[], least=0.5)
 @given(old=boxes(), new=boxes(), least=LEAST)
 def test_a_box_grid_finds_each_box_that_overlaps_enough(
     old: list[Box], new: list[Box], least: float
