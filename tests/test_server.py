@@ -184,6 +184,26 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {
     "NaN": ({"data": '{"a": NaN}', "content_type": "application/json"}, 400, "body_not_json"),
     "1e400": ({"data": '{"a": 1e400}', "content_type": "application/json"}, 400, "body_not_json"),
     "deep": ({"data": "[" * 100_000, "content_type": "application/json"}, 400, "body_not_json"),
+    "deep tasks": (
+        {"data": '{"tasks": ' + "[" * 100_000, "content_type": "application/json"},
+        400,
+        "body_not_json",
+    ),
+    "a string without end": (
+        {"data": '{"a":' * 2000 + '"\\"' * 99_999 + "\\", "content_type": "application/json"},
+        400,
+        "body_not_json",
+    ),
+    "a key twice": (
+        {"data": '{"tasks": [], "tasks": [1]}', "content_type": "application/json"},
+        400,
+        "duplicate_key",
+    ),
+    "a key of a task twice": (
+        {"data": '{"tasks": [{"id": 1, "id": 2}]}', "content_type": "application/json"},
+        400,
+        "duplicate_key",
+    ),
     "UTF-16": (
         {"data": "{}".encode("utf-16"), "content_type": "application/json"},
         400,
@@ -206,6 +226,7 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {
     "config null": ({"json": request(4, label_config=None)}, 400, "label_config_invalid"),
     "config no XML": ({"json": request(4, label_config="<View>")}, 400, "label_config_invalid"),
     "project path": ({"json": request(4, project="../../x.1")}, 400, "project_invalid"),
+    "project long": ({"json": request(4, project="1" * 4200)}, 400, "project_invalid"),
     "project newline": ({"json": request(4, project="1\n")}, 400, "project_invalid"),
 }
 

@@ -47,6 +47,7 @@ from grounding.jobs.store import (
     PENDING,
     TOTALS,
     UNDELIVERED,
+    UNUSABLE,
     JobStore,
     State,
     job_key,
@@ -72,6 +73,7 @@ LABELLED_COUNTERS = (
     ("attempts", "attempts:", "reason", "Times that a worker took a task"),
     ("deliveries", DELIVERIES, "outcome", "Predictions for Label Studio, by what became of them"),
     ("requests_full", FULL, "kind", "Predict requests that found no free place to wait"),
+    ("tasks_unusable", UNUSABLE, "code", "Tasks of a request that could not be queued"),
     ("findings_dropped", DROPPED, "reason", "Findings that became no region"),
     ("answer_warnings", NOTED, "warning", "Answers that were cut, clipped, repaired, …"),
 )

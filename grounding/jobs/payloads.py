@@ -118,9 +118,16 @@ class Outcome:
     def read(cls, text: bytes) -> Outcome:
         """Return the outcome that a record has; an unreadable one is a failure that says so."""
         try:
-            return build(cls, json.loads(text))
-        except (ValueError, AttributeError, GroundingError):
+            found = build(cls, json.loads(text))
+            if not (found._has_prediction() or (found.prediction is None and found.code)):
+                raise unreadable()
+        except (ValueError, AttributeError, RecursionError, GroundingError):
             return cls(code=unreadable().code, reason=str(unreadable()))
+        return found
+
+    def _has_prediction(self) -> bool:
+        prediction = self.prediction
+        return isinstance(prediction, dict) and isinstance(prediction.get("result"), list)
 
 
 @dataclass(frozen=True, slots=True)

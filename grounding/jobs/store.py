@@ -69,6 +69,8 @@ DROPPED, NOTED = "dropped:", "noted:"
 """Before the counters of findings that became no region, and of the reader's notes."""
 FULL = "full:"
 """Before the counters of predict requests that found no free place to wait, by their kind."""
+UNUSABLE = "unusable:"
+"""Before the counters of tasks that came in a request and could not be queued, by their code."""
 DELIVERIES = "delivery:"
 """Before the counters of what became of outbox entries."""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NoReturn
@@ -17,6 +18,15 @@ from flask import request
 
 from grounding.errors import RequestError
 from grounding.jobs.store import QueueName
+
+MAX_DEPTH = 100
+"""How deep a task's data may be nested; what Label Studio itself makes is about ten deep."""
+CUT_DEPTH = MAX_DEPTH + 10
+"""How deep a body is read: deeper than any task in it that may be answered."""
+MAX_PROJECT_CHARACTERS = 40
+
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""A string of JSON, or a bracket outside of strings."""
 
 
 class RequestKind(Enum):
@@ -85,9 +95,7 @@ def read_json() -> Mapping[str, Any]:
     if not raw:
         raise RequestError("the body is empty", code="body_missing")
     try:
-        body = json.loads(
-            raw.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_float=_finite_number
-        )
+        body = _parse(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError) as exc:
         raise RequestError("the body is not JSON", code="body_not_json") from exc
     if not isinstance(body, dict):
@@ -115,7 +123,8 @@ def read_config(body: Mapping[str, Any], name: str) -> str:
 def read_project(body: Mapping[str, Any]) -> str:
     """Return the project's name: its number, with the time of its creation where that is sent."""
     value = str(body.get("project") if body.get("project") is not None else "")
-    if value and not all(part.isascii() and part.isdigit() for part in value.split(".")):
+    digits = all(part.isascii() and part.isdigit() for part in value.split("."))
+    if value and not (digits and len(value) <= MAX_PROJECT_CHARACTERS):
         raise RequestError("project is no number", code="project_invalid")
     return value
 
@@ -130,6 +139,66 @@ def _context(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if context is not None and not isinstance(context, dict):
         raise RequestError("context is no object", code="context_invalid")
     return context
+
+
+def is_too_deep(value: object) -> bool:
+    """Say whether JSON is nested deeper than a task's data may be."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for outer in level for inner in _children(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _parse(text: str) -> Any:
+    """Return the JSON in `text`; what lies too deep to be read is null in it.
+
+    So a task that is too deep costs its own answer, and not those of all tasks beside it.
+    """
+    try:
+        return _loads(text)
+    except RecursionError:
+        return _loads(_cut(text))
+
+
+def _loads(text: str) -> Any:
+    return json.loads(
+        text,
+        object_pairs_hook=_unambiguous,
+        parse_constant=_refuse_constant,
+        parse_float=_finite_number,
+    )
+
+
+def _cut(text: str) -> str:
+    """Return `text` with null in place of each value that is nested deeper than `CUT_DEPTH`."""
+    kept: list[str] = []
+    depth = begun = 0
+    for token in _TOKEN.finditer(text):
+        first = text[token.start()]
+        if first in "[{":
+            depth += 1
+            if depth == CUT_DEPTH + 1:
+                kept += [text[begun : token.start()], "null"]
+        elif first in "]}":
+            depth -= 1
+            if depth == CUT_DEPTH:
+                begun = token.end()
+    return "".join(kept) + (text[begun:] if depth <= CUT_DEPTH else "")
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # which one counts differs from reader to reader
+        raise RequestError("the body has the same key twice", code="duplicate_key")
+    return found
 
 
 def _refuse_constant(constant: str) -> NoReturn:

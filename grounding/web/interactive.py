@@ -44,7 +44,14 @@ from grounding.tasks import model_version
 from grounding.web.bodies import PredictRequest, RequestKind
 from grounding.web.projects import LatestRequests, Projects, Requester, kept_params, read_config
 from grounding.web.services import Services
-from grounding.web.submission import NO_DATA, Answers, JobFactory, run_jobs, task_id
+from grounding.web.submission import (
+    Answers,
+    JobFactory,
+    count_unusable,
+    fault,
+    run_jobs,
+    task_id,
+)
 
 log = logging.getLogger(__name__)
 
@@ -141,17 +148,24 @@ class InteractiveRequest:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One task of a request: who asks about it, what is on its page, and its job, if any."""
+    """One task of a request: who asks about it, what is on its page, and its job.
+
+    Instead of the job, why there is none.
+    """
 
     requester: Requester
     page: Page
-    job: Job | None
+    job: Job | Outcome
 
     @classmethod
     def of(cls, raw: object, asked: InteractiveRequest, factory: JobFactory) -> Turn:
-        """Return the turn of a raw task."""
-        page = asked.page(raw)
-        requester = Requester(factory.request.project, task_id(raw), page.user)
+        """Return the turn of a raw task; never raises."""
+        project = factory.request.project
+        try:
+            page = asked.page(raw)
+        except Exception as exc:  # one task's edge: what it raises costs it alone
+            return cls(Requester(project, task_id(raw), ""), Page(), fault(raw, exc))
+        requester = Requester(project, task_id(raw), page.user)
         return cls(requester, page, factory.job(raw, requester.digest))
 
 
@@ -202,8 +216,13 @@ def _predict(services: Services, request: PredictRequest, params: str) -> list[E
     turns = [Turn.of(raw, asked, factory) for raw in request.tasks]
     with queue_errors():
         _replace_earlier(services, turns)
-        answers = run_jobs(services, [turn.job for turn in turns if turn.job], request)
-        return [_entry(services, asked, turn, answers) for turn in turns]
+        count_unusable(services, [turn.job for turn in turns])
+        queued = [turn.job for turn in turns if isinstance(turn.job, Job)]
+        answers = run_jobs(services, queued, request)
+        return [
+            _entry(services, asked, turn, raw, answers)
+            for turn, raw in zip(turns, request.tasks, strict=True)
+        ]
 
 
 def _keep_prompt(services: Services, project: str, prompt: str | None) -> None:
@@ -216,25 +235,36 @@ def _replace_earlier(services: Services, turns: Sequence[Turn]) -> None:
     """Note these requests as their users' latest, so that earlier ones are dropped."""
     latest = LatestRequests(services.queue.store)
     for turn in turns:
-        if turn.job:
+        if isinstance(turn.job, Job):
             latest.enter(turn.requester, turn.job.key)
 
 
-def _entry(services: Services, asked: InteractiveRequest, turn: Turn, answers: Answers) -> Entry:
-    outcome = answers.outcomes.get(turn.job.key) if turn.job else NO_DATA
+def _entry(
+    services: Services, asked: InteractiveRequest, turn: Turn, raw: object, answers: Answers
+) -> Entry:
+    outcome = answers.outcomes.get(turn.job.key) if isinstance(turn.job, Job) else turn.job
     if outcome is None:
         text = _late_message(services, turn, full=answers.full)
         entry = asked.message(text)
     else:
-        entry, text = asked.answer(turn.page, outcome)
+        entry, text = _answer(asked, turn, raw, outcome)
     log.info("task %s: %s", turn.requester.task, text)
     return entry
+
+
+def _answer(
+    asked: InteractiveRequest, turn: Turn, raw: object, outcome: Outcome
+) -> tuple[Entry, str]:
+    try:
+        return asked.answer(turn.page, outcome)
+    except Exception as exc:  # one task's edge: what it raises costs it alone
+        return asked.answer(turn.page, fault(raw, exc))
 
 
 def _late_message(services: Services, turn: Turn, *, full: bool) -> str:
     """Return why an annotator's job is not finished."""
     latest = LatestRequests(services.queue.store)
-    if turn.job and latest.is_replaced(turn.requester, turn.job.key):
+    if isinstance(turn.job, Job) and latest.is_replaced(turn.requester, turn.job.key):
         return REPLACED
     if full:
         bound = services.places.bounds[RequestKind.INTERACTIVE]

@@ -12,14 +12,14 @@ from redis.exceptions import RedisError
 from grounding.errors import QueueError
 from grounding.jobs.connection import queue_errors
 from grounding.jobs.outbox.outbox import DeliveryResult
-from grounding.jobs.store import Outcome
+from grounding.jobs.store import Job, Outcome
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.tasks import model_version
 from grounding.web import interactive
 from grounding.web.bodies import PredictRequest, RequestKind
 from grounding.web.projects import Projects, kept_params, read_config
 from grounding.web.services import Services
-from grounding.web.submission import JobFactory, run_jobs
+from grounding.web.submission import JobFactory, count_unusable, run_jobs
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +75,10 @@ def _prelabel(services: Services, request: PredictRequest) -> PredictResponse:
         prompt = _last_prompt(services, request.project, config)
         factory = JobFactory(request, services.settings, version, params, prompt=prompt)
         jobs = [factory.job(raw) for raw in request.tasks]
-        answers = run_jobs(services, [job for job in jobs if job], request)
-    found = [answers.outcomes.get(job.key) if job else None for job in jobs]
+        count_unusable(services, jobs)
+        queued = [job for job in jobs if isinstance(job, Job)]
+        answers = run_jobs(services, queued, request)
+    found = [answers.outcomes.get(job.key) if isinstance(job, Job) else job for job in jobs]
     undelivered = list(answers.outcomes) if request.uses_outbox else []
     return PredictResponse([_entry(outcome) for outcome in found], request.project, undelivered)
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from grounding.errors import DataError, QueueError
 from grounding.jobs.payloads import split
-from grounding.jobs.store import FULL, Job, Outcome, State
+from grounding.jobs.store import FULL, UNUSABLE, Job, Outcome, State
 from grounding.settings import Settings
 from grounding.tasks import Task
-from grounding.web.bodies import PredictRequest, RequestKind
+from grounding.web.bodies import MAX_DEPTH, PredictRequest, RequestKind, is_too_deep
 from grounding.web.services import OpenQueue, Services, deadline
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ REFUSALS = {
     State.FULL: "the project has too many unfinished tasks, or the queue's memory is used up",
     State.NO_ROOM: "the pictures in unfinished tasks have GROUNDING_MAX_BLOB_BYTES",
 }
-NO_DATA = Outcome(code="data_missing", reason="a task has no data")
+MAX_ID = 2**63 - 1
+"""The largest id of Label Studio's database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +52,24 @@ class JobFactory:
     context: Mapping[str, Any] | None = None
     prompt: str = ""
 
-    def job(self, raw: object, asker: str = "") -> Job | None:
-        """Return the job of a raw task; None, with a line in the log, if it has no usable data.
+    def job(self, raw: object, asker: str = "") -> Job | Outcome:
+        """Return the job of a raw task, or why it has none, with a line in the log; never raises.
 
         `asker` is a digest of the annotator who asks, empty for an unknown one.
         """
-        project, kind = self.request.project, self.request.kind
         try:
-            payload = self._task(raw).payload()
-            identity = _canonical([project, self.settings.label_studio_url, payload])
-        except DataError as exc:
-            log.warning("a task of project %s: %s (%s)", project, exc, exc.code)
-            return None
+            return self._job(raw, asker)
+        except DataError as error:
+            name = f"task {task_id(raw)} of project {self.request.project}"
+            log.warning("%s: %s (%s)", name, error, error.code)
+            return Outcome(code=error.code, reason=str(error))
+        except Exception as exc:  # one task's edge: what it raises costs it alone
+            return fault(raw, exc)
+
+    def _job(self, raw: object, asker: str) -> Job:
+        project, kind = self.request.project, self.request.kind
+        payload = self._task(raw).payload()
+        identity = _canonical([project, self.settings.label_studio_url, payload])
         key = hashlib.sha256(identity).hexdigest()[:40]
         # A job that nobody waits for any more is dropped. All answers but an annotator's serve the
         # next request.
@@ -73,7 +80,13 @@ class JobFactory:
 
     def _task(self, raw: object) -> Task:
         if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), Mapping):
-            raise DataError(NO_DATA.reason)
+            raise DataError("a task has no data")
+        if is_too_deep(raw["data"]):
+            raise DataError(
+                f"a task's data is nested deeper than {MAX_DEPTH}",
+                code="data_too_deep",
+                hint="Import the task again with flatter data",
+            )
         return Task(
             id=task_id(raw),
             data=raw["data"],
@@ -143,10 +156,25 @@ def run_jobs(services: Services, jobs: Sequence[Job], request: PredictRequest) -
     return Answers(outcomes, full)
 
 
+def count_unusable(services: Services, outcomes: Sequence[Job | Outcome]) -> None:
+    """Count the tasks of a request that have no job, by the code of the reason."""
+    codes = Counter(one.code for one in outcomes if isinstance(one, Outcome))
+    for code, number in codes.items():
+        services.queue.store.count(UNUSABLE + code, number)
+
+
+def fault(raw: object, error: Exception) -> Outcome:
+    """Return the outcome of a raw task at which this program failed, and log the details."""
+    log.error("task %s: a fault of this program", task_id(raw), exc_info=error)
+    return Outcome(code="fault", reason=f"a fault of this program ({type(error).__name__})")
+
+
 def task_id(raw: object) -> int | None:
     """Return a raw task's id; None if it has none that is a number."""
     found = raw.get("id") if isinstance(raw, Mapping) else None
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    if not isinstance(found, int) or isinstance(found, bool):
+        return None
+    return found if abs(found) <= MAX_ID else None
 
 
 def _canonical(value: Any) -> bytes:
