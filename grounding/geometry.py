@@ -213,6 +213,47 @@ def model_frame(image: Frame, factor: int, min_pixels: int, max_pixels: int) -> 
     return Frame("model", wide, high, image.extent)
 
 
+CROP_MARGIN = 0.15
+"""What a crop shows beyond each side of a box, as a share of that side."""
+
+CROP_AROUND_POINT = 0.15
+"""How far a crop reaches on each side of a point, as a share of the picture's shorter side."""
+
+CROP_ASPECT = 8
+"""Largest ratio of a crop's sides: a line of print gets something above and below it."""
+
+
+def crop_frame(place: Box | Point, image: Frame) -> tuple[Frame, tuple[int, int, int, int]]:
+    """Return the frame of the pixels of `image` around a place, and their corners in it.
+
+    They are whole pixels inside the picture: the place, a margin, and on a long and thin box as
+    much as its shorter side needs.
+    """
+    seen = place.to(image)
+    if isinstance(seen, Point):
+        reach = CROP_AROUND_POINT * min(image.width, image.height)
+        seen = Box(seen.x, seen.y, seen.x, seen.y, image)
+        across = down = reach
+    else:
+        across, down = seen.margin(CROP_MARGIN)
+    least = max(seen.width + 2 * across, seen.height + 2 * down) / CROP_ASPECT
+    across = max(across, (least - seen.width) / 2)
+    down = max(down, (least - seen.height) / 2)
+    wide = Box(seen.x1 - across, seen.y1 - down, seen.x2 + across, seen.y2 + down, image).clip()
+    x1, x2 = _whole(wide.x1, wide.x2, image.width)
+    y1, y2 = _whole(wide.y1, wide.y2, image.height)
+    part = Extent(
+        x1 / image.width, y1 / image.height, (x2 - x1) / image.width, (y2 - y1) / image.height
+    )
+    return Frame("image", x2 - x1, y2 - y1, part), (x1, y1, x2, y2)
+
+
+def _whole(low: float, high: float, limit: float) -> tuple[int, int]:
+    """Return the whole pixels that cover a range of at most `limit`: at least one."""
+    first = min(math.floor(low), math.ceil(limit) - 1)
+    return first, max(first + 1, min(math.ceil(high), math.ceil(limit)))
+
+
 def _multiple(side: float, factor: int) -> int:
     return round(side / factor) * factor
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
+
+from PIL.Image import Image
 
 from grounding.engines.base import AnswerForm, Completion, Engine, ModelRequest, Priority
 from grounding.errors import AnswerError, DataError, EngineAway
@@ -29,9 +31,10 @@ from grounding.labelstudio.data import LeftOut, find_image_address
 from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.interactive.status import FRACTIONS, IN_FRACTIONS
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
+from grounding.labelstudio.regions import RegionQuery, join_values, plan_regions
 from grounding.media.fetch import Fetches
 from grounding.media.images import Decoder
-from grounding.media.views import ImageCache, PixelBounds, View, whole
+from grounding.media.views import ImageCache, PixelBounds, View, around, whole
 from grounding.qwen.answers import Answer, Note, Verdict
 from grounding.qwen.queries import lists_places, read_answer, write_prompt
 from grounding.tasks import Task
@@ -92,53 +95,74 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
     planned = plan(config, intent, defaults)
     if not planned:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
-    views = _views([one.view for one in planned], task, worker)
+    pictures = _Pictures(task, worker)
+    views = pictures.views(one.view for one in planned)
     answers = ask_model([(one, views[one.view]) for one in planned], worker)
     written = _write_results(config, planned, answers, views)
     unclear = [answer for answer in answers if not _is_clear(answer)]
     if unclear and not written.result:
         raise _answer_error(unclear[0])
+    asked = plan_regions(config, written, defaults, asked=intent is not None)
+    more = _ask_about(asked, pictures)
+    written = join_values(written, [(q, a.findings) for q, a in zip(asked, more, strict=True)])
     return TaskResult(
         _prediction(written.result, task.model_version),
         Verdict.FOUND if written.result else Verdict.NOTHING,
         dropped=written.dropped,
         unknown=written.unknown,
-        warnings=_count_notes(task, answers),
+        warnings=_count_notes(task, [*answers, *more]),
     )
 
 
 # Views
 
 
-def _views(specs: Sequence[ViewSpec], task: Task, worker: WorkerContext) -> Mapping[ViewSpec, View]:
-    """Return each view; those of one address and the same bounds share their pixels."""
-    views: dict[ViewSpec, View] = {}
-    files: dict[str, bytes] = {}
-    for spec in dict.fromkeys(specs):
-        key = _cache_key(task, spec)
-        view = worker.image_cache.find(key)
-        if view is None:
-            view = _load_view(spec, task, worker, files)
+@dataclass(slots=True)
+class _Pictures:
+    """The pictures of one task: each file is fetched once."""
+
+    task: Task
+    worker: WorkerContext
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def views(self, specs: Iterable[ViewSpec]) -> Mapping[ViewSpec, View]:
+        """Return each view; those of one picture are made while it is decoded once."""
+        cache = self.worker.image_cache
+        views: dict[ViewSpec, View] = {}
+        missing: dict[str, list[ViewSpec]] = {}
+        for spec in dict.fromkeys(specs):
+            if (view := cache.find(_cache_key(self.task, spec))) is not None:
+                views[spec] = view
+            else:
+                address = find_image_address(self.task.data, spec.data_key)
+                missing.setdefault(address, []).append(spec)
+        for address, some in missing.items():
+            views |= self._load(address, some)
+        return views
+
+    def _load(self, address: str, specs: Sequence[ViewSpec]) -> Mapping[ViewSpec, View]:
+        worker = self.worker
+        if address not in self.files:
+            self.files[address] = worker.fetcher.fetch(address, self.task.id)
+        file, most = self.files[address], worker.max_image_pixels
+        with worker.decoder.decode(file, most, urgent=worker.urgent) as picture:
+            views = {spec: _look(picture, spec, worker) for spec in specs}
+        for spec, view in views.items():
             if worker.urgent:  # pre-labelling looks at each picture once
-                worker.image_cache.keep(key, view)
-        views[spec] = view
-    return views
+                worker.image_cache.keep(_cache_key(self.task, spec), view)
+        return views
 
 
-def _load_view(spec: ViewSpec, task: Task, worker: WorkerContext, files: dict[str, bytes]) -> View:
-    address = find_image_address(task.data, spec.data_key)
-    if address not in files:
-        files[address] = worker.fetcher.fetch(address, task.id)
-    file, most = files[address], worker.max_image_pixels
-    with worker.decoder.decode(file, most, urgent=worker.urgent) as picture:
-        return whole(picture, _bounds(spec, worker))
+def _look(picture: Image, spec: ViewSpec, worker: WorkerContext) -> View:
+    bounds = _bounds(spec, worker)
+    return whole(picture, bounds) if spec.around is None else around(picture, spec.around, bounds)
 
 
 def _cache_key(task: Task, spec: ViewSpec) -> Hashable:
     """Return the key of a cached view: its own task's, which no other project can name."""
     address = find_image_address(task.data, spec.data_key).encode(errors="replace")
-    bounds = (spec.min_pixels, spec.max_pixels)
-    return task.project, task.id, hashlib.sha256(address).digest(), bounds
+    looks = (spec.min_pixels, spec.max_pixels, spec.around)
+    return task.project, task.id, hashlib.sha256(address).digest(), looks
 
 
 def _bounds(spec: ViewSpec, worker: WorkerContext) -> PixelBounds:
@@ -183,6 +207,13 @@ def _request(
     priority = Priority.INTERACTIVE if worker.urgent else Priority.BULK
     form: AnswerForm = "places" if lists_places(planned.query, profile.prompts) else "free"
     return ModelRequest((view, prompt), worker.max_new_tokens, priority=priority, form=form)
+
+
+def _ask_about(asked: Sequence[RegionQuery], pictures: _Pictures) -> list[Answer]:
+    """Return the answer to each query about a region."""
+    planned = [one.planned for one in asked]
+    views = pictures.views(one.view for one in planned)
+    return ask_model([(one, views[one.view]) for one in planned], pictures.worker)
 
 
 def _results_of(futures: Sequence[Future[Completion]]) -> list[Completion]:
@@ -274,7 +305,10 @@ def _count_notes(task: Task, answers: Sequence[Answer]) -> Mapping[str, int]:
 
 
 def _prediction(result: list[dict[str, Any]], model_version: str) -> dict[str, Any]:
-    # By id: a shape and its label are two results of one region.
-    scores = {one["id"]: one["score"] for one in result if "score" in one}
+    # By id: what belongs to a region comes after it, and its own score counts.
+    scores: dict[str, float] = {}
+    for one in result:
+        if "score" in one:
+            scores.setdefault(one["id"], one["score"])
     score = {"score": sum(scores.values()) / len(scores)} if scores else {}
     return {"result": result, "model_version": model_version, **score}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cachetools import TTLCache
 from PIL import Image
 
-from grounding.geometry import Frame, image_frame, model_frame
+from grounding.geometry import Box, Frame, Point, crop_frame, image_frame, model_frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,15 @@ def whole(picture: Image.Image, bounds: PixelBounds) -> View:
     frame = model_frame(image, bounds.factor, bounds.min_pixels, bounds.max_pixels)
     size = (int(frame.width), int(frame.height))
     return View(picture.resize(size, Image.Resampling.BICUBIC), frame, image)
+
+
+def around(picture: Image.Image, place: Box | Point, bounds: PixelBounds) -> View:
+    """Return the view of what is around a place of an upright RGB picture, enlarged if small."""
+    image = image_frame(*picture.size)
+    part, corners = crop_frame(place, image)
+    frame = model_frame(part, bounds.factor, bounds.min_pixels, bounds.max_pixels)
+    size = (int(frame.width), int(frame.height))
+    return View(picture.resize(size, Image.Resampling.BICUBIC, box=corners), frame, image)
 
 
 MAX_BYTES = 128 * 2**20

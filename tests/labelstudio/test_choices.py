@@ -75,7 +75,7 @@ def test_what_an_annotator_asks_for_is_never_for_choices() -> None:
     "part",
     [
         WEATHER.replace('toName="image"', 'toName="text"'),
-        having(WEATHER, 'perRegion="true"'),
+        having(WEATHER, 'perRegion="true" perItem="true"'),
         having(WEATHER, 'visibleWhen="region-selected"'),
         having(WEATHER, 'allowNested="true"'),
         having(WEATHER, 'value="$options"'),

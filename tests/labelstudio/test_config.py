@@ -231,7 +231,7 @@ def test_prompt_and_status_areas_are_told_apart(
     ("parts", "warning"),
     [
         (
-            BOXES + '<Choices name="c" toName="image" perRegion="true" model_prompt="x"/>',
+            BOXES + '<Choices name="c" toName="image" perItem="true" model_prompt="x"/>',
             '<Choices name="c"> has model_prompt, and is not served',
         ),
         (BOXES.replace(CAR_DOG, '<Label value="Car"/><Label value="car "/>'), "Car, car "),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from grounding.geometry import Frame
+from grounding.geometry import Box, Frame, Point
 from grounding.labelstudio.config.attributes import Attributes
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.config.xml import Element
@@ -35,6 +35,7 @@ class Drop(StrEnum):
     LOW_SCORE = "low_score"
     DUPLICATE = "duplicate"
     TOO_MANY = "too_many"
+    NOT_ASKED = "not_asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +58,20 @@ NO_DEFAULTS = PromptDefaults()
 class ViewSpec:
     """Which view a query is about: the image under `data_key`, within these bounds of its area.
 
-    The bounds are pixels of the model frame; None leaves one to the model.
+    The bounds are pixels of the model frame; None leaves one to the model. With `around`, the view
+    is of what is around a place in the image.
     """
 
     data_key: str
     min_pixels: int | None = None
     max_pixels: int | None = None
+    around: Box | Point | None = None
 
     @classmethod
-    def of(cls, control: Control) -> ViewSpec:
+    def of(cls, control: Control, around: Box | Point | None = None) -> ViewSpec:
         """Return the view that a control's queries are about."""
-        return cls(control.data_key, control.options.min_pixels, control.options.max_pixels)
+        bounds = control.options.min_pixels, control.options.max_pixels
+        return cls(control.data_key, *bounds, around)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +84,28 @@ class PlannedQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """A region that a control draws: its place in percent, its label, and what its results share.
+
+    `region` is all of a result but its `from_name`, its type and its own value.
+    """
+
+    control: Control
+    place: Box | Point
+    label: Label | None
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """Results for Label Studio, and how many findings became none, by reason.
 
-    `unknown` counts the model's words for those whose label the control lacks.
+    `unknown` counts the model's words for those whose label the control lacks. `drawn` are the
+    regions among the results.
     """
 
     result: list[Region] = field(default_factory=list)
+    drawn: list[Drawn] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
 
@@ -99,6 +118,7 @@ class Results:
     def add(self, other: Results) -> None:
         """Add the results and counts of another control."""
         self.result.extend(other.result)
+        self.drawn.extend(other.drawn)
         self.dropped.update(other.dropped)
         self.unknown.update(other.unknown)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grounding.labelstudio.config.conditions import is_global
+from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.controls.fields import read_choice, value_tag
 
@@ -10,7 +10,7 @@ from grounding.labelstudio.controls.fields import read_choice, value_tag
 def is_plain_list(element: Element) -> bool:
     """Return whether choices are one level deep and written in the config."""
     nested = (element.get("allowNested") or "").lower() == "true"
-    return is_global(element) and not nested and not element.get("value")
+    return is_shown(element) and not nested and not element.get("value")
 
 
 def allows_several(element: Element) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, time
 
-from grounding.labelstudio.config.conditions import is_global
+from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.controls.fields import value_tag
@@ -49,7 +49,7 @@ def read_format(element: Element) -> str:
 def is_readable(element: Element) -> bool:
     """Say whether a control is shown and its format is one that we can write."""
     letters = re.findall(r"%[-_0]?(.)", read_format(element))
-    return is_global(element) and DIRECTIVES.issuperset(letters)
+    return is_shown(element) and DIRECTIVES.issuperset(letters)
 
 
 def read_moment(control: Control, text: str) -> str | None:

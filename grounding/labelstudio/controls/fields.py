@@ -12,7 +12,7 @@ from typing import Any
 
 from grounding.geometry import Frame
 from grounding.labelstudio.config.attributes import FIELD_ATTRIBUTES, Attributes
-from grounding.labelstudio.config.conditions import is_global
+from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.controls.base import (
@@ -130,7 +130,7 @@ def value_tag(
     to_value: Callable[[Sequence[Any]], Any],
     *,
     attributes: Attributes = FIELD_ATTRIBUTES,
-    serves: Callable[[Element], bool] = is_global,
+    serves: Callable[[Element], bool] = is_shown,
     **more: Any,
 ) -> ControlTag:
     """Return a control tag that holds a value: of the whole image, or of each region.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from grounding.labelstudio.config.conditions import is_global
+from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.controls.fields import value_tag
@@ -19,7 +19,7 @@ LIMITS = ("score_threshold", "max_regions")
 
 def is_value(element: Element) -> bool:
     """Say whether a number is a value, and no limit that an annotator sets."""
-    return is_global(element) and not (element.get("name") or "").casefold().startswith(LIMITS)
+    return is_shown(element) and not (element.get("name") or "").casefold().startswith(LIMITS)
 
 
 def read_type(element: Element) -> ValueType:

@@ -12,6 +12,7 @@ from grounding.geometry import PERCENT, Box, Frame, Point
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.controls.base import (
     Companion,
+    Drawn,
     Drop,
     Region,
     Results,
@@ -67,7 +68,9 @@ def write_places(
     results.dropped.update([Drop.DUPLICATE] * (len(sound) - len(different)))
     results.dropped.update([Drop.TOO_MANY] * (len(different) - len(best)))
     for candidate in best:
-        results.result.extend(candidate.results(companions))
+        region = candidate.region(with_text=not companions)
+        results.result.extend(candidate.results(region, companions))
+        results.drawn.append(Drawn(control, candidate.place, candidate.label, region))
     return results
 
 
@@ -197,12 +200,11 @@ class Candidate:
             return Drop.WRONG_SHAPE
         return next((drop for drop, holds in _FLAWS if holds(self)), None)
 
-    def results(self, companions: Sequence[Companion]) -> Iterator[Region]:
+    def results(self, region: Region, companions: Sequence[Companion]) -> Iterator[Region]:
         """Yield the region, then its companions: each with the region's id and whole geometry.
 
         The page makes the region from the first result of an id, so the order matters.
         """
-        region = self._region(with_text=not companions)
         control, kind = self.control, self.control.tag.lower()
         if control.labels_from is None and kind.endswith("labels"):
             yield complete(region, control.from_name, kind, emitted_names(kind, self.label))
@@ -214,7 +216,7 @@ class Candidate:
         for accompany in companions:
             yield from accompany(region, self.finding)
 
-    def _region(self, *, with_text: bool) -> Region:
+    def region(self, *, with_text: bool) -> Region:
         """Return what all results of the region share: all but `from_name`, `type` and labels."""
         score, meta = self.finding.score, _meta(self.finding, with_text=with_text)
         return {

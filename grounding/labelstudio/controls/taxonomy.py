@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from grounding.labelstudio.config.conditions import is_global
+from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.config.xml import VARIABLE, Element
 from grounding.labelstudio.controls.fields import value_tag
@@ -29,7 +29,7 @@ def is_tree(element: Element) -> bool:
     outside = element.get("value") or element.get("apiUrl") or element.get("sharedStore")
     labelling = (element.get("labeling") or "").lower() == "true"
     small = 0 < len(choices) <= MOST_PATHS
-    return is_global(element) and small and not (given or outside or labelling)
+    return is_shown(element) and small and not (given or outside or labelling)
 
 
 def read_paths(element: Element) -> tuple[Label, ...]:

@@ -7,7 +7,7 @@ each region. `config.areas` tells which ones of the whole image are filled.
 from __future__ import annotations
 
 from grounding.labelstudio.config.attributes import TEXT_ATTRIBUTES
-from grounding.labelstudio.config.conditions import is_global, is_per_region
+from grounding.labelstudio.config.conditions import is_per_region, is_shown
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.controls.base import Region, complete
@@ -29,7 +29,7 @@ def write_text(control: Control, region: Region, finding: Finding) -> list[Regio
 
 def is_text(element: Element) -> bool:
     """Say whether a text area can be filled: any per-region one, and one that is always shown."""
-    return is_per_region(element) or is_global(element)
+    return is_per_region(element) or is_shown(element)
 
 
 def has_text(_: Element) -> ValueType:

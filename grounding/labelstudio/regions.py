@@ -1,0 +1,111 @@
+"""What is asked about each region once it stands, and the results that join it.
+
+A per-region control asks about a view of each region that others draw on its image. All that one
+region is asked is one query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from grounding.labelstudio.config.interface import Control, LabelConfig
+from grounding.labelstudio.controls import CONTROLS
+from grounding.labelstudio.controls.base import (
+    Drawn,
+    Drop,
+    PlannedQuery,
+    PromptDefaults,
+    Region,
+    Results,
+    ViewSpec,
+    complete,
+)
+from grounding.labelstudio.controls.fields import fill_in, of_control
+from grounding.queries import Finding
+
+MAX_ASKED = 200
+"""Regions of one task that are asked about: more are a sign of a loop, and take minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionQuery:
+    """One query about a region; the controls of `planned` take its findings."""
+
+    drawn: Drawn
+    planned: PlannedQuery
+
+
+def plan_regions(
+    config: LabelConfig, results: Results, defaults: PromptDefaults, *, asked: bool
+) -> list[RegionQuery]:
+    """Return the queries about the regions of `results`, in their order.
+
+    `asked` is whether an annotator asks: controls that answer only then are left out otherwise.
+    What is left out because there are too many regions is counted.
+    """
+    queries = [
+        RegionQuery(drawn, planned)
+        for drawn in results.drawn
+        for planned in _plan(_companions(config, drawn, asked=asked), drawn, defaults)
+    ]
+    results.dropped.update([Drop.NOT_ASKED] * max(0, len(queries) - MAX_ASKED))
+    return queries[:MAX_ASKED]
+
+
+def _companions(config: LabelConfig, drawn: Drawn, *, asked: bool) -> list[Control]:
+    return [
+        control
+        for control in config.companions(drawn.control)
+        if control.asks_of_regions and (asked or not control.options.only_asked)
+        if not control.only_labels or _has_label(drawn, control.only_labels)
+    ]
+
+
+def _has_label(drawn: Drawn, names: Sequence[str]) -> bool:
+    return drawn.label is not None and bool({drawn.label.value, drawn.label.emitted} & {*names})
+
+
+def _plan(
+    controls: Sequence[Control], drawn: Drawn, defaults: PromptDefaults
+) -> Iterator[PlannedQuery]:
+    groups: dict[tuple[object, ...], list[Control]] = {}
+    for control in controls:
+        view = ViewSpec.of(control, drawn.place)
+        groups.setdefault((view, control.options.style), []).append(control)
+    for some in groups.values():
+        yield PlannedQuery(fill_in(some, defaults), ViewSpec.of(some[0], drawn.place), tuple(some))
+
+
+def join_values(
+    results: Results, answered: Sequence[tuple[RegionQuery, Sequence[Finding]]]
+) -> Results:
+    """Return the results with what was found about their regions.
+
+    Each is written after its region, with its id and its whole geometry. What cannot be a value is
+    counted.
+    """
+    joined = Results(drawn=results.drawn, dropped=results.dropped, unknown=results.unknown)
+    values: dict[str, list[Region]] = {}
+    for query, findings in answered:
+        for control in query.planned.controls:
+            made = _write(control, query.drawn, findings, joined)
+            values.setdefault(query.drawn.region["id"], []).extend(made)
+    last = {region["id"]: at for at, region in enumerate(results.result)}
+    for at, region in enumerate(results.result):
+        joined.result.append(region)
+        if last[region["id"]] == at:
+            joined.result.extend(values.get(region["id"], ()))
+    return joined
+
+
+def _write(
+    control: Control, drawn: Drawn, findings: Sequence[Finding], results: Results
+) -> Iterator[Region]:
+    write_value = CONTROLS[control.tag].write_value
+    made = write_value and write_value(control, of_control(control, findings), results)
+    if made:
+        value, score = made
+        shared = {key: part for key, part in drawn.region.items() if key not in ("score", "meta")}
+        whole = complete(shared, control.from_name, control.tag.lower(), value)
+        yield whole if score is None else {**whole, "score": score}
