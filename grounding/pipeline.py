@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from grounding.engines.base import AnswerForm, Completion, Engine, ModelRequest, Priority
+from grounding.engines.base import Completion, Engine, ModelRequest, Priority
 from grounding.errors import AnswerError, DataError, EngineAway
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
@@ -36,7 +36,7 @@ from grounding.media.fetch import Fetches
 from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, around, whole
 from grounding.qwen.answers import Answer, Note, Verdict
-from grounding.qwen.queries import lists_places, read_answer, write_prompt
+from grounding.qwen.queries import lists_places, read_answer, sketch_answer, write_prompt
 from grounding.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -205,8 +205,13 @@ def _request(
     frame = profile.answer_frame(view.frame)
     prompt = write_prompt(planned.query, frame, profile.prompts, strict=strict)
     priority = Priority.INTERACTIVE if worker.urgent else Priority.BULK
-    form: AnswerForm = "places" if lists_places(planned.query, profile.prompts) else "free"
-    return ModelRequest((view, prompt), worker.max_new_tokens, priority=priority, form=form)
+    return ModelRequest(
+        (view, prompt),
+        worker.max_new_tokens,
+        priority=priority,
+        form="places" if lists_places(planned.query, profile.prompts) else "free",
+        template=sketch_answer(planned.query, profile.prompts),
+    )
 
 
 def _ask_about(asked: Sequence[RegionQuery], pictures: _Pictures) -> list[Answer]:

@@ -169,6 +169,7 @@ def test_the_model_s_family_decides_wording_and_frame() -> None:
     grounded(engine, BOXES, KEY_POINT + LABELS, context={"result": [drawn]})
     (request,) = engine.requests
     assert "at the point [250, 500] in this image" in request.text
+    assert '"bbox_2d"' in request.template
 
 
 def test_a_raw_prompt_reaches_the_model_as_it_was_typed() -> None:

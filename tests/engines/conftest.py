@@ -51,7 +51,7 @@ def engine(tiny: Path) -> Iterator[LocalEngine]:
 @pytest.fixture(scope="session")
 def shapes() -> Iterator[LocalEngine]:
     """The shapes checkpoint, which knows what it sees; to the last bit the same, asked again."""
-    engine = LocalEngine.load(str(SHAPES), replace(CPU, picture_cache_bytes=0))
+    engine = LocalEngine.load(str(SHAPES), replace(CPU, in_flight=False))
     yield engine
     engine.close()
 

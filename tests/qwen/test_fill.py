@@ -14,7 +14,7 @@ from grounding.engines.base import Token
 from grounding.geometry import Frame
 from grounding.queries import Field, Fill, PromptStyle, ValueKind, ValueType
 from grounding.qwen.answers import Verdict
-from grounding.qwen.queries import read_answer, write_prompt
+from grounding.qwen.queries import read_answer, sketch_answer, write_prompt
 
 SEEN = Frame("model", 560, 420)
 WEATHER = Field("weather", ("sunny", "rainy"))
@@ -188,3 +188,12 @@ def test_any_printed_value_comes_back(value: str) -> None:
     text = json.dumps({"weather": value}, ensure_ascii=False)
     answer = read_answer(ONE, text, SEEN, complete=True)
     assert [f.value for f in answer.findings] == [value.strip()]
+
+
+def test_the_sketch_of_an_answer_is_read_as_the_first_choice_of_each_field() -> None:
+    query = Fill((WEATHER, DEFECTS))
+    answer = read_answer(query, sketch_answer(query, "qwen2.5"), SEEN, complete=True)
+    assert [(f.label, f.value) for f in answer.findings] == [
+        ("weather", "sunny"),
+        ("defects", "dent"),
+    ]

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.geometry import PERCENT, THOUSAND, Box, Frame, Point
-from grounding.queries import Fill, Finding, Locate, Meaning, PromptStyle, Query, Shape
+from grounding.queries import (
+    AnswerFormat,
+    Fill,
+    Finding,
+    Locate,
+    Meaning,
+    PromptStyle,
+    Query,
+    Shape,
+)
 from grounding.qwen.answers import Verdict, read
 from grounding.qwen.profiles import PROFILES
 from grounding.qwen.prompts import PromptSet
@@ -17,6 +26,7 @@ from grounding.qwen.queries.locate import (
     ENGLISH,
     Wording,
     one_by_one,
+    sketch_answer,
     wording,
     write_prompt,
 )
@@ -358,3 +368,16 @@ def test_an_answer_lists_places_where_its_prompt_asks_for_json(
     query: Query, prompts: PromptSet, expected: bool
 ) -> None:
     assert lists_places(query, prompts) is expected
+
+
+@pytest.mark.parametrize("prompts", ["qwen2.5", "qwen3"])
+@pytest.mark.parametrize("written", ["json", "plain", "xml"])
+@pytest.mark.parametrize("shape", Shape)
+def test_the_sketch_of_an_answer_is_read_as_two_places_of_the_name(
+    shape: Shape, written: AnswerFormat, prompts: PromptSet
+) -> None:
+    query = Locate(shape, ("red car",), style=PromptStyle(answer_format=written))
+    answer = read(sketch_answer(query, prompts), SEEN, True)
+    assert [(f.label, type(f.place)) for f in answer.findings] == [
+        ("red car", Box if shape is Shape.BOX else Point)
+    ] * 2

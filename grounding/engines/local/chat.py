@@ -69,12 +69,13 @@ class Chat:
         ids: list[int] = []
         for part in self._parts((len(image_tokens), system is not None)):
             if isinstance(part, Slot):
-                ids += self._tokenize_words(part.before + texts[part.marker] + part.after)
+                ids += self.tokenize_words(part.before + texts[part.marker] + part.after)
             else:
                 ids += self._expand(part, views)
         return ids
 
-    def _tokenize_words(self, text: str) -> list[int]:
+    def tokenize_words(self, text: str) -> list[int]:
+        """Return the ids of a text without its control tokens."""
         return [i for i in self._encode(text) if i not in self._control]
 
     def _expand(self, ids: Sequence[int], views: Iterator[int]) -> Iterator[int]:

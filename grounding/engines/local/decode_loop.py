@@ -3,7 +3,8 @@
 A request takes a *slot* of the key-value cache and becomes a *row*. Each step of the loop
 (1) lets new rows enter: the model reads their prompts, at most about one picture a step, so that
     the rows that run wait for no more than that; a picture read before is copied, not read again;
-(2) asks the model once for the next token of every row;
+(2) asks the model once for the next token of every row, and for those behind its draft: a guess
+    at what follows, of which the row keeps as much as the model would have written anyway;
 (3) hands out the answers that ended; the last row moves into each slot that became free.
 
 No row waits for another's end, and a row's answer does not depend on the other rows: in float32
@@ -15,19 +16,20 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
 
 from grounding.engines.base import Completion, Priority
 from grounding.engines.detokenizer import Detokenizer
+from grounding.engines.local.drafts import Drafter, Memory
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
 from grounding.engines.local.endings import Ends, EndWatch, complete
 from grounding.engines.local.model_runner import Feed, ModelRunner, Scored, feed_words
-from grounding.engines.local.prefixes import PrefixStore
-from grounding.engines.local.slots import SlotCache
+from grounding.engines.local.slots import PrefixStore, SlotCache
 from grounding.engines.local.static_batch import run_on_device
 from grounding.errors import OutOfMemory
 
@@ -37,6 +39,9 @@ PREFILL_TOKENS = 1536
 """Most tokens of new prompts that one step reads, but for a single longer one: one picture of the
 default size and its words."""
 
+DRAFT_TOKENS = 8
+"""Longest draft; a longer one costs arithmetic in every step and is seldom right to its end."""
+
 GROW_AFTER = 32
 """Answers without a full memory after which one more row is tried."""
 
@@ -45,46 +50,72 @@ GROW_AFTER = 32
 class SlotOptions:
     """How many rows run: `bulk` at most, and `people` more for which an annotator waits.
 
-    `prefix_bytes` bounds the pictures that are kept.
+    `prefix_bytes` bounds the pictures that are kept. Drafts are so long that a step feeds about
+    `step_tokens` at most: as many as take hardly more time than one token of each row.
     """
 
     bulk: int = 8
     people: int = 1
     prefix_bytes: int = 512 * 2**20
+    step_tokens: int = 24
+
+
+def default_step_tokens(device: torch.device) -> int:
+    """Return how many tokens a step may feed before arithmetic takes longer than the weights.
+
+    A GPU multiplies some 250 tokens with a weight in the time in which it reads it, a CPU few.
+    """
+    return 256 if device.type == "cuda" else 24
 
 
 class Row:
     """One request on its way: what its slot holds, and the answer so far."""
 
-    def __init__(self, request: TokenizedRequest, watch: EndWatch) -> None:
+    def __init__(
+        self, request: TokenizedRequest, watch: EndWatch, drafter: Drafter, eos: Collection[int]
+    ) -> None:
         self.request = request
         self.length = 0
         """Tokens in its slot: all but the answer's last, which the next step feeds."""
         self.offset = 0
-        self.ids: list[int] = []
         self.logprobs: list[float] = []
         self.done = False
+        self.answer = drafter.text
+        self._drafter = drafter
+        self._draft: list[int] = []
         self._watch = watch
+        self._eos = eos
+
+    @property
+    def ids(self) -> list[int]:
+        """The answer's tokens."""
+        return self.answer.tokens
 
     def begin(self, length: int, offset: int, first: Scored) -> None:
         """Take the answer's first token, now that the slot holds the whole prompt."""
         self.length, self.offset = length, offset
         self._add(first)
 
-    def feed(self) -> Feed:
-        """Return what the next step feeds."""
-        return feed_words(self.ids[-1:], self.length, self.offset, 1)
+    def feed(self, guesses: int) -> Feed:
+        """Return what the next step feeds: the answer's last token, and a draft of the next."""
+        left = self.request.budget - len(self.ids)
+        self._draft = self._drafter.propose(min(guesses, left - 1))
+        fed = [self.ids[-1], *self._draft]
+        return feed_words(fed, self.length, self.offset, len(fed))
 
     def accept(self, successors: Sequence[Scored]) -> None:
-        """Take the successor of the token that was fed."""
-        self.length += 1
-        self._add(successors[0])
+        """Take each fed token's successor, as long as what was fed is the answer itself."""
+        for successor, guess in zip_longest(successors, self._draft):
+            self.length += 1
+            self._add(successor)
+            if self.done or successor[0] != guess:
+                return
 
     def _add(self, scored: Scored) -> None:
         token, logprob = scored
-        self.ids.append(token)
+        self.answer.push(token)
         self.logprobs.append(logprob)
-        self.done = self._watch.push(token)
+        self.done = token in self._eos or self._watch.push(token)
 
 
 class InFlight:
@@ -104,6 +135,7 @@ class InFlight:
         self._detokenizer = detokenizer
         self._options = options or SlotOptions()
         self._prefixes = PrefixStore(self._options.prefix_bytes)
+        self._memory = Memory()
         self._evicted: deque[TokenizedRequest] = deque()
         self._bulk = self._options.bulk
         """Rows of bulk now: fewer while the device's memory has no room for more."""
@@ -134,8 +166,9 @@ class InFlight:
         for taken, request in enumerate(requests):
             if not self._fits(request):
                 return taken
-            watch = EndWatch(request, self._ends, self._detokenizer)
-            self._entering.append(Row(request, watch))
+            watch = EndWatch(request, self._detokenizer)
+            drafter = Drafter(self._memory, request.template)
+            self._entering.append(Row(request, watch, drafter, self._ends.eos))
         return len(requests)
 
     def _fits(self, request: TokenizedRequest) -> bool:
@@ -255,7 +288,8 @@ class InFlight:
     def _decode(self) -> None:
         if not self._rows:
             return
-        feeds = [one.feed() for one in self._rows]
+        fair = self._options.step_tokens // len(self._rows) - 1
+        feeds = [one.feed(max(0, min(DRAFT_TOKENS, fair))) for one in self._rows]
         successors = self._runner.run(self._cache, 0, feeds)
         for row, scored in zip(self._rows, successors, strict=True):
             row.accept(scored)
@@ -273,6 +307,8 @@ class InFlight:
     def _leave(self) -> list[Row]:
         done = [one for one in self._rows if one.done]
         self._take_out(done)
+        for row in done:
+            self._memory.keep(row.answer)
         return done
 
     def _take_out(self, leaving: Sequence[Row]) -> None:

@@ -36,7 +36,8 @@ class TokenizedRequest:
     `ids` are the whole prompt's tokens with a placeholder for each image token, `pictures` the
     views' RGB pixels in order, and `budget` the most tokens of the answer, which ends before the
     first of the `stop` texts. Requests whose first `shared` tokens and their pictures are the same
-    have the same `prefix`; it is empty where there is no picture.
+    have the same `prefix`; it is empty where there is no picture. The answer is expected to look
+    like `template`.
     """
 
     ids: list[int]
@@ -46,6 +47,7 @@ class TokenizedRequest:
     stop: tuple[str, ...] = ()
     prefix: bytes = b""
     shared: int = 0
+    template: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from grounding.engines.base import Completion, Token
 from grounding.engines.detokenizer import Detokenizer, cut, find_stop
 from grounding.engines.local.encoder import TokenizedRequest
 from grounding.errors import SettingError
+
+PASSAGE = range(16, 65)
+TIMES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +61,43 @@ class StopText:
         return find_stop(tail, self._stop) is not None
 
 
-class EndWatch:
-    """Watches one answer, a token at a time, for the first of all its ends."""
+class Repetition:
+    """Watches one row for a passage that it writes `TIMES` times on end: it would never stop.
 
-    def __init__(self, request: TokenizedRequest, ends: Ends, detokenizer: Detokenizer) -> None:
+    A passage has `PASSAGE` tokens: a place and its name take about 35, and what is shorter may
+    well come often, in the empty cells of a table.
+    """
+
+    def __init__(self) -> None:
+        self._recent: deque[int] = deque(maxlen=PASSAGE.stop - 1)
+        self._alike = [0] * len(PASSAGE)
+        """For each length: how many tokens in a row are those of one passage before."""
+
+    def push(self, token: int) -> bool:
+        """Add the row's next token, and say whether it goes in circles."""
+        recent = self._recent
+        for i, size in enumerate(PASSAGE):
+            same = size <= len(recent) and recent[-size] == token
+            self._alike[i] = self._alike[i] + 1 if same else 0
+        recent.append(token)
+        return any(
+            alike >= size * (TIMES - 1) for alike, size in zip(self._alike, PASSAGE, strict=True)
+        )
+
+
+class EndWatch:
+    """Watches one answer, a token at a time, for the first of all its ends but the end token."""
+
+    def __init__(self, request: TokenizedRequest, detokenizer: Detokenizer) -> None:
         self._left = request.budget
-        self._ends = ends
         self._stop = StopText(request.stop, detokenizer) if request.stop else None
+        self._repetition = Repetition()
 
     def push(self, token: int) -> bool:
         """Add the answer's next token, and say whether it is the last one."""
         self._left -= 1
         stopped = self._stop is not None and self._stop.push(token)
-        return stopped or token in self._ends.eos or self._left == 0
+        return self._repetition.push(token) or stopped or self._left == 0
 
 
 def complete(

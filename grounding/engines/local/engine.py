@@ -18,7 +18,7 @@ from transformers import GenerationConfig
 from grounding.engines.base import Completion, ModelRequest, Progress, resolve
 from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.chat import Chat
-from grounding.engines.local.decode_loop import InFlight, SlotOptions
+from grounding.engines.local.decode_loop import InFlight, SlotOptions, default_step_tokens
 from grounding.engines.local.encoder import (
     Encoder,
     PictureDigests,
@@ -28,8 +28,8 @@ from grounding.engines.local.encoder import (
 from grounding.engines.local.endings import Ends
 from grounding.engines.local.loading import Checkpoint, LoadOptions, OnProgress, load_checkpoint
 from grounding.engines.local.model_runner import why_unfit
-from grounding.engines.local.prefixes import default_limit
 from grounding.engines.local.scheduler import DecodeLoop, Pending, Scheduler, Watchdog
+from grounding.engines.local.slots import default_limit
 from grounding.engines.local.static_batch import BatchOptions, StaticBatch
 from grounding.errors import GroundingError, TaskError
 
@@ -125,13 +125,18 @@ class LocalEngine:
                 code="prompt_too_long",
                 hint="Shorten the prompt, or lower GROUNDING_MAX_PIXELS",
             )
+        prefix, shared = find_prefix(
+            ids, self._chat.image_id, [digests.of(one) for one in pictures]
+        )
         return TokenizedRequest(
             ids,
             pictures,
             min(request.max_new_tokens, room),
             request.priority,
             request.stop,
-            *find_prefix(ids, self._chat.image_id, [digests.of(one) for one in pictures]),
+            prefix=prefix,
+            shared=shared,
+            template=tuple(self._chat.tokenize_words(request.template)),
         )
 
 
@@ -152,7 +157,7 @@ def _decode_loop(
     people = max(1, options.max_batch // 8)
     kept = options.picture_cache_bytes
     limit = default_limit(model.device) if kept is None else kept
-    slots = SlotOptions(options.max_batch, people, limit)
+    slots = SlotOptions(options.max_batch, people, limit, default_step_tokens(model.device))
     return InFlight(model, encoder, ends, detokenizer, slots)
 
 

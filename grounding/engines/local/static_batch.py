@@ -30,7 +30,7 @@ from transformers import (
 from grounding.engines.base import Completion
 from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
-from grounding.engines.local.endings import Ends, StopText, complete
+from grounding.engines.local.endings import Ends, EndWatch, complete
 from grounding.errors import DeviceBroken, OutOfMemory
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Recorder(LogitsProcessor):  # type: ignore[misc]
 
 
 class RowEnds(StoppingCriteria):  # type: ignore[misc]
-    """Ends each row at its budget, at its stop text, or once its request is evicted."""
+    """Ends each row at the first of its own ends, or once its request is evicted."""
 
     def __init__(
         self,
@@ -87,26 +87,20 @@ class RowEnds(StoppingCriteria):  # type: ignore[misc]
     ) -> None:
         self._batch = batch
         self._evicted = evicted
-        self._budgets = torch.tensor([one.budget for one in batch], device=device)
+        self._device = device
+        self._watches = [EndWatch(one, detokenizer) for one in batch]
         self._written = 0
-        self._stops = {
-            row: StopText(one.stop, detokenizer) for row, one in enumerate(batch) if one.stop
-        }
-        self._stopped: set[int] = set()
+        self.lengths: dict[int, int] = {}
+        """Tokens of the rows that ended here; what follows fills the batch."""
 
     def __call__(self, input_ids: Tensor, scores: object, **_: object) -> Tensor:
         """Say for each row whether it is done, as (rows,) booleans; called once a token."""
         self._written += 1
-        done: Tensor = self._budgets <= self._written
-        for row, stop in self._stops.items():
-            if stop.push(int(input_ids[row, -1])):
-                self._stopped.add(row)
-        if self._evicted or self._stopped:
-            ended = [
-                one in self._evicted or row in self._stopped for row, one in enumerate(self._batch)
-            ]
-            done = done | torch.tensor(ended, device=done.device)
-        return done
+        for row, token in enumerate(input_ids[:, -1].int().tolist()):
+            if row not in self.lengths and self._watches[row].push(token):
+                self.lengths[row] = self._written
+        done = [row in self.lengths or one in self._evicted for row, one in enumerate(self._batch)]
+        return torch.tensor(done, device=self._device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +179,7 @@ class StaticBatch:
         self._evicted.add(request)
 
     def _generate(self, batch: Sequence[TokenizedRequest], recorder: Recorder) -> list[list[int]]:
-        """Return the new tokens of each row, padded behind its end; calls the model once."""
+        """Return the new tokens of each row, padded behind an end token; calls the model once."""
         inputs = self._encoder.encode(batch)
         prompt = inputs["input_ids"].shape[1]
         ends = RowEnds(batch, self._evicted, self._detokenizer, self._encoder.device)
@@ -201,7 +195,7 @@ class StaticBatch:
                 stopping_criteria=StoppingCriteriaList([ends]),
             )
         rows: list[list[int]] = written[:, prompt:].tolist()
-        return rows
+        return [row[: ends.lengths.get(number)] for number, row in enumerate(rows)]
 
 
 def run_on_device(work: Callable[[], T]) -> T:

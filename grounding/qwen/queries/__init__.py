@@ -1,6 +1,6 @@
 """The kinds of query: for each one its prompt, its reader and its score.
 
-A new kind is a class in `grounding.queries`, a file here with the three functions, and one line of
+A new kind is a class in `grounding.queries`, a file here with the four functions, and one line of
 `KINDS`.
 """
 
@@ -32,6 +32,12 @@ def write_prompt(query: Query, frame: Frame, prompts: PromptSet, *, strict: bool
 def lists_places(query: Query, prompts: PromptSet) -> bool:
     """Say whether the prompt of `query` asks for nothing but a JSON list of places."""
     return isinstance(query, Locate) and locate.lists_places(query, prompts)
+
+
+def sketch_answer(query: Query, prompts: PromptSet) -> str:
+    """Return a text in the form of an answer to `query`, with made-up places and values."""
+    sketch: str = KINDS[type(query)].sketch_answer(query, prompts)
+    return sketch
 
 
 def read_answer(

@@ -102,6 +102,12 @@ def write_prompt(
     return words.gap.join((words.form.format(form=form), *clauses, null, *last))
 
 
+def sketch_answer(query: Fill, prompts: PromptSet = "qwen2.5") -> str:
+    """Return an object with the first choice of each field; `prompts` changes nothing."""
+    values = {f.name: next(iter(f.choices), "") for f in query.fields}
+    return f"```json\n{json.dumps(values, ensure_ascii=False, indent=2)}\n```"
+
+
 def _language(query: Fill) -> str:
     parts = [part for f in query.fields for part in (f.prompt, *f.choices)]
     words = " ".join(parts).strip() or " ".join(field.name for field in query.fields)

@@ -140,6 +140,16 @@ CHINESE = Wording(
     gap="",
 )
 
+SKETCHES: dict[tuple[Shape, AnswerFormat], str] = {
+    (Shape.BOX, "json"): '```json\n[\n\t{"bbox_2d": [1, 2, 3, 4], "label": "NAME"},\n'
+    '\t{"bbox_2d": [5, 6, 7, 8], "label": "NAME"}\n]\n```',
+    (Shape.POINT, "json"): '```json\n[\n\t{"point_2d": [1, 2], "label": "NAME"},\n'
+    '\t{"point_2d": [3, 4], "label": "NAME"}\n]\n```',
+    (Shape.BOX, "plain"): "1,2,3,4 NAME\n5,6,7,8 NAME",
+    (Shape.POINT, "xml"): '<points x1="1" y1="2" x2="3" y2="4" alt="NAME">NAME</points>',
+}
+"""Answers in each format, as these models space and indent them."""
+
 MAX_NAMES = 100
 """Most names in the clause of allowed names; a longer list distracts more than it helps."""
 
@@ -216,6 +226,12 @@ def lists_places(query: Locate, prompts: PromptSet) -> bool:
     """Say whether the answer is a JSON list; a raw phrase may ask for anything."""
     raw = query.style.raw and bool(query.phrase)
     return not raw and _format(query, prompts) == "json"
+
+
+def sketch_answer(query: Locate, prompts: PromptSet = "qwen2.5") -> str:
+    """Return an answer with two made-up places, in the form that the prompt asks for."""
+    name = query.phrase or (query.classes[0] if query.classes else "")
+    return SKETCHES[query.shape, _format(query, prompts)].replace("NAME", name)
 
 
 def _body(query: Locate, words: Wording, output: str, frame: Frame | None) -> str:

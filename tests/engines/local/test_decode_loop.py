@@ -25,11 +25,13 @@ from grounding.engines.local.model_runner import Feed, ModelRunner, Scored
 from grounding.engines.local.slots import SlotCache
 from grounding.engines.local.static_batch import StaticBatch
 from grounding.errors import EngineError, OutOfMemory
+from grounding.media.views import PixelBounds, whole
 from grounding.queries import Locate, Shape
 from grounding.qwen.queries import locate
 from grounding.settings import SHAPES
 from grounding.testing import ask_one, make_view
 from tests.engines.questions import FAMILIES, ask_all, library_answer, questions, request
+from tools.shapes.scenes import scene
 
 CPU = LoadOptions(device="cpu")
 INTERACTIVE = Priority.INTERACTIVE
@@ -245,9 +247,10 @@ def test_without_room_for_pictures_each_question_reads_its_own(tiny: Path, watch
 
 
 def test_a_short_answer_does_not_wait_for_a_long_one_and_its_slot_is_filled_at_once(
-    tiny: Path, watch: Watch
+    tiny: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twelve short answers pass through one slot while a long one is written in the other."""
+    monkeypatch.setattr(module, "DRAFT_TOKENS", 0)
     engine = LocalEngine.load(str(tiny), replace(CPU, max_batch=2))
     done: list[int] = []
     budgets = [60, *[4] * 12]
@@ -332,6 +335,52 @@ def test_an_answer_that_ends_with_its_first_token_takes_no_step(watch: Watch, ti
         ("", True)
     ] * 4
     assert watch.decoding == []
+
+
+# Drafts
+
+
+@pytest.fixture
+def shown() -> tuple[ModelRequest, Locate]:
+    """A query about a picture that the shapes checkpoint answers with a box."""
+    picture = scene(1000)
+    query = Locate(Shape.BOX, phrase=picture.things[0].name)
+    view = whole(picture.draw(), PixelBounds(28, 16 * 784, 25 * 784))
+    return ModelRequest((view, locate.write_prompt(query)), 200), query
+
+
+def test_a_row_keeps_several_tokens_of_a_step_where_its_guess_is_right(
+    watch: Watch, shown: tuple[ModelRequest, Locate]
+) -> None:
+    """Here the guess is the answer to the same query before."""
+    engine = LocalEngine.load(str(SHAPES), CPU)
+    ask_one(engine, shown[0])
+    watch.calls.clear()
+    reply = ask_one(engine, shown[0])
+    engine.close()
+    assert len(reply.tokens) > 20
+    assert len(watch.decoding) <= 5
+
+
+def test_the_likely_form_of_an_answer_saves_steps(
+    watch: Watch, shown: tuple[ModelRequest, Locate]
+) -> None:
+    plain, query = shown
+    steps = []
+    for one in (plain, replace(plain, template=locate.sketch_answer(query))):
+        engine = LocalEngine.load(str(SHAPES), CPU)
+        watch.calls.clear()
+        ask_one(engine, one)
+        steps.append(len(watch.decoding))
+        engine.close()
+    assert 1.5 * steps[1] < steps[0]
+
+
+def test_many_rows_draft_less_than_one(watched: LocalEngine, watch: Watch) -> None:
+    ask_all(watched, [request(2, 2, f"say {n % 2}", 50, seed=n % 2) for n in range(8)])
+    fed = [len(call.rows) * max(call.rows) for call in watch.decoding]
+    assert max(fed) <= 24
+    assert max(max(call.rows) for call in watch.decoding) > 1
 
 
 # Failures
