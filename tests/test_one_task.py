@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import itertools
 import json
@@ -72,7 +73,11 @@ class Fault:
         return wrapped
 
     def _on_event(self, frame: FrameType, event: str, argument: object) -> None:
-        if event != "call" or not frame.f_code.co_filename.startswith(OURS):
+        code = frame.f_code
+        # A generator is called once more to be closed, where nobody can catch what is raised.
+        if event != "call" or code.co_flags & inspect.CO_GENERATOR:
+            return
+        if not code.co_filename.startswith(OURS):
             return
         self.calls += 1
         if self.calls - 1 == self._step and self._error:
