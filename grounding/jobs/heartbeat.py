@@ -40,7 +40,8 @@ class WorkerStatus:
     """The status of one worker on the machine `host`.
 
     `phase` is "starting", "downloading", "loading", "ready" or "failed"; other releases may have
-    more. `done` is the progress in 0..1, or None if unknown.
+    more. `done` is the progress in 0..1, or None if unknown. `obstacle` is why it answers nothing
+    until a person has helped, though it works; empty where there is none.
     """
 
     worker: str
@@ -49,6 +50,7 @@ class WorkerStatus:
     phase: str = "starting"
     done: float | None = None
     detail: str = ""
+    obstacle: str = ""
 
     @classmethod
     def parse(cls, worker: str, text: bytes) -> WorkerStatus:
@@ -65,7 +67,13 @@ class WorkerStatus:
             phase=_text(fields, "phase") or UNKNOWN,
             done=_fraction(fields.get("done")),
             detail=_text(fields, "detail"),
+            obstacle=_text(fields, "obstacle"),
         )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it answers tasks."""
+        return self.phase == "ready" and not self.obstacle
 
     @property
     def line(self) -> str:
@@ -148,18 +156,19 @@ def worker_statuses(redis: Redis) -> list[WorkerStatus]:
 
 
 def any_ready(redis: Redis) -> bool:
-    """Return whether some worker has its model loaded."""
-    return any(status.phase == "ready" for status in worker_statuses(redis))
+    """Return whether some worker answers tasks."""
+    return any(status.is_ready for status in worker_statuses(redis))
 
 
 def readiness(workers: Sequence[WorkerStatus]) -> str:
     """Return "ready" if some worker is, else the reason why none is."""
-    if any(worker.phase == "ready" for worker in workers):
+    if any(worker.is_ready for worker in workers):
         return "ready"
     if not workers:
         return "no worker is running. Start one with `python -m grounding worker`"
     # A worker that is starting says more than one that failed before it.
-    return min(workers, key=lambda one: one.phase == "failed").line
+    nearest = min(workers, key=lambda one: one.phase == "failed")
+    return nearest.obstacle or nearest.line
 
 
 def _json_object(text: bytes) -> Mapping[str, Any]:

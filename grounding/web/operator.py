@@ -32,7 +32,7 @@ def _read_workers(services: Services) -> dict[str, Any]:
             obstacle = services.queue.store.obstacle()
     except QueueError as exc:
         return {"ready": False, "reason": str(exc), "workers": []}
-    ready = not obstacle and any(worker.phase == "ready" for worker in workers)
+    ready = not obstacle and any(worker.is_ready for worker in workers)
     reason = obstacle or readiness(workers)
     return {"ready": ready, "reason": reason, "workers": [_worker(worker) for worker in workers]}
 

@@ -110,34 +110,35 @@ class PrioritySemaphore:
 class Trouble:
     """Reports why answers are missing, and their return, in words and not too often.
 
-    `report` is called with the words, and with "" once answers come again; it may block.
+    `report` is called with the words, and with "" once answers come again, and with whether a
+    person has to help before any request is answered; it may block.
     """
 
-    def __init__(self, report: Callable[[str], None]) -> None:
+    def __init__(self, report: Callable[[str, bool], None]) -> None:
         self._report = report
         self._reported = -REPORT_SECONDS
         self._present = False
 
-    async def add(self, error: EngineError) -> None:
-        """Report an error, unless one was reported just now."""
+    async def add(self, failure: Failure) -> None:
+        """Report a failure, unless one was reported just now."""
         now = time.monotonic()
         if now - self._reported >= REPORT_SECONDS:
             self._reported, self._present = now, True
-            log.warning("%s", error)
-            await asyncio.to_thread(self._report, str(error))
+            log.warning("%s", failure.error)
+            await asyncio.to_thread(self._report, str(failure.error), failure.lasting)
 
     async def clear(self) -> None:
         """Report that answers come, if trouble was reported before."""
         if self._present:
             self._present = False
-            await asyncio.to_thread(self._report, "")
+            await asyncio.to_thread(self._report, "", False)
 
 
 class RemoteEngine:
     """Answers requests through a server; an `Engine`.
 
     `on_trouble` is called with the reason why answers are missing, at most every few seconds,
-    and with "" once they come.
+    and with "" once they come; and with whether a person has to help first.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class RemoteEngine:
         request_format: RequestFormat,
         profile: Profile,
         policy: RetryPolicy | None = None,
-        on_trouble: Callable[[str], None] = lambda _: None,
+        on_trouble: Callable[[str, bool], None] = lambda _why, _lasting: None,
     ) -> None:
         """Start the engine's thread; the first request is the first to reach the server."""
         self.profile = profile
@@ -250,7 +251,7 @@ class RemoteEngine:
                 return completion
             except Failure as exc:
                 failures.append(exc)
-            await self._trouble.add(failures[-1].error)
+            await self._trouble.add(failures[-1])
             if self._is_hopeless(request, failures[-1]):
                 raise failures[-1].error
             if not await self._pause(failures, begun + self._policy.seconds(request.priority)):

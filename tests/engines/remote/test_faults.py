@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from redis import Redis
 
 from grounding.engines.base import Completion
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.remote.engine import RemoteEngine
 from grounding.engines.remote.failures import SHOWN, Failure, Refusal, explain
 from grounding.errors import EngineAway, EngineError, GroundingError, TaskError
+from grounding.factory import load_engine
+from grounding.jobs.heartbeat import Heartbeat, any_ready, readiness, worker_statuses
 from grounding.retry import Backoff
 from grounding.testing import ask_one
 from tests.engines.remote import connecting
@@ -299,9 +302,31 @@ def test_trouble_is_reported_and_so_is_its_end(
     remote: RemoteEngine, behaviour: Behaviour, caplog: pytest.LogCaptureFixture
 ) -> None:
     shown: list[str] = []
-    remote._trouble._report = shown.append
+    remote._trouble._report = lambda words, _lasting: shown.append(words)
     behaviour.faults = iter([status(503, "loading the model")])
     ask(remote)
     assert [("loading the model" in words) for words in shown] == [True, False]
     assert shown[-1] == ""
     assert "loading the model" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fault", "obstacle"),
+    [(status(401, "no such key"), "OPENAI_API_KEY"), (status(503, "loading"), "")],
+    ids=["a key that was withdrawn", "a server that starts"],
+)
+def test_a_worker_whose_server_refuses_everybody_is_not_ready_until_it_answers(
+    server: Server, behaviour: Behaviour, redis: Redis, fault: Fault, obstacle: str
+) -> None:
+    heartbeat = Heartbeat(redis, "w", "shapes")
+    engine = load_engine(connecting.settings(server, server_timeout=3), heartbeat.update)
+    heartbeat.update(phase="ready")
+    behaviour.faults = iter([fault] * 3)
+    waiting = engine.submit([make_request(SEED, engine, most=WORDS)])
+    wait_until(lambda: "server answered" in worker_statuses(redis)[0].detail)
+    reason = readiness(worker_statuses(redis))
+    assert any_ready(redis) is not bool(obstacle)
+    assert obstacle in reason if obstacle else reason == "ready"
+    waiting[0].result(30)
+    wait_until(lambda: any_ready(redis))
+    engine.close()
