@@ -31,7 +31,7 @@ from grounding.labelstudio.data import LeftOut, find_image_address
 from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.interactive.status import FRACTIONS, IN_FRACTIONS
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
-from grounding.labelstudio.regions import RegionQuery, join_values, plan_regions
+from grounding.labelstudio.regions import RegionQuery, join_values, link, plan_regions
 from grounding.media.fetch import Fetches
 from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, around, whole
@@ -106,7 +106,7 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
     more = _ask_about(asked, pictures)
     written = join_values(written, [(q, a.findings) for q, a in zip(asked, more, strict=True)])
     return TaskResult(
-        _prediction(written.result, task.model_version),
+        _prediction([*written.result, *link(config, written)], task.model_version),
         Verdict.FOUND if written.result else Verdict.NOTHING,
         dropped=written.dropped,
         unknown=written.unknown,
@@ -161,12 +161,13 @@ def _look(picture: Image, spec: ViewSpec, worker: WorkerContext) -> View:
 def _cache_key(task: Task, spec: ViewSpec) -> Hashable:
     """Return the key of a cached view: its own task's, which no other project can name."""
     address = find_image_address(task.data, spec.data_key).encode(errors="replace")
-    looks = (spec.min_pixels, spec.max_pixels, spec.around)
+    looks = (spec.min_pixels, spec.max_pixels, spec.around, spec.printed)
     return task.project, task.id, hashlib.sha256(address).digest(), looks
 
 
 def _bounds(spec: ViewSpec, worker: WorkerContext) -> PixelBounds:
-    profile = worker.engine.profile.within(spec.min_pixels, spec.max_pixels)
+    own = worker.engine.profile
+    profile = (own.for_print() if spec.printed else own).within(spec.min_pixels, spec.max_pixels)
     return PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import ClassVar, Literal
 
 from grounding.geometry import Box, Point
 
@@ -120,7 +120,56 @@ class Fill:
     style: PromptStyle = PromptStyle()
 
 
-Query = Locate | Fill
+class TextUnit(StrEnum):
+    """How print is read."""
+
+    LINE = "line"
+    """Line by line, each with its place."""
+    WORD = "word"
+    """Word by word, each with its place."""
+    WHOLE = "whole"
+    """All of it as one text, without places."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribe:
+    """Read the print in a view, in `unit`s.
+
+    `classes` are the names that the findings may have. With `named` they are what to read, such as
+    the fields of a form, each where it stands; without, all print is read and has the one class.
+    `around` is the box that the view is about, in the image or percent frame: a whole text has its
+    place. Nobody types a `phrase` here, and nothing is `excluded`.
+    """
+
+    unit: TextUnit = TextUnit.LINE
+    classes: tuple[str, ...] = ()
+    named: bool = False
+    around: Box | None = None
+    style: PromptStyle = PromptStyle()
+    meanings: tuple[Meaning, ...] = ()
+    phrase: ClassVar[None] = None
+    excluded: ClassVar[tuple[Point, ...]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParseDocument:
+    """Take a page apart: its headings, paragraphs, tables and pictures, in reading order.
+
+    Findings have the format's own names of elements, such as h1 and table; `classes` are the names
+    that they become.
+    """
+
+    classes: tuple[str, ...] = ()
+    style: PromptStyle = PromptStyle()
+    around: ClassVar[None] = None
+    phrase: ClassVar[None] = None
+    excluded: ClassVar[tuple[Point, ...]] = ()
+
+
+Placing = Locate | Transcribe | ParseDocument
+"""A query whose findings have places."""
+
+Query = Locate | Fill | Transcribe | ParseDocument
 """One thing to ask of the model; a new kind is a class here and a file in `qwen/queries`."""
 
 

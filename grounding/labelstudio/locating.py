@@ -16,7 +16,8 @@ from grounding.labelstudio.data import strip_markup
 from grounding.labelstudio.interactive.commands import choose_controls, read_command
 from grounding.labelstudio.interactive.context import MAX_PHRASE_CHARS, Intent
 from grounding.labelstudio.labels import find_named, match
-from grounding.queries import Locate, Meaning, Shape
+from grounding.labelstudio.reading import READING, plan_reading, plan_reading_in
+from grounding.queries import Locate, Meaning, Placing, Shape, Transcribe
 
 MAX_VALUE_CHARS = 200
 """Most characters of one field of the data within a prompt: enough for a name or a phrase."""
@@ -39,17 +40,21 @@ def plan_places(
     either, one query per label, or per as many as are set. A prompt of the task or the project is
     read as a typed one is: its verb and the labels that it names say which controls it is for.
     """
-    queries: Iterable[tuple[Control, Sequence[Locate]]]
+    queries: Iterable[tuple[Control, Sequence[Placing]]]
     if intent and (intent.phrase or intent.around):
         queries = ((control, _for_intent(control, intent)) for control in controls)
     else:
         queries = _from_defaults(controls, defaults)
     for control, some in queries:
         for query in some:
-            yield PlannedQuery(query, ViewSpec.of(control), (control,))
+            around = query.around if isinstance(query, Transcribe) else None
+            yield PlannedQuery(query, ViewSpec.of(control, around), (control,))
 
 
-def _for_intent(control: Control, intent: Intent) -> list[Locate]:
+def _for_intent(control: Control, intent: Intent) -> Sequence[Placing]:
+    if control.task in READING and isinstance(intent.around, Box):
+        labels = _choose_labels(control, None, intent.label)
+        return [plan_reading_in(control, intent.around, labels)]
     if isinstance(intent.around, Box) and control.options.similar:
         return [_locate_similar(control, intent)]
     labels = _choose_labels(control, intent.phrase, intent.label)
@@ -78,7 +83,7 @@ def _locate_similar(control: Control, intent: Intent) -> Locate:
 
 def _from_defaults(
     controls: Sequence[Control], defaults: PromptDefaults
-) -> Iterator[tuple[Control, Sequence[Locate]]]:
+) -> Iterator[tuple[Control, Sequence[Placing]]]:
     prompts = [(control, _outer_prompt(control, defaults)) for control in controls]
     addressees = {
         prompt: choose_controls(prompt, [c for c, theirs in prompts if theirs == prompt])
@@ -115,9 +120,12 @@ def _task_prompt(control: Control, data: Mapping[str, Any]) -> str:
     )
 
 
-def _own_queries(control: Control, defaults: PromptDefaults) -> Iterator[Locate]:
+def _own_queries(control: Control, defaults: PromptDefaults) -> Iterator[Placing]:
     """Yield the queries of a control's own prompt and labels."""
     prompt = control.options.prompt
+    if control.task in READING and not prompt:
+        yield plan_reading(control, control.labels)
+        return
     if prompt and LABELS not in prompt.fields:
         phrase = fill_prompt(control, (), defaults.data)
         yield _locate(control, _choose_labels(control, phrase), Intent(phrase))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from grounding.labelstudio.config.interface import Control, LabelConfig
+from grounding.labelstudio.config.interface import Control, LabelConfig, ModelTask
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.controls.base import (
     Drawn,
@@ -18,10 +19,9 @@ from grounding.labelstudio.controls.base import (
     PromptDefaults,
     Region,
     Results,
-    ViewSpec,
     complete,
 )
-from grounding.labelstudio.controls.fields import fill_in, of_control
+from grounding.labelstudio.controls.fields import of_control, plan_values
 from grounding.queries import Finding
 
 MAX_ASKED = 200
@@ -47,7 +47,7 @@ def plan_regions(
     queries = [
         RegionQuery(drawn, planned)
         for drawn in results.drawn
-        for planned in _plan(_companions(config, drawn, asked=asked), drawn, defaults)
+        for planned in plan_values(_companions(config, drawn, asked=asked), defaults, drawn.place)
     ]
     results.dropped.update([Drop.NOT_ASKED] * max(0, len(queries) - MAX_ASKED))
     return queries[:MAX_ASKED]
@@ -66,17 +66,6 @@ def _has_label(drawn: Drawn, names: Sequence[str]) -> bool:
     return drawn.label is not None and bool({drawn.label.value, drawn.label.emitted} & {*names})
 
 
-def _plan(
-    controls: Sequence[Control], drawn: Drawn, defaults: PromptDefaults
-) -> Iterator[PlannedQuery]:
-    groups: dict[tuple[object, ...], list[Control]] = {}
-    for control in controls:
-        view = ViewSpec.of(control, drawn.place)
-        groups.setdefault((view, control.options.style), []).append(control)
-    for some in groups.values():
-        yield PlannedQuery(fill_in(some, defaults), ViewSpec.of(some[0], drawn.place), tuple(some))
-
-
 def join_values(
     results: Results, answered: Sequence[tuple[RegionQuery, Sequence[Finding]]]
 ) -> Results:
@@ -89,7 +78,8 @@ def join_values(
     values: dict[str, list[Region]] = {}
     for query, findings in answered:
         for control in query.planned.controls:
-            made = _write(control, query.drawn, findings, joined)
+            mine = of_control(control, [(one, query.planned.query) for one in findings])
+            made = _write(control, query.drawn, mine, joined)
             values.setdefault(query.drawn.region["id"], []).extend(made)
     last = {region["id"]: at for at, region in enumerate(results.result)}
     for at, region in enumerate(results.result):
@@ -99,11 +89,29 @@ def join_values(
     return joined
 
 
+def link(config: LabelConfig, results: Results) -> list[Region]:
+    """Return the relations between the parts of a page, each to the next in reading order."""
+    if config.reading_order is None:
+        return []
+    parts = [one for one in results.drawn if one.control.task is ModelTask.DOCUMENT]
+    return [
+        {
+            "type": "relation",
+            "from_id": before.region["id"],
+            "to_id": after.region["id"],
+            "direction": "right",
+            "labels": [config.reading_order],
+        }
+        for before, after in pairwise(parts)
+        if before.control == after.control
+    ]
+
+
 def _write(
     control: Control, drawn: Drawn, findings: Sequence[Finding], results: Results
 ) -> Iterator[Region]:
     write_value = CONTROLS[control.tag].write_value
-    made = write_value and write_value(control, of_control(control, findings), results)
+    made = write_value and write_value(control, findings, results)
     if made:
         value, score = made
         shared = {key: part for key, part in drawn.region.items() if key not in ("score", "meta")}

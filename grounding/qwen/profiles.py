@@ -23,6 +23,9 @@ With tokens of 28×28 pixels they are 448×448 and 1001×1001 pixels. Qwen's gui
 end.
 """
 
+PRINT_TOKENS = 2560
+"""Most image tokens of a view that is read: a receipt has 1550 of them, a printed page 1980."""
+
 Bounds = tuple[int, int]
 """Smallest and largest area of a view, in pixels of the model frame."""
 
@@ -34,7 +37,8 @@ class Profile:
     `space` is the unit of its coordinates: "model" is absolute pixels of the model frame,
     "thousand" is 0 to 1000 of each side. The sides of the model frame are multiples of `factor`
     pixels, and one image token covers a square of that side. `min_pixels` and `max_pixels` bound
-    the area of the model frame. `prompts` names the family's wordings.
+    the area of the model frame. `prompts` names the family's wordings. `max_print_pixels` is the
+    largest area for views that are read, where it is more.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Profile:
     min_pixels: int
     max_pixels: int
     prompts: PromptSet = "qwen2.5"
+    max_print_pixels: int | None = None
 
     def answer_frame(self, model: Frame) -> Frame:
         """Return the frame of the coordinates that the model writes about a view framed `model`."""
@@ -73,7 +78,17 @@ class Profile:
             self,
             min_pixels=low if min_pixels else min(low, high),
             max_pixels=high if max_pixels else max(low, high),
+            max_print_pixels=None if max_pixels else self._bounded_print(own),
         )
+
+    def _bounded_print(self, own: Bounds | None) -> int | None:
+        """Return the largest area of a view that is read, within the checkpoint's own bounds."""
+        most = self.max_print_pixels
+        return most if most is None or own is None else min(most, own[1])
+
+    def for_print(self) -> Profile:
+        """Return this profile for a view that is read: print needs more pixels than things do."""
+        return replace(self, max_pixels=max(self.max_pixels, self.max_print_pixels or 0))
 
     def within(self, min_pixels: int | None, max_pixels: int | None) -> Profile:
         """Return this profile with a project's bounds, limited to the profile's own."""
@@ -92,7 +107,8 @@ def _overlap(default: Bounds, own: Bounds | None) -> Bounds:
 
 
 def _family(name: str, space: Literal["model", "thousand"], factor: int) -> Profile:
-    return Profile(name, space, factor, MIN_TOKENS * factor**2, MAX_TOKENS * factor**2)
+    low, high, read = (n * factor**2 for n in (MIN_TOKENS, MAX_TOKENS, PRINT_TOKENS))
+    return Profile(name, space, factor, low, high, max_print_pixels=read)
 
 
 PROFILES = {

@@ -76,7 +76,7 @@ def test_all_values_of_an_image_are_one_question_in_the_order_of_the_config() ->
 @pytest.mark.parametrize(
     ("part", "field"),
     [
-        (TOTAL, Field("total", type=TEXT)),
+        (having(TOTAL, 'model_task="fill"'), Field("total", type=TEXT)),
         (
             having(TOTAL, 'model_prompt="The sum in {city}?"'),
             Field("total", prompt="The sum in Rome?", type=TEXT),
@@ -284,7 +284,7 @@ def test_a_text_area_that_may_be_meant_for_either_is_a_warning(
 def test_a_wrong_task_is_refused_by_name() -> None:
     error = refused(view(having(TOTAL, 'model_task="read"')))
     assert 'model_task="read"' in str(error)
-    assert "prompt or fill" in error.hint
+    assert "prompt or fill or ocr" in error.hint
 
 
 @pytest.mark.parametrize(

@@ -174,9 +174,17 @@ SMART_BOX = {
 
 FIELD_ATTRIBUTES = _SKIP | _PROMPT | _VIEW
 """Attributes of a control that holds a value of the whole image."""
-BOX_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _PLACES | SMART_BOX | _formats("json", "plain")
+BOX_ATTRIBUTES: Attributes = (
+    FIELD_ATTRIBUTES
+    | _PLACES
+    | SMART_BOX
+    | _formats("json", "plain")
+    | _tasks(ModelTask.OCR, ModelTask.DOCUMENT)
+)
 POINT_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _PLACES | _formats("json", "xml")
-TEXT_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _tasks(ModelTask.PROMPT, ModelTask.FILL)
+TEXT_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _tasks(
+    ModelTask.PROMPT, ModelTask.FILL, ModelTask.OCR
+)
 """Attributes of a text area."""
 
 TABLES = (BOX_ATTRIBUTES, POINT_ATTRIBUTES, FIELD_ATTRIBUTES, TEXT_ATTRIBUTES)

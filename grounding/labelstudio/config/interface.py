@@ -93,6 +93,10 @@ class ModelTask(StrEnum):
     """Nothing: annotators type prompts into this text area."""
     FILL = "fill"
     """It fills in a value."""
+    OCR = "ocr"
+    """It reads the print: line by line with places, or all of it as one text."""
+    DOCUMENT = "document"
+    """It takes a page apart: headings, paragraphs, tables, pictures and their text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,8 @@ class Control:
     other controls; one that `accompanies` takes the text that the model wrote with a place.
     With `only_labels` it belongs to regions with one of these labels, as the config writes them.
     `value_type` is the type of its value; `value_format` is how the page writes a date, in the
-    directives of strftime.
+    directives of strftime. `task` is what the model does for it where that is more than its tag
+    says: the config's own, or what its labels and neighbours make of it.
     """
 
     tag: str
@@ -152,6 +157,7 @@ class Control:
     value_format: str = ""
     accompanies: bool = False
     only_labels: tuple[str, ...] = ()
+    task: ModelTask | None = None
 
     @property
     def asks_of_regions(self) -> bool:
@@ -190,11 +196,15 @@ class TextArea:
 
 @dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """A whole labelling config: the parts that we serve, and warnings for its author."""
+    """A whole labelling config: the parts that we serve, and warnings for its author.
+
+    `reading_order` is the config's `<Relation>` between an element of a page and the next one.
+    """
 
     controls: tuple[Control, ...] = ()
     text_areas: tuple[TextArea, ...] = ()
     warnings: tuple[str, ...] = ()
+    reading_order: str | None = None
 
     def companions(self, control: Control) -> tuple[Control, ...]:
         """Return the per-region controls that add to the regions that `control` draws."""
@@ -215,7 +225,8 @@ class LabelConfig:
         """
         values = [control for control in self.controls if not control.shape]
         of_regions = {f"{one.tag}:region" for one in values if one.asks_of_regions}
-        return tuple(sorted({one.tag for one in values} | of_regions))
+        reading = {f"{one.tag}:{one.task}" for one in self.controls if one.shape and one.task}
+        return tuple(sorted({one.tag for one in values} | of_regions | reading))
 
     def prompt_areas(self) -> tuple[TextArea, ...]:
         """Return the text areas to type a prompt into: those named prompt…, or the only one."""

@@ -41,6 +41,7 @@ from grounding.labelstudio.config.labels import (
     read_label,
     read_labels,
 )
+from grounding.labelstudio.config.tasks import read_reading_order, with_tasks
 from grounding.labelstudio.config.xml import VARIABLE, Element, quote, read, refused, size_error
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.controls.base import ControlTag
@@ -82,10 +83,11 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
     controls = tuple(islice(document.controls(LabelConfig(text_areas=areas)), MAX_CONTROLS + 1))
     if len(controls) > MAX_CONTROLS:
         raise size_error(f"the labelling config has more than {MAX_CONTROLS} controls")
-    served = tuple(_with_queries(controls))
+    served = with_tasks(tuple(_with_queries(controls)))
     if not served and not document.leaves_out:
         check_served(document.elements)
-    return LabelConfig(served, areas, tuple(dict.fromkeys(document.warnings(controls))))
+    warnings = tuple(dict.fromkeys(document.warnings(controls)))
+    return LabelConfig(served, areas, warnings, read_reading_order(document.elements))
 
 
 def _with_queries(controls: Sequence[Control]) -> Iterator[Control]:
@@ -164,7 +166,7 @@ class _Document:
         for element, kind, options in self.served():
             self._check_single(element)
             control = self._control(element, kind, options)
-            prompted = bool(options.prompt or config.prompt_areas())
+            prompted = bool(options.prompt or options.task or config.prompt_areas())
             beside = kind.labels == "beside"
             found = self._beside(element, control, prompted) if beside else [control]
             self._check_prompt(element, found)
@@ -187,6 +189,7 @@ class _Document:
             value_type=kind.value_type(element),
             value_format=kind.value_format(element),
             only_labels=read_only_labels(element) if per_region else (),
+            task=options.task,
         )
 
     def _defaults(self, kind: ControlTag) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from grounding.geometry import Box, Frame, Point
 from grounding.labelstudio.config.attributes import Attributes
-from grounding.labelstudio.config.interface import Control, Label
+from grounding.labelstudio.config.interface import Control, Label, ModelTask
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.interactive.context import Intent
 from grounding.queries import CHOICE, Finding, Query, Shape, ValueType
@@ -59,19 +59,21 @@ class ViewSpec:
     """Which view a query is about: the image under `data_key`, within these bounds of its area.
 
     The bounds are pixels of the model frame; None leaves one to the model. With `around`, the view
-    is of what is around a place in the image.
+    is of what is around a place in the image. A `printed` one is read, which takes more pixels.
     """
 
     data_key: str
     min_pixels: int | None = None
     max_pixels: int | None = None
     around: Box | Point | None = None
+    printed: bool = False
 
     @classmethod
     def of(cls, control: Control, around: Box | Point | None = None) -> ViewSpec:
         """Return the view that a control's queries are about."""
         bounds = control.options.min_pixels, control.options.max_pixels
-        return cls(control.data_key, *bounds, around)
+        printed = control.task in (ModelTask.OCR, ModelTask.DOCUMENT)
+        return cls(control.data_key, *bounds, around, printed)
 
 
 @dataclass(frozen=True, slots=True)

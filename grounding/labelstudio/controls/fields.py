@@ -10,10 +10,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
-from grounding.geometry import Frame
+from grounding.geometry import Box, Frame, Point
 from grounding.labelstudio.config.attributes import FIELD_ATTRIBUTES, Attributes
 from grounding.labelstudio.config.conditions import is_shown
-from grounding.labelstudio.config.interface import Control, Label
+from grounding.labelstudio.config.interface import Control, Label, ModelTask
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.controls.base import (
     Companion,
@@ -31,7 +31,7 @@ from grounding.labelstudio.controls.base import (
 from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.locating import fill_prompt
-from grounding.queries import Field, Fill, Finding, Query, ValueKind
+from grounding.queries import Field, Fill, Finding, Query, TextUnit, Transcribe, ValueKind
 
 ReadValue = Callable[[Control, str], Hashable | None]
 """Returns the value that a text of the model is for a control, None where it is none."""
@@ -46,11 +46,26 @@ def plan_fields(
     """
     if intent is not None:
         return
+    yield from plan_values(controls, defaults)
+
+
+def plan_values(
+    controls: Sequence[Control], defaults: PromptDefaults, around: Box | Point | None = None
+) -> Iterator[PlannedQuery]:
+    """Yield what these controls ask about their views, or about the views around a place.
+
+    One that reads all print asks alone, because a long text does not fit into an object.
+    """
     groups: dict[tuple[object, ...], list[Control]] = {}
     for control in controls:
-        groups.setdefault((ViewSpec.of(control), control.options.style), []).append(control)
+        view = ViewSpec.of(control, around)
+        if control.task is ModelTask.OCR:
+            query = Transcribe(TextUnit.WHOLE, style=control.options.style)
+            yield PlannedQuery(query, view, (control,))
+        else:
+            groups.setdefault((view, control.options.style), []).append(control)
     for some in groups.values():
-        yield PlannedQuery(fill_in(some, defaults), ViewSpec.of(some[0]), tuple(some))
+        yield PlannedQuery(fill_in(some, defaults), ViewSpec.of(some[0], around), tuple(some))
 
 
 def fill_in(controls: Sequence[Control], defaults: PromptDefaults) -> Fill:
@@ -106,7 +121,7 @@ def write_globals(kind: str, write_value: ValueWriter) -> Writer:
         companions: Sequence[Companion],
     ) -> Results:
         results = Results()
-        made = write_value(control, of_control(control, (one for one, _ in found)), results)
+        made = write_value(control, of_control(control, found), results)
         if made is not None:
             value, score = made
             results.result.append(
@@ -152,9 +167,13 @@ def value_tag(
     )
 
 
-def of_control(control: Control, findings: Iterable[Finding]) -> list[Finding]:
+def of_control(control: Control, found: Iterable[tuple[Finding, Query]]) -> list[Finding]:
     """Return the findings for a control; the others are of other fields of the same answer."""
-    return [finding for finding in findings if finding.label == control.from_name]
+    return [
+        finding
+        for finding, query in found
+        if isinstance(query, Transcribe) or finding.label == control.from_name
+    ]
 
 
 def _find_drop(

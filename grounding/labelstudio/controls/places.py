@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from grounding.geometry import PERCENT, Box, Frame, Point
@@ -23,7 +23,8 @@ from grounding.labelstudio.controls.base import (
 from grounding.labelstudio.data import clean
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.places import BoxGrid, PointGrid, same_reaches
-from grounding.queries import Finding, Locate, Query
+from grounding.labelstudio.reading import match_element
+from grounding.queries import Finding, ParseDocument, Placing, Query, Transcribe
 
 SAME_IOU = 0.8
 """Boxes with this IoU or more are of one thing: a model writes it twice, a few pixels off."""
@@ -41,7 +42,7 @@ MIN_PIXELS = 1 - 1e-6
 
 P = TypeVar("P", Box, Point)
 
-Located = tuple[Finding, Locate]
+Located = tuple[Finding, Placing]
 """A finding with a place, and the query that it answers."""
 
 
@@ -75,7 +76,14 @@ def write_places(
 
 
 def _located(found: Iterable[tuple[Finding, Query]]) -> list[Located]:
-    return [(f, q) for f, q in found if f.place is not None and isinstance(q, Locate)]
+    """Return the findings with a place; a whole text has that of its view."""
+    placing = [(finding, query) for finding, query in found if isinstance(query, Placing)]
+    placed = [(replace(f, place=f.place or _place_of_view(q)), q) for f, q in placing]
+    return [(finding, query) for finding, query in placed if finding.place is not None]
+
+
+def _place_of_view(query: Placing) -> Box | None:
+    return query.around if isinstance(query, Transcribe) else None
 
 
 def _at_the_place(found: Sequence[Located]) -> Sequence[Located]:
@@ -83,7 +91,7 @@ def _at_the_place(found: Sequence[Located]) -> Sequence[Located]:
     return [pair for pair in found if _is_at_the_place(*pair)] or found
 
 
-def _is_at_the_place(finding: Finding, query: Locate) -> bool:
+def _is_at_the_place(finding: Finding, query: Placing) -> bool:
     """Say whether the box contains the click, or the drawn box contains the box's centre."""
     place, around = finding.place, query.around
     if query.phrase or around is None or not isinstance(place, Box):
@@ -181,13 +189,13 @@ class Candidate:
 
     control: Control
     finding: Finding
-    query: Locate
+    query: Placing
     place: Box | Point
     label: Label | None
     image: Frame
 
     @classmethod
-    def of(cls, control: Control, finding: Finding, query: Locate, image: Frame) -> Candidate:
+    def of(cls, control: Control, finding: Finding, query: Placing, image: Frame) -> Candidate:
         """Return what `finding`, an answer to `query`, would be on this control."""
         assert finding.place is not None  # noqa: S101  `_located` has left out the others
         place = finding.place.to(PERCENT).clip()
@@ -231,13 +239,15 @@ class Candidate:
         }
 
 
-def _label(control: Control, finding: Finding, query: Locate) -> Label | None:
+def _label(control: Control, finding: Finding, query: Placing) -> Label | None:
     """Return the label of a finding: never one that the control lacks.
 
     Where the query was for one label, that label goes to every finding without a word of its own,
     and to every finding of a phrase or a drawn place: the model's word for those is rarely the
     label's name, and the annotator has said which label is meant.
     """
+    if isinstance(query, ParseDocument):
+        return match_element(finding.label or "", control.labels)
     wanted = set(query.classes)
     queried = [label for label in control.labels if wanted.intersection(label.words)]
     word = (finding.label or "").strip()

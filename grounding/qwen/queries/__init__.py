@@ -10,13 +10,18 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from grounding.geometry import Frame
-from grounding.queries import Fill, Locate, Query
+from grounding.queries import Fill, Locate, ParseDocument, Query, Transcribe
 from grounding.qwen.answers import Answer
 from grounding.qwen.prompts import PromptSet
-from grounding.qwen.queries import fill, locate
+from grounding.qwen.queries import document, fill, locate, transcribe
 from grounding.qwen.scores import Token
 
-KINDS: dict[type[Query], ModuleType] = {Locate: locate, Fill: fill}
+KINDS: dict[type[Query], ModuleType] = {
+    Locate: locate,
+    Fill: fill,
+    Transcribe: transcribe,
+    ParseDocument: document,
+}
 
 
 def write_prompt(query: Query, frame: Frame, prompts: PromptSet, *, strict: bool = False) -> str:

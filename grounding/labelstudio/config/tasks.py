@@ -1,0 +1,66 @@
+"""What the model does for a control where its tag leaves it open: read print, or parse a page.
+
+`model_task` says it, else the labels of boxes where a per-region `TextArea` waits for the text. A
+text area that is the only value of an image, and has no prompt, is for all the print there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from grounding.labelstudio.config.interface import Control, Label, ModelTask
+from grounding.labelstudio.config.xml import Element
+from grounding.queries import Shape, ValueKind
+
+WORDS = frozenset({"word", "words", "单词", "词"})
+"""Labels of single printed words, folded."""
+
+PRINT = WORDS | {"text", "texts", "line", "lines", "textline", "文字", "文本", "文本行", "行"}
+"""Labels of whatever is printed: a control with no others reads print."""
+
+LAYOUT = frozenset({"caption", "footnote", "formula", "listitem", "pagefooter", "pageheader"})
+LAYOUT |= {"picture", "sectionheader", "table", "text", "title", "paragraph", "heading", "code"}
+LAYOUT |= {"figure", "list", "equation", "chart", "header", "footer"}
+"""Names of the parts of a page, folded: those of DocLayNet, and others in use for the same."""
+
+LEAST_LAYOUT = 3
+"""Names of parts that make a control one for pages."""
+
+
+def fold(name: str) -> str:
+    """Return a name without case, spaces and punctuation."""
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def with_tasks(controls: Sequence[Control]) -> tuple[Control, ...]:
+    """Return the controls with what their labels and their neighbours make of them."""
+    return tuple(
+        control if control.task else replace(control, task=_find_task(control, controls))
+        for control in controls
+    )
+
+
+def _find_task(control: Control, controls: Sequence[Control]) -> ModelTask | None:
+    here = [one for one in controls if one.to_name == control.to_name]
+    if control.shape is Shape.BOX and any(one.accompanies for one in here):
+        return _task(control.labels)
+    values = [one for one in here if not one.shape and not one.per_region]
+    alone = values == [control] and control.value_type.kind is ValueKind.TEXT
+    return ModelTask.OCR if alone and control.options.prompt is None else None
+
+
+def _task(labels: Sequence[Label]) -> ModelTask | None:
+    names = [fold(label.value) for label in labels]
+    if names and PRINT.issuperset(names):
+        return ModelTask.OCR
+    if len(LAYOUT.intersection(names)) >= LEAST_LAYOUT:
+        return ModelTask.DOCUMENT
+    return None
+
+
+def read_reading_order(elements: Sequence[Element]) -> str | None:
+    """Return the value of the `<Relation>` called "next", None where there is none."""
+    values = [e.get("value") or "" for e in elements if e.kind == "relation"]
+    return next((value for value in values if fold(value) in ("next", "readingorder")), None)

@@ -1,0 +1,151 @@
+"""Lines of print and the parts of a page, in the real Label Studio: shown, linked, submitted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from grounding.engines.base import Completion, ModelRequest
+from grounding.testing import make_completion
+
+from .client import Client
+from .page import ANSWER_MS, LabellingPage
+from .pictures import Sample
+from .projects import Project, view
+from .scripted import scripted_project
+
+pytestmark = pytest.mark.e2e
+
+AREA = (
+    '<TextArea name="text" toName="image" perRegion="true" editable="true" '
+    'displayMode="region-list"/>'
+)
+LINES = view(
+    '<RectangleLabels name="line" toName="image" smart="true"><Label value="Text"/>'
+    "</RectangleLabels>",
+    AREA,
+)
+PAGE = view(
+    '<RectangleLabels name="part" toName="image">'
+    + "".join(f'<Label value="{one}"/>' for one in ("Title", "Text", "Table", "Picture"))
+    + "</RectangleLabels>",
+    AREA,
+    '<Relations><Relation value="next"/></Relations>',
+)
+LINE = '    {\n        "bbox_2d": %s,\n        "text_content": "%s",\n    },\n'
+PRINTED = (
+    "```json\n[\n"
+    + LINE % ([60, 60, 200, 100], "EXIT")
+    + LINE % ([60, 200, 260, 240], "NO ENTRY")
+    + "]\n```"
+)
+HTML = (
+    '```html\n<html><body>\n<h1 data-bbox="60 60 300 100">Report</h1>\n'
+    '<p data-bbox="60 110 300 160">We &amp; you</p>\n'
+    '<table data-bbox="60 200 300 300"><tr><td>a</td><td>8.75</td></tr></table>\n'
+    "</body></html>\n```"
+)
+
+
+def answer(request: ModelRequest) -> Completion:
+    """Return a page, lines or one text, whichever was asked for."""
+    said = "DRAWN" if request.text.startswith("Read") else PRINTED
+    return make_completion(HTML if "QwenVL" in request.text else said, logprob=-0.1)
+
+
+def opened(
+    config: str, folder: Path, studio: Client, origin: str, samples: list[Sample]
+) -> Iterator[Project]:
+    with scripted_project(folder, studio, origin, config, answer) as project:
+        studio.import_tasks(project.id, [{"image": samples[0].data_uri()}])
+        yield project
+
+
+@pytest.fixture(scope="module")
+def lines(
+    studio: Client, origin: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A project for lines of print."""
+    yield from opened(LINES, tmp_path_factory.mktemp("lines"), studio, origin, samples)
+
+
+@pytest.fixture(scope="module")
+def pages(
+    studio: Client, origin: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A project for pages."""
+    yield from opened(PAGE, tmp_path_factory.mktemp("pages"), studio, origin, samples)
+
+
+def test_the_page_lists_each_line_with_its_text_and_submits_it(
+    lines: Project, browser: Browser, studio: Client, output: Path
+) -> None:
+    lines.retrieve(1)
+    (task,) = [task.id for task in studio.tasks(lines.id)]
+    annotator = LabellingPage(browser, studio.url, studio.token, output)
+    annotator.open(lines.id, task)
+    annotator.wait_for_regions(2)
+    for text in ("EXIT", "NO ENTRY"):
+        listed = annotator.page.get_by_role("treeitem", name=text)
+        expect(listed).to_be_visible(timeout=ANSWER_MS)
+    annotator.screenshot("lines")
+    annotator.submit()
+    annotator.close()
+    submitted = studio.annotations(task)
+    texts = [one["value"]["text"] for one in submitted if one["type"] == "textarea"]
+    assert sorted(texts) == [["EXIT"], ["NO ENTRY"]]
+
+
+def test_a_drawn_box_comes_back_with_its_text(
+    lines: Project, browser: Browser, studio: Client, output: Path, samples: list[Sample]
+) -> None:
+    studio.ask_nothing_on_opening(lines.id)
+    (task,) = studio.import_tasks(lines.id, [{"image": samples[1].data_uri()}])
+    annotator = LabellingPage(browser, studio.url, studio.token, output)
+    annotator.open(lines.id, task)
+    annotator.auto_annotate()
+    annotator.take_smart_tool()
+    annotator.choose_label("Text")
+    annotator.drag((20, 20, 60, 40))
+    annotator.wait_for_suggestions(1)
+    annotator.accept(saved=True)
+    annotator.wait_for_regions(1)
+    listed = annotator.page.get_by_role("treeitem", name="DRAWN")
+    expect(listed).to_be_visible(timeout=ANSWER_MS)
+    annotator.screenshot("drawn-line")
+    annotator.submit()
+    annotator.close()
+    (box,) = [one for one in studio.annotations(task) if one["type"] == "rectanglelabels"]
+    (text,) = [one for one in studio.annotations(task) if one["type"] == "textarea"]
+    assert (text["value"]["text"], text["id"]) == (["DRAWN"], box["id"])
+    assert box["value"]["x"] == pytest.approx(20, abs=1)
+
+
+def test_the_parts_of_a_page_are_labelled_linked_and_submitted(
+    pages: Project, browser: Browser, studio: Client, output: Path
+) -> None:
+    (saved,) = pages.retrieve(1).saved
+    kinds = [one["type"] for one in saved.result]
+    assert kinds == ["rectanglelabels", "textarea"] * 3 + ["relation"] * 2
+    pushed = {"task": saved.task, "result": saved.result, "model_version": "pushed"}
+    assert pages.studio.push(pages.id, pushed) == 1
+    annotator = LabellingPage(browser, studio.url, studio.token, output)
+    annotator.open(pages.id, saved.task)
+    annotator.wait_for_regions(3)
+    for text in ("Report", "We & you", "8.75"):
+        listed = annotator.page.get_by_role("treeitem", name=text)
+        expect(listed).to_be_visible(timeout=ANSWER_MS)
+    annotator.page.get_by_text("Relations").first.click()
+    annotator.screenshot("page-parts")
+    annotator.submit()
+    annotator.close()
+    submitted = studio.annotations(saved.task)
+    links = [one for one in submitted if one["type"] == "relation"]
+    assert [one["labels"] for one in links] == [["next"], ["next"]]
+    tables = [one["value"]["text"] for one in submitted if one["type"] == "textarea"]
+    assert ["<table><tr><td>a</td><td>8.75</td></tr></table>"] in tables
+    assert json.dumps(tables).count("We & you") == 1
