@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +31,7 @@ from grounding.labelstudio.data import LeftOut, find_image_address
 from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.interactive.status import FRACTIONS, IN_FRACTIONS
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
-from grounding.labelstudio.regions import RegionQuery, join_values, link, plan_regions
+from grounding.labelstudio.regions import RegionQuery, count, join_values, link, plan_regions
 from grounding.media.fetch import Fetches
 from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, around, whole
@@ -105,6 +105,9 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
     asked = plan_regions(config, written, defaults, asked=intent is not None)
     more = _ask_about(asked, pictures)
     written = join_values(written, [(q, a.findings) for q, a in zip(asked, more, strict=True)])
+    if intent is None:
+        unsure = {c.to_name for one in _unfinished(planned, answers) for c in one.controls}
+        written.add(count(config, written, views[planned[0].view].image, unsure))
     return TaskResult(
         _prediction([*written.result, *link(config, written)], task.model_version),
         Verdict.FOUND if written.result else Verdict.NOTHING,
@@ -300,6 +303,15 @@ def _write_results(
         written = write_results(control, found, image, config.companions(control))
         results.add(written)
     return results
+
+
+def _unfinished(
+    planned: Sequence[PlannedQuery], answers: Sequence[Answer]
+) -> Iterator[PlannedQuery]:
+    """Yield the queries whose answers may lack something."""
+    for one, answer in zip(planned, answers, strict=True):
+        if answer.verdict not in (Verdict.FOUND, Verdict.NOTHING):
+            yield one
 
 
 def _count_notes(task: Task, answers: Sequence[Answer]) -> Mapping[str, int]:

@@ -166,10 +166,18 @@ class ParseDocument:
     excluded: ClassVar[tuple[Point, ...]] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Count what `phrase` says: point to each, so that people can check, and say how many."""
+
+    phrase: str
+    style: PromptStyle = PromptStyle()
+
+
 Placing = Locate | Transcribe | ParseDocument
 """A query whose findings have places."""
 
-Query = Locate | Fill | Transcribe | ParseDocument
+Query = Locate | Fill | Transcribe | ParseDocument | Count
 """One thing to ask of the model; a new kind is a class here and a file in `qwen/queries`."""
 
 

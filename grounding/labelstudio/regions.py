@@ -6,10 +6,11 @@ region is asked is one query.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from grounding.geometry import Frame
 from grounding.labelstudio.config.interface import Control, LabelConfig, ModelTask
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.controls.base import (
@@ -22,7 +23,7 @@ from grounding.labelstudio.controls.base import (
     complete,
 )
 from grounding.labelstudio.controls.fields import of_control, plan_values
-from grounding.queries import Finding
+from grounding.queries import Count, Finding
 
 MAX_ASKED = 200
 """Regions of one task that are asked about: more are a sign of a loop, and take minutes."""
@@ -87,6 +88,23 @@ def join_values(
         if last[region["id"]] == at:
             joined.result.extend(values.get(region["id"], ()))
     return joined
+
+
+def count(config: LabelConfig, results: Results, image: Frame, unsure: Collection[str]) -> Results:
+    """Return the numbers of regions, for the controls that count them.
+
+    Where a query about an image was not answered to its end, as for those named in `unsure`, nobody
+    knows how many there are.
+    """
+    counted = Results()
+    for control in config.controls:
+        counts = control.task is ModelTask.COUNT and control.options.prompt is None
+        if counts and not control.options.only_asked and control.to_name not in unsure:
+            here = [one for one in results.drawn if one.control.to_name == control.to_name]
+            found = Finding(label=control.from_name, value=str(len(here)))
+            query = Count("regions")
+            counted.add(CONTROLS[control.tag].write(control, [(found, query)], image, ()))
+    return counted
 
 
 def link(config: LabelConfig, results: Results) -> list[Region]:

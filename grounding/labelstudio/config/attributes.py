@@ -187,7 +187,10 @@ TEXT_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _tasks(
 )
 """Attributes of a text area."""
 
-TABLES = (BOX_ATTRIBUTES, POINT_ATTRIBUTES, FIELD_ATTRIBUTES, TEXT_ATTRIBUTES)
+NUMBER_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _tasks(ModelTask.FILL, ModelTask.COUNT)
+"""Attributes of a number."""
+
+TABLES = (BOX_ATTRIBUTES, POINT_ATTRIBUTES, FIELD_ATTRIBUTES, TEXT_ATTRIBUTES, NUMBER_ATTRIBUTES)
 
 SHARED_DEFAULTS = frozenset(_VIEW)
 """What a project's `extra_params` set for controls that draw nothing: its prompt is for places."""

@@ -97,6 +97,8 @@ class ModelTask(StrEnum):
     """It reads the print: line by line with places, or all of it as one text."""
     DOCUMENT = "document"
     """It takes a page apart: headings, paragraphs, tables, pictures and their text."""
+    COUNT = "count"
+    """It counts: what is drawn on the image, or what the control's prompt says."""
 
 
 @dataclass(frozen=True, slots=True)

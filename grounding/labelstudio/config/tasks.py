@@ -36,14 +36,16 @@ def fold(name: str) -> str:
 
 def with_tasks(controls: Sequence[Control]) -> tuple[Control, ...]:
     """Return the controls with what their labels and their neighbours make of them."""
-    return tuple(
-        control if control.task else replace(control, task=_find_task(control, controls))
-        for control in controls
-    )
+    return tuple(replace(control, task=_find_task(control, controls)) for control in controls)
 
 
 def _find_task(control: Control, controls: Sequence[Control]) -> ModelTask | None:
     here = [one for one in controls if one.to_name == control.to_name]
+    if control.task is ModelTask.COUNT and control.options.prompt is None:
+        drawn = any(one.shape for one in here) and not control.per_region
+        return ModelTask.COUNT if drawn else ModelTask.FILL  # its name may say what to count
+    if control.task:
+        return control.task
     if control.shape is Shape.BOX and any(one.accompanies for one in here):
         return _task(control.labels)
     values = [one for one in here if not one.shape and not one.per_region]

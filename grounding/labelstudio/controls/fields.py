@@ -31,7 +31,7 @@ from grounding.labelstudio.controls.base import (
 from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.locating import fill_prompt
-from grounding.queries import Field, Fill, Finding, Query, TextUnit, Transcribe, ValueKind
+from grounding.queries import Count, Field, Fill, Finding, Query, TextUnit, Transcribe, ValueKind
 
 ReadValue = Callable[[Control, str], Hashable | None]
 """Returns the value that a text of the model is for a control, None where it is none."""
@@ -54,14 +54,17 @@ def plan_values(
 ) -> Iterator[PlannedQuery]:
     """Yield what these controls ask about their views, or about the views around a place.
 
-    One that reads all print asks alone, because a long text does not fit into an object.
+    One that reads all print asks alone, because a long text does not fit into an object, and so
+    does one that counts. One that counts regions asks nothing.
     """
     groups: dict[tuple[object, ...], list[Control]] = {}
     for control in controls:
-        view = ViewSpec.of(control, around)
+        view, style = ViewSpec.of(control, around), control.options.style
         if control.task is ModelTask.OCR:
-            query = Transcribe(TextUnit.WHOLE, style=control.options.style)
-            yield PlannedQuery(query, view, (control,))
+            yield PlannedQuery(Transcribe(TextUnit.WHOLE, style=style), view, (control,))
+        elif control.task is ModelTask.COUNT:
+            if phrase := fill_prompt(control, (), defaults.data):
+                yield PlannedQuery(Count(phrase, style), view, (control,))
         else:
             groups.setdefault((view, control.options.style), []).append(control)
     for some in groups.values():
@@ -172,7 +175,7 @@ def of_control(control: Control, found: Iterable[tuple[Finding, Query]]) -> list
     return [
         finding
         for finding, query in found
-        if isinstance(query, Transcribe) or finding.label == control.from_name
+        if isinstance(query, Transcribe | Count) or finding.label == control.from_name
     ]
 
 

@@ -1,12 +1,14 @@
 """`<Number>`: a number, within `min` and `max` where they are set.
 
-The numbers that set an annotator's limits, `score_threshold` and `max_regions`, are not filled in.
+With `model_task="count"` it is the number of regions on its image, or of what its `model_prompt`
+says. `score_threshold` and `max_regions`, which set an annotator's limits, are not filled in.
 """
 
 from __future__ import annotations
 
 import math
 
+from grounding.labelstudio.config.attributes import NUMBER_ATTRIBUTES
 from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.config.xml import Element
@@ -57,6 +59,7 @@ NUMBER = value_tag(
     read_number,
     lambda numbers: numbers[0],
     value_type=read_type,
+    attributes=NUMBER_ATTRIBUTES,
     labels="none",
     serves=is_value,
 )

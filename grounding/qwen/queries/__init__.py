@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from grounding.geometry import Frame
-from grounding.queries import Fill, Locate, ParseDocument, Query, Transcribe
+from grounding.queries import Count, Fill, Locate, ParseDocument, Query, Transcribe
 from grounding.qwen.answers import Answer
 from grounding.qwen.prompts import PromptSet
-from grounding.qwen.queries import document, fill, locate, transcribe
+from grounding.qwen.queries import count, document, fill, locate, transcribe
 from grounding.qwen.scores import Token
 
 KINDS: dict[type[Query], ModuleType] = {
@@ -21,6 +21,7 @@ KINDS: dict[type[Query], ModuleType] = {
     Fill: fill,
     Transcribe: transcribe,
     ParseDocument: document,
+    Count: count,
 }
 
 

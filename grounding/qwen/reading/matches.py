@@ -35,6 +35,7 @@ class Note(StrEnum):
     FRACTIONS = "fractions"
     THREE_D = "three_d"
     THINKING = "thinking"
+    MISCOUNTED = "miscounted"
 
 
 Place = tuple[tuple[float, ...], tuple[int, int]]
