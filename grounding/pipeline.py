@@ -32,6 +32,7 @@ from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.interactive.status import FRACTIONS, IN_FRACTIONS
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
 from grounding.labelstudio.regions import RegionQuery, count, join_values, link, plan_regions
+from grounding.labelstudio.soundness import keep_sound
 from grounding.media.fetch import Fetches
 from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, around, whole
@@ -108,9 +109,10 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
     if intent is None:
         unsure = {c.to_name for one in _unfinished(planned, answers) for c in one.controls}
         written.add(count(config, written, views[planned[0].view].image, unsure))
+    result = keep_sound([*written.result, *link(config, written)], written)
     return TaskResult(
-        _prediction([*written.result, *link(config, written)], task.model_version),
-        Verdict.FOUND if written.result else Verdict.NOTHING,
+        _prediction(result, task.model_version),
+        Verdict.FOUND if result else Verdict.NOTHING,
         dropped=written.dropped,
         unknown=written.unknown,
         warnings=_count_notes(task, [*answers, *more]),

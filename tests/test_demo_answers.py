@@ -14,8 +14,9 @@ from PIL import Image, ImageOps
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
 from grounding.labelstudio.config.parse import parse
-from grounding.pipeline import WorkerContext
+from grounding.pipeline import WorkerContext, predict
 from grounding.settings import SHAPES
+from grounding.tasks import Task
 from tools.samples import PICTURES, Sample, samples
 from tools.shapes.names import CHINESE_WORDS, Tongue, said
 from tools.shapes.scenes import NAMES
@@ -80,6 +81,19 @@ def test_the_labels_of_a_config_are_found_where_they_are(
     worker: WorkerContext, sample: Sample, name: str
 ) -> None:
     assert_right([listed(config_of(name))], sample, worker)
+
+
+@each
+def test_the_counting_example_counts_what_is_there(worker: WorkerContext, sample: Sample) -> None:
+    config = config_of("counting")
+    names = {x.value for control in parse(config).controls for x in control.labels}
+    task = Task(1, {"image": sample.name}, config, None, "v")
+    (counted,) = [
+        one["value"]["number"]
+        for one in predict(task, worker).prediction["result"]
+        if one["type"] == "number"
+    ]
+    assert counted == sum(thing.name in names for thing in sample.scene.things)
 
 
 @each

@@ -21,8 +21,13 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 SHOWN = {
     "boxes-points-status": ({Shape.BOX, Shape.POINT}, True, True),
+    "captions-tags": ({None}, False, False),
     "class-list": ({Shape.BOX}, False, False),
     "click-to-box": ({Shape.BOX}, False, True),
+    "counting": ({Shape.BOX, None}, False, False),
+    "ocr-lines": ({Shape.BOX, None}, False, False),
+    "page-layout": ({Shape.BOX, None}, False, False),
+    "receipt-fields": ({None}, False, False),
     "typed-boxes": ({Shape.BOX}, True, True),
     "typed-points": ({Shape.POINT}, True, True),
 }

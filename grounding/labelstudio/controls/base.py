@@ -36,6 +36,7 @@ class Drop(StrEnum):
     DUPLICATE = "duplicate"
     TOO_MANY = "too_many"
     NOT_ASKED = "not_asked"
+    UNSOUND = "unsound"
 
 
 @dataclass(frozen=True, slots=True)

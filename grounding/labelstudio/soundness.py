@@ -1,0 +1,103 @@
+"""The last look at a prediction before it leaves: what the page would choke on is left out.
+
+The page stops reading a prediction at the first result of a wrong type, so one would hide all that
+follow it. A result that is left out takes along what belongs to it: the rest of its region, and
+the relations to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from grounding.labelstudio.controls.base import Drop, Region, Results
+
+log = logging.getLogger(__name__)
+
+PLACES = frozenset({"rectanglelabels", "rectangle", "keypointlabels", "keypoint"})
+"""Types of results that draw: without theirs, a region has nothing to belong to."""
+
+RELATION = "relation"
+
+
+def keep_sound(result: Sequence[Region], results: Results) -> list[Region]:
+    """Return the results that the page can read, in the same order; the others are counted.
+
+    A companion of a region comes after the result that draws it, else it would be the region.
+    """
+    broken = {id(one) for one in result if not is_sound(one)}
+    lost = {one["id"] for one in result if id(one) in broken and one.get("type") in PLACES}
+    kept: list[Region] = []
+    for one in result:
+        ends = (one.get("from_id"), one.get("to_id")) if one.get("type") == RELATION else ()
+        if id(one) in broken or one.get("id") in lost or lost.intersection(ends):
+            log.warning("left out: a %s of %s", one.get("type"), one.get("from_name"))
+            results.drop(Drop.UNSOUND, None)
+        else:
+            kept.append(one)
+    return kept
+
+
+def is_sound(one: Region) -> bool:
+    """Say whether the page can read a result: its value is of its type, its place in the image."""
+    if one.get("type") == RELATION:
+        return all(isinstance(one.get(end), str) for end in ("from_id", "to_id")) and _texts(
+            one.get("labels")
+        )
+    kind, value = one.get("type"), one.get("value")
+    named = all(isinstance(one.get(key), str) for key in ("id", "from_name", "to_name"))
+    if not named or not isinstance(value, Mapping) or kind not in CHECKS:
+        return False
+    return CHECKS[kind](value) and _is_place(value) and _is_score(one.get("score", 0))
+
+
+def _is_place(value: Mapping[str, Any]) -> bool:
+    """Say whether what a value says of a place is in percent; a value may say nothing of one."""
+    sides = [value[key] for key in ("x", "y", "width", "height") if key in value]
+    return all(_is_number(side) and 0 <= side <= 100 for side in sides)
+
+
+def _is_score(score: object) -> bool:
+    return _is_number(score)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(x, str) for x in value)
+
+
+def _paths(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_texts, value))
+
+
+def _box(value: Mapping[str, Any]) -> bool:
+    return all(key in value for key in ("x", "y", "width", "height"))
+
+
+def _point(value: Mapping[str, Any]) -> bool:
+    return all(key in value for key in ("x", "y", "width"))
+
+
+CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "rectangle": _box,
+    "rectanglelabels": lambda value: _box(value) and _texts(value.get("rectanglelabels", ["-"])),
+    "keypoint": _point,
+    "keypointlabels": lambda value: _point(value) and _texts(value.get("keypointlabels", ["-"])),
+    "labels": lambda value: _texts(value.get("labels")),
+    "textarea": lambda value: _texts(value.get("text")),
+    "choices": lambda value: _texts(value.get("choices")),
+    "taxonomy": lambda value: _paths(value.get("taxonomy")),
+    "number": lambda value: _is_number(value.get("number")),
+    "rating": lambda value: _is_whole(value.get("rating")),
+    "datetime": lambda value: isinstance(value.get("datetime"), str),
+}
+"""What the value of each type of result has to be. A region of `<Rectangle>` may have no label."""
