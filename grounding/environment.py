@@ -37,9 +37,10 @@ ECOSYSTEM = frozenset(
 
 FORMER = {
     "SERVER_PATIENCE": "server_retry_timeout",
+    "BASIC_AUTH_PASSWORD": "basic_auth_pass",
     "LABELS_PER_QUESTION": "labels_per_query",
 }
-"""Settings that had another name, by its variable."""
+"""Settings that had another name, or are often given one, by its variable."""
 
 MISSPELT = 0.9
 """Similarity from which a variable without our prefix counts as a misspelt one of ours.
@@ -83,7 +84,8 @@ def _nearest(name: str, known: Mapping[str, str]) -> str | None:
         return variable(FORMER[tail])
     forms = {form: full for full in known for form in (full, known[full].upper()) if "_" in form}
     if not ours:
-        return closest(bare, forms, MISSPELT)
+        swapped = (full for form, full in forms.items() if sorted(form) == sorted(bare))
+        return next(swapped, None) or closest(bare, forms, MISSPELT)
     return closest(tail, {known[full].upper(): full for full in known}) or ""
 
 

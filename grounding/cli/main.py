@@ -6,17 +6,19 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import closing, suppress
 from typing import Literal
 
 import click
 import httpx
+from redis.exceptions import RedisError
 
 from grounding import __version__
 from grounding.cli.config import config
 from grounding.cli.console import load_settings
 from grounding.cli.evaluate import evaluate
 from grounding.errors import EXIT_INPUT, EXIT_SETTINGS, GroundingError, InputError, SettingError
-from grounding.jobs.connection import connect, queue_errors, queue_url
+from grounding.jobs.connection import check_keeping, connect, queue_errors, queue_url
 from grounding.jobs.heartbeat import worker_statuses
 from grounding.settings import Settings
 
@@ -53,6 +55,7 @@ def up(host: str | None, port: int | None) -> None:
     settings = load_settings(**{name: text for name, text in options.items() if text is not None})
     settings.check_exposure()
     fetcher(settings)  # refuses the worker's wrong settings before anything listens
+    _check_given_queue(settings)
     stopping = _stop_on_signals()
     if settings.is_demo:
         click.secho(DEMO_WARNING, fg="yellow", bold=True, err=True)
@@ -63,6 +66,14 @@ def up(host: str | None, port: int | None) -> None:
         click.echo(f"Listening on http://{settings.address} (Ctrl-C stops)", err=True)
         keep_running(parts, stopping)
         click.echo("Finishing the requests and tasks that have begun …", err=True)
+
+
+def _check_given_queue(settings: Settings) -> None:
+    """Raise `SettingError` where REDIS_URL leads to a server that would lose tasks in silence."""
+    if settings.redis_url is None:
+        return
+    with suppress(RedisError), closing(connect(queue_url(settings))) as redis:
+        check_keeping(redis, settings)  # the worker logs what it returns
 
 
 @click.command(help="Run the embedded queue; `up` does that by itself.")

@@ -110,6 +110,36 @@ def queue_errors() -> Iterator[None]:
         raise QueueError("the queue does not answer") from exc
 
 
+OLDEST_REDIS = 7
+"""The major version from which Redis has all that we use; every release of Valkey has."""
+EVICTS = "Redis evicts keys when its memory is full, which loses tasks"
+
+
+def check_keeping(redis: Redis, settings: Settings) -> list[str]:
+    """Return what an operator should know of how Redis keeps what it is given; may be empty.
+
+    Raises `SettingError` where tasks would be lost in silence and GROUNDING_ALLOW_EVICTION is not
+    set, and Redis's own errors.
+    """
+    facts: Any = redis.info()
+    notes = []
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction" and not settings.allow_eviction:
+        raise SettingError(
+            f"{EVICTS}: its maxmemory-policy is {policy}",
+            hint="Set it to noeviction, or set GROUNDING_ALLOW_EVICTION=true",
+        )
+    if policy != "noeviction":
+        notes.append(f"{EVICTS}: its maxmemory-policy is {policy}. Set it to noeviction")
+    if not facts.get("aof_enabled", 1):
+        notes.append("Redis loses tasks when it restarts. Set its appendonly to yes")
+    version = str(facts.get("redis_version", ""))
+    major = version.partition(".")[0]
+    if major.isdigit() and int(major) < OLDEST_REDIS:
+        notes.append(f"Redis {version} is too old to rely on. Use {OLDEST_REDIS} or newer")
+    return notes
+
+
 def shorten(redis: Redis, lock: str, term_ms: int) -> None:
     """Limit a lock's remaining time to `term_ms`, the longest time it is ever set for.
 

@@ -28,7 +28,7 @@ from grounding.errors import (
     GroundingError,
     SettingError,
 )
-from grounding.jobs.connection import REDIS_BACKOFF, connect
+from grounding.jobs.connection import REDIS_BACKOFF, check_keeping, connect
 from grounding.jobs.heartbeat import Heartbeat
 from grounding.jobs.metrics import CounterBuffer, MeteredEngine, MeteredFetcher
 from grounding.jobs.outbox.delivery import Delivery
@@ -216,7 +216,16 @@ class Worker:
         self._serve(runner)
         return 0
 
+    def _check_queue(self) -> None:
+        """Log what is unsafe about the queue's server; `SettingError` where it loses tasks."""
+        try:
+            for note in check_keeping(self._redis, self._settings):
+                log.warning("%s", note)
+        except RedisError as exc:  # /ready says it when Redis is there
+            log.warning("the queue's server was not checked: %s", exc)
+
     def _load_runner(self) -> JobRunner:
+        self._check_queue()
         context = self._load(self._settings, self._heartbeat.update)
         self._runner = JobRunner(self.name, self._store, context, self._settings)
         self._check_memory_limit()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from grounding.errors import QueueError
-from grounding.jobs.connection import queue_errors
+from grounding.errors import QueueError, SettingError
+from grounding.jobs.connection import check_keeping, queue_errors
 from grounding.jobs.heartbeat import WorkerStatus, readiness, worker_statuses
 from grounding.jobs.metrics import describe_job, describe_queue, render_metrics
 from grounding.labelstudio.client.api import BOTH_NEEDED, KEY_NEEDED
@@ -14,8 +14,19 @@ from grounding.web.services import Services
 
 
 def read_readiness(services: Services) -> dict[str, Any]:
-    """Return `ready`, why or why not, warnings for the operator, and what each worker reports."""
-    return {**_read_workers(services), "warnings": warnings(services.settings)}
+    """Return `ready`, why or why not, warnings for the operator, and what each worker reports.
+
+    `queue_warnings` are about the server of the queue, `warnings` about all else.
+    """
+    settings, notes = services.settings, list[str]()
+    try:
+        with queue_errors():
+            notes = check_keeping(services.queue.redis, settings)
+            state = _read_workers(services)
+    except (QueueError, SettingError) as exc:
+        state = {"ready": False, "reason": str(exc), "workers": []}
+    said = {"warnings": warnings(settings), "queue_warnings": notes}
+    return {**state, **said, "revision": settings.revision or None}
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -26,12 +37,8 @@ def warnings(settings: Settings) -> list[str]:
 
 
 def _read_workers(services: Services) -> dict[str, Any]:
-    try:
-        with queue_errors():
-            workers = worker_statuses(services.queue.redis)
-            obstacle = services.queue.store.obstacle()
-    except QueueError as exc:
-        return {"ready": False, "reason": str(exc), "workers": []}
+    workers = worker_statuses(services.queue.redis)
+    obstacle = services.queue.store.obstacle()
     ready = not obstacle and any(worker.is_ready for worker in workers)
     reason = obstacle or readiness(workers)
     return {"ready": ready, "reason": reason, "workers": [_worker(worker) for worker in workers]}

