@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grounding.engines.base import Engine, Progress
@@ -31,7 +32,7 @@ def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerCon
     Takes from seconds to an hour (a first download). Raises `EngineError` or `SettingError`
     where the model cannot be loaded, or fails the self-test and GROUNDING_SELF_TEST is `refuse`.
     """
-    images = fetcher(settings)  # before the model, so that a wrong setting shows at once
+    images, home = fetcher(settings), label_studio(settings)  # first: a wrong setting shows at once
     engine = load_engine(settings, on_progress)
     if settings.engine == "openai" and settings.self_test != "off":
         on_progress(phase="loading", done=None, detail="the self-test")
@@ -40,7 +41,7 @@ def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerCon
         except GroundingError:
             engine.close()
             raise
-    return WorkerContext(
+    context = WorkerContext(
         engine,
         images,
         settings.max_new_tokens,
@@ -48,6 +49,7 @@ def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerCon
         settings.labels_per_query,
         decoder=Decoder(settings.decode_memory_bytes),
     )
+    return replace(context, check_owner=home.check_owner) if home else context
 
 
 def load_engine(settings: Settings, on_progress: ProgressCallback) -> Engine:

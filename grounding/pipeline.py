@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,11 +46,15 @@ NO_PLACE = "the model's numbers are no place in the picture"
 FAMILY_HINT = "Ask again; if it stays so, see that GROUNDING_PROFILE names the model's family"
 
 
+CheckOwner = Callable[[str, int | None, str], None]
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
     """What a worker brings to each task: the model, the way to pictures, and the limits.
 
     With `urgent` a person waits for the answer, and is likely to ask about the picture again.
+    `check_owner` raises for an address that a task of its id and project must not name.
     """
 
     engine: Engine
@@ -61,6 +65,7 @@ class WorkerContext:
     urgent: bool = False
     image_cache: ImageCache = field(default_factory=ImageCache)
     decoder: Decoder = field(default_factory=Decoder)
+    check_owner: CheckOwner = lambda _address, _task, _project: None
 
 
 @dataclass(frozen=True, slots=True)

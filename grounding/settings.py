@@ -172,9 +172,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         None, description="Redis or Valkey; unset: an embedded one in GROUNDING_DATA_DIR"
     )
-    allow_eviction: bool = Field(
-        False, description="Work with a Redis that may evict tasks when its memory is full"
-    )
+    allow_eviction: bool = Field(False, description="Work with a Redis that may evict tasks")
     data_dir: Path = Field(Path(".grounding"), description="Folder of the embedded queue")
     bulk_slots: int = Field(
         14,

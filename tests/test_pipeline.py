@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from grounding.engines.base import Completion, ModelRequest
-from grounding.errors import AnswerError, DataError
+from grounding.errors import AnswerError, DataError, UrlRefused
 from grounding.media.fetch import Fetcher, FetchRules
 from grounding.pipeline import Task, TaskResult, WorkerContext, predict
 from grounding.qwen.profiles import PROFILES, Profile
@@ -105,6 +105,19 @@ def task_of(xml: str, data: dict[str, Any], **project: str) -> Task:
 
 def car_only(text: str) -> str:
     return CAR if "'Car'" in text else NONE
+
+
+def test_a_picture_that_a_task_must_not_name_is_not_fetched() -> None:
+    def refuse(address: str, task_id: int | None, project: str) -> None:
+        raise UrlRefused(f"{address} {task_id} {project}")
+
+    pictures = OnePicture()
+    worker = WorkerContext(
+        InlineEngine(car_only), cast(Fetcher, pictures), 200, 10**7, check_owner=refuse
+    )
+    with pytest.raises(UrlRefused, match="theirs 1 3.1"):
+        predict(task_of(view(BOXES), {"image": "theirs"}, project="3.1"), worker)
+    assert pictures.fetched == 0
 
 
 def test_a_score_comes_from_the_tokens_and_the_prediction_s_is_their_mean() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import repeat
 
@@ -15,7 +16,7 @@ from grounding.engines.base import Completion, ModelRequest
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.remote.servers import SERVERS
 from grounding.engines.selftest import NAME, SelfTestReport, make_trials, self_test
-from grounding.errors import EngineError
+from grounding.errors import EngineError, UrlRefused
 from grounding.factory import load_context
 from grounding.qwen.profiles import PROFILES
 from grounding.testing import ScriptedEngine, answer_each
@@ -226,3 +227,14 @@ def test_the_two_pictures_are_as_different_as_the_bounds_allow(name: str) -> Non
 
 def test_every_server_has_a_cure() -> None:
     assert all(server.cure for server in SERVERS.values())
+
+
+def test_a_worker_with_a_label_studio_binds_its_files_to_their_project(server: Server) -> None:
+    """Where none is set, no token can be sent."""
+    for url, bound in (("", False), ("http://ls:8080", True)):
+        chosen = settings(server, self_test="off", label_studio_url=url)
+        context = load_context(chosen, lambda **_: None)
+        context.engine.close()
+        refused = pytest.raises(UrlRefused) if bound else nullcontext()
+        with refused:
+            context.check_owner("/data/upload/7/cat.png", 1, "3.1")

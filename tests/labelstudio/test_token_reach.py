@@ -132,3 +132,59 @@ def test_a_path_without_a_label_studio_says_what_to_set() -> None:
     with pytest.raises(UrlRefused) as refusal:
         Fetcher(FetchRules()).fetch(FILE)
     assert "LABEL_STUDIO_URL" in refusal.value.hint
+
+
+# Whose file it is
+
+SUB = "http://ls:8080/sub"
+THEIRS = {
+    "an upload": "/data/upload/7/cat.png",
+    "an upload as a name": "upload/7/cat.png",
+    "an upload below the sub-path": "/sub/data/upload/7/cat.png",
+    "an absolute upload": f"{SUB}/data/upload/7/cat.png",
+    "an upload on the public host": "https://label.example/data/upload/7/cat.png",
+    "an upload on loopback": "http://localhost:8080/data/upload/7/cat.png",
+    "an encoded number": "/data/upload/%37/cat.png",
+    "an encoded slash": "/data/upload%2F7%2Fcat.png",
+    "a number with a zero": "/data/upload/03/cat.png",
+    "a longer number": "/data/upload/34/cat.png",
+    "no number": "/data/upload//7/cat.png",
+    "a way out": "/data/upload/../upload/7/cat.png",
+    "a stored upload": "/storage-data/uploaded/?filepath=upload/7/cat.png",
+    "a stored upload, encoded": "/storage-data/uploaded/?filepath=upload%2F7%2Fcat.png",
+    "a stored upload, named twice": (
+        "/storage-data/uploaded/?filepath=upload/3/a.png&filepath=upload/7/cat.png"
+    ),
+    "another task": "/tasks/8/presign/?fileuri=czM6Ly9i",
+    "another task, resolved": f"{SUB}/tasks/8/resolve/?fileuri=czM6Ly9i",
+    "another project's storage": "/projects/7/presign/?fileuri=czM6Ly9i",
+}
+OURS = {
+    "an upload": "/data/upload/3/cat.png",
+    "an upload as a name": "upload/3/cat.png",
+    "an absolute upload": f"{SUB}/data/upload/3/a%20cat.png",
+    "a stored upload": "/storage-data/uploaded/?filepath=upload/3/cat.png",
+    "its task": "/tasks/5/presign/?fileuri=czM6Ly9i",
+    "its project": "/projects/3/resolve/?fileuri=czM6Ly9i",
+    "a cloud object": "s3://bucket/upload/7/cat.png",
+    "a local file, which has no owner": "/data/local-files/?d=upload/7/cat.png",
+    "another host": "https://pictures.example/data/upload/7/cat.png",
+}
+
+
+@pytest.mark.parametrize("address", THEIRS.values(), ids=THEIRS)
+def test_a_task_names_no_file_of_another_project_or_task(address: str) -> None:
+    client = LabelStudioClient(SUB, LEGACY, public="https://label.example")
+    with pytest.raises(UrlRefused, match=r"file of another (project|task)"):
+        client.check_owner(address, 5, "3.1795316671")
+
+
+@pytest.mark.parametrize("address", OURS.values(), ids=OURS)
+def test_a_task_names_files_of_its_own(address: str) -> None:
+    client = LabelStudioClient(SUB, LEGACY, public="https://label.example")
+    client.check_owner(address, 5, "3.1795316671")
+    client.check_owner(address, 5, "3")
+
+
+def test_without_a_project_uploads_are_anyone_s() -> None:
+    LabelStudioClient(SUB, LEGACY).check_owner("/data/upload/7/cat.png", None, "")

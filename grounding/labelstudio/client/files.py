@@ -13,7 +13,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from ipaddress import ip_address
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qs, quote, unquote
 
 from grounding.errors import DataError, ImageMissing, SettingError, UrlRefused
 from grounding.labelstudio.client.api import EXCHANGE_SECONDS, KEY_NEEDED, Api
@@ -22,6 +22,9 @@ from grounding.media.fetch import FORBIDDEN, UNAUTHORIZED
 
 MISSING_KEY = f"{KEY_NEEDED}: set it to the access token of a user who may see the project"
 
+FOREIGN = "the address is a file of another {} of Label Studio"
+FOREIGN_HINT = "Import the picture into this project, so that its address is the project's own"
+
 _MEDIA = re.compile(
     r"/(?:data/upload/|data/local-files(?:/|$)|storage-data/uploaded/"
     r"|(?:tasks|projects)/\d+/(?:resolve|presign)/)"
@@ -29,6 +32,9 @@ _MEDIA = re.compile(
 _CLOUD = re.compile(r"/(?:resolve|presign)/$")
 _LOCAL = re.compile(r"/data/local-files/?$")
 _UPLOAD = re.compile(r"^/?(?:data/)?upload/")
+_OF_PROJECT = re.compile(r"^/(?:data/upload|projects)/([^/]*)")
+_OF_TASK = re.compile(r"^/tasks/(\d+)/(?:resolve|presign)/")
+_PERSISTENT = "/storage-data/uploaded/"
 _KEPT_BY_QUOTING = "%/:?#[]@!$&'()*+,;="
 
 
@@ -67,6 +73,24 @@ class LabelStudioClient:
             return f"{self._origin}{self._prefix}{_presign_path(value, task_id)}"
         target = self._target(quote(value, safe=_KEPT_BY_QUOTING))
         return target and f"{self._origin}{target}"
+
+    def check_owner(self, value: str, task_id: int | None, project: str) -> None:
+        """Raise `UrlRefused` for a file of another project or task than `value` stands in.
+
+        The token may see every project of its user, and whoever writes a task may not. An upload
+        has its project in its path, a presigned address its task. A file of the local storage
+        has neither, so it is not bound. Without `project`, its number, neither is an upload.
+        """
+        target = None if is_cloud(value) else self._target(quote(value, safe=_KEPT_BY_QUOTING))
+        if target is None:
+            return
+        path = _owned_path(target.removeprefix(self._prefix))
+        owner, task = _OF_PROJECT.match(path), _OF_TASK.match(path)
+        number = project.partition(".")[0]
+        if owner and number and owner[1] != number:
+            raise UrlRefused(FOREIGN.format("project"), hint=FOREIGN_HINT)
+        if task and task[1] != str(task_id):
+            raise UrlRefused(FOREIGN.format("task"), hint=FOREIGN_HINT)
 
     def refusal(self, url: Url, status: int) -> ImageMissing:
         """Return the error for a 4xx response to `url`, which is on this Label Studio."""
@@ -158,6 +182,16 @@ def _choose_hint(status: int, path: str) -> str:
             "and start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true"
         )
     return "Check that the user of LABEL_STUDIO_API_KEY may see the project"
+
+
+def _owned_path(target: str) -> str:
+    """Return the path that tells whose a file is, decoded as Label Studio decodes it."""
+    path, _, query = target.partition("?")
+    path = unquote(path)
+    if path.startswith(_PERSISTENT):
+        names = parse_qs(query).get("filepath", [""])
+        return f"/data/{names[-1].lstrip('/')}"
+    return path
 
 
 def _path(target: str) -> str:
