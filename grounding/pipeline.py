@@ -153,6 +153,7 @@ class _Pictures:
     def _load(self, address: str, specs: Sequence[ViewSpec]) -> Mapping[ViewSpec, View]:
         worker = self.worker
         if address not in self.files:
+            worker.check_owner(address, self.task.id, self.task.project)
             self.files[address] = worker.fetcher.fetch(address, self.task.id)
         file, most = self.files[address], worker.max_image_pixels
         with worker.decoder.decode(file, most, urgent=worker.urgent) as picture:

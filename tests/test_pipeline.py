@@ -115,7 +115,7 @@ def test_a_picture_that_a_task_must_not_name_is_not_fetched() -> None:
     worker = WorkerContext(
         InlineEngine(car_only), cast(Fetcher, pictures), 200, 10**7, check_owner=refuse
     )
-    with pytest.raises(UrlRefused, match="theirs 1 3.1"):
+    with pytest.raises(UrlRefused, match=r"theirs 1 3\.1"):
         predict(task_of(view(BOXES), {"image": "theirs"}, project="3.1"), worker)
     assert pictures.fetched == 0
 
