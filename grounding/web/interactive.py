@@ -101,6 +101,8 @@ class InteractiveRequest:
         area = self.config.memory()
         if area is None or not self.intent.typed or self.intent.from_name != area.name:
             return None
+        if any(not control.shape for control in self.intent.controls):
+            return None  # a question, which pre-labelling has no place for
         return "" if self.forgets else self.intent.phrase or ""
 
     def message(self, text: str) -> Entry:

@@ -42,11 +42,16 @@ def plan_fields(
 ) -> Iterator[PlannedQuery]:
     """Yield one query per view that fills in all controls of it.
 
-    An annotator's prompt, click or box asks for places, and never for these.
+    An annotator's click or box asks for places, and never for these; a typed question asks for the
+    text area that takes the answer.
     """
-    if intent is not None:
-        return
-    yield from plan_values(controls, defaults)
+    if intent is None:
+        yield from plan_values(controls, defaults)
+    elif intent.phrase:
+        for control in controls:
+            field = Field(control.from_name, prompt=intent.phrase, type=control.value_type)
+            query = Fill((field,), control.options.style)
+            yield PlannedQuery(query, ViewSpec.of(control), (control,))
 
 
 def plan_values(

@@ -14,6 +14,7 @@ from grounding.geometry import Box, Point
 from grounding.labelstudio.config.interface import Control, LabelConfig, TextArea
 from grounding.labelstudio.data import strip_markup
 from grounding.labelstudio.interactive.commands import choose_controls
+from grounding.labelstudio.interactive.questions import choose_answer
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.places import Result, context_error, is_drawn, read_place, read_text
 from grounding.queries import Shape
@@ -137,7 +138,7 @@ def _typed_intent(typed: Result, area: TextArea, config: LabelConfig) -> Intent:
     """Return a typed intent, for the controls on the area's image that the prompt is for."""
     phrase = _read_phrase(typed)
     on_image = [c for c in config.controls if c.to_name == area.to_name] or config.controls
-    controls = choose_controls(phrase, on_image)
+    controls = choose_answer(phrase, on_image) or choose_controls(phrase, on_image)
     return Intent(phrase or None, from_name=area.name, controls=controls)
 
 
