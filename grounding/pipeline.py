@@ -23,6 +23,7 @@ from PIL.Image import Image
 
 from grounding.engines.base import Completion, Engine, ModelRequest, Priority
 from grounding.errors import AnswerError, DataError, EngineAway
+from grounding.labelstudio.checking import mark_unprinted, plan_checks
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import write_results
@@ -31,7 +32,7 @@ from grounding.labelstudio.data import LeftOut, find_image_address
 from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.interactive.status import FRACTIONS, IN_FRACTIONS
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
-from grounding.labelstudio.regions import RegionQuery, count, join_values, link, plan_regions
+from grounding.labelstudio.regions import count, join_values, link, plan_regions
 from grounding.labelstudio.soundness import keep_sound
 from grounding.media.fetch import Fetches
 from grounding.media.images import Decoder
@@ -109,12 +110,16 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
     if unclear and not written.result:
         raise _answer_error(unclear[0])
     asked = plan_regions(config, written, defaults, asked=intent is not None)
-    more = _ask_about(asked, pictures)
-    written = join_values(written, [(q, a.findings) for q, a in zip(asked, more, strict=True)])
+    checks = plan_checks(config, written)
+    more = _look_again([*(one.planned for one in asked), *checks], pictures)
+    about, read = more[: len(asked)], more[len(asked) :]
+    written = join_values(written, [(q, a.findings) for q, a in zip(asked, about, strict=True)])
     if intent is None:
         unsure = {c.to_name for one in _unfinished(planned, answers) for c in one.controls}
         written.add(count(config, written, views[planned[0].view].image, unsure))
-    result = keep_sound([*written.result, *link(config, written)], written)
+    texts = [(one, _text_of(answer)) for one, answer in zip(checks, read, strict=True)]
+    result = [*mark_unprinted(written.result, texts), *link(config, written)]
+    result = keep_sound(result, written)
     return TaskResult(
         _prediction(result, task.model_version),
         Verdict.FOUND if result else Verdict.NOTHING,
@@ -226,11 +231,14 @@ def _request(
     )
 
 
-def _ask_about(asked: Sequence[RegionQuery], pictures: _Pictures) -> list[Answer]:
-    """Return the answer to each query about a region."""
-    planned = [one.planned for one in asked]
+def _look_again(planned: Sequence[PlannedQuery], pictures: _Pictures) -> list[Answer]:
+    """Return the answer to each query of the second round."""
     views = pictures.views(one.view for one in planned)
     return ask_model([(one, views[one.view]) for one in planned], pictures.worker)
+
+
+def _text_of(answer: Answer) -> str:
+    return "\n".join(finding.text or "" for finding in answer.findings)
 
 
 def _results_of(futures: Sequence[Future[Completion]]) -> list[Completion]:

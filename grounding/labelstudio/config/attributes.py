@@ -182,17 +182,18 @@ BOX_ATTRIBUTES: Attributes = (
     | _tasks(ModelTask.OCR, ModelTask.DOCUMENT)
 )
 POINT_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _PLACES | _formats("json", "xml")
-TEXT_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _tasks(
-    ModelTask.PROMPT, ModelTask.FILL, ModelTask.OCR
+_CHECK = {"model_check": Attribute("check", *_one_of({"true": True, "false": False}))}
+TEXT_ATTRIBUTES: Attributes = (
+    FIELD_ATTRIBUTES | _CHECK | _tasks(ModelTask.PROMPT, ModelTask.FILL, ModelTask.OCR)
 )
 """Attributes of a text area."""
 
-NUMBER_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _tasks(ModelTask.FILL, ModelTask.COUNT)
+NUMBER_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _CHECK | _tasks(ModelTask.FILL, ModelTask.COUNT)
 """Attributes of a number."""
 
 TABLES = (BOX_ATTRIBUTES, POINT_ATTRIBUTES, FIELD_ATTRIBUTES, TEXT_ATTRIBUTES, NUMBER_ATTRIBUTES)
 
-SHARED_DEFAULTS = frozenset(_VIEW)
+SHARED_DEFAULTS = frozenset(_VIEW | _CHECK)
 """What a project's `extra_params` set for controls that draw nothing: its prompt is for places."""
 
 

@@ -113,7 +113,8 @@ class Options:
     smart box asks for everything like the thing in it instead of its tight box. With `only_asked`,
     the control answers annotators only, and is no part of pre-labelling. `min_pixels` and
     `max_pixels` bound the area of the view in pixels, within the model's own bounds. `task` is what
-    the model does for the control, None where its tag and its neighbours say it.
+    the model does for the control, None where its tag and its neighbours say it. With `check`, a
+    value that the picture's text lacks is marked.
     """
 
     point_width: float = POINT_WIDTH
@@ -128,6 +129,7 @@ class Options:
     similar: bool = False
     only_asked: bool = False
     task: ModelTask | None = None
+    check: bool = False
 
 
 @dataclass(frozen=True, slots=True)

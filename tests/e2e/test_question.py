@@ -1,0 +1,71 @@
+"""A typed question and a count, in the real Label Studio and its page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from grounding.engines.base import Completion, ModelRequest
+from grounding.testing import make_completion
+
+from .client import Client
+from .page import ANSWER_MS, LabellingPage
+from .pictures import Sample
+from .projects import Project, view
+from .scripted import scripted_project
+
+pytestmark = pytest.mark.e2e
+
+CONFIG = view(
+    '<TextArea name="prompt" toName="image" rows="1"/>',
+    '<TextArea name="answer" toName="image" smart="false" model_task="fill" '
+    'model_answer="asked" maxSubmissions="0"/>',
+    '<RectangleLabels name="egg" toName="image"><Label value="egg"/></RectangleLabels>',
+    '<Number name="count" toName="image" model_task="count"/>',
+)
+EGGS = [
+    {"bbox_2d": [60, 60, 100, 100], "label": "egg"},
+    {"bbox_2d": [140, 200, 180, 240], "label": "egg"},
+    {"bbox_2d": [60, 300, 100, 340], "label": "egg"},
+]
+
+
+def answer(request: ModelRequest) -> Completion:
+    """Return three eggs, or the answer to a question."""
+    said = EGGS if "bbox" in request.text else {"answer": "They are brown."}
+    return make_completion(json.dumps(said), logprob=-0.1)
+
+
+@pytest.fixture(scope="module")
+def project(
+    studio: Client, origin: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A project whose backend asks the scripted model, with one task."""
+    folder = tmp_path_factory.mktemp("question")
+    with scripted_project(folder, studio, origin, CONFIG, answer) as opened:
+        studio.import_tasks(opened.id, [{"image": samples[0].data_uri()}])
+        yield opened
+
+
+def test_the_count_is_that_of_the_boxes_and_a_question_is_answered_in_its_area(
+    project: Project, browser: Browser, studio: Client, output: Path
+) -> None:
+    (saved,) = project.retrieve(1).saved
+    assert [one["type"] for one in saved.result] == ["rectanglelabels"] * 3 + ["number"]
+    annotator = LabellingPage(browser, studio.url, studio.token, output)
+    annotator.open(project.id, saved.task)
+    annotator.wait_for_regions(3)
+    expect(annotator.page.locator("input[name=count]")).to_have_value("3", timeout=ANSWER_MS)
+    annotator.auto_annotate()
+    annotator.ask("what colour are they?")
+    annotator.wait_for_text("They are brown.")
+    annotator.screenshot("question")
+    annotator.submit()
+    annotator.close()
+    submitted = {one["from_name"]: one["value"] for one in studio.annotations(saved.task)}
+    assert submitted["count"] == {"number": 3}
+    assert submitted["answer"] == {"text": ["They are brown."]}
