@@ -63,6 +63,9 @@ containers: $(READY) ## what docker-compose.yml runs, without Docker (needs bubb
 accuracy: $(READY) ## the shapes checkpoint on 300 fresh pictures, through /predict
 	@$(BIN)/python -m benchmarks.accuracy
 
+bench: $(READY) ## the local engine against the cookbook's way and static batches
+	@$(BIN)/python -m benchmarks.speed
+
 remote: $(READY) ## what a worker with GROUNDING_ENGINE=openai costs, and keeps in flight at a server
 	@$(BIN)/python -m benchmarks.remote
 

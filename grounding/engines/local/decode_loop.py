@@ -57,7 +57,7 @@ class SlotOptions:
     bulk: int = 8
     people: int = 1
     prefix_bytes: int = 512 * 2**20
-    step_tokens: int = 24
+    step_tokens: int = 40
 
 
 def default_step_tokens(device: torch.device) -> int:
@@ -65,7 +65,7 @@ def default_step_tokens(device: torch.device) -> int:
 
     A GPU multiplies some 250 tokens with a weight in the time in which it reads it, a CPU few.
     """
-    return 256 if device.type == "cuda" else 24
+    return 256 if device.type == "cuda" else 40
 
 
 class Row:
