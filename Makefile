@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test coverage mutants lint faults soak e2e containers accuracy remote \
+.PHONY: help setup demo serve test coverage mutants lint faults soak e2e containers accuracy bench remote \
 	interactive clean
 
 help: ## list the commands

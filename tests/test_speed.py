@@ -1,0 +1,44 @@
+"""`make bench` compares ways that answer the same, and forces answers that are the given ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from benchmarks import speed, ways
+from benchmarks.ways import Cookbook, Engine, ForcedRow, save_deep_checkpoint
+from grounding.engines.local import decode_loop
+from grounding.settings import SHAPES
+
+
+def test_the_cookbooks_way_and_both_engines_give_the_same_answers() -> None:
+    queries = speed.shape_queries(2, 2)
+    expected = Cookbook(SHAPES).ask(queries)
+    assert any("bbox_2d" in text for text in expected)
+    for in_flight in (True, False):
+        engine = Engine(SHAPES, 4, in_flight=in_flight)
+        assert engine.ask(queries, 3) == expected
+        engine.engine.close()
+
+
+def test_forced_answers_are_written_by_both_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "LAYERS", 2)
+    with patch.object(decode_loop, "Row", ForcedRow):
+        tokenizer = save_deep_checkpoint(tmp_path)
+        queries = list(speed.forced_queries(tokenizer, 4))
+        engine = Engine(tmp_path, 3)
+        written = engine.ask(queries, 3)
+        assert 0 < engine.steps < sum(len(one.forced) for one in queries) / 2
+        engine.engine.close()
+    assert written == Cookbook(tmp_path).ask(queries)
+    assert written == [tokenizer.decode(one.forced) for one in queries]
+
+
+def test_ratios_are_those_of_rounds_side_by_side() -> None:
+    rounds = {"slow": [2.0, 9.0, 4.0], "fast": [1.0, 3.0, 4.0]}
+    assert speed.ratios(rounds, "slow", "fast") == [1, 2, 3]
+    assert speed.spread([1, 2, 3]) == "2.00 (1.00–3.00)"
