@@ -58,6 +58,20 @@ class Frame:
         top = (self.extent.top - frame.extent.top) / frame.extent.height
         return left * frame.width, top * frame.height
 
+    @property
+    def aspect(self) -> float:
+        """The height, as a multiple of the width."""
+        return self.height / self.width
+
+    def pixels_of(self, image: Frame) -> float:
+        """Return the pixels of this frame for each of `image`: below 1, the picture is shrunk."""
+        across, down = image.scale_to(self)
+        return across * down
+
+    def bounds(self) -> Box:
+        """Return the box around all of this frame."""
+        return Box(0, 0, self.width, self.height, self)
+
     def margin(self, share: float) -> tuple[float, float]:
         """Return `share` of the width and of the height, in units of this frame."""
         return share * self.width, share * self.height

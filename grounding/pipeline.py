@@ -16,13 +16,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL.Image import Image
 
 from grounding.engines.base import Completion, Engine, ModelRequest, Priority
 from grounding.errors import AnswerError, DataError, EngineAway
+from grounding.geometry import PERCENT
 from grounding.labelstudio.checking import mark_unprinted, plan_checks
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
@@ -39,6 +40,7 @@ from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, around, whole
 from grounding.qwen.answers import Answer, Note, Verdict
 from grounding.qwen.queries import lists_places, read_answer, sketch_answer, write_prompt
+from grounding.seams import BOTTOM, TOP, is_long, join
 from grounding.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -104,7 +106,7 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
     pictures = _Pictures(task, worker)
     views = pictures.views(one.view for one in planned)
-    answers = ask_model([(one, views[one.view]) for one in planned], worker)
+    answers = _ask_in_parts(planned, views, pictures)
     written = _write_results(config, planned, answers, views)
     unclear = [answer for answer in answers if not _is_clear(answer)]
     if unclear and not written.result:
@@ -229,6 +231,34 @@ def _request(
         form="places" if lists_places(planned.query, profile.prompts) else "free",
         template=sketch_answer(planned.query, profile.prompts),
     )
+
+
+def _ask_in_parts(
+    planned: Sequence[PlannedQuery], views: Mapping[ViewSpec, View], pictures: _Pictures
+) -> list[Answer]:
+    """Return the answer to each query; a long page is read in two halves."""
+    parts = [_parts(one, views[one.view]) for one in planned]
+    asked = [part for some in parts for part in some]
+    views = {**views, **pictures.views(part.view for part in asked)}
+    seen = [views[part.view] for part in asked]
+    answers = ask_model(list(zip(asked, seen, strict=True)), pictures.worker)
+    joined: list[Answer] = []
+    for some in parts:
+        mine, answers = answers[: len(some)], answers[len(some) :]
+        if len(mine) == 1:
+            joined += mine
+        else:
+            top, bottom = (views[part.view].frame.bounds().to(PERCENT) for part in some)
+            joined.append(join(mine[0], mine[1], (bottom.y1, top.y2)))
+    return joined
+
+
+def _parts(planned: PlannedQuery, view: View) -> list[PlannedQuery]:
+    """Return a query about a view, or those about its halves where it is a long page."""
+    spec = planned.view
+    if not spec.printed or spec.around is not None or not is_long(view.frame, view.image):
+        return [planned]
+    return [replace(planned, view=replace(spec, around=half)) for half in (TOP, BOTTOM)]
 
 
 def _look_again(planned: Sequence[PlannedQuery], pictures: _Pictures) -> list[Answer]:
