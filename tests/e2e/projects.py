@@ -23,6 +23,11 @@ def view(*tags: str) -> str:
     return '<View><Image name="image" value="$image"/>' + "".join(tags) + "</View>"
 
 
+def view_above(*tags: str) -> str:
+    """Return a labelling config of these tags and an image below them, as a screenshot shows."""
+    return "<View>" + "".join(tags) + '<Image name="image" value="$image"/></View>'
+
+
 def rectangles(labels: str = LABELS) -> str:
     """Return a RectangleLabels tag called "box" with these labels."""
     return f'<RectangleLabels name="box" toName="image">{labels}</RectangleLabels>'

@@ -20,12 +20,12 @@ from grounding.testing import make_completion
 from .client import Client
 from .page import ANSWER_MS, LabellingPage
 from .pictures import Sample
-from .projects import Project, view
+from .projects import Project, view_above
 from .scripted import scripted_project
 
 pytestmark = pytest.mark.e2e
 
-CONFIG = view(
+CONFIG = view_above(
     '<TextArea name="total" toName="image" editable="true"/>',
     '<Number name="amount" toName="image"/>',
     '<DateTime name="day" toName="image" only="date"/>',

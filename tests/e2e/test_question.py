@@ -15,12 +15,12 @@ from grounding.testing import make_completion
 from .client import Client
 from .page import ANSWER_MS, LabellingPage
 from .pictures import Sample
-from .projects import Project, view
+from .projects import Project, view_above
 from .scripted import scripted_project
 
 pytestmark = pytest.mark.e2e
 
-CONFIG = view(
+CONFIG = view_above(
     '<TextArea name="prompt" toName="image" rows="1"/>',
     '<TextArea name="answer" toName="image" smart="false" model_task="fill" '
     'model_answer="asked" maxSubmissions="0"/>',

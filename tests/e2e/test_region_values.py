@@ -15,12 +15,12 @@ from grounding.testing import make_completion
 from .client import Client
 from .page import ANSWER_MS, LabellingPage
 from .pictures import Sample
-from .projects import Project, view
+from .projects import Project, view_above
 from .scripted import scripted_project
 
 pytestmark = pytest.mark.e2e
 
-CONFIG = view(
+CONFIG = view_above(
     '<RectangleLabels name="sign" toName="image"><Label value="sign"/></RectangleLabels>',
     '<TextArea name="text" toName="image" perRegion="true" model_prompt="What the sign says"/>',
     '<Number name="height" toName="image" perRegion="true"/>',

@@ -263,6 +263,13 @@ def test_a_text_area_is_for_prompts_or_for_the_model_and_never_for_both(
         ((area("prompt"), BOXES), []),
         ((BOXES, area("notes", 'smart="false"')), []),
         ((BOXES, having(TOTAL, 'model_task="fill"')), []),
+        ((AMOUNT, TOTAL), []),
+        ((CHOICES, having(TOTAL, 'model_prompt="The sum"')), []),
+        (
+            (CHOICES, TOTAL),
+            ['<TextArea name="total">: the model fills it in; model_skip="true" leaves it to '
+             "people"],
+        ),
         (
             (BOXES, TOTAL),
             ['<TextArea name="total">: prompts are typed into it; model_task="fill" has the '

@@ -57,7 +57,22 @@ def _is_filled(element: Element, area: TextArea, draws: bool) -> bool:
 
 
 def doubts(config: LabelConfig) -> Iterator[str]:
-    """Yield what to say of the text areas beside places that may be meant for either."""
+    """Yield what to say of the text areas that may be meant for people or for the model."""
+    if any(control.shape for control in config.controls):
+        yield from _doubts_beside_places(config)
+    elif any(control.tag == "Choices" for control in config.controls):
+        for control in config.controls:
+            # Beside choices alone, an area without a word on it was left to people once.
+            plain = control.options.prompt is None and control.options.task is None
+            if control.tag == "TextArea" and not control.per_region and plain:
+                name = quote(control.from_name, 20)
+                yield (
+                    f'<TextArea name="{name}">: the model fills it in; '
+                    'model_skip="true" leaves it to people'
+                )
+
+
+def _doubts_beside_places(config: LabelConfig) -> Iterator[str]:
     prompts = config.prompt_areas()
     for area in config.text_areas:
         if not area.smart or area.per_region or area.filled or area.is_promptlike:

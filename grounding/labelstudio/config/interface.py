@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from string import Formatter
 
-from grounding.queries import CHOICE, PromptStyle, Shape, ValueType
+from grounding.queries import CHOICE, PromptStyle, Shape, ValueKind, ValueType
 
 LABELS = "labels"
 """The placeholder for the labels' names; any other names a field of the task's data."""
@@ -162,6 +162,12 @@ class Control:
     accompanies: bool = False
     only_labels: tuple[str, ...] = ()
     task: ModelTask | None = None
+
+    @property
+    def takes_answers(self) -> bool:
+        """Whether typed questions are answered in it: it is a text that is filled when asked."""
+        text = self.value_type.kind is ValueKind.TEXT and not self.shape
+        return text and self.options.only_asked and not self.per_region
 
     @property
     def asks_of_regions(self) -> bool:

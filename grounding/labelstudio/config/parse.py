@@ -222,8 +222,7 @@ class _Document:
                 f"{e} shows ${PROMPT_FIELD}, which is therefore not asked for; "
                 f'to ask for it, set model_prompt_field="{PROMPT_FIELD}"'
             )
-        if any(control.shape for control in controls):
-            yield from doubts(LabelConfig(text_areas=self.areas))
+        yield from doubts(LabelConfig(tuple(controls), self.areas))
         for control in controls:
             for twins in group_same_spelling(control.labels):
                 names = ", ".join(quote(label.value) for label in twins)

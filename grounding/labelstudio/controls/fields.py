@@ -48,7 +48,7 @@ def plan_fields(
     if intent is None:
         yield from plan_values(controls, defaults)
     elif intent.phrase:
-        for control in controls:
+        for control in (one for one in controls if one.takes_answers):
             field = Field(control.from_name, prompt=intent.phrase, type=control.value_type)
             query = Fill((field,), control.options.style)
             yield PlannedQuery(query, ViewSpec.of(control), (control,))

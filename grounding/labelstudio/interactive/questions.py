@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 
 from grounding.labelstudio.config.interface import Control
-from grounding.queries import ValueKind
 
 _QUESTION = re.compile(
     r"(?:what|which|who|whose|whom|when|why|how|is|are|was|were|does|do|did|has|have|can|could|"
@@ -32,13 +31,8 @@ def choose_answer(prompt: str, controls: Sequence[Control]) -> tuple[Control, ..
 
     Where nothing is drawn, every prompt is a question.
     """
-    areas = [c for c in controls if _takes_answers(c)]
+    areas = [c for c in controls if c.takes_answers]
     drawn = any(control.shape for control in controls)
     if len(areas) != 1 or (drawn and not is_question(prompt)):
         return ()
     return (areas[0],)
-
-
-def _takes_answers(control: Control) -> bool:
-    text = control.value_type.kind is ValueKind.TEXT and not control.shape
-    return text and control.options.only_asked and not control.per_region
