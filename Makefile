@@ -8,8 +8,8 @@ READY := $(VENV)/.ready
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test coverage mutants lint faults soak e2e containers accuracy bench remote \
-	interactive clean
+.PHONY: help setup demo serve test coverage mutants lint faults soak fuzz e2e containers accuracy bench \
+	remote interactive clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ faults: $(READY) ## every fault: killed workers, server and Redis, 1,000 tasks a
 
 soak: $(READY) ## every fault at one in a hundred for 20 minutes: SOAK_MINUTES=5 make soak
 	@$(BIN)/python -m pytest -m soak tests/faults
+
+fuzz: $(READY) ## random requests, configs, answers, pictures and contexts: FUZZ_MINUTES=1 make fuzz
+	@$(BIN)/python -m pytest -m fuzz tests/fuzz -s
 
 e2e: $(READY) ## the real Label Studio: connect, import, retrieve, compare with the truth
 	@$(BIN)/python -m pytest -m e2e tests/e2e -s
