@@ -156,8 +156,21 @@ def read_value(field: Field, value: Value, content: str) -> Iterator[Filled]:
         yield from _read_texts(value, content)
     else:
         for scalar in _scalars(value):
-            if text := spell(field, scalar.text):
-                yield Filled(text, (scalar.start, scalar.end))
+            span = (scalar.start, scalar.end)
+            for text in _split_choices(field, scalar.text):
+                if spelt := spell(field, text):
+                    yield Filled(spelt, span)
+
+
+def _split_choices(field: Field, text: str) -> list[str]:
+    """Return the choices in "rain, fog", where several may be chosen; else the text itself."""
+    known = set(map(fold, field.choices))
+    parts = [part.strip() for part in _COMMA.split(text)]
+    listed = field.multiple and len(parts) > 1 and known.issuperset(map(fold, parts))
+    return parts if listed and fold(text) not in known else [text]
+
+
+_COMMA = re.compile(r"[,;，、；]|\band\b")
 
 
 def spell(field: Field, text: str) -> str:

@@ -44,6 +44,12 @@ _WORDS = {word: n for n, word in enumerate(_UNITS)} | {
 _HAN = {han: n for n, han in enumerate("零一二三四五六七八九十")} | {"两": 2, "〇": 0}
 
 
+_HAN_DIGIT = "[零一二三四五六七八九两〇]"
+_HAN_NUMBER = re.compile(
+    rf"({_HAN_DIGIT})?(十)?({_HAN_DIGIT})?[个只条张件座棵朵位名匹台把辆头颗枚]?"
+)
+
+
 def parse_number(text: str) -> float | None:
     """Return the one number in `text`, with or without a unit, in digits or as a word.
 
@@ -64,8 +70,22 @@ def parse_number(text: str) -> float | None:
 
 
 def _named(text: str) -> set[float | None]:
+    han = _parse_han(text)
+    if han is not None:
+        return {float(han)}
     words = {float(_WORDS[w]) for w in _WORD.findall(text.casefold()) if w in _WORDS}
-    return {*words} or {float(_HAN[text])} if words or text in _HAN else set()
+    return {*words}
+
+
+def _parse_han(text: str) -> int | None:
+    """Return the number below a hundred in "十二个", with or without a counting word."""
+    found = _HAN_NUMBER.fullmatch(text)
+    if found is None:
+        return None
+    tens, ten, units = found.groups()
+    if not ten:
+        return _HAN[tens] if tens and not units else None
+    return 10 * (_HAN[tens] if tens else 1) + (_HAN[units] if units else 0)
 
 
 def _to_float(part: str) -> float | None:
@@ -123,9 +143,16 @@ _NAMED = re.compile(
     r"(?:(?P<day>\d{1,2})(?:st|nd|rd|th|\.)?[\s-]*(?:of )?)?(?P<month>[a-zä]{3,9})\.?,?[\s-]*"
     r"(?:(?P<day2>\d{1,2})(?:st|nd|rd|th)?,?\s+)?(?P<year>\d{4})"
 )
+_COMPACT = re.compile(r"((?:19|20)\d{2})(\d{2})(\d{2})")
+_MONTH_YEAR = re.compile(rf"(\d{{1,2}}){_SEPARATOR}(\d{{4}})")
+_WEEKDAY = re.compile(
+    r"^(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*|(?:mo|di|mi|do|fr|sa|so)|"
+    r"(?:montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonntag))\b[.,]*\s*",
+    re.IGNORECASE,
+)
 _YEAR = re.compile(r"(\d{4})年?")
 _TIME = re.compile(
-    r"(?:[T\s,]|^)\s*(\d{1,2})[:h](\d{2})(?::\d{2}(?:\.\d+)?)?\s*([ap])?\.?m?\.?(?:Z|Uhr)?\s*$",
+    r"(?:[T\s,]|^)\s*(\d{1,2})(?:[:h]|\.(?=\d{2}\s*Uhr))(\d{2})(?::\d{2}(?:\.\d+)?)?\s*([ap])?\.?m?\.?(?:Z|Uhr)?\s*$",
     re.IGNORECASE,
 )
 
@@ -159,11 +186,13 @@ def parse_time(text: str) -> time | None:
 
 
 def _parse_date(text: str) -> date | None:
-    text = text.strip(" .,")
-    if found := _ISO.fullmatch(text):
+    text = _WEEKDAY.sub("", text.strip(" .,"))
+    if found := _COMPACT.fullmatch(text) or _ISO.fullmatch(text):
         return _date(int(found[1]), int(found[2]), int(found[3] or 1))
     if found := _DAY_FIRST.fullmatch(text):
         return _day_and_month(int(found[1]), int(found[2]), int(found[3]), pointed="." in text)
+    if found := _MONTH_YEAR.fullmatch(text):
+        return _date(int(found[2]), int(found[1]), 1)
     if found := _NAMED.fullmatch(text.casefold()):
         month = _MONTHS.get(found["month"])
         day = int(found["day"] or found["day2"] or 1)

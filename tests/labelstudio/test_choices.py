@@ -112,6 +112,22 @@ def test_several_choices_are_one_result_where_the_config_allows_several() -> Non
 
 
 @pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ("B. Rainy", ["wet"]),
+        ("rainy (heavy clouds)", ["wet"]),
+        ("not sunny", []),
+        ("sunny or rainy", []),
+        ("sunnyside", []),
+        ("B", []),
+    ],
+)
+def test_words_that_name_one_choice_are_that_choice(said: str, names: list[str]) -> None:
+    made = written(WEATHER, value(said))
+    assert [name for one in made.result for name in one["value"]["choices"]] == names
+
+
+@pytest.mark.parametrize(
     ("part", "findings", "names", "dropped"),
     [
         (WEATHER, [value("Snowy")], [], {"unknown_label": 1}),

@@ -65,6 +65,8 @@ def test_the_choices_of_the_cookbooks_are_read_exactly(row: RowOf) -> None:
     assert answer.verdict == row["expected"]["verdict"]
 
 
+VEHICLE = Field("kind", ("car", "bus", "race car"))
+SEVERAL = Field("kind", ("rain", "fog"), multiple=True)
 TOTAL_DATE = texts("total", "date")
 
 SIBLINGS = [
@@ -92,6 +94,11 @@ def test_every_notation_of_fields_is_read_and_none_is_guessed(
     assert values_of(TOTAL_DATE, text) == values
 
 
+def test_several_choices_in_one_text_are_each_one() -> None:
+    query = Fill((SEVERAL, Field("other", type=TEXT)))
+    assert values_of(query, '{"kind": "rain, fog"}') == {"kind": ["rain", "fog"]}
+
+
 def test_fields_that_differ_in_punctuation_only_are_told_apart_by_the_same_name() -> None:
     query = texts("C", "C++", "日期", "日-期")
     answer = '{"C": "1", "C++": "2", "c": "3", "日期": "4"}'
@@ -107,6 +114,10 @@ def test_fields_that_differ_in_punctuation_only_are_told_apart_by_the_same_name(
         (NUMBER, '"17,000"', "17000"),
         (NUMBER, '"seventeen"', "17"),
         (NUMBER, "7.0", "7"),
+        (NUMBER, '"十二个"', "12"),
+        (NUMBER, '"二十"', "20"),
+        (NUMBER, '"三"', "3"),
+        (NUMBER, '"三五"', "三五"),
         (NUMBER, '"20 to 25"', "20 to 25"),
         (NUMBER, '"R-2031"', "R-2031"),
         (NUMBER, "true", "true"),
@@ -116,10 +127,17 @@ def test_fields_that_differ_in_punctuation_only_are_told_apart_by_the_same_name(
         (DAY, '"01 Jun 2018"', "2018-06-01T00:00"),
         (DAY, '"05.01.2024"', "2024-01-05T00:00"),
         (DAY, '"06/05/2024"', "06/05/2024"),
+        (DAY, '"Fri, 1 June 2018"', "2018-06-01T00:00"),
+        (DAY, '"June 1st, 2018"', "2018-06-01T00:00"),
+        (DAY, '"Freitag, 1. Juni 2018"', "2018-06-01T00:00"),
+        (DAY, '"20180601"', "2018-06-01T00:00"),
+        (DAY, '"06/2018"', "2018-06-01T00:00"),
+        (DAY, '"20181301"', "20181301"),
         (MOMENT, '"01 Jun 2018 18:41"', "2018-06-01T18:41"),
         (MOMENT, '"2018-06-01T18:41:05"', "2018-06-01T18:41"),
         (CLOCK, '"6:41 PM"', "18:41"),
         (CLOCK, '"25:00"', "25:00"),
+        (CLOCK, '"18.41 Uhr"', "18:41"),
         (PATH, '["Animal", "Bird"]', "Animal / Bird"),
         (PATH, '"Animal > Bird"', "Animal > Bird"),
     ],
@@ -144,10 +162,6 @@ def test_several_paths_are_lists_of_names_or_names_with_signs(
 ) -> None:
     query = Fill((Field("v", ("Animal / Bird", "Plant"), multiple=True, type=PATH),))
     assert values_of(query, f'{{"v": {written}}}') == {"v": values}
-
-
-VEHICLE = Field("kind", ("car", "bus", "race car"))
-SEVERAL = Field("kind", ("rain", "fog"), multiple=True)
 
 
 @pytest.mark.parametrize(

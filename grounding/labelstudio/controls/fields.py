@@ -6,6 +6,7 @@ single regions are asked again for each region, about a view of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
@@ -29,7 +30,7 @@ from grounding.labelstudio.controls.base import (
     new_id,
 )
 from grounding.labelstudio.interactive.context import Intent
-from grounding.labelstudio.labels import match
+from grounding.labelstudio.labels import find_named, match
 from grounding.labelstudio.locating import fill_prompt
 from grounding.queries import Count, Field, Fill, Finding, Query, TextUnit, Transcribe, ValueKind
 
@@ -89,8 +90,19 @@ def _field(control: Control, defaults: PromptDefaults) -> Field:
 
 
 def read_choice(control: Control, text: str) -> Label | None:
-    """Return the label of the control that `text` names."""
-    return match(text, control.labels)
+    """Return the label of the control that `text` is, or the only one that it names.
+
+    "B. Bus" and "a bus (red)" name one; a text that denies anything names none.
+    """
+    if label := match(text, control.labels):
+        return label
+    named = () if _DENIAL.search(text) else find_named(text, control.labels)
+    return named[0] if len(named) == 1 else None
+
+
+_DENIAL = re.compile(
+    r"\b(?:no|not|nor|neither|never|none|without|non|isn't|unlike)\b|不|没|非|无", re.IGNORECASE
+)
 
 
 def value_writer(
