@@ -35,17 +35,18 @@ CONSTANTS = {"null", "none", "true", "false", "nan", "infinity", "inf"}
 NOT_FINITE = {"nan", "infinity", "inf"}
 
 _PLAIN = r"-?[0-9]{1,12}+(?:\.[0-9]{1,24}+)?+"
-# A value between two special tokens or tags, or an unfinished one at the end of the text.
+# A value between two special tokens or tags, or an unfinished one at the end of the text; a label
+# behind which its object is closed lacks its second token.
 _MARKED = (
     r"<(?:\|(?:(?:box|quad|point|ref|object_ref)_start|extra_[02])\||box|quad|ref|object_ref)>"
-    r"(?P<marks>[^<]*+)"
+    r"(?!(?<=ref_start\|>)[^<\]}]*+[\]}][^<]*+(?!<\|\w+_end\|>))(?P<marks>[^<]*+)"
     r"(?:(?P<marks_end><\|(?:\w+_end|extra_[13])\|>|</\w++>)|(?:<[^<>]*+)?+\Z)"
 )
 _STRAY = r"<\|(?:(?:box|quad|point|ref|object_ref)_(?:start|end)|extra_[0-3])\|>"
 _AFTER_STRING = r"\s*+(?:[,:}\])]|\Z)"
 TOKEN = re.compile(
     rf"""\s*+(?:
-    (?P<numbers>[\[(]\s*+{_PLAIN}(?:\s*+,\s*+{_PLAIN})++\s*+[\])])
+    (?P<numbers>[\[(<]\s*+{_PLAIN}(?:\s*+,\s*+{_PLAIN})++\s*+[\])>])
   | "(?P<key>[^"\\\n]*+)"\s*+:
   | "(?P<string>[^"\\\n]*+)"(?={_AFTER_STRING})
   | (?P<marked>{_MARKED})

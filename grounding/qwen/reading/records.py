@@ -73,7 +73,8 @@ def _split_record(group: Group) -> list[Group]:
     counts = Counter(keys)
     repeated = [key for key in keys if key and counts[key] > 1]
     roles = {classify_key(key).role for key in repeated}
-    if not roles & {Role.PLACE, Role.AXIS} or roles <= {Role.PLACE, Role.AXIS}:
+    whole = roles & {Role.PLACE, Role.AXIS} and not roles <= {Role.PLACE, Role.AXIS}
+    if not whole and not (repeated and _is_cut_behind_a_record(group, keys)):
         return [group]
     starts = [index for index, key in enumerate(keys) if key == repeated[0]]
     starts[0] = 0
@@ -87,6 +88,17 @@ def _split_record(group: Group) -> list[Group]:
         )
         for part in parts
     ]
+
+
+def _is_cut_behind_a_record(group: Group, keys: list[str | None]) -> bool:
+    """Return whether a text ends inside the record behind a whole one.
+
+    The first key is then there twice, and both a name and a place stand before the second one.
+    """
+    if group.closed or keys.count(keys[0]) < 2:
+        return False
+    roles = {classify_key(key).role for key in keys[: keys.index(keys[0], 1)] if key}
+    return Role.LABEL in roles and bool(roles & {Role.PLACE, Role.AXIS})
 
 
 def _strip_index(key: Key) -> str:
@@ -178,7 +190,8 @@ class _Record:
             self.outlines += places
         else:
             self.places += places
-        if not places:
+        is_cut = item.polygon and isinstance(item.value, Group) and not item.value.closed
+        if not places and not is_cut:
             self._descend(item.value)
 
     def read_wrapper(self, item: Field) -> None:

@@ -229,6 +229,8 @@ class TagReader:
     def close_box(self, element: _Element, content: str, end: int, cut: bool) -> None:
         """Add the box or points whose numbers stand between the tags."""
         corners = element.use is Use.BOX
+        if cut and element.tag.name == "quad":
+            return  # its other corners may follow
         lists = parse_number_lists(content, corners=corners, cut=cut)
         if lists:
             span = element.tag.start, end

@@ -17,7 +17,9 @@ MAX_TEXT = 1 << 17
 """Characters of an answer that are read; about 32,000 tokens of boxes."""
 
 _WRAPPER = re.compile(
-    r"<\s*+(/?)\s*+(think|thinking|thought|reasoning|reflection|answer)\s*+>", re.I
+    r"(?:<\|?|◁|\[(?=/?THINK\]))\s*+(?P<closes>/|end_of_)?\s*+(?:begin_of_|seed:)?"
+    r"(?P<name>think|thinking|thought|reasoning|reflection|answer|solution)\s*+(?:\|?>|▷|\])",
+    re.IGNORECASE,
 )
 _ESCAPED_KEY = re.compile(r'[\[{]\s*+\\"')
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -47,7 +49,8 @@ def _find_bounds(text: str) -> tuple[int, int, bool]:
     thinking = -1
     answering = False
     for match in _WRAPPER.finditer(text):
-        closes, is_answer = match[1] == "/", match[2].lower() == "answer"
+        closes = bool(match["closes"])
+        is_answer = match["name"].lower() in ("answer", "solution")
         if is_answer and not closes:
             start, end, thinking, answering = match.end(), len(text), -1, True
         elif is_answer and start <= match.start():
@@ -75,10 +78,13 @@ NEAR = 40
 
 _HEADER = re.compile(
     r"[\s*#_>]*+(?:(?:here(?:'s| is) (?:a|my|the) )?(?:thinking|thought|reasoning)[ -]process"
-    r"|thinking|reasoning|chain of thought|step[- ]by[- ]step (?:thinking|reasoning|analysis)"
+    r"|thinking|reasoning|chain of thought"
+    r"|step[- ]by[- ]step (?:thinking|reasoning|analysis)"
     r"|思考过程|思考|推理过程|分析过程)[ \t*_]*+[:：\n]",
     re.IGNORECASE,
 )
+# An agent's thought is followed by its action, a thinking model's by its answer.
+_THOUGHT_HEADER = re.compile(r"[\s*#_>]*+thoughts?[ \t*_]*+[:：\n]", re.IGNORECASE)
 _OPENER = re.compile(
     r"\W*+(?:so|okay|ok|alright|all right|well|now|first|hm+|looking|let me|let's|let us|we|i|"
     r"the user|got it|right|to (?:find|locate)|maybe|perhaps|好的|好，|首先|那么|我|让我|用户)\b",
@@ -109,6 +115,10 @@ _SUPPOSITION = re.compile(
     r"\b(?:maybe|perhaps|actually|probably)\b|\bno,|也许|可能|应该是", re.IGNORECASE
 )
 _FINAL = re.compile(r"\bfinal answer\b|最终答案", re.IGNORECASE)
+_ANSWER_LINE = re.compile(
+    r"^[ \t*#_>]*+(?:answer|output|result|答案|结果)[ \t*_]*+[:：]?+[ \t*_]*+$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _QUESTION_MARK = re.compile(r"\s*(?:[?？…]|\.\.\.)")
 _LIST_MARK = re.compile(r"^[ \t]*+(?:\d+[.)]|[*•-])\s", re.MULTILINE)
 _ANNOUNCED = re.compile(
@@ -136,7 +146,9 @@ def drop_drafts(text: str, items: list[Lexeme], *, complete: bool) -> Kept:
     prose = _list_prose(items)
     if not prose or prose[0] is not items[0] or not _PROSE.match(text):
         return Kept(items, cut=False)
-    header = _HEADER.match(text)
+    header = _HEADER.match(text) or (
+        _THOUGHT_HEADER.match(text) if _find_all(_ANSWER_LINE, text, prose) else None
+    )
     end = _find_end(text, prose, places, header)
     if end < 0 and not complete and _OPENER.match(text):
         end = 0
@@ -187,6 +199,7 @@ def _find_end(
     if not is_thinking:
         return -1
     steps = [header.end(), *_find_all(_LIST_MARK, text, prose)] if header else []
+    steps += _find_all(_ANSWER_LINE, text, prose) if header else []
     return max(thoughts + doubts + guesses + steps + _find_all(_FINAL, text, prose))
 
 
