@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import patch
 
@@ -42,3 +44,14 @@ def test_ratios_are_those_of_rounds_side_by_side() -> None:
     rounds = {"slow": [2.0, 9.0, 4.0], "fast": [1.0, 3.0, 4.0]}
     assert speed.ratios(rounds, "slow", "fast") == [1, 2, 3]
     assert speed.spread([1, 2, 3]) == "2.00 (1.00–3.00)"
+
+
+def test_the_gpu_benchmark_needs_torch_and_transformers_only() -> None:
+    """It runs from a checkout on a rented machine."""
+    ours = {"flask", "redis", "rq", "pydantic", "pydantic_settings", "httpx", "click", "rich"}
+    script = f"import sys, benchmarks.gpu; print({ours} & set(sys.modules))"
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
@@ -43,8 +43,10 @@ class ModelRequest:
     text can carry control tokens: engines drop them. `system` replaces the system prompt of the
     chat template. The answer ends after `max_new_tokens` tokens, or before the first of the
     `stop` texts. A server may be told to hold the answer to its `form`. `template` is a text that
-    the answer may resemble: it changes no answer, but may speed it up. Raises `ValueError` where
-    the parts are out of order or the budget is below 1.
+    the answer may resemble: it changes no answer, but may speed it up. `on_text` is called by an
+    engine that writes by itself, in its thread, with the text so far, each time it has grown; it
+    has to return at once. Raises `ValueError` where the parts are out of order or the budget is
+    below 1.
     """
 
     parts: tuple[View | str, ...]
@@ -54,6 +56,7 @@ class ModelRequest:
     stop: tuple[str, ...] = ()
     form: AnswerForm = "free"
     template: str = ""
+    on_text: Callable[[str], None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Check what the types cannot express."""

@@ -111,6 +111,11 @@ class Row:
             if self.done or successor[0] != guess:
                 return
 
+    def tell(self) -> None:
+        """Let whoever watches the answer hear what it is so far."""
+        if self.request.on_tokens:
+            self.request.on_tokens([one for one in self.ids if one not in self._eos])
+
     def _add(self, scored: Scored) -> None:
         token, logprob = scored
         self.answer.push(token)
@@ -196,6 +201,8 @@ class InFlight:
             self._reset()
             raise
         self._grow(len(done))
+        for row in (*self._rows, *done):
+            row.tell()
         return [(one.request, self._complete(one)) for one in done]
 
     @torch.inference_mode()
@@ -217,15 +224,16 @@ class InFlight:
     def _choose_unread(self) -> list[Row]:
         """Return the first rows whose pictures are not kept, each picture once."""
         chosen: list[Row] = []
-        left, keys = PREFILL_TOKENS, set[bytes]()
+        longest, keys = 0, set[bytes]()
         for row in self._entering:
-            key, size = row.request.prefix, len(row.request.ids)
+            key = row.request.prefix
             if key in self._prefixes or key in keys:
                 continue
-            if chosen and size > left:
+            longest = max(longest, len(row.request.ids))
+            # Short rows are padded to the longest.
+            if chosen and longest * (len(chosen) + 1) > PREFILL_TOKENS:
                 break
             chosen.append(row)
-            left -= size
             keys |= {key} if key else set()
         return chosen
 
@@ -237,8 +245,8 @@ class InFlight:
         self._begin(
             rows, [feed for feed, _ in prompts], [offset for _, offset in prompts], pictures
         )
-        for slot, row in enumerate(self._rows[-len(rows) :], len(self._rows) - len(rows)):
-            if row.request.prefix:
+        for slot, row in enumerate(rows, len(self._rows) - len(rows)):
+            if row.request.prefix and self._options.prefix_bytes:
                 kept = self._cache.save(slot, row.request.shared, row.offset)
                 self._prefixes.keep(row.request.prefix, kept)
 
@@ -270,20 +278,6 @@ class InFlight:
             self._entering.remove(row)
 
     # Running
-
-    def _shrink(self) -> None:
-        """Make do with half of the rows that were too many, and without the kept pictures."""
-        self._prefixes.clear()
-        self._bulk = max(1, min(self._bulk, (len(self._rows) + len(self._entering)) // 2))
-        self._answered = 0
-        log.warning("the device's memory is full; up to %d answers are written at once", self._bulk)
-
-    def _grow(self, answered: int) -> None:
-        """Try one more row after some answers without trouble: a few large pictures have gone."""
-        self._answered += answered
-        if self._bulk < self._options.bulk and self._answered >= GROW_AFTER:
-            self._bulk += 1
-            self._answered = 0
 
     def _decode(self) -> None:
         if not self._rows:
@@ -322,6 +316,26 @@ class InFlight:
 
     def _complete(self, row: Row) -> Completion:
         return complete(row.request, row.ids, row.logprobs, self._ends, self._detokenizer)
+
+    # Bounds
+
+    def _shrink(self) -> None:
+        """Make do with half of the rows that were too many, and without the kept pictures.
+
+        Where a row is too large alone, it was to blame, and the others may be as many as before.
+        """
+        self._prefixes.clear()
+        rows = len(self._rows) + len(self._entering)
+        self._bulk = min(self._bulk, rows // 2) if rows > 1 else self._options.bulk
+        self._answered = 0
+        log.warning("the device's memory is full; up to %d answers are written at once", self._bulk)
+
+    def _grow(self, answered: int) -> None:
+        """Try one more row after some answers without trouble: a few large pictures have gone."""
+        self._answered += answered
+        if self._bulk < self._options.bulk and self._answered >= GROW_AFTER:
+            self._bulk += 1
+            self._answered = 0
 
 
 def _is_urgent(row: Row) -> bool:

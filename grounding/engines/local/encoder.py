@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ class TokenizedRequest:
     views' RGB pixels in order, and `budget` the most tokens of the answer, which ends before the
     first of the `stop` texts. Requests whose first `shared` tokens and their pictures are the same
     have the same `prefix`; it is empty where there is no picture. The answer is expected to look
-    like `template`.
+    like `template`. `on_tokens` hears the answer's ids so far, each time there are more.
     """
 
     ids: list[int]
@@ -48,6 +48,7 @@ class TokenizedRequest:
     prefix: bytes = b""
     shared: int = 0
     template: tuple[int, ...] = ()
+    on_tokens: Callable[[Sequence[int]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ requests' completions.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,6 +47,7 @@ class LocalEngine:
         self._patches = checkpoint.patches
         self._context = checkpoint.context
         self._chat = Chat(checkpoint.tokenizer, checkpoint.image_id)
+        self._detokenizer = Detokenizer(checkpoint.tokenizer)
         watchdog = Watchdog(options.step_seconds)
         loop = _decode_loop(checkpoint, options, watchdog)
         self._scheduler: Scheduler[TokenizedRequest, Completion] = Scheduler(loop, watchdog)
@@ -137,7 +139,16 @@ class LocalEngine:
             prefix=prefix,
             shared=shared,
             template=tuple(self._chat.tokenize_words(request.template)),
+            on_tokens=partial(self._tell, request.on_text) if request.on_text else None,
         )
+
+    def _tell(self, on_text: Callable[[str], None], ids: Sequence[int]) -> None:
+        text, _ = self._detokenizer.decode(ids)
+        try:
+            on_text(text)
+        # The watcher's edge: what it raises must not end the answers of others.
+        except Exception:
+            log.exception("the watcher of an answer failed")
 
 
 def _decode_loop(

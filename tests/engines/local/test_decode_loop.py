@@ -304,6 +304,14 @@ def test_running_rows_wait_for_one_picture_at_a_time(
     assert all(one.decodes or other.decodes for one, other in pairwise(watch.calls))
 
 
+def test_a_small_picture_is_not_padded_to_a_large_one(tiny: Path, watch: Watch) -> None:
+    engine = LocalEngine.load(str(tiny), CPU)
+    small = [request(2, 2, f"say {n}", 3, seed=n) for n in range(4)]
+    ask_all(engine, [request(20, 30, "large", 3), *small])
+    engine.close()
+    assert [call.pictures for call in watch.calls if call.pictures] == [2, 3]
+
+
 def test_small_pictures_are_read_together(watched: LocalEngine, watch: Watch) -> None:
     ask_all(watched, [request(2, 2, f"say {n}", 3, seed=n) for n in range(8)])
     assert [call.pictures for call in watch.calls if call.pictures] == [8]
@@ -383,6 +391,29 @@ def test_many_rows_draft_less_than_one(watched: LocalEngine, watch: Watch) -> No
     assert max(max(call.rows) for call in watch.decoding) > 1
 
 
+# Watching
+
+
+def test_an_answer_can_be_watched_while_it_grows_and_a_watcher_s_failure_is_its_own(
+    watched: LocalEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+
+    def fail(text: str) -> None:
+        raise ValueError(text)
+
+    first, other = questions()[:2]
+    asked = [replace(first, on_text=heard.append), replace(other, on_text=fail)]
+    replies = texts(ask_all(watched, asked))
+    assert replies == [ask_one(watched, one).text for one in (first, other)]
+    assert heard[-1] == replies[0]
+    assert len(set(heard)) > 3
+    assert all(
+        after.startswith(before) for before, after in pairwise(heard) if "\ufffd" not in before
+    )
+    assert "the watcher of an answer failed" in caplog.text
+
+
 # Failures
 
 
@@ -417,6 +448,9 @@ def test_a_picture_without_room_even_alone_fails_alone(watched: LocalEngine, wat
     watch.before = check
     replies = ask_all(watched, asked)
     assert [type(reply) for reply in replies] == [Completion, OutOfMemory, Completion]
+    watch.calls.clear()
+    ask_all(watched, [request(2, 2, f"say {n}", 9, seed=n) for n in range(8)])
+    assert max(len(call.rows) for call in watch.decoding) == 8
 
 
 def test_a_foreign_failure_concerns_its_request_and_the_next_one_works(
