@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from grounding import __version__
 from grounding.cli.config import config
 from grounding.cli.console import load_settings
+from grounding.cli.doctor import doctor
 from grounding.cli.evaluate import evaluate
 from grounding.errors import EXIT_INPUT, EXIT_SETTINGS, GroundingError, InputError, SettingError
 from grounding.jobs.connection import check_keeping, connect, queue_errors, queue_url
@@ -182,7 +183,7 @@ def demo(output: str) -> None:
     sys.exit(run_demo(output))
 
 
-for command in (up, queue, worker, health, selftest, demo, evaluate, config):
+for command in (up, queue, worker, health, selftest, demo, evaluate, config, doctor):
     cli.add_command(command)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from grounding.errors import InputError
 from grounding.evaluation.agreement import Agreement, Times, agreement, times
-from grounding.evaluation.average_precision import AveragePrecision, average_precision
 from grounding.evaluation.calibration import (
     Advice,
     Reliability,
@@ -21,11 +20,13 @@ from grounding.evaluation.calibration import (
 from grounding.evaluation.edits import Edit, find_edits
 from grounding.evaluation.matching import Outcome, judge, pair_up
 from grounding.evaluation.measures import (
+    AveragePrecision,
     Counts,
     Key,
     Places,
     Tally,
     Texts,
+    average_precision,
     compare_texts,
     nearness,
     tally,

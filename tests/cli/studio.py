@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+PICTURE = b"GIF89a" + bytes(40)
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -25,6 +27,12 @@ class Studio:
     tasks: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     token: str = TOKEN
+    backends: list[dict[str, Any]] = field(default_factory=list)
+    """The models that are connected to the project, as `/api/ml/` lists them."""
+    foreign: bool = False
+    """Answer as a program that is not Label Studio."""
+    lag: float = 0.0
+    """Seconds that its clock is behind."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -53,10 +61,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url, studio = urlsplit(self.path), self.studio
         studio.asked.append(self.path)
-        if self.headers["Authorization"] != f"Token {TOKEN}":
-            self._say(401, {"status_code": 401, "detail": "Invalid token."})
+        if studio.foreign:
+            self._say(200, "welcome")
         elif url.path == "/api/version":
             self._say(200, {"release": "1.23.2"})
+        elif self.headers["Authorization"] != f"Token {TOKEN}":
+            self._say(401, {"status_code": 401, "detail": "Invalid token."})
+        elif url.path == "/api/current-user/whoami":
+            self._say(200, {"id": 1})
+        elif url.path == "/api/ml/":
+            self._say(200, studio.backends)
+        elif url.path.startswith("/data/upload/"):
+            self._say_bytes(200, PICTURE)
         elif url.path == f"/api/projects/{studio.number}/":
             facts = {"title": studio.title, "label_config": studio.label_config}
             self._say(200, {"id": studio.number, "task_number": len(studio.tasks), **facts})
@@ -71,8 +87,14 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self._say(*self.studio.take(body))
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the date that a response carries."""
+        return super().date_time_string(int(time.time() - self.studio.lag))
+
     def _say(self, status: int, body: Any) -> None:
-        text = json.dumps(body).encode()
+        self._say_bytes(status, json.dumps(body).encode())
+
+    def _say_bytes(self, status: int, text: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()

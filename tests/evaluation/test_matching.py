@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.evaluation.average_precision import average_precision
 from grounding.evaluation.matching import IOU_STEPS, Outcome, judge
-from grounding.evaluation.measures import compare_texts, nearness, tally, total
+from grounding.evaluation.measures import average_precision, compare_texts, nearness, tally, total
 from grounding.evaluation.records import Kind, read_tasks
 from tests.evaluation.making import Result, box, choice, guess, judged, point, scene, text
 
@@ -128,8 +127,8 @@ def test_faster_coco_eval_finds_as_many(seed: int) -> None:
     """Its recall of each label at each threshold is ours."""
     from faster_coco_eval import COCO, COCOeval_faster
 
-    from grounding.evaluation.average_precision import _coco
     from grounding.evaluation.matching import class_of
+    from grounding.evaluation.measures import _coco
 
     chance = random.Random(seed)
     cases = [(t, guess(t, chance, miss=0.2, jitter=0.4)) for t in (scene(chance) for _ in range(5))]
