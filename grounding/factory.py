@@ -103,7 +103,7 @@ def _connect(settings: Settings, on_progress: ProgressCallback) -> Engine:
         _request_format(settings, profile),
         profile,
         policy,
-        on_trouble=lambda why, lasting: on_progress(
+        on_outage=lambda why, lasting: on_progress(
             detail=why or settings.model_name, obstacle=why if lasting else ""
         ),
     )

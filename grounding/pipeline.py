@@ -301,32 +301,41 @@ def _is_clear(answer: Answer) -> bool:
     return answer.verdict in (Verdict.FOUND, Verdict.NOTHING) or bool(answer.findings)
 
 
-def _answer_error(answer: Answer) -> AnswerError:
-    if Note.FRACTIONS in answer.warnings:
-        return AnswerError(IN_FRACTIONS, hint=FAMILY_HINT)
-    cause = f"the model's answer was {answer.verdict}"
-    if Note.THREE_D in answer.warnings:
-        return AnswerError(
+UNCLEAR: tuple[tuple[Note | Verdict, Callable[[str], AnswerError]], ...] = (
+    (Note.FRACTIONS, lambda _: AnswerError(IN_FRACTIONS, hint=FAMILY_HINT)),
+    (
+        Note.THREE_D,
+        lambda _: AnswerError(
             "the model answered in three dimensions",
             hint="Ask for boxes or points in the picture, without words such as 3D",
-        )
-    if answer.verdict is Verdict.REFUSED:
-        return AnswerError(cause, code="output_refused")
-    if Note.THINKING in answer.warnings:
-        return AnswerError(
+        ),
+    ),
+    (Verdict.REFUSED, lambda cause: AnswerError(cause, code="output_refused")),
+    (
+        Note.THINKING,
+        lambda _: AnswerError(
             "the model spent its answer on thinking",
             code="output_truncated",
             hint="Use a checkpoint that does not think, or raise GROUNDING_MAX_NEW_TOKENS",
-        )
-    if answer.verdict is Verdict.TRUNCATED:
-        return AnswerError(
+        ),
+    ),
+    (
+        Verdict.TRUNCATED,
+        lambda cause: AnswerError(
             cause,
             code="output_truncated",
             hint="Ask for fewer things at once, or raise GROUNDING_MAX_NEW_TOKENS",
-        )
-    if Note.DROPPED_INVALID in answer.warnings:
-        return AnswerError(NO_PLACE)
-    return AnswerError(cause)
+        ),
+    ),
+    (Note.DROPPED_INVALID, lambda _: AnswerError(NO_PLACE)),
+)
+"""What makes an answer unclear, the most telling first, and its error; some name the verdict."""
+
+
+def _answer_error(answer: Answer) -> AnswerError:
+    signs = (answer.verdict, *answer.warnings)
+    explain = next((error for sign, error in UNCLEAR if any(sign is s for s in signs)), AnswerError)
+    return explain(f"the model's answer was {answer.verdict}")
 
 
 # Results

@@ -89,11 +89,15 @@ def match(word: str, labels: Sequence[Label]) -> Label | None:
 def find_named(phrase: str, labels: Sequence[Label]) -> tuple[Label, ...]:
     """Return the labels that words of `phrase` name, in the labels' order.
 
-    The longest name wins: "fire truck" does not name the label "truck" if both exist.
+    The longest name wins: "fire truck" does not name the label "truck" if both exist. Of labels
+    that differ in spelling only, those win that are written exactly so.
     """
     names = _index_names(tuple(labels))
     text = list(_split_words(phrase))
     found = names.take_words(text) | names.take_within("".join(text))
+    for twins in group_same_spelling([label for label in labels if label.emitted in found]):
+        if written := {label.emitted for label in twins if label.value in phrase}:
+            found -= {label.emitted for label in twins} - written
     return tuple(label for label in labels if label.emitted in found)
 
 

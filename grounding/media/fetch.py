@@ -334,7 +334,7 @@ class Fetcher:
             try:
                 records = self._resolve(origin.host, origin.port, type=socket.SOCK_STREAM)
                 answer.set_result([record[-1][0] for record in records])
-            except OSError as exc:
+            except Exception as exc:  # the thread's edge: the fetch that waits must get any outcome
                 answer.set_exception(exc)
 
         threading.Thread(target=resolve, name="lookup", daemon=True).start()
@@ -391,5 +391,5 @@ def _translate_errors(shown: str) -> Iterator[None]:
                 f"{shown} has a Content-Length that cannot be read", hint="Check its host"
             ) from exc
         raise ImageUnreachable(f"{shown} does not speak HTTP") from exc
-    except OSError as exc:
+    except (OSError, UnicodeError) as exc:  # UnicodeError: a name that IDNA cannot write
         raise ImageUnreachable(f"{shown} names a host that cannot be found") from exc

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -147,6 +149,32 @@ def test_a_port_without_a_listener_is_unreachable() -> None:
 def test_an_unknown_host_name_is_unreachable() -> None:
     with pytest.raises(ImageUnreachable, match="cannot be found"):
         Fetcher(rules(), resolve=Names()).fetch("http://nowhere.example/a.png")
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [
+        (socket.gaierror(), ImageUnreachable),
+        (PermissionError(), ImageUnreachable),
+        (UnicodeError("label too long"), ImageUnreachable),
+        (OverflowError(), OverflowError),
+        (RuntimeError(), RuntimeError),
+    ],
+    ids=repr,
+)
+def test_whatever_the_lookup_raises_ends_the_fetch_at_once(
+    failure: Exception, raised: type[Exception]
+) -> None:
+    def resolve(name: str, port: int, **_: object) -> list[tuple[Any, ...]]:
+        raise failure
+
+    with pytest.raises(raised) as caught:
+        Fetcher(rules(total_s=30), resolve=resolve).fetch("http://pictures.example/a.png")
+    if isinstance(caught.value, GroundingError):
+        assert (caught.value.code, "cannot be found" in str(caught.value)) == (
+            "image_unreachable",
+            True,
+        )
 
 
 def test_a_host_name_without_an_address_is_unreachable() -> None:

@@ -131,6 +131,35 @@ def test_the_values_of_the_fields_are_found_as_written(
     assert all(text[slice(*f.span)].strip("\"'") == f.value for f in answer.findings)
 
 
+ALIKE = Fill(tuple(Field(name, ("red", "blue")) for name in ("color1", "color_1", "size")))
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('{"color1": "red", "color_1": "blue"}', {"color1": "red", "color_1": "blue"}),
+        ('{"color_1": "blue", "color1": "red"}', {"color1": "red", "color_1": "blue"}),
+        ('{"color_1": "blue"}', {"color_1": "blue"}),
+        ('{"color_1": "blue", "more": {"color1": "red"}}', {"color1": "red", "color_1": "blue"}),
+        ('{"Color1": "red", "Size": "blue"}', {"size": "blue"}),
+        ('{"si_ze": "red", "size": "blue"}', {"size": "blue"}),
+        ('{"color1": null, "color_1": "blue"}', {"color_1": "blue"}),
+    ],
+)
+def test_names_that_differ_in_punctuation_only_are_kept_apart(
+    text: str, values: dict[str, str]
+) -> None:
+    answer = read_answer(ALIKE, text, SEEN, complete=True)
+    assert {finding.label: finding.value for finding in answer.findings} == values
+
+
+@given(st.dictionaries(st.text("aA1_-.", min_size=1), st.sampled_from(["red", "blue"])))
+def test_every_field_gets_the_value_under_its_very_name(values: dict[str, str]) -> None:
+    query = Fill(tuple(Field(name, ("red", "blue")) for name in values))
+    answer = read_answer(query, json.dumps(values), SEEN, complete=True)
+    assert {finding.label: finding.value for finding in answer.findings} == values
+
+
 @pytest.mark.parametrize("text", ["sunny", '"Sunny".', "```\nsunny\n```", "**sunny**"])
 def test_a_single_field_may_be_answered_with_the_bare_value(text: str) -> None:
     (finding,) = read_answer(ONE, text, SEEN, complete=True).findings

@@ -15,6 +15,7 @@ import heapq
 import itertools
 import json
 import logging
+import queue
 import secrets
 import threading
 import time
@@ -41,10 +42,10 @@ PICTURE = f"picture-{secrets.token_hex(16)}"
 """Stands for a data URI while the rest of a request is written as JSON; no text can hold it."""
 
 REPORT_SECONDS = 5.0
-"""How often trouble is reported at most: dozens of requests meet it at once."""
+"""How often an outage is reported at most: dozens of requests meet it at once."""
 
 ENCODERS = 4
-"""Threads that encode pictures, look up hosts and report trouble."""
+"""Threads that encode pictures and look up hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,38 +108,63 @@ class PrioritySemaphore:
         self._free += 1
 
 
-class Trouble:
+Report = tuple[str, bool]
+"""Why answers are missing, and whether a person has to help."""
+
+
+class OutageReports:
     """Reports why answers are missing, and their return, in words and not too often.
 
     `report` is called with the words, and with "" once answers come again, and with whether a
-    person has to help before any request is answered; it may block.
+    person has to help before any request is answered. It runs in a thread of its own, so that no
+    request waits for it or fails with it. While a call lasts, only the latest report waits. The
+    methods are for one thread, that of the event loop.
     """
 
     def __init__(self, report: Callable[[str, bool], None]) -> None:
+        """Start the thread."""
         self._report = report
         self._reported = -REPORT_SECONDS
         self._present = False
+        self._waiting: queue.Queue[Report | None] = queue.Queue(maxsize=1)
+        threading.Thread(target=self._run, name="outage-reports", daemon=True).start()
 
-    async def add(self, failure: Failure) -> None:
+    def add(self, failure: Failure) -> None:
         """Report a failure, unless one was reported just now."""
         now = time.monotonic()
         if now - self._reported >= REPORT_SECONDS:
             self._reported, self._present = now, True
             log.warning("%s", failure.error)
-            await asyncio.to_thread(self._report, str(failure.error), failure.lasting)
+            self._send((str(failure.error), failure.lasting))
 
-    async def clear(self) -> None:
-        """Report that answers come, if trouble was reported before."""
+    def clear(self) -> None:
+        """Report that answers come, if an outage was reported before."""
         if self._present:
             self._present = False
-            await asyncio.to_thread(self._report, "", False)
+            self._send(("", False))
+
+    def close(self) -> None:
+        """End the thread after the call that runs."""
+        self._send(None)
+
+    def _send(self, report: Report | None) -> None:
+        with suppress(queue.Empty):
+            self._waiting.get_nowait()
+        self._waiting.put_nowait(report)
+
+    def _run(self) -> None:
+        while (report := self._waiting.get()) is not None:
+            try:
+                self._report(*report)
+            except Exception:  # the edge to the worker: a later one is still reported
+                log.exception("an outage of the server, or its end, was not reported")
 
 
 class RemoteEngine:
     """Answers requests through a server; an `Engine`.
 
-    `on_trouble` is called with the reason why answers are missing, at most every few seconds,
-    and with "" once they come; and with whether a person has to help first.
+    `on_outage` is called with the reason why answers are missing, at most every few seconds,
+    and with "" once they come; and with whether a person has to help first. It may block or fail: no request depends on it.
     """
 
     def __init__(
@@ -147,7 +173,7 @@ class RemoteEngine:
         request_format: RequestFormat,
         profile: Profile,
         policy: RetryPolicy | None = None,
-        on_trouble: Callable[[str, bool], None] = lambda _why, _lasting: None,
+        on_outage: Callable[[str, bool], None] = lambda _why, _lasting: None,
     ) -> None:
         """Start the engine's thread; the first request is the first to reach the server."""
         self.profile = profile
@@ -157,7 +183,7 @@ class RemoteEngine:
         self._client = Client(endpoint, self._policy.timeout)
         self._uris = DataUris(request_format.encoding)
         self._places = PrioritySemaphore(endpoint.in_flight)
-        self._trouble = Trouble(on_trouble)
+        self._outage = OutageReports(on_outage)
         self._answered: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining, self._closing = asyncio.Event(), asyncio.Event()
@@ -210,6 +236,7 @@ class RemoteEngine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._outage.close()
         await self._client.close()
 
     def _start(self, calls: Sequence[tuple[ModelRequest, Future[Completion]]]) -> None:
@@ -247,11 +274,12 @@ class RemoteEngine:
         while True:
             try:
                 completion = await self._try(request)
-                await self._trouble.clear()
-                return completion
             except Failure as exc:
                 failures.append(exc)
-            await self._trouble.add(failures[-1])
+            else:
+                self._outage.clear()
+                return completion
+            self._outage.add(failures[-1])
             if self._is_hopeless(request, failures[-1]):
                 raise failures[-1].error
             if not await self._pause(failures, begun + self._policy.seconds(request.priority)):

@@ -298,13 +298,14 @@ def test_without_a_key_the_servers_words_are_unchanged() -> None:
     assert "none of the models" in str(failure.error)
 
 
-def test_trouble_is_reported_and_so_is_its_end(
+def test_an_outage_is_reported_and_so_is_its_end(
     remote: RemoteEngine, behaviour: Behaviour, caplog: pytest.LogCaptureFixture
 ) -> None:
     shown: list[str] = []
-    remote._trouble._report = lambda words, _lasting: shown.append(words)
+    remote._outage._report = lambda words, _lasting: shown.append(words)
     behaviour.faults = iter([status(503, "loading the model")])
     ask(remote)
+    wait_until(lambda: len(shown) == 2)
     assert [("loading the model" in words) for words in shown] == [True, False]
     assert shown[-1] == ""
     assert "loading the model" in caplog.text
@@ -330,3 +331,29 @@ def test_a_worker_whose_server_refuses_everybody_is_not_ready_until_it_answers(
     waiting[0].result(30)
     wait_until(lambda: any_ready(redis))
     engine.close()
+
+
+def test_a_report_that_fails_or_hangs_costs_and_repeats_no_request(
+    remote: RemoteEngine, behaviour: Behaviour, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = threading.Event()
+    shown: list[str] = []
+
+    def report(words: str, lasting: bool) -> None:
+        shown.append(words)
+        if words:
+            raise ZeroDivisionError
+        ended.wait(60)
+
+    remote._outage._report = report
+    behaviour.faults = iter([status(503, "loading the model")])
+    ask(remote)
+    wait_until(lambda: len(shown) == 2)
+    remote._outage._reported = -60.0
+    behaviour.faults = iter([status(503, "again")])
+    ask(remote)
+    ended.set()
+    wait_until(lambda: len(shown) == 3)
+    assert len(behaviour.seen) == 4, "each request is sent twice, since one answer was a failure"
+    assert shown[2] == "", "of words that wait, the latest are reported"
+    assert "was not reported" in caplog.text
