@@ -34,7 +34,7 @@ from grounding.demo.local import Local, local_backend
 from grounding.engines.base import ModelRequest
 from grounding.engines.remote.client import Encoding
 from grounding.factory import fetcher, load_engine
-from grounding.media.images import upright
+from grounding.media.images import decode, open_header
 from grounding.media.views import PixelBounds, whole
 from grounding.settings import Settings
 from grounding.testing import ask_one
@@ -45,6 +45,11 @@ Clock = Callable[[], int]
 """Returns CPU time in nanoseconds."""
 SETTLE = 0.15
 """Share of a run at each end that is not counted, while the queue fills or empties."""
+
+
+def upright(data: bytes) -> Image.Image:
+    """Return the picture in `data` as it is decoded for the model."""
+    return decode(open_header(data, 10**8), data)
 
 
 def photograph(width: int, height: int) -> bytes:

@@ -15,8 +15,9 @@ from PIL import Image
 from grounding.engines.base import Completion, ModelRequest
 from grounding.errors import AnswerError, DataError, UrlRefused
 from grounding.media.fetch import Fetcher, FetchRules
-from grounding.pipeline import Task, TaskResult, WorkerContext, predict
+from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.qwen.profiles import PROFILES, Profile
+from grounding.tasks import Task
 from grounding.testing import make_completion
 from tests.labelstudio.configs import (
     BOXES,

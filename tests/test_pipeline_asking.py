@@ -10,7 +10,8 @@ import pytest
 
 from grounding.engines.base import Priority
 from grounding.media.fetch import Fetcher, FetchRules
-from grounding.pipeline import Task, WorkerContext, predict
+from grounding.pipeline import WorkerContext, predict
+from grounding.tasks import Task
 from tests.labelstudio.configs import BOXES, POINTS, PROMPT, having, view
 from tests.media.hosts import Host, ok
 from tests.test_pipeline import CAR, NONE, InlineEngine, OnePicture, grounded

@@ -26,9 +26,6 @@ from grounding.errors import ImageError, ImageTooLarge, ImageUnreadable
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """The formats that are opened; of an animation, the first frame is used."""
 
-MAX_IMAGE_PIXELS = 50_000_000
-"""Default limit of width times height: 8,660 × 5,770, more than most cameras produce."""
-
 CEILING = 89_478_485
 """Pillow's own limit, a quarter of 1 GiB at three bytes a pixel; no setting exceeds it."""
 
@@ -109,21 +106,11 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 Image.core.set_use_block_allocator(1)  # type: ignore[attr-defined]
 
 
-def upright(data: bytes, max_image_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
-    """Return the picture in `data` as RGB with 8 bits, turned by its EXIF orientation.
-
-    Transparent pixels lie on white, 16 bits of grey become 8, and colour profiles are ignored.
-    Raises `ImageUnreadable` (codes `image_empty`, `image_format`, `image_truncated`,
-    `image_unreadable`) and `ImageTooLarge` (`image_too_many_pixels`), the latter before any
-    pixel is decoded.
-    """
-    return decode(open_header(data, max_image_pixels), data)
-
-
-def open_header(data: bytes, max_image_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
+def open_header(data: bytes, max_image_pixels: int) -> Image.Image:
     """Return the picture in `data` with its header read and no pixel decoded.
 
-    Raises as `upright` does, except for faults behind the header.
+    Raises `ImageUnreadable` (codes `image_empty`, `image_format`, `image_truncated`,
+    `image_unreadable`) and `ImageTooLarge` (`image_too_many_pixels`).
     """
     if not data:
         raise ImageUnreadable("the image has no bytes", code="image_empty")
@@ -141,7 +128,11 @@ def open_header(data: bytes, max_image_pixels: int = MAX_IMAGE_PIXELS) -> Image.
 
 
 def decode(header: Image.Image, data: bytes) -> Image.Image:
-    """Return the picture whose `header` was read from `data`, as `upright` describes it."""
+    """Return the picture whose `header` was read from `data`, as RGB with 8 bits.
+
+    It is turned by its EXIF orientation. Transparent pixels lie on white, 16 bits of grey become 8,
+    and colour profiles are ignored. Raises `ImageUnreadable` for faults behind the header.
+    """
     turn = _turn(header)
     try:
         header.load()
@@ -344,7 +335,7 @@ class Decoder:
         """Yield the upright RGB picture in `data`, and free its pixels after the block.
 
         Waits while the budget is taken; a picture that is `urgent` goes first. Raises as
-        `upright` does. Make the views of the picture within the block.
+        `open_header` and `decode` do. Make the views of the picture within the block.
         """
         header = open_header(data, max_pixels)
         with self._budget.reserve(decode_bytes(header), urgent=urgent):

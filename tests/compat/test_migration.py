@@ -17,7 +17,7 @@ from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.payloads import build, restore
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.store import Claim, Job, JobStore, QueueName, State, job_key
-from grounding.pipeline import Task
+from grounding.tasks import Task
 from grounding.web.projects import Projects
 from tests.compat.previous import run
 from tests.jobs.contents import blob_bytes

@@ -30,8 +30,8 @@ from grounding.jobs.connection import connect
 from grounding.jobs.heartbeat import worker_statuses
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import Job, JobStore, QueueName
-from grounding.pipeline import Task
 from grounding.settings import Settings
+from grounding.tasks import Task
 from tests.faults.processes import ROOT, Process
 from tests.faults.scripted import Behavior, number_of, picture
 from tests.faults.watch import HEALTH_SECONDS, Watch
@@ -202,7 +202,7 @@ class Rig:
     def _part(
         self, command: Sequence[str], settings: Mapping[str, Any], cwd: Path = ROOT
     ) -> Process:
-        chosen = {"redis_url": self._url} | self._settings | settings
+        chosen = {"redis_url": self._url, **self._settings, **settings}
         own = {self._variable(name, cwd): str(value) for name, value in chosen.items()}
         part = Process(command, os.environ | own, cwd)
         self.parts.append(part)

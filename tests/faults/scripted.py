@@ -12,8 +12,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from typing import Any
 
 from PIL import Image
 
@@ -57,11 +58,11 @@ def picture(number: int, behavior: Behavior = Behavior.ANSWER) -> str:
     return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
-def number_of(prediction: dict[str, object]) -> int:
+def number_of(prediction: Mapping[str, Any]) -> int:
     """Return the number that the box of a prediction encodes."""
-    (region,) = prediction["result"]  # type: ignore[misc]
+    (region,) = prediction["result"]
     value = region["value"]
-    width, height = (round(value[side] * SIDE / 100) for side in ("width", "height"))
+    width, height = (round(float(value[side]) * SIDE / 100) for side in ("width", "height"))
     return (height - 10) * 200 + width - 10
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import Job, QueueName
-from grounding.pipeline import Task
 from grounding.settings import Settings
+from grounding.tasks import Task
 from tests.faults.processes import resident_bytes
 from tests.faults.rig import CONFIG, Rig, rig, task, until
 from tests.faults.scripted import GROWTH, Behavior, number_of

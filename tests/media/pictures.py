@@ -9,9 +9,17 @@ from typing import Any
 
 from PIL import Image
 
+from grounding.media.images import decode, open_header
+
 SIZE = (64, 48)
+MAX_PIXELS = 50_000_000
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def upright(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return the picture in `data` as it is decoded for the model."""
+    return decode(open_header(data, max_pixels), data)
 
 
 def saved(picture: Image.Image, form: str, **options: Any) -> bytes:

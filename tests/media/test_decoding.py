@@ -24,9 +24,8 @@ from grounding.media.images import (
     decode_bytes,
     memory_limit,
     open_header,
-    upright,
 )
-from tests.media.pictures import WHITE, exif, palette, plain, png, saved
+from tests.media.pictures import MAX_PIXELS, WHITE, exif, palette, plain, png, saved, upright
 
 SMALL = saved(plain("RGB", (1, 2, 3)), "PNG")
 WAIT = 10
@@ -260,8 +259,11 @@ FILES: dict[str, Callable[[], bytes]] = {
 
 PEAK = """
 import sys
-from grounding.media.images import upright
+from grounding.media.images import decode, open_header
 from grounding.media.views import PixelBounds, whole
+
+def upright(data):
+    return decode(open_header(data, 50_000_000), data)
 
 def now(key):
     lines = open("/proc/self/status").read().splitlines()
@@ -291,14 +293,17 @@ def test_decoding_takes_no_more_memory_than_is_reserved(
         capture_output=True,
         text=True,
     )
-    header = open_header(data)
+    header = open_header(data, MAX_PIXELS)
     assert header.size == SIZE
     # The view of the model's size, and what the allocator keeps, do not grow with the picture.
     assert int(done.stdout) <= decode_bytes(header) + 12 * 2**20
 
 
 def test_the_reservation_follows_the_size_of_the_picture() -> None:
-    sizes = [decode_bytes(open_header(saved(plain("L", 7, (n, 10)), "PNG"))) for n in (10, 100)]
+    sizes = [
+        decode_bytes(open_header(saved(plain("L", 7, (n, 10)), "PNG"), MAX_PIXELS))
+        for n in (10, 100)
+    ]
     assert sizes[1] == 10 * sizes[0]
 
 

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from grounding.errors import ImageError, ImageTooLarge, ImageTooThin, ImageUnreadable
 from grounding.geometry import model_frame
-from grounding.media.images import EIGHT_OF_SIXTEEN_BITS, upright
+from grounding.media.images import EIGHT_OF_SIXTEEN_BITS
 from grounding.media.views import PixelBounds, whole
 from tests.media.pictures import (
     BLUE,
@@ -33,6 +33,7 @@ from tests.media.pictures import (
     plain,
     png,
     saved,
+    upright,
     with_segment,
     without_adobe,
 )

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageChops
 
 from grounding.engines.remote.client import DataUris, Encoding
-from grounding.media.images import upright
 from grounding.media.views import PixelBounds, whole
+from tests.media.pictures import upright
 
 
 def noise(size: tuple[int, int] = (112, 84)) -> Image.Image:
