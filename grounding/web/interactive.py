@@ -70,7 +70,8 @@ NAMED_TASKS = 10
 class InteractiveRequest:
     """What an annotator asks under a config, for the model version `version`.
 
-    `sent` is the context as it came; `context` the least that asks the same, which the job has.
+    `sent` are all results of the context. `context` is the smallest one that asks the same; the
+    job has that one.
     """
 
     config: LabelConfig
@@ -133,7 +134,7 @@ class InteractiveRequest:
     def _fit(
         self, result: Sequence[Region], page: Page, left_out: object
     ) -> tuple[list[Region], str]:
-        """Return what of `result` is new to the page and within its limits, and a word on it.
+        """Return the part of `result` that is new and within the page's limits, and the message.
 
         `left_out` is what the worker left out before.
         """

@@ -1,4 +1,4 @@
-"""Predict requests: the one path, whether our server or label-studio-ml calls it."""
+"""The one path of all predict requests: those of our server and those of label-studio-ml's."""
 
 from __future__ import annotations
 

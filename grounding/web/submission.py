@@ -131,7 +131,7 @@ class Progress:
         log.info("project %s: %d of %d tasks done%s", self._project, done, self._total, left)
 
     def ignore(self, unfinished: int) -> None:
-        """Say nothing, as of a request that is over in a moment."""
+        """Log nothing: a request that is over in a moment needs no progress."""
 
 
 def run_jobs(services: Services, jobs: Sequence[Job], request: PredictRequest) -> Answers:

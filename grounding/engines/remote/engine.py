@@ -164,7 +164,8 @@ class RemoteEngine:
     """Answers requests through a server; an `Engine`.
 
     `on_outage` is called with the reason why answers are missing, at most every few seconds,
-    and with "" once they come; and with whether a person has to help first. It may block or fail: no request depends on it.
+    and with "" once they come; and with whether a person has to help first. It may block or fail:
+    no request depends on it.
     """
 
     def __init__(

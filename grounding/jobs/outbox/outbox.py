@@ -41,10 +41,11 @@ class DeliveryResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """A finished job that Label Studio lacks, or with `unconfirmed` may lack, as it was seen.
+    """A finished job that Label Studio lacks, as it was when it was read.
 
-    `version` is its state in Redis, and changes with the entry; `due` is the version with which it
-    was due. `lost` counts the pushes of it, and the looks for it, whose end nobody knows.
+    With `unconfirmed`, Label Studio may have it. `version` changes with each change of the entry;
+    `due` is the version with which it was due. `lost` counts the pushes and looks for it that had
+    no answer.
     """
 
     key: str
@@ -122,8 +123,8 @@ class Outbox:
     def mark_unconfirmed(self, entries: Iterable[OutboxEntry], *, ended: bool) -> None:
         """Note that nobody knows whether a push stored `entries`; they fall due again later.
 
-        Ten seconds later where the push has `ended`, else when it must have ended: what delivery
-        looks for must be stored by then.
+        Where the push has `ended`, they are due ten seconds later, else after the longest push.
+        Delivery then looks for them in Label Studio, which must have stored them by then.
         """
         wait_ms = scripts.LOST_MS if ended else scripts.HOLD_MS
         pipe = self._redis.pipeline(transaction=False)

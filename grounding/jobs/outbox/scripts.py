@@ -36,8 +36,9 @@ LONGEST_MS = 600_000
 """More than an entry ever waits. A longer wait is from before Redis's clock was set back."""
 
 # A web process killed after this script may or may not have answered: the entry is unconfirmed. A
-# page that was opened during a bulk run has its task's answer, and the run's own would be a second.
-# So would the page's be while Label Studio saves a run's, which it shows only once all are saved.
+# page that was opened during a bulk run has got its task's answer: the run's would be a second one.
+# The same holds for a page that is opened while Label Studio saves a run's answers, since it shows
+# none of them before all are saved.
 ANSWER = Script(
     f"""
 local outcome = redis.call('HGET', job, 'outcome')
