@@ -138,6 +138,7 @@ def _load(settings: Settings, on_progress: ProgressCallback) -> Engine:
 
     options = LoadOptions(
         device=settings.device or None,
+        dtype=settings.dtype,
         revision=settings.revision or None,
         profile=settings.profile or None,
         min_pixels=settings.min_pixels,

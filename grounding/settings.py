@@ -71,6 +71,7 @@ SPARE_THREADS = 12
 """Server threads beyond those of waiting requests, for health checks and all that never waits."""
 
 ServerName = Literal["vllm", "sglang", "dashscope", "generic"]
+DataType = Literal["auto", "bfloat16", "float32"]
 ImageFormat = Literal["jpeg", "png"]
 Secret = Annotated[SecretStr, AfterValidator(check_secret)]
 
@@ -99,6 +100,11 @@ class Settings(BaseSettings):
     revision: str = Field("", description="Branch, tag or commit of MODEL on the hub")
     device: str = Field(
         "", description="Torch device such as cuda:0; unset: the GPU if there is one, else the CPU"
+    )
+    dtype: DataType = Field(
+        "auto",
+        description="Numbers of the model's weights; auto: bfloat16 on a GPU, float32 on a CPU, "
+        "where bfloat16 takes half the memory, and less time with AVX512_BF16",
     )
     torch_threads: int = Field(
         0, ge=0, description="Threads of one model process on a CPU; 0: torch's own choice"
@@ -217,22 +223,13 @@ class Settings(BaseSettings):
         description="How long Retrieve predictions may wait; Label Studio hangs up at 100",
     )
     max_interactive_requests: int = Field(
-        48,
-        ge=1,
-        le=512,
-        description="Annotators who may wait at once; the next one reads that the server is full",
+        48, ge=1, le=512, description="Annotators who may wait; the next reads that it is full"
     )
     max_page_requests: int = Field(
-        24,
-        ge=1,
-        le=512,
-        description="Tasks being opened that may wait at once; the next is answered at once",
+        24, ge=1, le=512, description="Opened tasks that may wait; the next is answered at once"
     )
     max_bulk_requests: int = Field(
-        12,
-        ge=1,
-        le=512,
-        description="Retrieve predictions that may wait at once; the next is answered at once",
+        12, ge=1, le=512, description="Retrieves that may wait; the next is answered at once"
     )
 
     host: str = Field("127.0.0.1", description="Address that the server listens on")
@@ -395,6 +392,8 @@ class Settings(BaseSettings):
         facts = {name: getattr(self, name) for name in (*ANSWER_SETTINGS, *remote)}
         facts |= {"config": label_config, "extra_params": extra_params, "answers": ANSWERS}
         facts |= {"labels_per_question": self.labels_per_query}  # its former name keeps versions
+        if self.dtype != "auto" and self.engine == "local":
+            facts["dtype"] = self.dtype
         facts |= {"tags": list(later_tags)} if later_tags else {}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.model_name}-{digest[:10]}"

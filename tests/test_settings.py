@@ -267,3 +267,14 @@ def test_a_control_served_since_a_later_release_changes_the_version_of_its_confi
     first = Settings.load().model_version(config)
     assert Settings.load().model_version(config, "", ()) == first
     assert Settings.load().model_version(config, "", ("Choices",)) != first
+
+
+def test_the_type_of_the_weights_changes_the_version_where_it_is_chosen_and_the_model_is_here() -> (
+    None
+):
+    usual = Settings.load().model_version("<View/>")
+    assert Settings.load(dtype="auto").model_version("<View/>") == usual
+    assert Settings.load(dtype="bfloat16").model_version("<View/>") != usual
+    remote = {"engine": "openai", "openai_base_url": "http://h/v1", "model": "qwen2.5-vl"}
+    there = [Settings.load(dtype=d, **remote).model_version("<View/>") for d in ("auto", "float32")]
+    assert there[0] == there[1]

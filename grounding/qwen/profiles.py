@@ -120,7 +120,12 @@ PROFILES = {
     )
 }
 
-MODEL_TYPES = {"qwen2_vl": "qwen2-vl", "qwen2_5_vl": "qwen2.5-vl", "qwen3_vl": "qwen3-vl"}
+MODEL_TYPES = {
+    "qwen2_vl": "qwen2-vl",
+    "qwen2_5_vl": "qwen2.5-vl",
+    "qwen3_vl": "qwen3-vl",
+    "qwen3_vl_moe": "qwen3-vl",
+}
 """Profile names by the `model_type` of a checkpoint's config.json."""
 
 _FAMILY = re.compile(r"qwen-?(2|2[._]5|3)[-_]?vl(?![a-z])", re.IGNORECASE)

@@ -18,6 +18,8 @@ from transformers import (
     Qwen2VLImageProcessorPil,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
 )
 
 SPECIAL = (
@@ -86,7 +88,7 @@ def save_checkpoint(folder: Path, family: str = "qwen2_5_vl") -> Path:
 
 def _model(family: str, tok: PreTrainedTokenizerFast) -> PreTrainedModel:
     torch.manual_seed(0)
-    model = {"qwen2_vl": _qwen2, "qwen2_5_vl": _qwen2_5, "qwen3_vl": _qwen3}[family](tok)
+    model = FAMILIES[family](tok)
     with torch.no_grad():
         for weights in model.parameters():
             if weights.ndim > 1:
@@ -145,15 +147,32 @@ def _qwen2_5(tok: PreTrainedTokenizerFast) -> PreTrainedModel:
     return Qwen2_5_VLForConditionalGeneration(config)
 
 
+QWEN3_VISION = {
+    "depth": 2,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "out_hidden_size": 32,
+    "num_heads": 2,
+    "num_position_embeddings": 64,
+    "deepstack_visual_indexes": [0],
+}
+
+
 def _qwen3(tok: PreTrainedTokenizerFast) -> PreTrainedModel:
-    vision = {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "out_hidden_size": 32,
-        "num_heads": 2,
-        "num_position_embeddings": 64,
-        "deepstack_visual_indexes": [0],
-    }
-    config = Qwen3VLConfig(text_config=_text(tok), vision_config=vision, **_ids(tok))
+    config = Qwen3VLConfig(text_config=_text(tok), vision_config=QWEN3_VISION, **_ids(tok))
     return Qwen3VLForConditionalGeneration(config)
+
+
+def _qwen3_moe(tok: PreTrainedTokenizerFast) -> PreTrainedModel:
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    text = _text(tok) | experts
+    config = Qwen3VLMoeConfig(text_config=text, vision_config=QWEN3_VISION, **_ids(tok))
+    return Qwen3VLMoeForConditionalGeneration(config)
+
+
+FAMILIES = {
+    "qwen2_vl": _qwen2,
+    "qwen2_5_vl": _qwen2_5,
+    "qwen3_vl": _qwen3,
+    "qwen3_vl_moe": _qwen3_moe,
+}

@@ -32,7 +32,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def folders(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    others = {f: save_checkpoint(tmp_path_factory.mktemp(f), f) for f in ("qwen2_vl", "qwen3_vl")}
+    names = ("qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
+    others = {f: save_checkpoint(tmp_path_factory.mktemp(f), f) for f in names}
     return others | {"qwen2_5_vl": tiny}
 
 

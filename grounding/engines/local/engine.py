@@ -19,6 +19,7 @@ from transformers import GenerationConfig
 from grounding.engines.base import Completion, ModelRequest, Progress, resolve
 from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.chat import Chat
+from grounding.engines.local.checkpoint_files import OnProgress
 from grounding.engines.local.decode_loop import InFlight, SlotOptions, default_step_tokens
 from grounding.engines.local.encoder import (
     Encoder,
@@ -27,7 +28,7 @@ from grounding.engines.local.encoder import (
     find_prefix,
 )
 from grounding.engines.local.endings import Ends
-from grounding.engines.local.loading import Checkpoint, LoadOptions, OnProgress, load_checkpoint
+from grounding.engines.local.loading import Checkpoint, LoadOptions, load_checkpoint
 from grounding.engines.local.model_runner import why_unfit
 from grounding.engines.local.scheduler import DecodeLoop, Pending, Scheduler, Watchdog
 from grounding.engines.local.slots import default_limit

@@ -15,9 +15,11 @@ import huggingface_hub.constants
 import pytest
 
 from grounding.engines.base import Progress
+from grounding.engines.local.checkpoint_files import fetch
 from grounding.engines.local.engine import LocalEngine
-from grounding.engines.local.loading import LoadOptions, fetch
+from grounding.engines.local.loading import LoadOptions
 from grounding.errors import EngineError, GroundingError, SettingError
+from tests.engines.local.unfit import UNFIT, lay_out
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODEL = "someone/tiny-qwen2.5-vl"
@@ -128,7 +130,7 @@ def test_other_formats_of_the_weights_are_not_downloaded(hub: Hub, tmp_path: Pat
         ("llama", None),
         ("qwen3_5", None),
         ("qwen3_5", "qwen3-vl"),
-        ("qwen3_vl_moe", "qwen3-vl"),
+        ("qwen3_5_moe", "qwen3-vl"),
         ("qwen2_5_omni", "qwen2.5-vl"),
     ],
 )
@@ -140,11 +142,24 @@ def test_an_architecture_that_we_do_not_run_costs_no_download(
     hub.folder.mkdir()
     (hub.folder / "config.json").write_text(json.dumps({"model_type": kind}))
     (hub.folder / "model.safetensors").write_text("sixteen gigabytes")
+    (hub.folder / "tokenizer.json").write_text("{}")
     with pytest.raises(SettingError, match=f"'{kind}'") as caught:
         LocalEngine.load(MODEL, replace(CPU, profile=profile))
     assert "GROUNDING_PROFILE" in caught.value.hint
     assert "qwen2_5_vl" in caught.value.hint
     assert not any("safetensors" in path for path in hub.asked)
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_a_checkpoint_that_cannot_run_is_refused_before_its_weights_are_downloaded(
+    hub: Hub, tmp_path: Path, kind: str
+) -> None:
+    hub.folder = lay_out(tmp_path / "repository", kind)
+    with pytest.raises(SettingError, match=UNFIT[kind].complaint) as caught:
+        LocalEngine.load(MODEL, CPU)
+    assert UNFIT[kind].cure in caught.value.hint
+    resolved = [path for path in hub.asked if "/resolve/" in path]
+    assert [path for path in resolved if not path.endswith("config.json")] == []
 
 
 def test_a_cached_checkpoint_needs_no_hub(hub: Hub) -> None:

@@ -16,10 +16,14 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from grounding.engines.base import ModelRequest, Progress
+from grounding.engines.local import loading
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import Checkpoint, LoadOptions, load_checkpoint
+from grounding.engines.selftest import self_test
 from grounding.errors import EngineError, GroundingError, OutOfMemory, SettingError
+from grounding.settings import SHAPES
 from grounding.testing import ask_one, make_view
+from tests.engines.local.unfit import UNFIT, lay_out
 
 CPU = LoadOptions(device="cpu")
 
@@ -193,3 +197,79 @@ def test_an_unknown_kind_runs_as_the_profile_that_is_named(copy: Path) -> None:
         assert ask_one(engine, ModelRequest((view, "a cat"), 3)).tokens
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_a_folder_that_cannot_run_is_refused_with_the_cure(tmp_path: Path, kind: str) -> None:
+    folder = lay_out(tmp_path / "checkpoint", kind)
+    with pytest.raises(SettingError, match=UNFIT[kind].complaint) as caught:
+        load(folder)
+    assert UNFIT[kind].cure in caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_merged_with_their_adapter_load_though_its_config_is_left(copy: Path) -> None:
+    (copy / "adapter_config.json").write_text("{}")
+    assert load(copy).model
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("m.gguf", "is a GGUF file.*llama.cpp"), ("model.safetensors", "is a file.*folder")],
+)
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path, name: str, complaint: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(b"GGUF")
+    with pytest.raises(SettingError, match=complaint):
+        load(file)
+
+
+def test_a_package_that_is_missing_is_named_and_never_waited_for(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ImportError("\nLoading this needs `gptqmodel`\nRun pip install")
+
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", fail)
+    with pytest.raises(SettingError, match=r"needs a package.*`gptqmodel`"):
+        load(tiny)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "dtype"),
+    [("auto", torch.float32), ("bfloat16", torch.bfloat16), ("float32", torch.float32)],
+)
+def test_the_weights_are_of_the_type_that_is_asked_for(
+    tiny: Path, wanted: Any, dtype: torch.dtype
+) -> None:
+    assert {w.dtype for w in load(tiny, dtype=wanted).model.parameters()} == {dtype}
+
+
+def test_in_bfloat16_the_shapes_checkpoint_still_points_where_things_are() -> None:
+    engine = LocalEngine.load(str(SHAPES), replace(CPU, dtype="bfloat16"))
+    try:
+        assert self_test(engine).fault == ""
+    finally:
+        engine.close()
+
+
+def test_weights_that_were_converted_are_not_copied_once_more(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32 they are the file's own and mapped; in bfloat16 they are new."""
+    copied: list[torch.Tensor] = []
+    clone = torch.Tensor.clone
+
+    def note(weights: torch.Tensor) -> torch.Tensor:
+        copied.append(weights)
+        return clone(weights)
+
+    model = load(tiny, dtype="bfloat16").model
+    monkeypatch.setattr(torch.Tensor, "clone", note)
+    loading._copy_mapped(model)
+    assert copied == []
+
+
+def test_where_the_system_tells_no_maps_all_weights_are_copied() -> None:
+    everything = loading._list_mapped_files(Path("/nowhere"))
+    assert torch.zeros(1).data_ptr() in everything[0]
