@@ -111,6 +111,13 @@ class Client:
                 names += [image["file_name"] for image in listed]
         return names
 
+    def exported(self, project: int) -> list[dict[str, Any]]:
+        """Return the results of all annotations in the project's export as JSON."""
+        url, kind = f"/api/projects/{project}/export", {"exportType": "JSON"}
+        tasks = self._http.get(url, params=kind, timeout=RETRIEVE_S).json()
+        works = [work for task in tasks for work in task["annotations"]]
+        return [result for work in works for result in work["result"]]
+
     def import_tasks(self, project: int, data: Iterable[dict[str, Any]]) -> list[int]:
         """Return the ids of new tasks with these data, in their order."""
         tasks = [{"data": item} for item in data]

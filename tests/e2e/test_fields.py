@@ -89,7 +89,7 @@ def test_label_studio_imports_every_value_as_it_is_pushed(project: Project) -> N
     assert project.studio.push(project.id, prediction) == 1
 
 
-def test_the_page_shows_every_value_and_submits_them(
+def test_the_page_shows_every_value_and_what_people_change_is_submitted_and_exported(
     project: Project, browser: Browser, studio: Client, output: Path
 ) -> None:
     project.retrieve(1)
@@ -108,7 +108,12 @@ def test_the_page_shows_every_value_and_submits_them(
     expect(page.get_by_role("checkbox", name="yes")).to_be_checked()
     annotator.wait_for_text("RM 8.75")
     annotator.screenshot("fields")
+    page.locator("input[name=amount]").fill("9.25")
+    page.locator("input[name=amount]").press("Tab")
+    page.get_by_role("checkbox", name="no").check()
     annotator.submit()
     annotator.close()
+    edited = WRITTEN | {"amount": {"number": 9.25}, "paid": {"choices": ["no"]}}
     submitted = {one["from_name"]: one["value"] for one in studio.annotations(task)}
-    assert submitted == WRITTEN
+    assert submitted == edited
+    assert {one["from_name"]: one["value"] for one in studio.exported(project.id)} == edited

@@ -98,6 +98,8 @@ def test_the_page_lists_each_line_with_its_text_and_submits_it(
     submitted = studio.annotations(task)
     texts = [one["value"]["text"] for one in submitted if one["type"] == "textarea"]
     assert sorted(texts) == [["EXIT"], ["NO ENTRY"]]
+    exported = [r["value"]["text"] for r in studio.exported(lines.id) if r["type"] == "textarea"]
+    assert sorted(exported) == sorted(texts)
 
 
 def test_a_drawn_box_comes_back_with_its_text(
@@ -149,3 +151,5 @@ def test_the_parts_of_a_page_are_labelled_linked_and_submitted(
     tables = [one["value"]["text"] for one in submitted if one["type"] == "textarea"]
     assert ["<table><tr><td>a</td><td>8.75</td></tr></table>"] in tables
     assert json.dumps(tables).count("We & you") == 1
+    exported = studio.exported(pages.id)
+    assert [one["type"] for one in exported].count("relation") == 2

@@ -102,3 +102,5 @@ def test_the_page_shows_them_with_their_region_and_submits_them(
         values = {one["from_name"]: one["value"] for one in submitted if one["id"] == region}
         for name, value in WRITTEN.items():
             assert values[name].items() >= value.items()
+    exported = {one["from_name"]: one["value"] for one in studio.exported(project.id)}
+    assert all(exported[name].items() >= value.items() for name, value in WRITTEN.items())

@@ -244,6 +244,7 @@ def filled(parsed: LabelConfig) -> list[str]:
         ((BOXES, having(TOTAL, 'model_task="fill"'), NOTE), ["total"], ["note"]),
         ((BOXES, having(TOTAL, 'model_prompt="The sum"')), ["total"], []),
         ((BOXES, area("prompt", 'model_task="fill"')), ["prompt"], []),
+        ((BOXES, area("t", 'perRegion="true" model_task="prompt"')), [], []),
         ((having(BOXES, 'model_skip="true"'), TOTAL), ["total"], []),
     ],
 )

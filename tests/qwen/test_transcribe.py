@@ -22,10 +22,12 @@ FIELDS = Transcribe(classes=("total", "date"), named=True)
 PAGE = ParseDocument()
 NONE = "If there is none, output []."
 
+USES = ("ocr", "dense", "document", "recognition", "kie", "count")
 PLACED = [
     row
     for row in COOKBOOKS
-    if row["use"] in ("ocr", "dense", "document") and "text" not in row["expected"]
+    if row["use"] in USES
+    and ({"boxes", "points"} & row["expected"].keys() or row["use"] == "document")
 ]
 WHOLES = [row for row in COOKBOOKS if row["use"] == "ocr" and "text" in row["expected"]]
 

@@ -31,6 +31,7 @@ from grounding.labelstudio.config.interface import (
     Control,
     Label,
     LabelConfig,
+    ModelTask,
     Options,
     TextArea,
 )
@@ -152,7 +153,7 @@ class _Document:
                 continue
             options = read_options(element, kind.attributes, self._defaults(kind))
             self.leaves_out |= options is None
-            if options is None or self._is_typed(element):
+            if options is None or options.task is ModelTask.PROMPT or self._is_typed(element):
                 continue
             if kind.required or self._is_on_one_image(element, kind):
                 yield element, kind, options
