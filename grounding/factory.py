@@ -41,6 +41,7 @@ def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerCon
         except GroundingError:
             engine.close()
             raise
+    _limit_print(engine, settings)
     context = WorkerContext(
         engine,
         images,
@@ -50,6 +51,25 @@ def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerCon
         decoder=Decoder(settings.decode_memory_bytes),
     )
     return replace(context, check_owner=home.check_owner) if home else context
+
+
+def _limit_print(engine: Engine, settings: Settings) -> None:
+    """Keep views that are read within the bounds of others where a server would resize them.
+
+    A server that reads no bounds in requests has its own; only a test tells what they are.
+    """
+    from grounding.engines.remote.engine import RemoteEngine
+
+    if not isinstance(engine, RemoteEngine) or engine.profile.max_print_pixels is None:
+        return
+    from grounding.engines.remote.servers import SERVERS
+    from grounding.engines.selftest import shows_print
+
+    told = SERVERS[settings.server].bounds_in != "nowhere"
+    tested = settings.self_test != "off"
+    if not (shows_print(engine) if tested else told):
+        engine.profile = replace(engine.profile, max_print_pixels=None)
+        log.info("print is shown in no more pixels than other things: the server's bounds are less")
 
 
 def load_engine(settings: Settings, on_progress: ProgressCallback) -> Engine:

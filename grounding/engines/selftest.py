@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from grounding.engines.base import Completion, Engine, ModelRequest, Priority
-from grounding.errors import EngineError
+from grounding.errors import EngineError, GroundingError
 from grounding.geometry import Box, Frame, image_frame, model_frame
 from grounding.media.views import View
 from grounding.queries import Locate, Shape
@@ -96,6 +96,22 @@ def self_test(
         fault = f"the box of a {NAME} is beside it (IoU {worst:.2f})"
         return SelfTestReport(lines, fault, f"{family}. {cure}")
     return SelfTestReport(lines)
+
+
+def shows_print(engine: Engine) -> bool:
+    """Say whether the model sees the largest view that is read as it is sent.
+
+    Such views are larger than others, and a server may resize what exceeds its own bounds. One that
+    gives no counts, or fails, is taken to do so.
+    """
+    profile = engine.profile
+    small, large = make_trials(profile.for_print())
+    futures = engine.submit([_make_request(one, profile) for one in (small, large)])
+    try:
+        completions = [future.result() for future in futures]
+    except GroundingError:
+        return False
+    return _subtract_counts(completions) == large.tokens - small.tokens
 
 
 def make_trials(profile: Profile) -> tuple[Trial, Trial]:
