@@ -110,6 +110,13 @@ def test_a_control_of_some_labels_is_asked_about_their_regions_alone() -> None:
     assert value["id"] == dog["id"]
 
 
+@pytest.mark.parametrize(("tag", "asked"), [("box", 3), ("kp", 1), ("other", 0)])
+def test_a_control_of_one_tag_is_asked_about_its_regions_alone(tag: str, asked: int) -> None:
+    engine = Garage()
+    grounded(engine, BOXES, POINTS, having(COLOUR, f'whenTagName="{tag}"'))
+    assert len(engine.about_regions) == asked
+
+
 def test_what_is_no_value_leaves_the_region_alone_and_is_counted() -> None:
     done = grounded(Garage(colour="green", doors="many"), BOXES, COLOUR, DOORS)
     assert [one["type"] for one in done.prediction["result"]] == ["rectanglelabels"] * 3

@@ -60,6 +60,7 @@ def _companions(config: LabelConfig, drawn: Drawn, *, asked: bool) -> list[Contr
         for control in config.companions(drawn.control)
         if control.asks_of_regions and (asked or not control.options.only_asked)
         if not control.only_labels or _has_label(drawn, control.only_labels)
+        if control.only_from in (None, drawn.control.from_name, drawn.control.labels_from)
     ]
 
 

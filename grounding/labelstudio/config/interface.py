@@ -141,7 +141,8 @@ class Control:
     come from, for tags without labels of their own. `shape` is the shape that it draws, None where
     it draws none. `multiple` allows several choices. With `per_region` it adds to the regions of
     other controls; one that `accompanies` takes the text that the model wrote with a place.
-    With `only_labels` it belongs to regions with one of these labels, as the config writes them.
+    With `only_labels` it belongs to regions with one of these labels, as the config writes them,
+    and with `only_from` to those of the tag of this name.
     `value_type` is the type of its value; `value_format` is how the page writes a date, in the
     directives of strftime. `task` is what the model does for it where that is more than its tag
     says: the config's own, or what its labels and neighbours make of it.
@@ -161,6 +162,7 @@ class Control:
     value_format: str = ""
     accompanies: bool = False
     only_labels: tuple[str, ...] = ()
+    only_from: str | None = None
     task: ModelTask | None = None
 
     @property

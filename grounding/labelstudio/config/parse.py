@@ -190,6 +190,7 @@ class _Document:
             value_type=kind.value_type(element),
             value_format=kind.value_format(element),
             only_labels=read_only_labels(element) if per_region else (),
+            only_from=element.get("whenTagName") if per_region else None,
             task=options.task,
         )
 
