@@ -30,9 +30,9 @@ RUN --mount=type=cache,target=/tmp/.cache/pip pip install -r requirements/web.tx
 
 
 FROM web-packages AS worker-packages
-COPY requirements/worker.txt requirements/
+COPY requirements/worker.txt requirements/cuda.txt requirements/
 # An index of CPU builds has a torch of the same version: refuse it here, not at the first task.
-RUN --mount=type=cache,target=/tmp/.cache/pip pip install -r requirements/worker.txt \
+RUN --mount=type=cache,target=/tmp/.cache/pip pip install -r requirements/worker.txt -r requirements/cuda.txt \
     && python -c "import sys, torch; sys.exit(not torch.version.cuda and 'this torch has no CUDA')"
 
 

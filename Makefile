@@ -3,13 +3,14 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on
+# Every package is pinned with its hashes, and all that it needs is, too: tests/test_requirements.py.
+PIP := $(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --no-deps
 READY := $(VENV)/.ready
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test coverage mutants lint faults soak fuzz e2e containers accuracy bench \
-	remote interactive clean
+	remote interactive lock audit sbom clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,9 +24,11 @@ $(READY): $(REQUIREMENTS)
 	@$(PIP) -r requirements/web.txt
 	@echo "[3/4] torch and transformers, the large part"
 	@$(PIP) -r requirements/worker.txt
+	@if grep -q '^Requires-Dist: nvidia' $(VENV)/lib/python*/site-packages/torch-*.dist-info/METADATA; \
+		then $(PIP) -r requirements/cuda.txt; fi
 	@echo "[4/4] tests and linters"
 	@$(PIP) -r requirements/dev.txt
-	@$(PIP) --no-deps -r requirements/unpinned.txt
+	@$(PIP) -r requirements/unpinned.txt
 	@touch $@
 
 demo: $(READY) ## answer the sample tasks; writes annotated pictures to demo-output/
@@ -75,6 +78,22 @@ remote: $(READY) ## what a worker with GROUNDING_ENGINE=openai costs, and keeps 
 interactive: $(READY) ## what an annotator's request costs beside the model, step by step
 	@$(BIN)/python -m benchmarks.interactive
 
+lock: $(READY) ## write the hashes of every pinned release into requirements/
+	@PATH=$(BIN):$$PATH $(BIN)/python -m tools.lock
+
+audit: .audit/.ready ## known holes in what is installed; says loudly where the advisories cannot be asked
+	@$(BIN)/python -m tools.audit
+
+sbom: .audit/.ready ## dist/sbom-*.json: what each image installs, in CycloneDX's form
+	@mkdir -p dist
+	@for part in web worker; do .audit/bin/cyclonedx-py requirements requirements/$$part.txt \
+		--output-reproducible --of JSON -o dist/sbom-$$part.json; done; ls dist/sbom-*.json
+
+.audit/.ready: requirements/audit.txt $(READY)
+	@$(PYTHON) -m venv .audit
+	@.audit/bin/pip install --disable-pip-version-check --quiet --no-deps -r requirements/audit.txt
+	@touch $@
+
 clean: ## remove what the other commands made
-	rm -rf $(VENV) .e2e .grounding demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) .audit dist .e2e .grounding demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.coverage .coverage.* mutants

@@ -9,6 +9,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tools.audit import verdict
+from tools.lock import read
+
 FOLDER = Path(__file__).parents[1] / "requirements"
 LEFT_OUT = re.compile(r"nvidia|cuda|triton")
 """What torch brings for GPUs; its CPU build has none of it."""
@@ -35,3 +38,41 @@ def test_what_a_pinned_package_needs_is_pinned(file: str) -> None:
     names = set(pinned(file))
     missing = {(name, other) for name in names for other in needed(name) if other not in names}
     assert {one for one in missing if not LEFT_OUT.search(one[1])} == set()
+
+
+FILES = sorted(FOLDER.glob("*.txt"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_release_is_bound_to_its_bytes(file: Path) -> None:
+    """pip then takes no other file for it, from whatever index."""
+    lines = file.read_text().splitlines()
+    assert "--require-hashes" in lines
+    pins = [n for n, line in enumerate(lines) if "==" in line and not line.startswith("#")]
+    assert pins
+    for number in pins:
+        assert re.fullmatch(r"[\w.\-\[\]]+==\S+ \\", lines[number])
+        assert re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", lines[number + 1])
+
+
+def test_locking_keeps_the_head_and_the_pins() -> None:
+    text = "# why\n-r web.txt\n--require-hashes\nb==2 \\\n    --hash=sha256:1\na==1\n"
+    assert read(text) == (["# why", "-r web.txt", "--require-hashes"], ["a==1", "b==2"])
+
+
+AUDITS = {
+    "clean": (0, "No known vulnerabilities found", 0, "no known holes"),
+    "a hole": (1, "Found 2 known vulnerabilities in 1 package", 1, "Found 2"),
+    "no service": (1, "ERROR: could not connect to pypi.org", 0, "NOT CHECKED"),
+    "a package skipped": (1, "ERROR: torch: dependency not found on PyPI", 0, "NOT CHECKED"),
+}
+
+
+@pytest.mark.parametrize(("status", "said", "exit_status", "shown"), AUDITS.values(), ids=AUDITS)
+def test_an_audit_that_asked_nobody_does_not_look_like_a_clean_one(
+    capsys: pytest.CaptureFixture[str], status: int, said: str, exit_status: int, shown: str
+) -> None:
+    assert verdict(status, said) == exit_status
+    out = capsys.readouterr()
+    assert shown in out.out + out.err
+    assert ("no known holes" in out.out) == (said == "No known vulnerabilities found")

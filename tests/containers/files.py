@@ -124,6 +124,6 @@ def requirement_names(file: str) -> set[str]:
     for line in path.read_text().splitlines():
         if line.startswith("-r "):
             names |= requirement_names(str(path.parent.relative_to(ROOT) / line[3:]))
-        elif line and not line.startswith("#"):
+        elif line and not line.startswith(("#", "-", " ")):  # a comment, an option, a hash
             names.add(line.partition("==")[0])
     return names
