@@ -18,6 +18,7 @@ from grounding.cli.config import config
 from grounding.cli.console import load_settings
 from grounding.cli.doctor import doctor
 from grounding.cli.evaluate import evaluate
+from grounding.cli.predict import predict
 from grounding.errors import EXIT_INPUT, EXIT_SETTINGS, GroundingError, InputError, SettingError
 from grounding.jobs.connection import check_keeping, connect, queue_errors, queue_url
 from grounding.jobs.heartbeat import worker_statuses
@@ -183,7 +184,7 @@ def demo(output: str) -> None:
     sys.exit(run_demo(output))
 
 
-for command in (up, queue, worker, health, selftest, demo, evaluate, config, doctor):
+for command in (up, queue, worker, health, selftest, demo, evaluate, config, doctor, predict):
     cli.add_command(command)
 
 

@@ -78,7 +78,7 @@ def _regions(entry: Any) -> list[Mapping[str, Any]]:
 
 
 def _label(region: Mapping[str, Any]) -> str:
-    return ", ".join(region["value"][region["type"]])
+    return ", ".join(map(str, region["value"].get(region["type"]) or ()))
 
 
 def _draw_all(names: Sequence[str], entries: Sequence[Any], output: Path) -> None:
@@ -86,15 +86,18 @@ def _draw_all(names: Sequence[str], entries: Sequence[Any], output: Path) -> Non
     for name, entry in zip(names, entries, strict=True):
         with Image.open(HERE / "pictures" / name) as stored:
             picture = ImageOps.exif_transpose(stored).convert("RGB")
-        _draw(picture, _regions(entry))
+        draw_regions(picture, _regions(entry))
         picture.save((output / name).with_suffix(".png"))
 
 
-def _draw(picture: Image.Image, regions: Sequence[Mapping[str, Any]]) -> None:
+def draw_regions(picture: Image.Image, regions: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the boxes and points of a prediction's result on an upright RGB picture."""
     pen = ImageDraw.Draw(picture)
     frame = image_frame(*picture.size)
     for region in regions:
         value = region["value"]
+        if "x" not in value:
+            continue  # a value of the whole image
         corner = Point(value["x"], value["y"], PERCENT)
         if "height" in value:
             far = (value["x"] + value["width"], value["y"] + value["height"])
@@ -109,5 +112,7 @@ def _draw_box(pen: ImageDraw.ImageDraw, box: Box, region: Mapping[str, Any]) -> 
     pen.rectangle((box.x1, box.y1, box.x2, box.y2), outline=INK, width=3)
     font = ImageFont.load_default(FONT_SIZE)
     place = (box.x1 + 5, box.y1 + 4)
+    if not _label(region):
+        return  # such as the shape that a result of labels follows
     pen.rectangle(pen.textbbox(place, _label(region), font=font), fill=INK, outline=INK, width=3)
     pen.text(place, _label(region), fill="white", font=font)

@@ -1,0 +1,145 @@
+"""`predict`: pictures to predictions without Label Studio, with the demo's model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from grounding.asking.sources import config_for, find_pictures
+from grounding.errors import InputError
+from grounding.labelstudio.config.parse import parse
+from tests.cli.running import Commands
+
+DEMO = Path(__file__).parents[2] / "grounding" / "demo" / "pictures"
+SQUARE = ("--find", "blue square")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a picture in it, and one in a folder in it."""
+    inner = tmp_path / "in" / "deep"
+    inner.mkdir(parents=True)
+    shutil.copy(DEMO / "shapes-1.png", tmp_path / "in" / "a.png")
+    shutil.copy(DEMO / "shapes-2.jpg", inner / "a.JPG")
+    (inner / "notes.txt").write_text("no picture")
+    return tmp_path / "in"
+
+
+def test_folders_patterns_files_and_addresses_name_pictures(folder: Path) -> None:
+    both = [str(folder / "a.png"), str(folder / "deep" / "a.JPG")]
+    assert find_pictures([str(folder)]) == both
+    assert find_pictures([str(folder / "*.png"), both[0]]) == both[:1], "each once"
+    assert find_pictures([str(folder / "**" / "*.JPG")]) == both[1:]
+    assert find_pictures(["https://host/a", both[0]]) == ["https://host/a", both[0]]
+
+
+@pytest.mark.parametrize("word", ["none.png", "*.tiff", "."])
+def test_a_word_that_names_no_picture_is_refused(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="names no picture"):
+        find_pictures([word])
+
+
+def test_what_to_find_becomes_labels() -> None:
+    (control,) = parse(config_for('dented car,, a "B" & <c>, dented car ')).controls
+    assert [label.value for label in control.labels] == ["dented car", 'a "B" & <c>']
+    assert parse(config_for("nose", points=True)).controls[0].tag == "KeyPointLabels"
+
+
+def test_json_is_what_label_studio_imports(command: Commands, folder: Path) -> None:
+    words = ("--json", "--prefix", "/data/local-files/?d=")
+    done = command("predict", folder / "a.png", *SQUARE, *words)
+    assert done.status == 0
+    (task,) = json.loads(done.out)
+    assert task["data"] == {"image": f"/data/local-files/?d={folder / 'a.png'}"}
+    (prediction,) = task["predictions"]
+    assert prediction["model_version"].startswith("shapes-")
+    (region,) = prediction["result"]
+    assert region["value"]["rectanglelabels"] == ["blue square"]
+    assert region["value"]["x"] == pytest.approx(56.5, abs=2)
+
+
+def test_an_output_folder_has_everything_and_is_gone_on_with(
+    command: Commands, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert command("predict", folder / "a.png", *SQUARE, "--output", out).status == 0
+    (kept,) = (out / "predictions.jsonl").read_text().splitlines()
+    changed = json.loads(kept)
+    changed["prediction"]["score"] = 0.123  # to tell what is kept from what is asked again
+    (out / "predictions.jsonl").write_text(json.dumps(changed) + '\n{"address": "cut o')
+    done = command("predict", folder, *SQUARE, "--output", out)
+    assert done.status == 0
+    first, second = json.loads((out / "predictions.json").read_text())
+    assert first["predictions"][0]["score"] == 0.123
+    assert second["predictions"][0]["result"]
+    assert len(list((out / "pictures").glob("*.jpg"))) == 2, "of one name in two folders"
+    page = (out / "index.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_another_question_is_asked_again(command: Commands, folder: Path, tmp_path: Path) -> None:
+    words = (folder / "a.png", "--output", tmp_path / "out")
+    command("predict", *words, *SQUARE)
+    done = command("predict", *words, "--find", "green star", "--json")
+    (task,) = json.loads(done.out)
+    labels = [one["value"]["rectanglelabels"] for one in task["predictions"][0]["result"]]
+    assert ["blue square"] not in labels
+
+
+@pytest.fixture
+def host(folder: Path) -> Iterator[str]:
+    """A web server with the folder's pictures."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_picture_that_cannot_be_had_fails_alone_with_status_1(
+    command: Commands, folder: Path, host: str
+) -> None:
+    words = (folder / "a.png", f"{host}/a.png", f"{host}/none.png")
+    done = command("predict", *words, *SQUARE, "--json", GROUNDING_ALLOWED_ORIGINS=host)
+    assert done.status == 1
+    assert [one["data"]["image"] for one in json.loads(done.out)] == [str(w) for w in words[:2]]
+    assert "none.png" in done.err
+
+
+REFUSED = {
+    "neither": ([], "Give either"),
+    "both": (["--find", "x", "--config", "c.xml"], "Give either"),
+    "nothing to find": (["--find", " , "], "nothing to find"),
+    "refused config": (["--config", "c.xml"], "model_prompt"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED.values(), ids=REFUSED)
+def test_wrong_words_end_with_status_2(
+    command: Commands,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "c.xml").write_text(
+        '<View><Image name="i" value="$i"/><RectangleLabels name="b" toName="i" model_promt="x">'
+        '<Label value="x"/></RectangleLabels></View>'
+    )
+    done = command("predict", "a.png", *words)
+    assert (done.status, said in done.err) == (2, True)
