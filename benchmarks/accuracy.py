@@ -6,8 +6,9 @@ picture. The same pictures are asked with lists of labels, and with typed text, 
 
 Hard pictures (small, touching or similar things) are asked for a present class and a similar absent
 one. They measure the scores: the area under the ROC curve of score against IoU ≥ 0.5 is the
-probability that a right box has a higher score than a wrong one. Two more tables, without goals,
-show the same at IoU ≥ 0.8, and how many boxes of a score are that good.
+probability that a right box has a higher score than a wrong one. It is judged only where there are
+enough boxes of both kinds to rank. Two more tables, without goals, show the same at IoU ≥ 0.8, and
+how many boxes of a score are that good.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.page import AT_ONCE, KINDS, list_row, page_row
-from benchmarks.scores import Judged, auroc, worth
+from benchmarks.scores import FEWEST, Judged, auroc, share, worth
 from benchmarks.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap, trial
 from grounding.demo.local import Local, local_backend
 from grounding.geometry import PERCENT, Point, image_frame
@@ -112,8 +113,17 @@ def rows(scores: Scores) -> list[Row]:
         ("boxes above IoU 0.5", _share([i > 0.5 for i in scores.ious]), 0.85, len(scores.ious)),
         ("points inside", _share(scores.inside), 0.85, len(scores.inside)),
         ("absent answered empty", _share(scores.empty), 0.90, len(scores.empty)),
-        ("hard pictures: AUROC of the score", auroc(scores.hard, RIGHT), 0.80, len(scores.hard)),
+        ("hard pictures: boxes of IoU ≥ 0.5", share(scores.hard, RIGHT), 0.80, len(scores.hard)),
+        *_rank_row(scores.hard),
     ]
+
+
+def _rank_row(judged: Sequence[Judged]) -> list[Row]:
+    """Return the row about ranking; none where too few boxes are right, or too few are wrong."""
+    right = sum(one.iou >= RIGHT for one in judged)
+    if min(right, len(judged) - right) < FEWEST:
+        return []
+    return [("hard pictures: AUROC of the score", auroc(judged, RIGHT), 0.80, len(judged))]
 
 
 def report(measured: Sequence[Row]) -> tuple[Table, bool]:

@@ -17,6 +17,9 @@ from rich.table import Table
 LIMITS = (0.5, 0.8)
 """The IoUs from which on a box counts as right, one after the other."""
 
+FEWEST = 5
+"""Boxes of either kind without which their ranking says nothing."""
+
 STEPS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 1.0)
 """Where the bands of scores begin and end."""
 
@@ -60,7 +63,7 @@ def worth(title: str, judged: Sequence[Judged]) -> Table:
 
     Below it stands the AUROC for each of `LIMITS`.
     """
-    areas = (f"{auroc(judged, limit):.3f} for IoU ≥ {limit}" for limit in LIMITS)
+    areas = (_rank(judged, limit) for limit in LIMITS)
     table = Table(title=title, caption=f"AUROC {', '.join(areas)}")
     for column in ("score", "mean", *(f"IoU ≥ {limit}" for limit in LIMITS), "of"):
         table.add_column(column, justify="right")
@@ -69,3 +72,10 @@ def worth(title: str, judged: Sequence[Judged]) -> Table:
         shares = (f"{share(band, limit):.3f}" for limit in LIMITS)
         table.add_row(f"{low:.2f} to {high:.2f}", f"{mean:.3f}", *shares, str(len(band)))
     return table
+
+
+def _rank(judged: Sequence[Judged], limit: float) -> str:
+    wrong = sum(one.iou < limit for one in judged)
+    area = auroc(judged, limit)
+    value = "unknown" if math.isnan(area) else f"{area:.3f}"
+    return f"{value} for IoU ≥ {limit} ({wrong} below)"

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from benchmarks.accuracy import report
+from benchmarks.accuracy import Scores, report, rows
 from benchmarks.page import KINDS, Kind
 from benchmarks.scores import Judged, auroc, bands, share
 from benchmarks.trials import trial
@@ -90,6 +90,23 @@ def test_what_is_asked_in_the_page_is_one_query_about_the_right_thing(
         assert said(name, "zh" if "hinese" in kind.name or "每" in kind.name else "en") in str(
             ask.phrase
         )
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "ranked"), [(30, 0, False), (30, 4, False), (4, 30, False), (30, 5, True)]
+)
+def test_a_ranking_is_judged_only_with_enough_right_and_wrong_boxes(
+    right: int, wrong: int, ranked: bool
+) -> None:
+    hard = [Judged(0.9, 0.9)] * right + [Judged(0.5, 0.1)] * wrong
+    measured = {name: value for name, value, _, _ in rows(Scores([1], [True], [True], [], hard))}
+    assert measured.get("hard pictures: AUROC of the score") == (1.0 if ranked else None)
+    assert measured["hard pictures: boxes of IoU ≥ 0.5"] == right / (right + wrong)
+
+
+def test_without_a_right_box_on_hard_pictures_a_goal_is_missed() -> None:
+    for hard in ([], [Judged(0.5, 0.1)]):
+        assert not report(rows(Scores([1], [True], [True], [], hard)))[1]
 
 
 def test_the_report_passes_only_if_every_goal_is_reached() -> None:
