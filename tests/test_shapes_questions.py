@@ -18,7 +18,7 @@ from tools.shapes import questions
 from tools.shapes.batches import seen_at
 from tools.shapes.names import Tongue, said
 from tools.shapes.places import box_of, ground_point, inner_point, jittered
-from tools.shapes.questions import Case, answer, click, mixed, pose, rough, several, wide
+from tools.shapes.questions import Case, answer, click, mixed, pose, rough, several, typed, wide
 from tools.shapes.scenes import NAMES, Scene, scene
 
 Maker = Callable[[Scene, Tongue, random.Random], Case]
@@ -71,8 +71,18 @@ def test_what_is_only_described_is_told_from_left_to_right(
     case = wide(drawn, tongue, rng)
     lefts = [thing.box[0] for thing in case.things]
     assert lefts == sorted(lefts)
-    if case.names:
-        assert {thing.name for thing in case.things} <= set(case.names)
+
+
+@given(pictures, tongues, dice)
+@settings(deadline=None)
+def test_a_phrase_beside_a_list_of_names_is_answered_in_the_language_of_the_list(
+    drawn: Scene, tongue: Tongue, rng: random.Random
+) -> None:
+    case = typed(drawn, tongue, rng)
+    assert said(case.sought, tongue) in str(case.ask.phrase)
+    assert case.ask.classes == tuple(said(name, case.tongue) for name in case.names)
+    thing = drawn.named(case.sought)
+    assert case.things == ((thing,) if thing else ())
 
 
 @given(pictures, tongues, dice)

@@ -223,7 +223,7 @@ def _ranks(case: Case, ends: list[int]) -> np.ndarray:
     """Return after each name of a list its rank in the answer; 0 for an absent one."""
     ranks = np.full(len(ends), UNSAID)
     told = [thing.name for thing in case.things]
-    if case.ask.around or told != [name for name in case.names if name in told]:
+    if case.ask.around or case.sought or told != [n for n in case.names if n in told]:
         return ranks
     for name in case.names:
         for found in re.finditer(re.escape(said(name, case.tongue)), case.prompt):
@@ -253,9 +253,14 @@ def _hints(
     if case.ask.around:
         after = bisect_left(ends, case.prompt.index("]") + 1) + 1
         spots[after], goals[after] = _spot_bins(case.ask.around.to(frame)), goal
-    if len(case.names) == 1:
-        asked[len(ends) :] = NAMES.index(case.names[0])
-    if len(case.names) == 1 or case.ask.around:
+    if case.sought:
+        word = said(case.sought, case.spoken)
+        after = bisect_left(ends, case.prompt.index(word) + len(word)) + 1
+        asked[after], goals[after] = NAMES.index(case.sought), goal
+    one = case.sought or (case.names[0] if len(case.names) == 1 else "")
+    if one:
+        asked[len(ends) :] = NAMES.index(one)
+    if one or case.ask.around:
         goals[len(ends) :] = goal
     return {"asked": asked, "goals": goals, "spots": spots}
 

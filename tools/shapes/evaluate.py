@@ -202,6 +202,30 @@ def _wide(drawn: Scene, rng: random.Random) -> Case:
     return replace(case, ask=replace(case.ask, shape=Shape.BOX))
 
 
+def _typed(tongue: Tongue, labels: Tongue) -> Callable[[Scene, random.Random], Case]:
+    """Return what makes a phrase for one thing, beside ten labels that may lack it."""
+
+    def make(drawn: Scene, rng: random.Random) -> Case:
+        thing = rng.choice(drawn.things)
+        names = mixed(drawn, 10, rng)
+        if tongue == labels:  # else the product would leave only this label in the list
+            names = tuple(name for name in names if name != thing.name)
+        ask = Locate(Shape.BOX, tuple(said(n, labels) for n in names), said(thing.name, tongue))
+        return Case(ask, labels, names, (thing,))
+
+    return make
+
+
+def _typed_absent(tongue: Tongue, labels: Tongue) -> Callable[[Scene, random.Random], Case]:
+    def make(drawn: Scene, rng: random.Random) -> Case:
+        name = absent(drawn, rng)
+        names = tuple(n for n in mixed(drawn, 10, rng) if n != name or tongue != labels)
+        ask = Locate(Shape.BOX, tuple(said(n, labels) for n in names), said(name, tongue))
+        return Case(ask, labels, names, ())
+
+    return make
+
+
 def _click(names: int) -> Callable[[Scene, random.Random], Case]:
     def make(drawn: Scene, rng: random.Random) -> Case:
         thing = rng.choice(drawn.things)
@@ -231,6 +255,10 @@ MAKERS: dict[str, Callable[[Scene, random.Random], Case]] = {
     "list F1": _list("en"),
     "zh list F1": _list("zh"),
     "wide F1": _wide,
+    "no label IoU": _typed("en", "en"),
+    "no label, absent": _typed_absent("en", "en"),
+    "zh on en labels IoU": _typed("zh", "en"),
+    "zh on en labels, absent": _typed_absent("zh", "en"),
     "click, no name IoU": _click(0),
     "click, named IoU": _click(1),
     "click, list IoU": _click(4),

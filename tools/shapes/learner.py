@@ -67,10 +67,9 @@ class Losses:
     told: Tensor  # of answer tokens: the name of the thing written, and its edges
     ranked: Tensor  # of names in questions and of answer tokens: rank in the answer
 
-    @property
-    def total(self) -> Tensor:
-        """The loss that is minimised."""
-        return self.answer + HELP_WEIGHT * self._each()[1:].sum()
+    def total(self, helped: bool = True) -> Tensor:
+        """Return the loss to minimise: that of the answers, and of the heads where they help."""
+        return self.answer + (HELP_WEIGHT * self._each()[1:].sum() if helped else 0)
 
     def stacked(self) -> Tensor:
         """Return all losses as one tensor without a gradient, in the order of the fields."""

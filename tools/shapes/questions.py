@@ -27,6 +27,10 @@ FOREIGN_SHARE = 0.12
 STRICT_SHARE = 0.08
 GROUND_SHARE = 0.08
 ALL_NAMES_SHARE = 0.04
+LISTED_SHARE = 0.4
+"""Share of the phrases for a kind of thing that come with a list of names."""
+LISTS = (2, 3, 4, 5, 6, 8, 11, len(NAMES))
+"""How many names may stand beside a phrase."""
 BOTH_SHARE = 0.1
 ROUGHNESS = (0.08, 0.25)
 
@@ -71,7 +75,8 @@ class Case:
     """One question about a scene, and its right answer.
 
     `names` are the English names in the question; `things` is the right answer in order;
-    `prompt` is the question's text, and `tongue` the language of its names.
+    `prompt` is the question's text, and `tongue` the language of its names. `sought` is the
+    English name in a phrase that comes with a list of names, and `spoken` the language of it.
     """
 
     ask: Locate
@@ -79,6 +84,8 @@ class Case:
     names: tuple[str, ...]
     things: tuple[Thing, ...]
     prompt: str = ""
+    sought: str = ""
+    spoken: Tongue = "en"
 
 
 Maker = Callable[[Scene, Tongue, random.Random], Case]
@@ -140,11 +147,24 @@ def wide(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
         word = rng.choice(rng.choice(scene.things).name.split())
     kind = said(word, tongue) if word in SHAPES else KINDS[tongue].format(x=said(word, tongue))
     phrase = rng.choice(EACH[tongue] + PHRASES[tongue]).format(x=kind)
-    names = mixed(scene, rng.randint(2, 6), rng) if rng.random() < 0.3 else ()
-    words = tuple(said(name, tongue) for name in names)
-    fitting = (t for t in scene.things if word in t.name.split() and t.name in (names or NAMES))
+    fitting = (thing for thing in scene.things if word in thing.name.split())
     things = tuple(sorted(fitting, key=_left))
-    return Case(Locate(_shape(rng), words, phrase), tongue, names, things)
+    if rng.random() >= LISTED_SHARE:
+        return Case(Locate(_shape(rng), (), phrase), tongue, (), things)
+    return _beside(Case(Locate(_shape(rng), (), phrase), tongue, (), things), scene, rng)
+
+
+def typed(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
+    """Return a question for one thing by its name, with a list of names that may lack it.
+
+    Names and phrase may have different languages. The answer is in that of the list; what is not
+    in it keeps its own name.
+    """
+    name = _one(scene, rng)
+    words = PHRASES[tongue] + EACH[tongue][:1]
+    phrase = rng.choice(words).format(x=said(name, tongue))
+    case = Case(Locate(_shape(rng), (), phrase), tongue, (), _named(scene, (name,)))
+    return replace(_beside(case, scene, rng), sought=name, spoken=tongue)
 
 
 def click(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
@@ -168,11 +188,12 @@ def rough(scene: Scene, tongue: Tongue, rng: random.Random) -> Case:
 
 QUESTIONS: tuple[tuple[Maker, float], ...] = (
     (single, 0.15),
-    (several, 0.48),
-    (each, 0.04),
-    (wide, 0.07),
-    (click, 0.12),
-    (rough, 0.14),
+    (several, 0.36),
+    (each, 0.05),
+    (wide, 0.09),
+    (typed, 0.13),
+    (click, 0.11),
+    (rough, 0.11),
 )
 """Share of each kind of question."""
 
@@ -242,6 +263,14 @@ def _labelled(case: Case, thing: Thing, scene: Scene, rng: random.Random) -> Cas
         names = tuple(rng.sample([thing.name, *others], len(others) + 1))
     words = tuple(said(name, case.tongue) for name in names)
     return replace(case, ask=replace(case.ask, classes=words), names=names)
+
+
+def _beside(case: Case, scene: Scene, rng: random.Random) -> Case:
+    """Return a question with a list of names, in either language, beside its phrase."""
+    names = mixed(scene, rng.choice(LISTS), rng)
+    tongue: Tongue = rng.choice(("en", "zh"))
+    words = tuple(said(name, tongue) for name in names)
+    return replace(case, ask=replace(case.ask, classes=words), tongue=tongue, names=names)
 
 
 def _shape(rng: random.Random) -> Shape:

@@ -40,6 +40,8 @@ class Run:
     learner: Learner
     optimizer: torch.optim.Optimizer
     minutes: float
+    peak: float = PEAK_RATE
+    helped: bool = True
     step: int = 0
     seconds: float = 0.0
     smooth: torch.Tensor = field(default_factory=lambda: torch.zeros(len(Losses.__slots__)))
@@ -52,7 +54,7 @@ class Run:
     def rate(self) -> float:
         """Return the learning rate now: a warm-up by steps, then a cosine by the clock."""
         return (
-            PEAK_RATE
+            self.peak
             * min(1.0, (self.step + 1) / WARM_UP)
             * (0.5 * (1 + math.cos(math.pi * self.share)) + 0.005)
         )
@@ -64,7 +66,7 @@ class Run:
         # A core with bfloat16 instructions multiplies three times as fast in bfloat16.
         with torch.autocast("cpu", torch.bfloat16):
             losses = self.learner(batch)
-        losses.total.backward()
+        losses.total(self.helped).backward()
         clip_grad_norm_(self.learner.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -111,16 +113,16 @@ class Run:
         save(self.learner.model, folder)
 
 
-def begin(minutes: float, start: Path | None) -> Run:
+def begin(minutes: float, start: Path | None, peak: float, *, helped: bool) -> Run:
     """Return a new run, with the weights of the checkpoint in `start` if given."""
     torch.manual_seed(0)
     learner = Learner()
     if start:
         warm(learner.model, start)
     optimizer = torch.optim.AdamW(
-        learner.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        learner.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
-    return Run(learner, optimizer, minutes)
+    return Run(learner, optimizer, minutes, peak, helped)
 
 
 def batches(first: int) -> DataLoader[Batch]:
@@ -155,12 +157,26 @@ def evaluate(run: Run) -> str:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A checkpoint to start from; it may have another vocabulary.",
 )
-@click.option("--threads", default=1, show_default=True, help="Threads of the arithmetic.")
-def main(*, minutes: float, work: Path, out: Path, start: Path | None, threads: int) -> None:
+@click.option("--rate", default=PEAK_RATE, show_default=True, help="Highest learning rate.")
+@click.option(
+    "--helped/--alone",
+    default=True,
+    show_default=True,
+    help="Train with the helper heads, which begin from random weights, or without.",
+)
+def main(
+    *,
+    minutes: float,
+    work: Path,
+    out: Path,
+    start: Path | None,
+    rate: float,
+    helped: bool,
+) -> None:
     """Train for MINUTES and write the checkpoint to OUT at every save and at the end."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
-    run, saved = begin(minutes, start), work / "run.pt"
+    run, saved = begin(minutes, start, rate, helped=helped), work / "run.pt"
     if saved.exists():
         run.load(saved)
     began = time.monotonic() - run.seconds
