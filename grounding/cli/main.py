@@ -19,6 +19,7 @@ from grounding.cli.console import load_settings
 from grounding.cli.doctor import doctor
 from grounding.cli.evaluate import evaluate
 from grounding.cli.predict import predict
+from grounding.cli.prelabel import prelabel
 from grounding.errors import EXIT_INPUT, EXIT_SETTINGS, GroundingError, InputError, SettingError
 from grounding.jobs.connection import check_keeping, connect, queue_errors, queue_url
 from grounding.jobs.heartbeat import worker_statuses
@@ -184,7 +185,11 @@ def demo(output: str) -> None:
     sys.exit(run_demo(output))
 
 
-for command in (up, queue, worker, health, selftest, demo, evaluate, config, doctor, predict):
+COMMANDS = (
+    *(up, queue, worker, health, selftest, demo),
+    *(predict, prelabel, evaluate, config, doctor),
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -47,6 +47,10 @@ class Studio:
             return 404, {"status_code": 404, "detail": "Invalid page."}
         return 200, {"tasks": some, "total": len(self.tasks)}
 
+    def predictions(self, task: int) -> list[dict[str, Any]]:
+        """Return the predictions of a task."""
+        return [one for t in self.tasks if t["id"] == task for one in t["predictions"]]
+
     def take(self, predictions: list[dict[str, Any]]) -> tuple[int, Any]:
         """Import predictions."""
         known = {task["id"]: task for task in self.tasks}
@@ -69,12 +73,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(401, {"status_code": 401, "detail": "Invalid token."})
         elif url.path == "/api/current-user/whoami":
             self._say(200, {"id": 1})
+        elif url.path == "/api/predictions/":
+            self._say(200, studio.predictions(int(parse_qs(url.query)["task"][0])))
         elif url.path == "/api/ml/":
             self._say(200, studio.backends)
         elif url.path.startswith("/data/upload/"):
             self._say_bytes(200, PICTURE)
         elif url.path == f"/api/projects/{studio.number}/":
             facts = {"title": studio.title, "label_config": studio.label_config}
+            facts["created_at"] = "2026-11-22T10:00:00.5Z"
             self._say(200, {"id": studio.number, "task_number": len(studio.tasks), **facts})
         elif url.path == "/api/tasks" and f"project={studio.number}&" in url.query + "&":
             self._say(*studio.page(parse_qs(url.query)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -21,12 +23,16 @@ TIMEOUT = httpx.Timeout(100, connect=3)
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project of Label Studio: its title, its labelling config, and how many tasks it has."""
+    """A project of Label Studio: its title, its labelling config, and how many tasks it has.
+
+    `key` is how Label Studio names it to backends: its number and the time of its creation.
+    """
 
     id: int
     title: str
     label_config: str
     tasks: int
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,17 @@ class Projects:
         """Return a project. Raises `InputError` if there is none, and `LabelStudioError`."""
         found = self._read(number, f"/api/projects/{number}/", {})
         title, config = str(found.get("title") or ""), str(found.get("label_config") or "")
-        return Project(number, title, config, int(found.get("task_number") or 0))
+        tasks, created = int(found.get("task_number") or 0), str(found.get("created_at") or "")
+        return Project(number, title, config, tasks, f"{number}.{_seconds(created)}")
+
+    def extra_params(self, number: int) -> str:
+        """Return the extra parameters of the model that is connected to a project, as JSON."""
+        response = self._api.call("GET", "/api/ml/", params={"project": number}, timeout=TIMEOUT)
+        check_status(response)
+        found = read_json(response)
+        given = [one.get("extra_params") for one in found or () if isinstance(one, Mapping)]
+        params = next(filter(None, given), "")
+        return params if isinstance(params, str) else json.dumps(params)
 
     def pages(self, number: int, *, size: int = PAGE, **params: Any) -> Iterator[Page]:
         """Yield the tasks with all annotations and predictions. Raises as `find` does.
@@ -91,3 +107,11 @@ class Projects:
         if not isinstance(found, Mapping):
             raise LabelStudioError(f"Label Studio gives no JSON at {path}")
         return found
+
+
+def _seconds(time: str) -> int:
+    """Return a time of Label Studio's API in seconds since 1970, 0 where it gives none."""
+    try:
+        return int(datetime.fromisoformat(time).timestamp())
+    except ValueError:
+        return 0

@@ -1,0 +1,231 @@
+"""`prelabel`: predictions for a whole project, as Label Studio retrieves them, to the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import click
+import httpx
+
+from grounding.cli.console import Advance, load_settings, progress, results_console
+from grounding.errors import AnswerLost, QueueError, RequestError
+from grounding.labelstudio.client.api import Api, Importer
+from grounding.labelstudio.client.projects import Project, Projects
+from grounding.settings import Settings
+
+PAGE = 100
+"""Tasks in one request to the backend, which answers within its bulk deadline."""
+POLL_SECONDS = 1.0
+TIMEOUT = httpx.Timeout(110, connect=3)
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of the tasks: `late` ones are answered after their request, and delivered then."""
+
+    version: str = ""
+    tasks: int = 0
+    had: int = 0
+    stored: int = 0
+    late: int = 0
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    undelivered: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which tasks are meant."""
+
+    unannotated: bool
+    limit: int | None
+
+
+class Backend:
+    """The web server of ours that Label Studio asks, asked in Label Studio's words."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        secret = settings.basic_auth_pass
+        auth = (settings.basic_auth_user, secret.get_secret_value()) if secret else None
+        self._url = url
+        self._http = httpx.Client(base_url=url, auth=auth, timeout=TIMEOUT, trust_env=False)
+
+    def setup(self, project: Project, params: str) -> str:
+        """Return the model version of a project's predictions."""
+        body = {"project": project.key, "schema": project.label_config, "extra_params": params}
+        return str(self._call("POST", "/setup", json=body)["model_version"])
+
+    def predict(self, project: Project, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Return a prediction for each task, or `[]` for what is not ready."""
+        asked = [{"id": task["id"], "data": task["data"]} for task in tasks]
+        body = {"tasks": asked, "project": project.key, "label_config": project.label_config}
+        return list(self._call("POST", "/predict", json=body)["results"])
+
+    def jobs(self) -> Mapping[str, Any]:
+        """Return `/jobs`."""
+        return self._call("GET", "/jobs")
+
+    def _call(self, method: str, path: str, **options: Any) -> Mapping[str, Any]:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.HTTPError as exc:
+            raise QueueError(
+                f"the backend at {self._url} does not answer ({type(exc).__name__})",
+                hint="Start it: python -m grounding up; or name its address: --backend",
+            ) from exc
+        if response.is_success:
+            return dict(response.json())
+        cause = f"the backend answers {response.status_code} {response.reason_phrase}".strip()
+        raise RequestError(cause, hint="See python -m grounding doctor", status=502)
+
+
+@click.command(help="Predict every task of a project in Label Studio, through the running backend.")
+@click.option("--project", type=int, required=True, help="Number of the project.")
+@click.option("--backend", help="Address of the backend; else GROUNDING_HOST and PORT.")
+@click.option("--unannotated", is_flag=True, help="Only tasks that nobody has annotated.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many tasks.")
+@click.option("--dry-run", is_flag=True, help="Only count what would be predicted.")
+@click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
+def prelabel(
+    project: int, backend: str | None, dry_run: bool, as_json: bool, **wanted: Any
+) -> None:
+    """Exit 0 where each task has its prediction, 1 where one has not; a second run goes on."""
+    settings = load_settings(log_level="warning")
+    projects = Projects.of(settings)
+    found = projects.find(project)
+    ours = Backend(backend or f"http://{settings.address}", settings)
+    result = Result(ours.setup(found, projects.extra_params(project)))
+    begun = time.monotonic()
+    tasks = list(_tasks(projects, found, Wanted(**wanted), result))
+    if not dry_run:
+        key = settings.label_studio_api_key
+        token = key.get_secret_value() if key else ""
+        importer = Importer(Api(settings.label_studio_url, token))
+        _run(found, tasks, ours, importer, result)
+    result.seconds = time.monotonic() - begun
+    _show(result, len(tasks), dry_run=dry_run, as_json=as_json)
+    sys.exit(1 if not dry_run and result.stored + result.late < len(tasks) else 0)
+
+
+def _tasks(
+    projects: Projects, project: Project, wanted: Wanted, result: Result
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the tasks that have no prediction of this version yet."""
+    taken = 0
+    with progress("reading tasks") as bar:
+        for page in projects.pages(project.id):
+            bar(len(page.tasks), page.total)
+            for task in page.tasks:
+                if wanted.unannotated and task.get("annotations"):
+                    continue
+                result.tasks += 1
+                if _has(task, result.version):
+                    result.had += 1
+                elif wanted.limit is None or taken < wanted.limit:
+                    taken += 1
+                    yield task
+
+
+def _has(task: Mapping[str, Any], version: str) -> bool:
+    stored = task.get("predictions") or ()
+    return any(isinstance(p, Mapping) and p.get("model_version") == version for p in stored)
+
+
+def _run(
+    project: Project,
+    tasks: Sequence[Mapping[str, Any]],
+    backend: Backend,
+    importer: Importer,
+    result: Result,
+) -> None:
+    """Ask for the tasks in pages, store what is answered, and wait for what comes later."""
+    late: dict[int, None] = {}
+    with progress("predicting") as bar:
+        bar(0, len(tasks))
+        for start in range(0, len(tasks), PAGE):
+            some = tasks[start : start + PAGE]
+            answers = backend.predict(project, some)
+            ready = [
+                {**answer, "task": task["id"]}
+                for task, answer in zip(some, answers, strict=True)
+                if answer
+            ]
+            late |= {t["id"]: None for t, a in zip(some, answers, strict=True) if not a}
+            result.stored += _store(importer, project.id, ready) if ready else 0
+            bar(len(ready), len(tasks))
+        _wait(project, late, backend, importer, result, (bar, len(tasks)))
+
+
+def _store(importer: Importer, project: int, ready: Sequence[dict[str, Any]]) -> int:
+    """Put predictions into Label Studio; after a lost answer, only what it does not have."""
+    try:
+        return importer.send(project, ready)
+    except AnswerLost:
+        missing = [p for p in ready if not importer.has(p["task"], p["model_version"])]
+        return len(ready) - len(missing) + (importer.send(project, missing) if missing else 0)
+
+
+def _wait(
+    project: Project,
+    late: dict[int, None],
+    backend: Backend,
+    importer: Importer,
+    result: Result,
+    shown: tuple[Advance, int],
+) -> None:
+    """Wait until the backend has delivered what it had not answered in time, or has given up.
+
+    It delivers by itself: asking again could bring a prediction twice.
+    """
+    bar, total = shown
+    before = len(late)
+    while late:
+        left, reason = _unfinished(backend.jobs(), project)
+        bar(max(0, before - left), total)
+        before = min(before, left)
+        if left == 0 or reason:
+            result.undelivered = reason
+            break
+        time.sleep(POLL_SECONDS)
+    arrived = [task for task in late if importer.has(task, result.version)]
+    result.late = len(arrived)
+    missing = late.keys() - set(arrived)
+    result.failed = [
+        {"task": one["task"], "code": one["code"], "reason": one["reason"]}
+        for one in (backend.jobs()["failed"] if missing else ())
+        if one.get("task") in missing
+    ]
+
+
+def _unfinished(jobs: Mapping[str, Any], project: Project) -> tuple[int, str]:
+    """Return how many tasks of a project are not in Label Studio yet, and why they stay out."""
+    mine = [one for one in jobs["projects"] if one["project"] == project.key]
+    left = sum(one["pending"] + one["running"] + one.get("undelivered", 0) for one in mine)
+    waits = any(one["pending"] + one["running"] for one in mine)
+    reasons = [str(one.get("undelivered_reason") or "") for one in mine]
+    return left, "" if waits else next(filter(None, reasons), "")
+
+
+def _show(result: Result, wanted: int, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        facts = {**asdict(result), "wanted": wanted, "dry_run": dry_run}
+        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        return
+    console = results_console()
+    console.print(
+        f"{result.tasks:,} tasks; {result.had:,} have a prediction of {result.version}, "
+        f"{wanted:,} {'would be' if dry_run else 'were'} asked for."
+    )
+    if dry_run:
+        return
+    done = result.stored + result.late
+    console.print(f"{done:,} predicted in {result.seconds:.0f} s, {result.late:,} of them late.")
+    for one in result.failed:
+        console.print(f"Task {one['task']}: {one['reason']}", style="red", markup=False)
+    if result.undelivered:
+        console.print(f"Not in Label Studio yet: {result.undelivered}", style="red", markup=False)

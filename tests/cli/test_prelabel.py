@@ -1,0 +1,138 @@
+"""`prelabel` against our real web server and queue, and a Label Studio that keeps what it gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from werkzeug.serving import make_server
+
+from grounding.web.app import create_app
+from tests.cli.running import Commands
+from tests.cli.studio import Studio
+from tests.labelstudio.configs import BOXES, view
+
+WORDS = ("prelabel", "--project", 7, "--json")
+
+
+@pytest.fixture
+def backend(env: pytest.MonkeyPatch, worker: list[int], studio: Studio) -> Iterator[dict[str, str]]:
+    """The settings of a running web server; tasks from 4 on have no region."""
+    studio.label_config = view(BOXES)
+    for name, value in {**studio.environment, "GROUNDING_BULK_DEADLINE": "1"}.items():
+        env.setenv(name, value)
+    app = create_app()
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield {"PORT": str(server.server_port)}
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    app.extensions["grounding"].close()
+
+
+def tasks(*numbers: int) -> list[dict[str, Any]]:
+    return [
+        {"id": n, "data": {"image": f"http://h/{n}.png"}, "annotations": [], "predictions": []}
+        for n in numbers
+    ]
+
+
+def counts(studio: Studio) -> list[int]:
+    return [len(task["predictions"]) for task in studio.tasks]
+
+
+def run(command: Commands, backend: dict[str, str], *more: object) -> tuple[int, dict[str, Any]]:
+    done = command(*WORDS, *more, **backend)
+    return done.status, json.loads(done.out)
+
+
+def test_every_task_gets_one_prediction_and_a_second_run_asks_for_none(
+    command: Commands, backend: dict[str, str], studio: Studio, worker: list[int]
+) -> None:
+    studio.tasks = tasks(*range(3, 253))
+    status, found = run(command, backend)
+    assert (status, found["stored"] + found["late"]) == (0, 250)
+    assert counts(studio) == [1] * 250
+    assert studio.tasks[0]["predictions"][0]["model_version"] == found["version"]
+    worker.clear()
+    status, found = run(command, backend)
+    assert (status, found["had"], found["wanted"], worker) == (0, 250, 0, [])
+
+
+def test_what_comes_late_is_delivered_once_and_waited_for(
+    command: Commands, backend: dict[str, str], studio: Studio
+) -> None:
+    studio.tasks = tasks(2, 3, 4)
+    status, found = run(command, backend)
+    assert (status, found["stored"], found["late"]) == (0, 2, 1)
+    assert counts(studio) == [1, 1, 1]
+
+
+def test_a_task_that_fails_is_named_with_its_reason_and_status_1(
+    command: Commands, backend: dict[str, str], studio: Studio
+) -> None:
+    studio.tasks = tasks(1, 3)
+    status, found = run(command, backend)
+    assert (status, found["stored"], counts(studio)) == (1, 1, [0, 1])
+    assert found["failed"] == [
+        {"task": 1, "code": "image_not_found", "reason": found["failed"][0]["reason"]}
+    ]
+    assert "the picture is not there" in found["failed"][0]["reason"]
+
+
+def test_only_the_tasks_that_are_wanted_are_asked_for(
+    command: Commands, backend: dict[str, str], studio: Studio, worker: list[int]
+) -> None:
+    studio.tasks = tasks(3, 4, 5, 6)
+    studio.tasks[0]["annotations"] = [{"id": 1, "result": []}]
+    _, found = run(command, backend, "--unannotated", "--limit", 2)
+    assert (found["tasks"], sorted(worker)) == (3, [4, 5])
+
+
+def test_a_dry_run_asks_for_nothing(
+    command: Commands, backend: dict[str, str], studio: Studio, worker: list[int]
+) -> None:
+    studio.tasks = tasks(3, 4)
+    status, found = run(command, backend, "--dry-run")
+    assert (status, found["wanted"], worker, counts(studio)) == (0, 2, [], [0, 0])
+
+
+def test_a_backend_that_is_away_is_told_with_the_cure(command: Commands, studio: Studio) -> None:
+    studio.label_config = view(BOXES)
+    done = command(*WORDS, "--backend", "http://127.0.0.1:1", **studio.environment)
+    assert (done.status, "grounding up" in done.err) == (1, True)
+
+
+def test_a_refused_config_is_told(
+    command: Commands, backend: dict[str, str], studio: Studio
+) -> None:
+    studio.label_config = "<View"
+    done = command(*WORDS, **backend)
+    assert (done.status, "not XML" in done.err) == (1, True)
+
+
+def test_ctrl_c_ends_it_within_5_seconds_even_while_the_backend_is_silent(studio: Studio) -> None:
+    studio.label_config = view(BOXES)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        words = [*map(str, WORDS), "--backend", f"http://127.0.0.1:{silent.getsockname()[1]}"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "grounding", *words],
+            env=os.environ | studio.environment,
+            stderr=subprocess.PIPE,
+        )
+        connection, _ = silent.accept()
+        with connection:
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=5)
+    assert process.returncode == 1
+    assert b"Traceback" not in err
