@@ -69,6 +69,19 @@ PROMPTS = [
         id="texts, numbers, dates and choices",
     ),
     pytest.param(
+        Fill(
+            (
+                Field("shop", prompt="The name of the shop", type=ValueType(ValueKind.TEXT)),
+                Field("why", prompt="Why?", type=ValueType(ValueKind.TEXT)),
+            )
+        ),
+        'Look at this image and answer with one JSON object: {"shop": "", "why": ""}. '
+        '"shop": The name of the shop. "why": Why? '
+        "Write printed text exactly as it stands, choices exactly as given, "
+        "and null for what the image does not show.",
+        id="words of the author end with a stop",
+    ),
+    pytest.param(
         Fill(TYPED[1:4], PromptStyle("zh")),
         '观察这张图片，用一个JSON对象回答：{"amount": "", "stars": "", "day": ""}。'
         '"amount"是一个不小于0的数字，不带单位。"stars"是一个从1到5的整数。'

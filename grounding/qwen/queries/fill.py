@@ -43,6 +43,7 @@ class Wording:
     only: str
     comma: str
     gap: str
+    stop: str
 
 
 WORDINGS = {
@@ -63,6 +64,7 @@ WORDINGS = {
         only="Output the JSON object only, without any other word.",
         comma=", ",
         gap=" ",
+        stop=".",
     ),
     "zh": Wording(
         form="观察这张图片，用一个JSON对象回答：{form}。",
@@ -80,6 +82,7 @@ WORDINGS = {
         only="只输出JSON对象，不要输出其他文字。",
         comma="、",
         gap="",
+        stop="。",
     ),
 }
 
@@ -117,7 +120,10 @@ def _language(query: Fill) -> str:
 def _clauses(field: Field, words: Wording) -> Iterator[str]:
     name, kind = _json(field.name), field.type
     if field.prompt:
-        yield words.prompt.format(name=name, prompt=field.prompt)
+        # Without a stop, the words would run into the next field's; those of choices stay as they
+        # were, because answers change with the prompt.
+        ends = _is_chosen(field) or field.prompt[-1] in ".?!:。？！："
+        yield words.prompt.format(name=name, prompt=field.prompt + ("" if ends else words.stop))
     if _is_chosen(field):
         choices = words.comma.join(map(_json, field.choices))
         yield (words.several if field.multiple else words.one).format(name=name, choices=choices)
