@@ -41,10 +41,12 @@ FILE_WIDTH = 120
 """Columns of a table where no terminal tells its own."""
 
 
-def results_console() -> Console:
-    """Return the console of what a command says on standard output."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=FILE_WIDTH)
+def results_console(*, stderr: bool = False) -> Console:
+    """Return the console of what a command says, on standard output unless `stderr` is set."""
+    console = Console(highlight=False, stderr=stderr)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, stderr=stderr, width=FILE_WIDTH)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from grounding.cli.doctor import doctor
 from grounding.cli.evaluate import evaluate
 from grounding.cli.predict import predict
 from grounding.cli.prelabel import prelabel
+from grounding.cli.preview import preview
 from grounding.errors import EXIT_INPUT, EXIT_SETTINGS, GroundingError, InputError, SettingError
 from grounding.jobs.connection import check_keeping, connect, queue_errors, queue_url
 from grounding.jobs.heartbeat import worker_statuses
@@ -187,7 +188,7 @@ def demo(output: str) -> None:
 
 COMMANDS = (
     *(up, queue, worker, health, selftest, demo),
-    *(predict, prelabel, evaluate, config, doctor),
+    *(predict, preview, prelabel, evaluate, config, doctor),
 )
 for command in COMMANDS:
     cli.add_command(command)

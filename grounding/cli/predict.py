@@ -68,7 +68,7 @@ def predict(
     from grounding.asking.sources import find_pictures, task_data
     from grounding.tasks import model_version
 
-    xml = _config(**wanted)
+    xml = wanted_config(**wanted)
     addresses = find_pictures(pictures)
     settings = load_settings(log_level="warning")
     version = model_version(settings, xml, "")
@@ -91,7 +91,8 @@ def predict(
     sys.exit(1 if failed else 0)
 
 
-def _config(find: str | None, points: bool, config: Path | None) -> str:
+def wanted_config(find: str | None, points: bool, config: Path | None) -> str:
+    """Return the labelling config that the options name; `InputError` where it is refused."""
     from grounding.asking.sources import config_for
     from grounding.labelstudio.config.parse import parse
 

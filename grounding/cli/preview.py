@@ -1,0 +1,217 @@
+"""`preview`: some pictures with what is asked, answered and found, under one setting or two."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import click
+
+from grounding.cli.console import FILE, load_settings, progress, results_console, write
+from grounding.cli.predict import loaded, wanted_config
+from grounding.environment import variable
+from grounding.errors import GroundingError, InputError
+from grounding.settings import Settings
+
+if TYPE_CHECKING:
+    from grounding.asking.run import Asked
+    from grounding.tasks import Task
+
+SHOWN = 8
+PROMPT = "model_prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One way to ask: its name on the page, the config with its parameters, and the settings."""
+
+    name: str
+    label_config: str
+    params: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One task's data, its name on the page, and its number in Label Studio."""
+
+    name: str
+    data: Mapping[str, Any]
+    id: int | None = None
+
+
+@click.command(help="Show what is asked, answered and found on some pictures, as an HTML page.")
+@click.argument("pictures", nargs=-1)
+@click.option("--project", type=int, help="Number of a project, instead of pictures.")
+@click.option("--tasks", default=SHOWN, show_default=True, type=click.IntRange(1, 200))
+@click.option("--find", help='What to look for: "dented car, traffic light".')
+@click.option("--points", is_flag=True, help="Look for points instead of boxes.")
+@click.option("--config", type=FILE, help="Labelling config that says what to look for.")
+@click.option(
+    "--against",
+    help="Another way beside it: a prompt, an attribute (model_language=zh) or a setting "
+    "(MODEL=…, GROUNDING_MAX_PIXELS=…).",
+)
+@click.option("--html", default="preview.html", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print questions and answers as JSON.")
+def preview(
+    pictures: tuple[str, ...],
+    project: int | None,
+    tasks: int,
+    against: str | None,
+    html: Path,
+    as_json: bool,
+    **wanted: Any,
+) -> None:
+    """Write the page; exit 0 unless the model or Label Studio cannot be used."""
+    if bool(pictures) == (project is not None):
+        raise click.UsageError("Give either pictures or --project.")
+    settings = load_settings(log_level="warning")
+    if project is not None:
+        config, shown = _of_project(project, tasks, settings)
+        config = wanted_config(**wanted) if wanted["find"] or wanted["config"] else config
+    else:
+        config = wanted_config(**wanted)
+        shown = _of_words(pictures, tasks, config)
+    ways = [Setting("as it is", config, "", settings)]
+    if against is not None:
+        ways.append(other_way(against, config, settings))
+    sides = [list(_ask(way, shown)) for way in ways]
+    _write(html, ways, shown, sides)
+    if as_json:
+        click.echo(json.dumps(_as_json(ways, shown, sides), indent=1, ensure_ascii=False))
+    else:
+        results_console().print(f"The page is {html}")
+
+
+def other_way(against: str, config: str, settings: Settings) -> Setting:
+    """Return the setting that `against` names: a prompt, an attribute or a setting of ours.
+
+    Raises `InputError` for an unknown name, and `SettingError` for a wrong value.
+    """
+    name, equals, value = against.partition("=")
+    fields = {variable(field): field for field in Settings.model_fields}
+    if not equals or not name.replace("_", "").isalnum():
+        name, value = PROMPT, against
+    if name in fields:
+        return Setting(against, config, "", load_settings(**{fields[name]: value}))
+    if not name.startswith("model_"):
+        raise InputError(
+            f"{name} is neither an attribute nor a setting",
+            hint="Write a prompt, model_…=value, or a variable such as MODEL=…",
+        )
+    return Setting(against, with_attribute(config, name, value), "", settings)
+
+
+def with_attribute(config: str, name: str, value: str) -> str:
+    """Return a config in which every served control that takes an attribute has this value."""
+    from grounding.labelstudio.config.parse import parse
+    from grounding.labelstudio.controls import CONTROLS
+
+    root = ElementTree.fromstring(config)  # noqa: S314  `parse` has refused a DOCTYPE before
+    served = {control.from_name for control in parse(config).controls}
+    takers = [
+        element
+        for element in root.iter()
+        if element.get("name") in served
+        and element.tag in CONTROLS
+        and name in CONTROLS[element.tag].attributes
+    ]
+    if not takers:
+        raise InputError(f"no control of the config takes {name}", hint="See docs/prompts.md")
+    for element in takers:
+        element.set(name, value)
+    changed = ElementTree.tostring(root, encoding="unicode")
+    parse(changed)
+    return changed
+
+
+def _of_project(number: int, count: int, settings: Settings) -> tuple[str, list[Picture]]:
+    from grounding.labelstudio.client.projects import Projects
+
+    projects = Projects.of(settings)
+    found = projects.find(number)
+    page = next(projects.pages(number, size=count), None)
+    tasks = page.tasks if page else ()
+    return found.label_config, [Picture(f"Task {t['id']}", t["data"], t["id"]) for t in tasks]
+
+
+def _of_words(words: Sequence[str], count: int, config: str) -> list[Picture]:
+    from grounding.asking.sources import find_pictures
+    from grounding.labelstudio.config.parse import parse
+
+    keys = dict.fromkeys(control.data_key for control in parse(config).controls)
+    addresses = find_pictures(words)[:count]
+    return [Picture(address, dict.fromkeys(keys, address)) for address in addresses]
+
+
+def _ask(way: Setting, shown: Sequence[Picture]) -> Iterator[tuple[Asked, Any]]:
+    """Yield what came of each picture, in order, and the picture as the page shows it."""
+    from grounding.asking.gallery import NO_PICTURE, shrink
+    from grounding.asking.run import ask_all
+
+    files = [str(value) for one in shown if one.id is None for value in one.data.values()]
+    begun = time.monotonic()
+    with loaded(way.settings, files) as worker, progress(way.name) as bar:
+        bar(0, len(shown))
+        tasks = list(_tasks(way, shown))
+        done: dict[int, Asked] = {}
+        for asked in ask_all(tasks, worker, way.settings.bulk_slots):
+            done[tasks.index(asked.task)] = asked
+            bar(1, len(shown))
+        for number, task in enumerate(tasks):
+            try:
+                data = worker.fetcher.fetch(_address(task), task.id)
+                small = shrink(data, worker.max_image_pixels, worker.decoder)
+            except GroundingError:
+                small = NO_PICTURE
+            yield done[number], small
+    results_console(stderr=True).print(f"{way.name}: {time.monotonic() - begun:.1f} s")
+
+
+def _tasks(way: Setting, shown: Sequence[Picture]) -> Iterator[Task]:
+    from grounding.tasks import Task, model_version
+
+    version = model_version(way.settings, way.label_config, way.params)
+    for one in shown:
+        yield Task(one.id, one.data, way.label_config, None, version, extra_params=way.params)
+
+
+def _address(task: Task) -> str:
+    from grounding.labelstudio.config.parse import parse
+    from grounding.labelstudio.data import find_image_address
+
+    controls = parse(task.label_config).controls
+    return find_image_address(task.data, controls[0].data_key if controls else "image")
+
+
+def _write(html: Path, ways: Sequence[Setting], shown: Sequence[Picture], sides: Any) -> None:
+    from grounding.asking.gallery import Row, side, to_html
+
+    rows = [
+        Row(picture.name, tuple(side(*some[number]) for some in sides))
+        for number, picture in enumerate(shown)
+    ]
+    write(html, to_html("Preview", [way.name for way in ways], rows))
+
+
+def _as_json(ways: Sequence[Setting], shown: Sequence[Picture], sides: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "picture": picture.name,
+            "setting": way.name,
+            "prediction": some[number][0].prediction,
+            "error": None if some[number][0].error is None else str(some[number][0].error),
+            "seconds": some[number][0].seconds,
+            "exchanges": [
+                {"prompt": one.prompt, "answer": one.answer} for one in some[number][0].exchanges
+            ],
+        }
+        for number, picture in enumerate(shown)
+        for way, some in zip(ways, sides, strict=True)
+    ]

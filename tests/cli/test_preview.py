@@ -1,0 +1,102 @@
+"""`preview`: a page with the question, the raw answer and what was found, under one way or two."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from grounding.cli.preview import with_attribute
+from grounding.errors import GroundingError
+from grounding.labelstudio.config.parse import parse
+from tests.cli.running import Commands
+from tests.cli.studio import Studio
+from tests.labelstudio.configs import BOXES, CHOICES, having, view
+
+DEMO = Path(__file__).parents[2] / "grounding" / "demo" / "pictures"
+SQUARE = '<Label value="blue square"/>'
+CONFIG = view(f'<RectangleLabels name="box" toName="image">{SQUARE}</RectangleLabels>')
+
+
+def test_the_page_shows_question_answer_and_boxes_of_two_ways(
+    command: Commands, tmp_path: Path
+) -> None:
+    page = tmp_path / "p.html"
+    words = ("--find", "blue square", "--against", "model_language=zh", "--html", page, "--json")
+    done = command("preview", DEMO / "shapes-1.png", *words)
+    assert done.status == 0
+    first, second = json.loads(done.out)
+    assert (first["setting"], second["setting"]) == ("as it is", "model_language=zh")
+    assert "Locate every instance" in first["exchanges"][0]["prompt"]
+    assert "bbox_2d" in first["exchanges"][0]["answer"]
+    assert second["exchanges"][0]["prompt"] != first["exchanges"][0]["prompt"]
+    shown = page.read_text()
+    assert shown.count("data:image/jpeg;base64,") == 2
+    assert "Locate every instance" in shown
+    assert "bbox_2d" in shown
+    assert "model_language=zh" in shown
+    assert "blue square 0.9" in shown
+
+
+def test_a_projects_first_tasks_are_shown(
+    command: Commands, studio: Studio, tmp_path: Path
+) -> None:
+    picture = base64.b64encode((DEMO / "shapes-1.png").read_bytes()).decode()
+    address = f"data:image/png;base64,{picture}"
+    studio.label_config = CONFIG
+    studio.tasks = [{"id": n, "data": {"image": address}} for n in range(1, 6)]
+    words = ("--project", 7, "--tasks", 2, "--html", tmp_path / "p.html", "--json")
+    done = command("preview", *words, **studio.environment)
+    found = json.loads(done.out)
+    assert (done.status, [one["picture"] for one in found]) == (0, ["Task 1", "Task 2"])
+    assert all(one["prediction"]["result"] for one in found)
+
+
+def test_a_file_of_this_machine_is_not_read_for_a_project(
+    command: Commands, studio: Studio, tmp_path: Path
+) -> None:
+    """A task's data is anyone's; only paths that were typed are read."""
+    studio.label_config = CONFIG
+    studio.tasks = [{"id": 1, "data": {"image": str(DEMO / "shapes-1.png")}}]
+    words = ("--project", 7, "--html", tmp_path / "p.html", "--json")
+    (found,) = json.loads(command("preview", *words, **studio.environment).out)
+    assert (found["prediction"], bool(found["error"])) == (None, True)
+
+
+def test_an_attribute_is_set_on_every_control_that_takes_it() -> None:
+    boxes = having(BOXES, 'model_prompt="old"')
+    changed = parse(with_attribute(view(boxes, CHOICES), "model_language", "zh"))
+    assert [control.options.style.language for control in changed.controls] == ["zh", "zh"]
+    changed = parse(with_attribute(view(boxes), "model_prompt", "the {labels}"))
+    prompt = changed.controls[0].options.prompt
+    assert prompt is not None
+    assert prompt.fill({"labels": "cars"}) == "the cars"
+
+
+@pytest.mark.parametrize(("name", "value"), [("model_wrong", "x"), ("model_language", "klingon")])
+def test_an_attribute_that_nobody_reads_is_refused(name: str, value: str) -> None:
+    with pytest.raises(GroundingError):
+        with_attribute(view(BOXES), name, value)
+
+
+REFUSED = {
+    "nothing to show": ([], "Give either pictures or --project"),
+    "unknown name": (["a.png", "--find", "x", "--against", "speed=9"], "neither an attribute"),
+    "wrong value": (["a.png", "--find", "x", "--against", "GROUNDING_MAX_BATCH=no"], "MAX_BATCH"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED.values(), ids=REFUSED)
+def test_wrong_words_end_with_status_2(
+    command: Commands,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes((DEMO / "shapes-1.png").read_bytes())
+    done = command("preview", *words)
+    assert (done.status, said in done.err) == (2, True)
