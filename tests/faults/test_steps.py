@@ -25,7 +25,8 @@ def test_a_worker_killed_at_a_step_loses_and_duplicates_nothing(tmp_path: Path, 
         begun = time.monotonic()
         assert number_of_each(web.predict([task(n) for n in range(8)])) == list(range(8))
         assert time.monotonic() - begun < 10
-        assert sum(len(part.statuses) for part in deployment.workers) == 1, "none was killed"
+        # The answer may come before the rig has seen the worker's end.
+        until(lambda: sum(len(part.statuses) for part in deployment.workers) == 1, 5)
         deployment.settle(10)
         assert deployment.store.read_totals()[0]["done"] == 8
 
