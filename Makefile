@@ -23,6 +23,7 @@ $(READY): $(REQUIREMENTS)
 	@echo "[2/4] web server and queue"
 	@$(PIP) -r requirements/web.txt
 	@echo "[3/4] torch and transformers, the large part"
+	@$(PIP) -r requirements/cpu.txt 2>/dev/null || echo "      no torch for CPUs here: it comes with CUDA"
 	@$(PIP) -r requirements/worker.txt
 	@if grep -q '^Requires-Dist: nvidia' $(VENV)/lib/python*/site-packages/torch-*.dist-info/METADATA; \
 		then $(PIP) -r requirements/cuda.txt; fi

@@ -13,13 +13,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "requirements"
 PIN = re.compile(r"^[\w.\-]+==\S+")
-BUILDS = {
-    "torch==2.13.0": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",
-}
-"""The hash of a release's build that is not on PyPI: torch-2.13.0+cpu for Python 3.11 on Linux.
-
-It was taken from the file that this project is tested with. Take it anew with each release.
-"""
+BY_HAND = {"cpu.txt"}
+"""Files with builds that are not on PyPI: their hashes are those of the files themselves."""
 
 
 def read(text: str) -> tuple[list[str], list[str]]:
@@ -39,16 +34,14 @@ def lock(pins: list[str], python: str = "3.11") -> str:
         text=True,
         check=True,
     )
-    text = done.stdout
-    for pin, build in BUILDS.items():
-        text = text.replace(f"{pin} \\\n", f"{pin} \\\n    --hash=sha256:{build} \\\n")
-    return text
+    return done.stdout
 
 
 def main() -> None:
     """Lock every file, or those that are named."""
     named = [FOLDER / name for name in sys.argv[1:]]
-    for file in named or sorted(FOLDER.glob("*.txt")):
+    every = [file for file in sorted(FOLDER.glob("*.txt")) if file.name not in BY_HAND]
+    for file in named or every:
         head, pins = read(file.read_text())
         hashed = lock(pins)
         missing = [pin for pin in pins if f"{pin} \\\n" not in hashed]
