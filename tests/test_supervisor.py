@@ -10,7 +10,7 @@ import pytest
 
 from grounding.cli import supervisor
 from grounding.cli.supervisor import Part
-from grounding.errors import SettingError
+from grounding.errors import GroundingError, SettingError
 
 
 def starts(script: str, log: Path, *, count: int, seconds: float) -> list[float]:
@@ -35,6 +35,16 @@ def test_a_part_that_cannot_run_is_started_less_and_less_often(
     first, second, third = starts("exit 3", tmp_path / "log", count=3, seconds=30)
     assert second - first >= 0.15
     assert third - second >= 0.35
+
+
+def test_a_part_that_never_runs_is_not_started_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Only people can mend what no new start mends."""
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0.01)
+    monkeypatch.setattr(supervisor, "MAX_RESTART_SECONDS", 5)
+    with pytest.raises(GroundingError, match="the part has ended 8 times as soon as it began"):
+        starts("exit 3", tmp_path / "log", count=99, seconds=60)
 
 
 def test_a_part_that_its_settings_keep_from_running_is_not_started_again(tmp_path: Path) -> None:

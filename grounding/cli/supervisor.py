@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from grounding.errors import EXIT_SETTINGS, SettingError
+from grounding.errors import EXIT_SETTINGS, GroundingError, SettingError
 from grounding.jobs.connection import lock_data_dir, socket_path
 from grounding.settings import Settings
 
@@ -28,6 +28,11 @@ RESTART_SECONDS = 5.0
 """Shortest time between two starts of one part."""
 MAX_RESTART_SECONDS = 60.0
 """The same for a part that ends each time, within a minute, with an error."""
+MAX_FAILED_STARTS = 8
+"""Ends in a row, each within a minute and with an error, after which people have to help.
+
+That is about five minutes: as long as an outage of the hub, or a server that starts, may take.
+"""
 STOP_SECONDS = 100.0
 """How long parts may take to finish what they do: a little over the longest deadline."""
 
@@ -48,6 +53,7 @@ class Part:
         self._ending = ending
         self._pause = RESTART_SECONDS
         self._started = -math.inf
+        self._failed_starts = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -58,7 +64,8 @@ class Part:
     def keep_running(self) -> None:
         """Start the process if it does not run and its pause is over.
 
-        Raises `SettingError` if the process has ended because of its settings.
+        Raises `SettingError` if the process has ended because of its settings, and `GroundingError`
+        if it could not run too often.
         """
         if self._process is not None and self._process.poll() is not None:
             self._note_end(self._process.returncode)
@@ -79,15 +86,18 @@ class Part:
                 f"the {self._name} cannot run under these settings, as it says above"
             )
         log.warning("the %s ended with status %d", self._name, status)
-        self._pause = self._next_pause(status)
-
-    def _next_pause(self, status: int) -> float:
-        """Return twice the last pause for a part that cannot run, such as a worker without model.
-
-        A part that was killed, or that had run for a while, starts again soon.
-        """
-        cannot_run = status > 0 and time.monotonic() < self._started + MAX_RESTART_SECONDS
-        return min(2 * self._pause, MAX_RESTART_SECONDS) if cannot_run else RESTART_SECONDS
+        # One that was killed, or that had run for a while, starts again soon.
+        if status <= 0 or time.monotonic() >= self._started + MAX_RESTART_SECONDS:
+            self._failed_starts, self._pause = 0, RESTART_SECONDS
+            return
+        # It cannot run, such as a worker without model.
+        self._failed_starts += 1
+        self._pause = min(2 * self._pause, MAX_RESTART_SECONDS)
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            raise GroundingError(
+                f"the {self._name} has ended {self._failed_starts} times as soon as it began",
+                hint="Mend what it says above, and start again",
+            )
 
     def stop(self) -> None:
         """Ask the process to finish what it does and end."""
@@ -133,7 +143,7 @@ def own_origins(port: int) -> frozenset[str]:
 
 
 def keep_running(parts: Sequence[Part], stopping: threading.Event) -> None:
-    """Keep every part running until `stopping` is set; `SettingError` if one cannot run at all."""
+    """Keep every part running until `stopping` is set; raises if one cannot run at all."""
     while not stopping.wait(0.5):
         for part in parts:
             part.keep_running()
