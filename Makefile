@@ -10,7 +10,7 @@ REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test coverage mutants lint faults soak fuzz e2e containers accuracy bench \
-	remote interactive lock audit sbom clean
+	remote interactive lock audit sbom wheel clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -95,6 +95,9 @@ sbom: .audit/.ready ## dist/sbom-*.json: what each image installs, in CycloneDX'
 	@.audit/bin/pip install --disable-pip-version-check --quiet --no-deps -r requirements/audit.txt
 	@touch $@
 
+wheel: $(READY) ## build the wheel and the source distribution into dist/
+	@$(BIN)/python -m build --no-isolation
+
 clean: ## remove what the other commands made
 	rm -rf $(VENV) .audit dist .e2e .grounding demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-		.coverage .coverage.* mutants
+		.coverage .coverage.* mutants dist

@@ -22,7 +22,7 @@ from grounding.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ROOT = Path(__file__).parent.parent.parent
+PACKAGE = Path(__file__).parent.parent
 PR_SET_PDEATHSIG = 1
 RESTART_SECONDS = 5.0
 """Shortest time between two starts of one part."""
@@ -160,9 +160,16 @@ def _end(parts: Sequence[Part]) -> None:
 def command(name: str) -> list[str]:
     """Return the command that runs one part: "queue", "worker" or "server"."""
     if name == "server":
-        config = ["--config", str(ROOT / "gunicorn.conf.py"), "--chdir", str(ROOT)]
+        entry = entry_folder()
+        config = ["--config", str(entry / "gunicorn.conf.py"), "--pythonpath", str(entry)]
         return [sys.executable, "-m", "gunicorn", *config, "_wsgi:app"]
     return [sys.executable, "-m", "grounding", name]
+
+
+def entry_folder() -> Path:
+    """Return the folder of what gunicorn runs: the package's own, or a checkout's root."""
+    installed = PACKAGE / "entry"
+    return installed if installed.is_dir() else PACKAGE.parent
 
 
 def end_with_parent(ending: signal.Signals) -> Callable[[], None]:
