@@ -109,7 +109,7 @@ def check_config(xml: str, params: str, data: Mapping[str, Any], settings: Setti
         planned = plan(parsed, None, defaults)
     except DataError as error:
         trouble = str(error)
-    profile = _profile(settings)
+    profile = profile_of(settings)
     questions = tuple(_question(one, profile) for one in planned)
     area = parsed.status_area()
     return Checked(
@@ -129,7 +129,7 @@ def _with_fields(parsed: LabelConfig, data: Mapping[str, Any]) -> dict[str, Any]
     return {**{name: f"«{name}»" for name in names}, **data}
 
 
-def _profile(settings: Settings) -> Profile:
+def profile_of(settings: Settings) -> Profile:
     """Return the model's profile; the demo model speaks as Qwen2.5-VL."""
     if settings.is_demo and not settings.profile:
         return PROFILES["qwen2.5-vl"]

@@ -18,6 +18,7 @@ from grounding.cli.config import config
 from grounding.cli.console import load_settings
 from grounding.cli.doctor import doctor
 from grounding.cli.evaluate import evaluate
+from grounding.cli.export import export
 from grounding.cli.predict import predict
 from grounding.cli.prelabel import prelabel
 from grounding.cli.preview import preview
@@ -188,7 +189,7 @@ def demo(output: str) -> None:
 
 COMMANDS = (
     *(up, queue, worker, health, selftest, demo),
-    *(predict, preview, prelabel, evaluate, config, doctor),
+    *(predict, preview, prelabel, evaluate, export, config, doctor),
 )
 for command in COMMANDS:
     cli.add_command(command)

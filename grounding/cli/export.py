@@ -1,0 +1,173 @@
+"""`export --for-training`: annotations as conversations for LLaMA-Factory and ms-swift."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from grounding.cli.config import profile_of
+from grounding.cli.console import FILE, load_settings, progress, read_json, results_console, write
+from grounding.errors import GroundingError
+from grounding.settings import Settings
+
+if TYPE_CHECKING:
+    from grounding.asking.training import Example
+    from grounding.evaluation.records import Records, TaskRecord
+
+LLAMA_FACTORY = {
+    "grounding": {
+        "file_name": "train.json",
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages", "images": "images"},
+        "tags": {
+            "role_tag": "role",
+            "content_tag": "content",
+            "user_tag": "user",
+            "assistant_tag": "assistant",
+        },
+    }
+}
+"""LLaMA-Factory's `dataset_info.json`; ms-swift reads `train.jsonl` as it is."""
+
+
+@dataclass(slots=True)
+class Exported:
+    """The conversations so far, and why others are left out."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    tasks: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+@click.command(help="Write annotations as conversations that a model is trained with.")
+@click.argument("annotations", required=False, type=FILE)
+@click.option("--for-training", is_flag=True, required=True, help="What it is written for.")
+@click.option("--project", type=int, help="Number of a project, instead of an export's file.")
+@click.option("--config", type=FILE, help="The project's labelling config, with a file.")
+@click.option(
+    "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+def export(
+    annotations: Path | None,
+    for_training: bool,
+    project: int | None,
+    config: Path | None,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Exit 0 where every question could be written, 1 where some could not."""
+    if (annotations is None) == (project is None) or (config is None) != (annotations is None):
+        raise click.UsageError("Give either an export's file and --config, or --project.")
+    settings = load_settings(log_level="warning")
+    if annotations is not None and config is not None:
+        from grounding.evaluation.records import read_tasks
+
+        records = read_tasks(read_json(annotations), file=str(annotations))
+        xml = config.read_text(encoding="utf-8-sig")
+    else:
+        xml, records = _of_project(project or 0, settings)
+    done = _export(records, xml, settings, output)
+    _write(done, output)
+    _show(done, output, as_json=as_json)
+    sys.exit(1 if done.left_out or not done.rows else 0)
+
+
+def _of_project(number: int, settings: Settings) -> tuple[str, Records]:
+    from grounding.evaluation.records import read_tasks
+    from grounding.labelstudio.client.projects import Projects
+
+    projects = Projects.of(settings)
+    found = projects.find(number)
+    tasks = [
+        task for page in projects.pages(number) for task in page.tasks if task.get("annotations")
+    ]
+    return found.label_config, read_tasks(tasks)
+
+
+def _export(records: Records, xml: str, settings: Settings, output: Path) -> Exported:
+    from grounding.factory import fetcher
+    from grounding.labelstudio.config.parse import parse
+
+    config, get = parse(xml), fetcher(settings)
+    done = Exported()
+    annotated = [task for task in records.tasks if task.reference is not None]
+    with progress("exporting") as bar:
+        for number, task in enumerate(annotated, 1):
+            try:
+                found = list(_examples(task, config, get, settings))
+                done.tasks += 1
+            except GroundingError as error:
+                done.left_out[str(error)] += 1
+                found = []
+            _keep(found, task.id or number, done, output)
+            bar(1, len(annotated))
+    return done
+
+
+def _examples(task: TaskRecord, config: Any, get: Any, settings: Settings) -> Iterator[Example]:
+    from grounding.asking.training import examples
+    from grounding.labelstudio.data import find_image_address
+    from grounding.labelstudio.plan import PromptDefaults
+    from grounding.media.images import Decoder
+
+    profile = profile_of(settings).bounded(
+        min_pixels=settings.min_pixels, max_pixels=settings.max_pixels
+    )
+    defaults = PromptDefaults(task.data, "", settings.labels_per_query)
+    reference = task.reference
+    keys = dict.fromkeys(control.data_key for control in config.controls)
+    for key in keys if reference else ():
+        address = find_image_address(task.data, key)
+        data = get.fetch(address, task.id)
+        with Decoder().decode(data, settings.max_image_pixels) as picture:
+            made = examples(config, defaults, reference, picture, profile)  # type: ignore[arg-type]
+            yield from (one for one in made if one.view.data_key == key)
+
+
+def _keep(found: list[Example], number: int, done: Exported, output: Path) -> None:
+    files: dict[Any, str] = {}
+    for one in found:
+        if one.flaw:
+            done.left_out[one.flaw] += 1
+            continue
+        if one.view not in files:
+            # PNG, so that no pixel changes; its size is the model's own.
+            files[one.view] = f"images/{number}-{len(files) + 1}.png"
+            (output / "images").mkdir(parents=True, exist_ok=True)
+            one.pixels.save(output / files[one.view])
+        done.rows.append({"messages": one.messages(), "images": [files[one.view]]})
+
+
+def _write(done: Exported, output: Path) -> None:
+    write(output / "train.json", json.dumps(done.rows, indent=1, ensure_ascii=False))
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in done.rows)
+    write(output / "train.jsonl", "".join(lines))
+    write(output / "dataset_info.json", json.dumps(LLAMA_FACTORY, indent=1))
+
+
+def _show(done: Exported, output: Path, *, as_json: bool) -> None:
+    facts: Mapping[str, Any] = {
+        "conversations": len(done.rows),
+        "tasks": done.tasks,
+        "left_out": dict(done.left_out),
+    }
+    if as_json:
+        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        return
+    console = results_console()
+    console.print(f"{len(done.rows):,} conversations of {done.tasks:,} tasks are in {output}.")
+    console.print(
+        "LLaMA-Factory: dataset_dir is that folder, dataset is grounding; give image_max_pixels no "
+        "less than the pictures have. ms-swift: --dataset train.jsonl, in that folder.",
+        markup=False,
+    )
+    for why, count in done.left_out.items():
+        console.print(f"Left out, {count:,}: {why}", style="yellow", markup=False)
