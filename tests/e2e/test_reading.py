@@ -84,8 +84,9 @@ def pages(
 def test_the_page_lists_each_line_with_its_text_and_submits_it(
     lines: Project, browser: Browser, studio: Client, output: Path
 ) -> None:
-    lines.retrieve(1)
-    (task,) = [task.id for task in studio.tasks(lines.id)]
+    tasks = [task.id for task in studio.tasks(lines.id)]  # of the other test too, if it ran
+    lines.retrieve(len(tasks))
+    task = min(tasks)
     annotator = LabellingPage(browser, studio.url, studio.token, output)
     annotator.open(lines.id, task)
     annotator.wait_for_regions(2)
@@ -99,7 +100,7 @@ def test_the_page_lists_each_line_with_its_text_and_submits_it(
     texts = [one["value"]["text"] for one in submitted if one["type"] == "textarea"]
     assert sorted(texts) == [["EXIT"], ["NO ENTRY"]]
     exported = [r["value"]["text"] for r in studio.exported(lines.id) if r["type"] == "textarea"]
-    assert sorted(exported) == sorted(texts)
+    assert all(text in exported for text in texts)
 
 
 def test_a_drawn_box_comes_back_with_its_text(
