@@ -14,7 +14,17 @@ from grounding.geometry import CROP_ASPECT, Box, Point, crop_frame, image_frame
 from grounding.labelstudio.regions import MAX_ASKED
 from grounding.media.views import PixelBounds, around
 from tests.geometries import boxes
-from tests.labelstudio.configs import BOXES, POINTS, area, config, having, refused, view
+from tests.labelstudio.configs import (
+    BOXES,
+    LABELS,
+    POINTS,
+    RECTANGLE,
+    area,
+    config,
+    having,
+    refused,
+    view,
+)
 from tests.test_pipeline import InlineEngine, OnePicture, grounded
 
 # The picture of 640×480 is seen at 644×476, so a box on the right is at 322 of 644 pixels.
@@ -79,6 +89,11 @@ def test_values_follow_their_region_with_its_id_and_whole_geometry() -> None:
         shared = ("to_name", "original_width", "original_height", "image_rotation")
         assert all(one[key] == region[key] for one in values for key in shared)
         assert all(one["score"] != region["score"] for one in values), "a score of its own"
+
+
+def test_a_region_of_two_results_has_its_values_once_after_both() -> None:
+    result = grounded(Garage(), RECTANGLE, LABELS, COLOUR).prediction["result"]
+    assert [one["type"] for one in result] == ["rectangle", "labels", "choices"] * 3
 
 
 def test_the_prediction_s_score_is_that_of_its_regions() -> None:
