@@ -9,8 +9,8 @@ READY := $(VENV)/.ready
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test coverage mutants lint faults soak fuzz e2e containers accuracy bench \
-	remote interactive lock audit sbom wheel clean
+.PHONY: help setup demo serve test coverage mutants lint faults soak fuzz e2e containers servers \
+	accuracy bench remote interactive lock audit sbom wheel clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -67,11 +67,15 @@ e2e: $(READY) ## the real Label Studio: connect, import, retrieve, compare with 
 containers: $(READY) ## what docker-compose.yml runs, without Docker (needs bubblewrap, redis-tools)
 	@$(BIN)/python -m pytest -m containers tests/containers
 
+servers: $(READY) ## real vLLM and `transformers serve` on this CPU: the same answers, priorities, kills
+	@$(BIN)/python -m pytest -m servers -p no:randomly tests/servers -s
+
 accuracy: $(READY) ## the shapes checkpoint on 300 fresh pictures, through /predict
 	@$(BIN)/python -m benchmarks.accuracy
 
-bench: $(READY) ## the local engine against the cookbook's way and static batches
+bench: $(READY) ## the local engine against the cookbook's way, static batches, and vLLM after `make servers`
 	@$(BIN)/python -m benchmarks.speed
+	@$(BIN)/python -m benchmarks.served
 
 remote: $(READY) ## what a worker with GROUNDING_ENGINE=openai costs, and keeps in flight at a server
 	@$(BIN)/python -m benchmarks.remote
@@ -99,5 +103,5 @@ wheel: $(READY) ## build the wheel and the source distribution into dist/
 	@$(BIN)/python -m build --no-isolation
 
 clean: ## remove what the other commands made
-	rm -rf $(VENV) .audit dist .e2e .grounding demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) .audit dist .e2e .servers .grounding demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.coverage .coverage.* mutants dist

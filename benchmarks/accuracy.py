@@ -82,10 +82,12 @@ def rank(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) -> 
 
 
 def _judge(regions: Regions, one: Trial, name: str) -> list[Judged]:
-    """Return each box of the answer for `name` with its score and IoU."""
+    """Return each box of the answer for `name` with its score and IoU; without a score, it is 0."""
     there = one.present.name == name
     return [
-        Judged(region["score"], overlap(region, one.present, one.picture) if there else 0.0)
+        Judged(
+            region.get("score", 0.0), overlap(region, one.present, one.picture) if there else 0.0
+        )
         for region in boxes(regions)
     ]
 
