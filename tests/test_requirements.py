@@ -1,5 +1,6 @@
 """What is installed is pinned, with all that it needs: a container gets what was tested."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from importlib.metadata import requires
@@ -76,3 +77,11 @@ def test_an_audit_that_asked_nobody_does_not_look_like_a_clean_one(
     out = capsys.readouterr()
     assert shown in out.out + out.err
     assert ("no known holes" in out.out) == (said == "No known vulnerabilities found")
+
+
+def test_what_gunicorn_s_gevent_worker_imports_is_pinned_for_the_web_server() -> None:
+    """gunicorn does not declare it, so nothing else would bring it into the web server's image."""
+    from gunicorn.workers import ggevent
+
+    assert "from packaging" in inspect.getsource(ggevent)
+    assert "packaging" in set(pinned("web.txt"))

@@ -8,10 +8,14 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from .client import Client
 from .conftest import Opener
 from .pictures import Sample
 from .projects import BOXES
+
+pytestmark = pytest.mark.e2e
 
 TASKS = 6
 
