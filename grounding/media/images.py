@@ -8,10 +8,12 @@ shows.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import struct
 import threading
+import time
 import warnings
 import zlib
 from collections import deque
@@ -267,6 +269,9 @@ SHARE = 4
 URGENT_SHARE = 4
 """A quarter of the budget is never taken by bulk, so that annotators wait for no bulk picture."""
 
+RETURN_SECONDS = 5.0
+"""How often freed memory goes back to the system while pictures are being decoded."""
+
 ROOT = Path("/")
 
 
@@ -296,6 +301,11 @@ class DecodeBudget:
         finally:
             self._change(-size, urgent)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is reserved."""
+        return self._used == 0
+
     def _acquire(self, size: int, urgent: bool) -> None:
         queue, ticket = self._urgent if urgent else self._bulk, object()
         with self._changed:
@@ -322,11 +332,13 @@ class DecodeBudget:
 class Decoder:
     """Decodes pictures within `memory` bytes; safe to share between threads.
 
-    If `memory` is 0, a quarter of what this process may use.
+    If `memory` is 0, a quarter of what this process may use. What was freed goes back to the
+    system, at the latest when no picture is left.
     """
 
     def __init__(self, memory: int = 0) -> None:
         self._budget = DecodeBudget(memory or memory_limit() // SHARE)
+        self._returned = 0.0
 
     @contextmanager
     def decode(
@@ -344,6 +356,22 @@ class Decoder:
                 yield picture
             finally:
                 picture.close()
+                del picture
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Return freed memory to the system, now and then while others decode."""
+        now = time.monotonic()
+        if self._budget.is_idle or now - self._returned > RETURN_SECONDS:
+            self._returned = now
+            _trim()
+
+
+def _trim() -> None:
+    """Let the C library return what each thread's pool keeps, where it can: hundreds of MiB."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def memory_limit(root: Path = ROOT) -> int:
