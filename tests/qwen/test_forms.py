@@ -181,6 +181,7 @@ def test_several_paths_are_lists_of_names_or_names_with_signs(
         (Field("kind", ("是", "否")), "答案：否", ["否"]),
         (Field("t", type=TEXT), "Auntie Anne's\n1 x 17,000", ["Auntie Anne's\n1 x 17,000"]),
         (Field("t", type=TEXT), "There is no text in the image.", []),
+        (Field("t", type=TEXT), "NO PARKING", ["NO PARKING"]),
         (Field("t", type=TEXT), '{"other": "x"}', []),
         (Field("t", type=TEXT), "[]", []),
         (Field("n", type=NUMBER), "There are **seventeen** (17) screws.", ["17"]),

@@ -179,7 +179,8 @@ def _bare(field: Field, groups: Sequence[Group], content: str, prose: str) -> Se
     named = read_bare(field, groups, content)
     if _is_chosen(field):
         return named
-    return () if says_none(prose) or declines(prose) else named
+    printed = prose.strip().isupper()  # NO PARKING is what a sign says, and no answer about it
+    return () if not printed and (says_none(prose) or declines(prose)) else named
 
 
 def _verdict(prose: str, *, filled: bool, found: bool, cut: bool) -> Verdict:
