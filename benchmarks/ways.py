@@ -123,7 +123,7 @@ class Engine:
         self.engine = LocalEngine.load(str(folder), options)
         profile = self.engine.profile
         self._bounds = PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
-        self.steps = 0
+        self.steps = self.row_steps = 0
         self._count_steps()
 
     def _count_steps(self) -> None:
@@ -133,6 +133,7 @@ class Engine:
 
             def count() -> None:
                 self.steps += bool(loop._rows)
+                self.row_steps += len(loop._rows)
                 decode()
 
             loop._decode = count  # type: ignore[method-assign]
