@@ -42,7 +42,7 @@ CLOSED = getattr(select, "POLLRDHUP", select.POLLHUP)
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the app, with nothing loaded or opened yet; `SettingError` for a wrong setting."""
     settings = settings or Settings.load()
-    app = Flask("grounding")
+    app = Flask("grounding", template_folder="web")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
     services = app.extensions["grounding"] = Services(settings)
     app.before_request(lambda: _check_password(settings))
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_error_handler(HTTPException, _http_error_response)
     app.register_error_handler(Exception, _fault_response)
     for rule, method, view in (
-        ("/", "GET", _health),
+        ("/", "GET", lambda: _home(services)),
         (HEALTH, "GET", _health),
         ("/setup", "POST", lambda: _setup(services)),
         ("/predict", "POST", lambda: _predict(services)),
@@ -68,6 +68,21 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def _health() -> Response:
     return jsonify(status="UP", model_class="QwenGrounding")
+
+
+PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+"""What a browser may load for the operator's page: nothing from anywhere."""
+
+
+def _home(services: Services) -> Response:
+    """Answer people with a page, and whoever does not prefer one, such as Label Studio, as ever."""
+    kinds = request.accept_mimetypes
+    if kinds.best_match(("application/json", "text/html")) != "text/html":
+        return _health()
+    page = Response(operator.render_page(services), mimetype="text/html")
+    page.headers["Content-Security-Policy"] = PAGE_POLICY
+    page.headers["Cache-Control"] = "no-store"
+    return page
 
 
 def _setup(services: Services) -> Response:
