@@ -231,7 +231,11 @@ def filled(parsed: LabelConfig) -> list[str]:
         ((area("prompt"), TOTAL), ["total"], ["prompt"]),
         ((area("status", 'smart="false"'), TOTAL), ["total"], []),
         ((area("total", 'smart="false"'),), ["total"], []),
-        ((CHOICES, TOTAL), ["total"], []),
+        ((CHOICES, TOTAL), [], ["total"]),
+        ((CHOICES, TOTAL, area("status", 'smart="false"')), [], ["total"]),
+        ((CHOICES, TOTAL, NOTE), ["total", "note"], []),
+        ((CHOICES, TOTAL, AMOUNT), ["total"], []),
+        ((CHOICES, having(TOTAL, 'model_task="fill"')), ["total"], []),
         ((TOTAL, having(NOTE, 'model_task="prompt"')), ["total"], ["note"]),
         ((TOTAL, having(NOTE, 'model_remember="prelabel"')), ["total"], ["note"]),
         ((TOTAL, having(NOTE, 'model_skip="true"')), ["total"], ["note"]),
@@ -267,9 +271,14 @@ def test_a_text_area_is_for_prompts_or_for_the_model_and_never_for_both(
         ((AMOUNT, TOTAL), []),
         ((CHOICES, having(TOTAL, 'model_prompt="The sum"')), []),
         (
-            (CHOICES, TOTAL),
+            (CHOICES, TOTAL, AMOUNT),
             ['<TextArea name="total">: the model fills it in; model_skip="true" leaves it to '
              "people"],
+        ),
+        (
+            (CHOICES, TOTAL),
+            ['<TextArea name="total">: it is left to people; model_task="fill" has the model '
+             "fill it"],
         ),
         (
             (BOXES, TOTAL),

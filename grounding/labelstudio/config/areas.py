@@ -2,8 +2,9 @@
 
 A text area is filled where its config says so, by `model_task="fill"` or by a `model_prompt` of its
 own. Where nothing is drawn, a prompt would have nothing to ask for: there every text area of an
-image is filled, but for one that is named "status" or "prompt…". All others are as they always
-were: people type into them, or they are the status area.
+image is filled, but for one that is named "status" or "prompt…", and for a lone one beside choices
+and nothing else, where people write comments. All others are as they always were: people type into
+them, or they are the status area.
 """
 
 from __future__ import annotations
@@ -20,60 +21,73 @@ REMEMBER = "model_remember"
 STATUS = "status"
 """The name of the text area that shows our errors."""
 
+_FORM = {"number", "rating", "datetime", "taxonomy"}
+"""Tags that make a form of the controls of an image."""
+
 _REMEMBER = {str(word): word for word in Remember}
 
 
 def read_text_areas(elements: Sequence[Element], *, draws: bool) -> tuple[TextArea, ...]:
     """Return the text areas of a config, in order; `draws` is whether a control draws places."""
-    return tuple(_read_text_areas(elements, draws))
+    found = [
+        (element, area)
+        for element in elements
+        if element.kind == "textarea" and (area := _read_text_area(element))
+    ]
+    marks = [_read_mark(element, area) for element, area in found]
+    kinds = {element.kind for element in elements}
+    lone = "choices" in kinds and not kinds & _FORM and marks.count(None) == 1
+    fills = not (draws or lone)
+    return tuple(
+        replace(area, filled=fills if mark is None else mark)
+        for (_, area), mark in zip(found, marks, strict=True)
+    )
 
 
-def _read_text_areas(elements: Sequence[Element], draws: bool) -> Iterator[TextArea]:
-    for e in elements:
-        name, to_name = e.get("name"), e.get("toName")
-        if e.kind != "textarea" or not name or not to_name:
-            continue
-        area = TextArea(
-            name,
-            to_name,
-            smart=_yes(e, "smart", True),
-            per_region=_yes(e, "perRegion", False),
-            remember=_REMEMBER.get((e.get(REMEMBER) or "").lower(), Remember.OFF),
-        )
-        yield replace(area, filled=_is_filled(e, area, draws))
+def _read_text_area(element: Element) -> TextArea | None:
+    name, to_name = element.get("name"), element.get("toName")
+    if not name or not to_name:
+        return None
+    return TextArea(
+        name,
+        to_name,
+        smart=_yes(element, "smart", True),
+        per_region=_yes(element, "perRegion", False),
+        remember=_REMEMBER.get((element.get(REMEMBER) or "").lower(), Remember.OFF),
+    )
 
 
-def _is_filled(element: Element, area: TextArea, draws: bool) -> bool:
-    """Say whether the model fills an area of a whole image."""
+def _read_mark(element: Element, area: TextArea) -> bool | None:
+    """Say whether the model fills an area of a whole image; None where the config does not say."""
     task = (element.get("model_task") or "").lower()
-    skipped = _yes(element, "model_skip", False)
-    if area.per_region or skipped or task == ModelTask.PROMPT:
+    if area.per_region or _yes(element, "model_skip", False) or task == ModelTask.PROMPT:
         return False
     if task or element.get("model_prompt"):
         return True
     typed = area.is_promptlike or area.remember is not Remember.OFF
     given = element.get("value")  # the page takes its text from the task's data
-    return not (draws or typed or given or area.name == STATUS)
+    return False if typed or given or area.name == STATUS else None
 
 
 def doubts(config: LabelConfig) -> Iterator[str]:
     """Yield what to say of the text areas that may be meant for people or for the model."""
-    if any(control.shape for control in config.controls):
-        yield from _doubts_beside_places(config)
-    elif any(control.tag == "Choices" for control in config.controls):
-        for control in config.controls:
-            # Beside choices alone, an area without a word on it was left to people once.
-            plain = control.options.prompt is None and control.options.task is None
-            if control.tag == "TextArea" and not control.per_region and plain:
-                name = quote(control.from_name, 20)
-                yield (
-                    f'<TextArea name="{name}">: the model fills it in; '
-                    'model_skip="true" leaves it to people'
-                )
+    drawn = any(control.shape for control in config.controls)
+    if not drawn and not any(control.tag == "Choices" for control in config.controls):
+        return
+    yield from _doubts_of_unfilled(config)
+    for control in () if drawn else config.controls:
+        # Beside choices alone, an area without a word on it was left to people once.
+        plain = control.options.prompt is None and control.options.task is None
+        if control.tag == "TextArea" and not control.per_region and plain:
+            name = quote(control.from_name, 20)
+            yield (
+                f'<TextArea name="{name}">: the model fills it in; '
+                'model_skip="true" leaves it to people'
+            )
 
 
-def _doubts_beside_places(config: LabelConfig) -> Iterator[str]:
-    prompts = config.prompt_areas()
+def _doubts_of_unfilled(config: LabelConfig) -> Iterator[str]:
+    prompts = config.prompt_areas() if any(c.shape for c in config.controls) else ()
     for area in config.text_areas:
         if not area.smart or area.per_region or area.filled or area.is_promptlike:
             continue
