@@ -63,6 +63,7 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+_ON_A_DISK = re.compile(r"[A-Za-z]:\\|\\\\")
 _NOT_PLAIN = re.compile(r"[^\x21-\x7e]|\\")
 
 BOTH_NEEDED = "Set LABEL_STUDIO_URL to Label Studio's address, and LABEL_STUDIO_API_KEY"
@@ -167,11 +168,16 @@ def check_text(value: str) -> None:
             hint="Use a shorter address",
         )
     if found := _UNPRINTABLE.search(value):
-        is_backslash = found[0] == "\\"
-        raise UrlRefused(
-            f"the address holds a {'backslash' if is_backslash else 'control character'}",
-            hint="Write %5C instead" if is_backslash else "Remove it",
-        )
+        if found[0] != "\\":
+            raise UrlRefused("the address holds a control character", hint="Remove it")
+        raise UrlRefused("the address holds a backslash", hint=_without_backslash(value))
+
+
+def _without_backslash(value: str) -> str:
+    """Return the cure for an address with a backslash, which is a path of Windows' or has one."""
+    if _ON_A_DISK.match(value):
+        return "It is a path on a disk: upload the file, or add its folder as a Local files storage"
+    return "Write / instead" if value.startswith("\\") else "Write %5C instead"
 
 
 def is_media(value: str) -> bool:

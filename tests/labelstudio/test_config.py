@@ -234,6 +234,14 @@ def test_prompt_and_status_areas_are_told_apart(
             BOXES + '<Choices name="c" toName="image" perItem="true" model_prompt="x"/>',
             '<Choices name="c"> has model_prompt, and is not served',
         ),
+        (
+            BOXES + '<Choices name="c" toName="image" value="$options"/>',
+            '<Choices name="c"> takes its choices from the task\'s data, and is not served',
+        ),
+        (
+            BOXES + '<Taxonomy name="x" toName="image" value="$options"/>',
+            '<Taxonomy name="x"> takes its choices from the task\'s data, and is not served',
+        ),
         (BOXES.replace(CAR_DOG, '<Label value="Car"/><Label value="car "/>'), "Car, car "),
         (
             RECTANGLE + KEY_POINT + LABELS.replace("Dog", "car").replace(' alias="d"', ""),

@@ -114,6 +114,12 @@ BROKEN = [
     ),
     (view(having(LABELS, 'value="$v"'), KEY_POINT), "labels_in_data", '<Labels name="label">'),
     (view(CHOICES.replace('"x"', '"$x"')), "labels_in_data", '<Choices name="c">'),
+    (view(BOXES.replace("Dog", "big $animal")), "labels_in_data", 'data: "big $animal"'),
+    (view(BOXES.replace("Dog", "${kind.name}s")), "labels_in_data", 'data: "${kind.name}s"'),
+    (view(CHOICES.replace('"x"', '"no $x"')), "labels_in_data", '<Choices name="c">'),
+    (view('<Choices name="c" toName="image" value="$o"/>'), "labels_in_data", 'data: "$o"'),
+    (view(having(CHOICES, 'value="$o"')), "labels_in_data", 'data: "$o"'),
+    (view('<Taxonomy name="x" toName="image" value="$o"/>'), "labels_in_data", 'data: "$o"'),
     (view(KEY_POINT), "no_labels", "no <Labels>"),
     (
         view(LABELS.replace(CAR_DOG, ""), KEY_POINT),
@@ -122,6 +128,7 @@ BROKEN = [
     ),
     (view(POLYGONS), "nothing_served", 'nothing is served here: not <PolygonLabels name="p">'),
     (view(POLYGONS, PROMPT), "nothing_served", '<PolygonLabels name="p"> and 1 more'),
+    (view(PROMPT, POLYGONS), "nothing_served", '<PolygonLabels name="p"> and 1 more'),
     (view(LABELS), "nothing_served", '<Labels name="label">'),
     (view(PROMPT), "nothing_served", '<TextArea name="prompt">'),
     (

@@ -204,6 +204,7 @@ def test_several_paths_are_one_result_and_one_where_the_config_allows_one() -> N
         having(KIND, 'value="$paths"'),
         having(KIND, 'labeling="true"'),
         '<Taxonomy name="kind" toName="image"/>',
+        KIND.replace('"Animal"', '"Animal $kind"'),
     ],
 )
 def test_values_that_we_cannot_fill_are_left_to_people(part: str) -> None:

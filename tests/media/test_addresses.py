@@ -300,6 +300,10 @@ def test_an_entry_that_is_no_origin_is_a_setting_error(entry: str) -> None:
     ("address", "cure"),
     [
         ("/data/local-files/?d=set\\a.png", "Write %5C instead"),
+        ("/data/local-files/?d=C:\\set\\a.png", "Write %5C instead"),
+        ("\\data\\upload\\1\\a.png", "Write / instead"),
+        ("C:\\set\\a.png", "It is a path on a disk"),
+        ("\\\\server\\set\\a.png", "It is a path on a disk"),
         ("http://pictures.example/a\n.png", "Remove it"),
         ("http://pictures.example/a b.png", "Percent-encode the path"),
         ("http:///a.png", "Write it like https://host/folder/picture.jpg"),

@@ -308,8 +308,10 @@ def check_served(elements: Iterable[Element]) -> None:
     controls = [e for e in elements if e.get("toName")]
     if controls:
         others = f" and {len(controls) - 1} more" if len(controls) > 1 else ""
+        # Text areas are for prompt and answer here; what is to be labelled is another tag.
+        meant = next((e for e in controls if e.kind != "textarea"), controls[0])
         raise ConfigError(
-            f"nothing is served here: not {controls[0]}{others}",
+            f"nothing is served here: not {meant}{others}",
             code="nothing_served",
             hint="Add RectangleLabels, KeyPointLabels, Choices or a TextArea to an <Image>",
         )

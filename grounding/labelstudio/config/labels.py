@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from grounding.errors import ConfigError
 from grounding.labelstudio.config.interface import Label
-from grounding.labelstudio.config.xml import VARIABLE, Element, quote, refused, size_error
+from grounding.labelstudio.config.xml import Element, is_in_data, quote, refused, size_error
 from grounding.labelstudio.data import strip_markup
 
 MAX_LABELS = 1000
@@ -31,13 +32,8 @@ def read_labels(element: Element, tag: str = "label") -> tuple[Label, ...]:
     inside = [e for e in element.walk() if e.kind == tag]
     # Label Studio adds the task's labels to the written ones: half of them would be no answer.
     for value in (e.get("value") or "" for e in (element, *inside)):
-        if VARIABLE.fullmatch(value):
-            raise refused(
-                element,
-                f'takes labels from the task\'s data: "{quote(value, 20)}"',
-                code="labels_in_data",
-                hint='Write the labels into the tag, or leave it to people: model_skip="true"',
-            )
+        if is_in_data(value):
+            raise labels_in_data(element, value)
     found = map(read_label, inside)
     labels = {label.emitted: label for label in reversed([x for x in found if x])}
     if not labels:
@@ -48,6 +44,16 @@ def read_labels(element: Element, tag: str = "label") -> tuple[Label, ...]:
             hint='Add a <Label value="…"/> for each class',
         )
     return tuple(reversed(labels.values()))
+
+
+def labels_in_data(element: Element, value: str) -> ConfigError:
+    """Return the error of a control whose list, or a part of it, is in the tasks: `value`."""
+    return refused(
+        element,
+        f'takes labels from the task\'s data: "{quote(value, 20)}"',
+        code="labels_in_data",
+        hint='Write the labels into the tag, or leave it to people: model_skip="true"',
+    )
 
 
 def read_label(element: Element) -> Label | None:

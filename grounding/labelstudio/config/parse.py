@@ -39,11 +39,20 @@ from grounding.labelstudio.config.labels import (
     MEANING,
     check_labels,
     cut_texts,
+    labels_in_data,
     read_label,
     read_labels,
 )
 from grounding.labelstudio.config.tasks import read_reading_order, with_tasks
-from grounding.labelstudio.config.xml import VARIABLE, Element, quote, read, refused, size_error
+from grounding.labelstudio.config.xml import (
+    VARIABLE,
+    Element,
+    is_in_data,
+    quote,
+    read,
+    refused,
+    size_error,
+)
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.controls.base import ControlTag
 from grounding.labelstudio.labels import group_same_spelling
@@ -52,6 +61,9 @@ MAX_CONTROLS = 100
 MAX_REMEMBERED = 32
 
 ONE_IMAGE = 'Use value="$image" with one image per task'
+
+LISTS = ("choices", "taxonomy")
+"""Kinds of tags that may list what is in the tasks."""
 
 _TAGS = {tag.lower(): kind for tag, kind in CONTROLS.items()}
 _OWN = {"Label": {MEANING}, "TextArea": {REMEMBER}}
@@ -86,6 +98,7 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
         raise size_error(f"the labelling config has more than {MAX_CONTROLS} controls")
     served = with_tasks(tuple(_with_queries(controls)))
     if not served and not document.leaves_out:
+        document.check_lists()
         check_served(document.elements)
     warnings = tuple(dict.fromkeys(document.warnings(controls)))
     return LabelConfig(served, areas, warnings, read_reading_order(document.elements))
@@ -144,6 +157,13 @@ class _Document:
                 code="name_not_unique",
                 hint="Give each tag a name of its own",
             )
+
+    def check_lists(self) -> None:
+        """Raise `ConfigError` for choices that the tasks list, which are therefore not served."""
+        for element in self.elements:
+            value = element.get("value") or ""
+            if element.kind in LISTS and is_in_data(value):
+                raise labels_in_data(element, value)
 
     def served(self) -> Iterator[tuple[Element, ControlTag, Options]]:
         """Yield the elements that are controls of ours and not left out on purpose."""
@@ -219,6 +239,9 @@ class _Document:
                     yield f"{e} has {attribute}, and is not served: it depends on other things"
             if e.kind == "label":
                 yield from cut_texts(e)
+        for e in self.elements:
+            if e.kind in LISTS and is_in_data(e.get("value") or ""):
+                yield f"{e} takes its choices from the task's data, and is not served"
         for e in self.shown:
             yield (
                 f"{e} shows ${PROMPT_FIELD}, which is therefore not asked for; "

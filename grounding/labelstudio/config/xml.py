@@ -21,6 +21,9 @@ MAX_ELEMENTS = 5000
 VARIABLE = re.compile(r"\$([^\s,/{}$]+)")
 """`$image`, `$a.b` or `$a[0]`: one variable, and nothing around it."""
 
+_REFERENCE = re.compile(r"\$[\w\[\].{}]+")
+"""What the page replaces by the task's data in the values of labels and choices."""
+
 FORMER_NAMES = {"model_labels_per_question": "model_labels_per_query"}
 """Attributes of ours that had another name: the configs of projects keep it, so it works too."""
 
@@ -89,6 +92,11 @@ def size_error(cause: str) -> ConfigError:
 def refused(element: Element, problem: str, *, code: str, hint: str) -> ConfigError:
     """Return the error for an element that cannot be served."""
     return ConfigError(f"{element} {problem}", code=code, hint=hint)
+
+
+def is_in_data(value: str) -> bool:
+    """Say whether the page takes a label's `value`, or a part of it, from the task's data."""
+    return bool(VARIABLE.fullmatch(value) or _REFERENCE.search(value))
 
 
 def quote(text: str, limit: int = 40) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.interface import Control, Label
-from grounding.labelstudio.config.xml import VARIABLE, Element
+from grounding.labelstudio.config.xml import Element, is_in_data
 from grounding.labelstudio.controls.fields import value_tag
 from grounding.labelstudio.labels import match
 from grounding.queries import ValueKind, ValueType
@@ -25,7 +25,7 @@ MOST_PATHS = 1000
 def is_tree(element: Element) -> bool:
     """Return whether a tree is written in the config, none of it taken from elsewhere."""
     choices = [e for e in element.walk() if e.kind == "choice"]
-    given = any(VARIABLE.fullmatch(e.get("value") or "") for e in choices)
+    given = any(is_in_data(e.get("value") or "") for e in choices)
     outside = element.get("value") or element.get("apiUrl") or element.get("sharedStore")
     labelling = (element.get("labeling") or "").lower() == "true"
     small = 0 < len(choices) <= MOST_PATHS
