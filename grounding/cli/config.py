@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from grounding.cli.console import FILE, load_settings, read_json, results_console
+from grounding.cli.console import FILE, load_settings, read_json, read_text, results_console
 from grounding.errors import ConfigError, DataError
 from grounding.geometry import image_frame, model_frame
 from grounding.labelstudio.config.interface import LABELS, Control, LabelConfig
@@ -70,7 +70,7 @@ def check(path: Path, params: str, task: Path | None, strict: bool, as_json: boo
     settings = load_settings(log_level="warning")
     data = _data(read_json(task)) if task else {}
     try:
-        found = check_config(path.read_text(encoding="utf-8-sig"), params, data, settings)
+        found = check_config(read_text(path), params, data, settings)
     except ConfigError as error:
         _refuse(error, as_json=as_json)
     if as_json:

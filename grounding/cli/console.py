@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -22,6 +22,9 @@ from rich.progress import (
 from grounding.errors import InputError
 from grounding.logs import set_up_logging
 from grounding.settings import Settings
+
+if TYPE_CHECKING:
+    from grounding.labelstudio.client.projects import Projects
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 """The type of an argument that names a file which must be there."""
@@ -72,12 +75,30 @@ def progress(what: str) -> Iterator[Advance]:
         yield advance
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8, with or without a mark; `InputError` if it has none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InputError(f"{path} is no text in UTF-8 ({type(exc).__name__})", hint="") from exc
+
+
 def read_json(path: Path) -> Any:
     """Return the JSON in a file; `InputError` if it has none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, ValueError) as exc:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as exc:
         raise InputError(f"{path} is no JSON ({type(exc).__name__})", hint="") from exc
+
+
+def read_annotated(projects: Projects, number: int) -> list[Mapping[str, Any]]:
+    """Return the tasks of a project that someone has annotated."""
+    tasks: list[Mapping[str, Any]] = []
+    with progress("reading tasks") as bar:
+        for page in projects.pages(number):
+            tasks += [task for task in page.tasks if task.get("annotations")]
+            bar(len(page.tasks), page.total)
+    return tasks
 
 
 def write(path: Path, text: str) -> None:

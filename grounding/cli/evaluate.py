@@ -12,7 +12,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from grounding.cli.console import FILE, load_settings, progress, read_json, results_console, write
+from grounding.cli.console import (
+    FILE,
+    load_settings,
+    read_annotated,
+    read_json,
+    read_text,
+    results_console,
+    write,
+)
 from grounding.errors import SettingError
 
 if TYPE_CHECKING:
@@ -65,7 +73,7 @@ def evaluate(
     from grounding.evaluation.report import Wanted
     from grounding.evaluation.report import evaluate as measure
 
-    source = _of_project(project) if project else _of_files(annotations, predictions)  # type: ignore[arg-type]
+    source = _of_project(project) if project is not None else _of_files(annotations, predictions)  # type: ignore[arg-type]
     controls = _served(options["config"]) if options["config"] else source.controls
     wanted = Wanted(options["version"], options["against"], controls, options["precision"])
     _show(measure(source.records, wanted), source, options)
@@ -96,12 +104,7 @@ def _of_project(number: int) -> Source:
     settings = load_settings(log_level="warning")
     projects = Projects.of(settings)
     project = projects.find(number)
-    tasks: list[Any] = []
-    with progress("reading tasks") as bar:
-        # Only tasks that someone annotated can be compared.
-        for page in projects.pages(number):
-            tasks += [task for task in page.tasks if task.get("annotations")]
-            bar(len(page.tasks), page.total)
+    tasks = read_annotated(projects, number)
     home = settings.label_studio_host or settings.label_studio_url
     links = {task["id"]: f"{home}/projects/{number}/data?task={task['id']}" for task in tasks}
     return Source(read_tasks(tasks), f"project {number}, {project.title}", links)
@@ -111,7 +114,7 @@ def _served(config: Path) -> frozenset[str]:
     """Return the controls of a labelling config that are pre-labelled."""
     from grounding.labelstudio.config.parse import parse
 
-    controls = parse(config.read_text()).controls
+    controls = parse(read_text(config)).controls
     return frozenset(c.from_name for c in controls if not c.options.only_asked and not c.per_region)
 
 

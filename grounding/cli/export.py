@@ -13,13 +13,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from grounding.cli.config import profile_of
-from grounding.cli.console import FILE, load_settings, progress, read_json, results_console, write
+from grounding.cli.console import (
+    FILE,
+    load_settings,
+    progress,
+    read_annotated,
+    read_json,
+    read_text,
+    results_console,
+    write,
+)
 from grounding.errors import GroundingError
 from grounding.settings import Settings
 
 if TYPE_CHECKING:
     from grounding.asking.training import Example
     from grounding.evaluation.records import Records, TaskRecord
+    from grounding.labelstudio.config.interface import LabelConfig
+    from grounding.media.fetch import Fetches
 
 LLAMA_FACTORY = {
     "grounding": {
@@ -69,34 +80,33 @@ def export(
     settings = load_settings(log_level="warning")
     if annotations is not None and config is not None:
         from grounding.evaluation.records import read_tasks
+        from grounding.labelstudio.config.parse import parse
 
         records = read_tasks(read_json(annotations), file=str(annotations))
-        xml = config.read_text(encoding="utf-8-sig")
+        parsed = parse(read_text(config))
     else:
-        xml, records = _of_project(project or 0, settings)
-    done = _export(records, xml, settings, output)
+        parsed, records = _of_project(project or 0, settings)
+    done = _export(records, parsed, settings, output)
     _write(done, output)
     _show(done, output, as_json=as_json)
     sys.exit(1 if done.left_out or not done.rows else 0)
 
 
-def _of_project(number: int, settings: Settings) -> tuple[str, Records]:
+def _of_project(number: int, settings: Settings) -> tuple[LabelConfig, Records]:
     from grounding.evaluation.records import read_tasks
     from grounding.labelstudio.client.projects import Projects
+    from grounding.labelstudio.config.parse import parse
 
     projects = Projects.of(settings)
     found = projects.find(number)
-    tasks = [
-        task for page in projects.pages(number) for task in page.tasks if task.get("annotations")
-    ]
-    return found.label_config, read_tasks(tasks)
+    config = parse(found.label_config, projects.extra_params(number))
+    return config, read_tasks(read_annotated(projects, number))
 
 
-def _export(records: Records, xml: str, settings: Settings, output: Path) -> Exported:
+def _export(records: Records, config: LabelConfig, settings: Settings, output: Path) -> Exported:
     from grounding.factory import fetcher
-    from grounding.labelstudio.config.parse import parse
 
-    config, get = parse(xml), fetcher(settings)
+    get = fetcher(settings)
     done = Exported()
     annotated = [task for task in records.tasks if task.reference is not None]
     with progress("exporting") as bar:
@@ -112,7 +122,9 @@ def _export(records: Records, xml: str, settings: Settings, output: Path) -> Exp
     return done
 
 
-def _examples(task: TaskRecord, config: Any, get: Any, settings: Settings) -> Iterator[Example]:
+def _examples(
+    task: TaskRecord, config: LabelConfig, get: Fetches, settings: Settings
+) -> Iterator[Example]:
     from grounding.asking.training import examples
     from grounding.labelstudio.data import find_image_address
     from grounding.labelstudio.plan import PromptDefaults
@@ -122,13 +134,13 @@ def _examples(task: TaskRecord, config: Any, get: Any, settings: Settings) -> It
         min_pixels=settings.min_pixels, max_pixels=settings.max_pixels
     )
     defaults = PromptDefaults(task.data, "", settings.labels_per_query)
-    reference = task.reference
-    keys = dict.fromkeys(control.data_key for control in config.controls)
-    for key in keys if reference else ():
+    if task.reference is None:
+        return
+    for key in dict.fromkeys(control.data_key for control in config.controls):
         address = find_image_address(task.data, key)
         data = get.fetch(address, task.id)
         with Decoder().decode(data, settings.max_image_pixels) as picture:
-            made = examples(config, defaults, reference, picture, profile)  # type: ignore[arg-type]
+            made = examples(config, defaults, task.reference, picture, profile)
             yield from (one for one in made if one.view.data_key == key)
 
 

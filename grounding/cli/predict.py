@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from grounding.cli.console import FILE, load_settings, progress, results_console, write
+from grounding.cli.console import FILE, load_settings, progress, read_text, results_console, write
 from grounding.errors import GroundingError, InputError
 from grounding.settings import Settings
 
@@ -100,7 +100,7 @@ def wanted_config(find: str | None, points: bool, config: Path | None) -> str:
         raise click.UsageError("Give either --find or --config.")
     xml = config_for(find, points=points) if find is not None else ""
     if config is not None:
-        xml = config.read_text(encoding="utf-8-sig")
+        xml = read_text(config)
     try:
         parse(xml)
     except GroundingError as error:
@@ -165,16 +165,20 @@ def _entry(asked: Asked) -> Entry:
 
 def _read_done(output: Path, version: str) -> dict[str, Entry]:
     """Return what an earlier run has predicted under the same version; errors are tried again."""
-    try:
-        lines = (output / DONE).read_text(encoding="utf-8").splitlines()
-    except OSError:
+    path = output / DONE
+    if not path.is_file():
         return {}
+    text = read_text(path)
+    if not text.endswith("\n"):
+        # The run was ended while it wrote a line, which the next one must not go on with.
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n")
     found: dict[str, Entry] = {}
-    for line in lines:
+    for line in text.splitlines():
         try:
             facts: Mapping[str, Any] = json.loads(line)
         except ValueError:
-            continue  # the run was ended while it wrote this line
+            continue
         prediction = facts["prediction"]
         if prediction and prediction["model_version"] == version:
             found[facts["address"]] = Entry(facts["address"], prediction)
@@ -189,10 +193,12 @@ def _keep(entry: Entry, output: Path, worker: WorkerContext) -> None:
         file.write(entry.line())
     if entry.prediction is None:
         return
-    data, most = worker.fetcher.fetch(entry.address), worker.max_image_pixels
-    with worker.decoder.decode(data, most) as picture:
-        draw_regions(picture, entry.prediction["result"])
-        picture.save(_annotated(entry.address, output), quality=90)
+    # An address may be silent the second time: its prediction is there, so only its picture is not.
+    with suppress(GroundingError):
+        data, most = worker.fetcher.fetch(entry.address), worker.max_image_pixels
+        with worker.decoder.decode(data, most) as picture:
+            draw_regions(picture, entry.prediction["result"])
+            picture.save(_annotated(entry.address, output), quality=90)
 
 
 def _annotated(address: str, output: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -27,7 +27,7 @@ PROMPT = "model_prompt"
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class Way:
     """One way to ask: its name on the page, the config with its parameters, and the settings."""
 
     name: str
@@ -73,14 +73,14 @@ def preview(
         raise click.UsageError("Give either pictures or --project.")
     settings = load_settings(log_level="warning")
     if project is not None:
-        config, shown = _of_project(project, tasks, settings)
+        config, params, shown = _of_project(project, tasks, settings)
         config = wanted_config(**wanted) if wanted["find"] or wanted["config"] else config
     else:
-        config = wanted_config(**wanted)
+        config, params = wanted_config(**wanted), ""
         shown = _of_words(pictures, tasks, config)
-    ways = [Setting("as it is", config, "", settings)]
+    ways = [Way("as it is", config, params, settings)]
     if against is not None:
-        ways.append(other_way(against, config, settings))
+        ways.append(other_way(against, ways[0]))
     sides = [list(_ask(way, shown)) for way in ways]
     _write(html, ways, shown, sides)
     if as_json:
@@ -89,8 +89,8 @@ def preview(
         results_console().print(f"The page is {html}")
 
 
-def other_way(against: str, config: str, settings: Settings) -> Setting:
-    """Return the setting that `against` names: a prompt, an attribute or a setting of ours.
+def other_way(against: str, way: Way) -> Way:
+    """Return the way that differs in what `against` names: a prompt, an attribute or a setting.
 
     Raises `InputError` for an unknown name, and `SettingError` for a wrong value.
     """
@@ -99,13 +99,14 @@ def other_way(against: str, config: str, settings: Settings) -> Setting:
     if not equals or not name.replace("_", "").isalnum():
         name, value = PROMPT, against
     if name in fields:
-        return Setting(against, config, "", load_settings(**{fields[name]: value}))
+        return replace(way, name=against, settings=load_settings(**{fields[name]: value}))
     if not name.startswith("model_"):
         raise InputError(
             f"{name} is neither an attribute nor a setting",
             hint="Write a prompt, model_…=value, or a variable such as MODEL=…",
         )
-    return Setting(against, with_attribute(config, name, value), "", settings)
+    changed = with_attribute(way.label_config, name, value)
+    return replace(way, name=against, label_config=changed)
 
 
 def with_attribute(config: str, name: str, value: str) -> str:
@@ -131,14 +132,16 @@ def with_attribute(config: str, name: str, value: str) -> str:
     return changed
 
 
-def _of_project(number: int, count: int, settings: Settings) -> tuple[str, list[Picture]]:
+def _of_project(number: int, count: int, settings: Settings) -> tuple[str, str, list[Picture]]:
+    """Return a project's config, its model's extra parameters, and its first tasks."""
     from grounding.labelstudio.client.projects import Projects
 
     projects = Projects.of(settings)
     found = projects.find(number)
     page = next(projects.pages(number, size=count), None)
     tasks = page.tasks if page else ()
-    return found.label_config, [Picture(f"Task {t['id']}", t["data"], t["id"]) for t in tasks]
+    shown = [Picture(f"Task {t['id']}", t["data"], t["id"]) for t in tasks]
+    return found.label_config, projects.extra_params(number), shown
 
 
 def _of_words(words: Sequence[str], count: int, config: str) -> list[Picture]:
@@ -150,7 +153,7 @@ def _of_words(words: Sequence[str], count: int, config: str) -> list[Picture]:
     return [Picture(address, dict.fromkeys(keys, address)) for address in addresses]
 
 
-def _ask(way: Setting, shown: Sequence[Picture]) -> Iterator[tuple[Asked, Any]]:
+def _ask(way: Way, shown: Sequence[Picture]) -> Iterator[tuple[Asked, Any]]:
     """Yield what came of each picture, in order, and the picture as the page shows it."""
     from grounding.asking.gallery import NO_PICTURE, shrink
     from grounding.asking.run import ask_all
@@ -174,7 +177,7 @@ def _ask(way: Setting, shown: Sequence[Picture]) -> Iterator[tuple[Asked, Any]]:
     results_console(stderr=True).print(f"{way.name}: {time.monotonic() - begun:.1f} s")
 
 
-def _tasks(way: Setting, shown: Sequence[Picture]) -> Iterator[Task]:
+def _tasks(way: Way, shown: Sequence[Picture]) -> Iterator[Task]:
     from grounding.tasks import Task, model_version
 
     version = model_version(way.settings, way.label_config, way.params)
@@ -190,7 +193,7 @@ def _address(task: Task) -> str:
     return find_image_address(task.data, controls[0].data_key if controls else "image")
 
 
-def _write(html: Path, ways: Sequence[Setting], shown: Sequence[Picture], sides: Any) -> None:
+def _write(html: Path, ways: Sequence[Way], shown: Sequence[Picture], sides: Any) -> None:
     from grounding.asking.gallery import Row, side, to_html
 
     rows = [
@@ -200,7 +203,7 @@ def _write(html: Path, ways: Sequence[Setting], shown: Sequence[Picture], sides:
     write(html, to_html("Preview", [way.name for way in ways], rows))
 
 
-def _as_json(ways: Sequence[Setting], shown: Sequence[Picture], sides: Any) -> list[dict[str, Any]]:
+def _as_json(ways: Sequence[Way], shown: Sequence[Picture], sides: Any) -> list[dict[str, Any]]:
     return [
         {
             "picture": picture.name,

@@ -75,6 +75,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "no export": (["object.json"], "JSON export"),
     "no predictions": (["export.json"], "there are no predictions"),
     "no such version": (["a.json", "--version", "x"], "no prediction of x"),
+    "no text": (["utf16.json"], "UTF-8"),
     "no such file": (["none.json"], "does not exist"),
     "a page in no folder": (["a.json", "--html", "a.json/b.html"], "cannot be written"),
 }
@@ -93,15 +94,19 @@ def test_what_cannot_be_used_is_refused_with_status_2(
     saved(tmp_path, "object.json", {})
     saved(tmp_path, "export.json", [task(1, [annotation([CAT])])])
     (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "utf16.json").write_text("[]", encoding="utf-16")
     done = command("evaluate", *words)
     assert done.status == 2
     assert said in done.err
     assert "Traceback" not in done.err
 
 
-def test_an_unknown_project_is_refused_with_status_2(command: Commands, studio: Studio) -> None:
-    done = command("evaluate", "--project", 8, **studio.environment)
-    assert (done.status, "has no project 8" in done.err) == (2, True)
+@pytest.mark.parametrize("number", [0, 8])
+def test_an_unknown_project_is_refused_with_status_2(
+    command: Commands, studio: Studio, number: int
+) -> None:
+    done = command("evaluate", "--project", number, **studio.environment)
+    assert (done.status, f"has no project {number}" in done.err) == (2, True)
 
 
 def test_a_refused_token_is_told_with_status_1(command: Commands, studio: Studio) -> None:

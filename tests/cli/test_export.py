@@ -147,6 +147,16 @@ def test_a_project_is_exported_and_a_missing_picture_fails_alone(
     assert len(found["left_out"]) == 1
 
 
+def test_a_projects_own_parameters_count(command: Commands, studio: Studio, tmp_path: Path) -> None:
+    studio.label_config = CONFIG
+    studio.backends = [{"extra_params": '{"model_language": "zh"}'}]
+    studio.tasks = [annotated(*RESULT)]
+    words = ("--project", 7, "--output", tmp_path / "out")
+    command("export", "--for-training", *words, **studio.environment)
+    first, *_ = json.loads((tmp_path / "out" / "train.json").read_text())
+    assert "检测图中" in first["messages"][0]["content"]
+
+
 @pytest.mark.parametrize("words", [[], ["--project", "7"]], ids=["config missing", "both"])
 def test_half_a_source_is_refused(command: Commands, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "a.json").write_text("[]")

@@ -82,6 +82,8 @@ def test_an_output_folder_has_everything_and_is_gone_on_with(
     first, second = json.loads((out / "predictions.json").read_text())
     assert first["predictions"][0]["score"] == 0.123
     assert second["predictions"][0]["result"]
+    lines = (out / "predictions.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["prediction"], "on a line of its own"
     assert len(list((out / "pictures").glob("*.jpg"))) == 2, "of one name in two folders"
     page = (out / "index.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 2
@@ -97,10 +99,14 @@ def test_another_question_is_asked_again(command: Commands, folder: Path, tmp_pa
     assert ["blue square"] not in labels
 
 
+class Pictures(SimpleHTTPRequestHandler):
+    """Sends the files of a folder."""
+
+
 @pytest.fixture
 def host(folder: Path) -> Iterator[str]:
     """A web server with the folder's pictures."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    handler = partial(Pictures, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
@@ -120,11 +126,33 @@ def test_a_picture_that_cannot_be_had_fails_alone_with_status_1(
     assert "none.png" in done.err
 
 
+def test_a_picture_that_cannot_be_had_twice_keeps_its_prediction(
+    command: Commands, folder: Path, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is fetched again to be drawn on; whoever serves it may be gone by then."""
+    taken: list[str] = []
+
+    def send_once(self: SimpleHTTPRequestHandler) -> None:
+        taken.append(self.path)
+        if len(taken) > 1:
+            self.send_error(404)
+        else:
+            SimpleHTTPRequestHandler.do_GET(self)
+
+    monkeypatch.setattr("tests.cli.test_predict.Pictures.do_GET", send_once)
+    words = (f"{host}/a.png", *SQUARE, "--output", tmp_path / "out", "--json")
+    done = command("predict", *words, GROUNDING_ALLOWED_ORIGINS=host)
+    (task,) = json.loads(done.out)
+    assert (done.status, bool(task["predictions"][0]["result"])) == (0, True)
+    assert len(taken) > 1
+
+
 REFUSED = {
     "neither": ([], "Give either"),
     "both": (["--find", "x", "--config", "c.xml"], "Give either"),
     "nothing to find": (["--find", " , "], "nothing to find"),
     "refused config": (["--config", "c.xml"], "model_prompt"),
+    "a config in no encoding that we read": (["--config", "utf16.xml"], "UTF-8"),
 }
 
 
@@ -141,5 +169,6 @@ def test_wrong_words_end_with_status_2(
         '<View><Image name="i" value="$i"/><RectangleLabels name="b" toName="i" model_promt="x">'
         '<Label value="x"/></RectangleLabels></View>'
     )
+    (folder / "utf16.xml").write_text("<View/>", encoding="utf-16")
     done = command("predict", "a.png", *words)
     assert (done.status, said in done.err) == (2, True)

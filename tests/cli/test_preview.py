@@ -20,6 +20,10 @@ SQUARE = '<Label value="blue square"/>'
 CONFIG = view(f'<RectangleLabels name="box" toName="image">{SQUARE}</RectangleLabels>')
 
 
+def data_uri(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
 def test_the_page_shows_question_answer_and_boxes_of_two_ways(
     command: Commands, tmp_path: Path
 ) -> None:
@@ -43,8 +47,7 @@ def test_the_page_shows_question_answer_and_boxes_of_two_ways(
 def test_a_projects_first_tasks_are_shown(
     command: Commands, studio: Studio, tmp_path: Path
 ) -> None:
-    picture = base64.b64encode((DEMO / "shapes-1.png").read_bytes()).decode()
-    address = f"data:image/png;base64,{picture}"
+    address = data_uri(DEMO / "shapes-1.png")
     studio.label_config = CONFIG
     studio.tasks = [{"id": n, "data": {"image": address}} for n in range(1, 6)]
     words = ("--project", 7, "--tasks", 2, "--html", tmp_path / "p.html", "--json")
@@ -52,6 +55,17 @@ def test_a_projects_first_tasks_are_shown(
     found = json.loads(done.out)
     assert (done.status, [one["picture"] for one in found]) == (0, ["Task 1", "Task 2"])
     assert all(one["prediction"]["result"] for one in found)
+
+
+def test_a_projects_own_parameters_count(command: Commands, studio: Studio, tmp_path: Path) -> None:
+    """Label Studio sends them when it connects: what is shown is what would be predicted."""
+    studio.label_config = CONFIG
+    studio.backends = [{"extra_params": '{"model_language": "zh"}'}]
+    studio.tasks = [{"id": 1, "data": {"image": data_uri(DEMO / "shapes-1.png")}}]
+    page = ("--html", tmp_path / "p.html", "--json", "--against", "GROUNDING_LABELS_PER_QUERY=0")
+    done = command("preview", "--project", 7, *page, **studio.environment)
+    asked = [one["exchanges"][0]["prompt"] for one in json.loads(done.out)]
+    assert ["检测图中" in prompt for prompt in asked] == [True, True]
 
 
 def test_a_file_of_this_machine_is_not_read_for_a_project(
