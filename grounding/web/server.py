@@ -102,7 +102,10 @@ class Arrivals:
 
     def note(self, count: int) -> None:
         """Note that `count` bytes more have come; `RefusedError` if all together are too many."""
-        self._arrivals[gevent.getcurrent()].received += count
+        arrival = self._arrivals.get(gevent.getcurrent())
+        if arrival is None:  # dropped, and its bytes came before its end
+            raise gevent.GreenletExit
+        arrival.received += count
         if sum(one.received for one in self._arrivals.values()) > self._max_bytes:
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -184,6 +187,8 @@ class FrontWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
     def load_wsgi(self) -> None:
         """Put the app behind its front."""
         super().load_wsgi()
+        if not self.cfg.keepalive:  # then gunicorn asks for no `timeout_ctx`
+            self.cfg.set("keepalive", 1)
         settings = self.app.callable.extensions["grounding"].settings
         self.wsgi = self._front = FrontedApp(self.wsgi, settings, self.cfg.threads)
 
