@@ -95,6 +95,9 @@ class ValueType:
 
 CHOICE = ValueType()
 
+PATH_SIGN = " / "
+"""Stands between the names of a path, as Label Studio shows it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Field:

@@ -17,7 +17,7 @@ from grounding.tasks import Task
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One question to the model, and its answer as it wrote it."""
+    """What the model was asked, and its answer as it wrote it."""
 
     prompt: str
     answer: str

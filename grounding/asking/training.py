@@ -29,7 +29,7 @@ HALF = 0.5 + 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One question about a view, with the answer that the annotation gives.
+    """One query about a view, with the answer that the annotation gives.
 
     `flaw` is why it teaches nothing or something wrong; empty where it reads back to the same.
     """
@@ -55,7 +55,7 @@ def examples(
     picture: Image,
     profile: Profile,
 ) -> Iterator[Example]:
-    """Yield an example for each question that pre-labelling asks about a picture.
+    """Yield an example for each query that pre-labelling asks about a picture.
 
     `picture` is upright. Raises `DataError` where a prompt names a field that the task lacks.
     """
@@ -77,7 +77,7 @@ def _example(planned: PlannedQuery, view: View, reference: Labelling, profile: P
     elif isinstance(query, Fill):
         answer, flaw = _fill(query, planned.controls, reference, frame)
     else:
-        answer, flaw = "", "questions of this kind are not exported"
+        answer, flaw = "", "queries of this kind are not exported"
     return Example(planned.view, view.pixels, prompt, answer, flaw)
 
 
@@ -106,7 +106,7 @@ def _locate(
 
 
 def _word(region: Region, control: Control, classes: Sequence[str]) -> str | None:
-    """Return the word that the question calls a region by; None if it does not ask for it."""
+    """Return the word that the query calls a region by; None if it does not ask for it."""
     for label in control.labels:
         if label.emitted in region.names:
             return next((word for word in label.words if word in classes), None)

@@ -30,8 +30,8 @@ SAMPLE = image_frame(1280, 960)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One question to the model: the prompt, and the controls that take its answer."""
+class AskedQuery:
+    """One query as the model reads it: its prompt, and the controls that take its findings."""
 
     controls: tuple[str, ...]
     prompt: str
@@ -46,7 +46,7 @@ class Checked:
     """
 
     controls: tuple[Control, ...]
-    questions: tuple[Question, ...]
+    queries: tuple[AskedQuery, ...]
     typed: tuple[str, ...]
     status: str | None
     unserved: tuple[str, ...]
@@ -110,11 +110,11 @@ def check_config(xml: str, params: str, data: Mapping[str, Any], settings: Setti
     except DataError as error:
         trouble = str(error)
     profile = profile_of(settings)
-    questions = tuple(_question(one, profile) for one in planned)
+    queries = tuple(_asked(one, profile) for one in planned)
     area = parsed.status_area()
     return Checked(
         parsed.controls,
-        questions,
+        queries,
         tuple(one.name for one in parsed.prompt_areas()),
         area.name if area else None,
         tuple(_unserved(xml, parsed)),
@@ -136,11 +136,11 @@ def profile_of(settings: Settings) -> Profile:
     return profile_for(settings.model, name=settings.profile or None)
 
 
-def _question(planned: PlannedQuery, profile: Profile) -> Question:
+def _asked(planned: PlannedQuery, profile: Profile) -> AskedQuery:
     bounds = profile.within(planned.view.min_pixels, planned.view.max_pixels)
     seen = model_frame(SAMPLE, bounds.factor, bounds.min_pixels, bounds.max_pixels)
     prompt = write_prompt(planned.query, profile.answer_frame(seen), profile.prompts)
-    return Question(tuple(control.from_name for control in planned.controls), prompt)
+    return AskedQuery(tuple(control.from_name for control in planned.controls), prompt)
 
 
 def _unserved(xml: str, parsed: LabelConfig) -> Iterator[str]:
@@ -170,7 +170,7 @@ def _as_json(found: Checked) -> dict[str, Any]:
             }
             for control in found.controls
         ],
-        "questions": [asdict(question) for question in found.questions],
+        "queries": [asdict(query) for query in found.queries],
         "prompt_areas": list(found.typed),
         "status_area": found.status,
         "not_served": list(found.unserved),
@@ -180,10 +180,10 @@ def _as_json(found: Checked) -> dict[str, Any]:
 
 def _print(found: Checked, console: Console) -> None:
     console.print(_controls_table(found.controls))
-    for number, question in enumerate(found.questions, 1):
-        names = ", ".join(question.controls)
-        console.print(f"\n[bold]Question {number}[/bold], for {escape(names)}:")
-        console.print(question.prompt, markup=False, soft_wrap=True)
+    for number, query in enumerate(found.queries, 1):
+        names = ", ".join(query.controls)
+        console.print(f"\n[bold]Query {number}[/bold], for {escape(names)}:")
+        console.print(query.prompt, markup=False, soft_wrap=True)
     console.print()
     for line in _notes(found):
         console.print(line, markup=False)
@@ -196,7 +196,7 @@ def _print(found: Checked, console: Console) -> None:
 def _notes(found: Checked) -> Iterator[str]:
     if not found.controls:
         yield "Nothing is served: the config labels nothing that we know."
-    elif not found.questions and not found.trouble:
+    elif not found.queries and not found.trouble:
         yield "Pre-labelling asks nothing: every control waits for an annotator."
     if found.typed:
         yield f"Annotators may type a prompt into {', '.join(found.typed)}."

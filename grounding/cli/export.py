@@ -74,7 +74,7 @@ def export(
     output: Path,
     as_json: bool,
 ) -> None:
-    """Exit 0 where every question could be written, 1 where some could not."""
+    """Exit 0 where every query could be written, 1 where some could not."""
     if (annotations is None) == (project is None) or (config is None) != (annotations is None):
         raise click.UsageError("Give either an export's file and --config, or --project.")
     settings = load_settings(log_level="warning")

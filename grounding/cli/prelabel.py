@@ -25,7 +25,7 @@ TIMEOUT = httpx.Timeout(110, connect=3)
 
 
 @dataclass(slots=True)
-class Result:
+class Summary:
     """What came of the tasks: `late` ones are answered after their request, and delivered then."""
 
     version: str = ""
@@ -99,21 +99,21 @@ def prelabel(
     projects = Projects.of(settings)
     found = projects.find(project)
     ours = Backend(backend or f"http://{settings.address}", settings)
-    result = Result(ours.setup(found, projects.extra_params(project)))
+    summary = Summary(ours.setup(found, projects.extra_params(project)))
     begun = time.monotonic()
-    tasks = list(_tasks(projects, found, Wanted(**wanted), result))
+    tasks = list(_tasks(projects, found, Wanted(**wanted), summary))
     if not dry_run:
         key = settings.label_studio_api_key
         token = key.get_secret_value() if key else ""
         importer = Importer(Api(settings.label_studio_url, token))
-        _run(found, tasks, ours, importer, result)
-    result.seconds = time.monotonic() - begun
-    _show(result, len(tasks), dry_run=dry_run, as_json=as_json)
-    sys.exit(1 if not dry_run and result.stored + result.late < len(tasks) else 0)
+        _run(found, tasks, ours, importer, summary)
+    summary.seconds = time.monotonic() - begun
+    _show(summary, len(tasks), dry_run=dry_run, as_json=as_json)
+    sys.exit(1 if not dry_run and summary.stored + summary.late < len(tasks) else 0)
 
 
 def _tasks(
-    projects: Projects, project: Project, wanted: Wanted, result: Result
+    projects: Projects, project: Project, wanted: Wanted, summary: Summary
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the tasks that have no prediction of this version yet."""
     taken = 0
@@ -123,9 +123,9 @@ def _tasks(
             for task in page.tasks:
                 if wanted.unannotated and task.get("annotations"):
                     continue
-                result.tasks += 1
-                if _has(task, result.version):
-                    result.had += 1
+                summary.tasks += 1
+                if _has(task, summary.version):
+                    summary.had += 1
                 elif wanted.limit is None or taken < wanted.limit:
                     taken += 1
                     yield task
@@ -141,7 +141,7 @@ def _run(
     tasks: Sequence[Mapping[str, Any]],
     backend: Backend,
     importer: Importer,
-    result: Result,
+    summary: Summary,
 ) -> None:
     """Ask for the tasks in pages, store what is answered, and wait for what comes later."""
     late: dict[int, None] = {}
@@ -156,9 +156,9 @@ def _run(
                 if answer
             ]
             late |= {t["id"]: None for t, a in zip(some, answers, strict=True) if not a}
-            result.stored += _store(importer, project.id, ready) if ready else 0
+            summary.stored += _store(importer, project.id, ready) if ready else 0
             bar(len(ready), len(tasks))
-        _wait(project, late, backend, importer, result, (bar, len(tasks)))
+        _wait(project, late, backend, importer, summary, (bar, len(tasks)))
 
 
 def _store(importer: Importer, project: int, ready: Sequence[dict[str, Any]]) -> int:
@@ -175,7 +175,7 @@ def _wait(
     late: dict[int, None],
     backend: Backend,
     importer: Importer,
-    result: Result,
+    summary: Summary,
     shown: tuple[Advance, int],
 ) -> None:
     """Wait until the backend has delivered what it had not answered in time, or has given up.
@@ -189,13 +189,13 @@ def _wait(
         bar(max(0, before - left), total)
         before = min(before, left)
         if left == 0 or reason:
-            result.undelivered = reason
+            summary.undelivered = reason
             break
         time.sleep(POLL_SECONDS)
-    arrived = [task for task in late if importer.has(task, result.version)]
-    result.late = len(arrived)
+    arrived = [task for task in late if importer.has(task, summary.version)]
+    summary.late = len(arrived)
     missing = late.keys() - set(arrived)
-    result.failed = [
+    summary.failed = [
         {"task": one["task"], "code": one["code"], "reason": one["reason"]}
         for one in (backend.jobs()["failed"] if missing else ())
         if one.get("task") in missing
@@ -211,21 +211,21 @@ def _unfinished(jobs: Mapping[str, Any], project: Project) -> tuple[int, str]:
     return left, "" if waits else next(filter(None, reasons), "")
 
 
-def _show(result: Result, wanted: int, *, dry_run: bool, as_json: bool) -> None:
+def _show(summary: Summary, wanted: int, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        facts = {**asdict(result), "wanted": wanted, "dry_run": dry_run}
+        facts = {**asdict(summary), "wanted": wanted, "dry_run": dry_run}
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
     console = results_console()
     console.print(
-        f"{result.tasks:,} tasks; {result.had:,} have a prediction of {result.version}, "
+        f"{summary.tasks:,} tasks; {summary.had:,} have a prediction of {summary.version}, "
         f"{wanted:,} {'would be' if dry_run else 'were'} asked for."
     )
     if dry_run:
         return
-    done = result.stored + result.late
-    console.print(f"{done:,} predicted in {result.seconds:.0f} s, {result.late:,} of them late.")
-    for one in result.failed:
+    done = summary.stored + summary.late
+    console.print(f"{done:,} predicted in {summary.seconds:.0f} s, {summary.late:,} of them late.")
+    for one in summary.failed:
         console.print(f"Task {one['task']}: {one['reason']}", style="red", markup=False)
-    if result.undelivered:
-        console.print(f"Not in Label Studio yet: {result.undelivered}", style="red", markup=False)
+    if summary.undelivered:
+        console.print(f"Not in Label Studio yet: {summary.undelivered}", style="red", markup=False)

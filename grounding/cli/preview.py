@@ -1,4 +1,4 @@
-"""`preview`: some pictures with what is asked, answered and found, under one setting or two."""
+"""`preview`: some pictures with what is asked, answered and found, asked in one way or two."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Picture:
     "(MODEL=…, GROUNDING_MAX_PIXELS=…).",
 )
 @click.option("--html", default="preview.html", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print questions and answers as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print prompts and answers as JSON.")
 def preview(
     pictures: tuple[str, ...],
     project: int | None,

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from grounding.queries import Field, ValueKind
+from grounding.queries import PATH_SIGN, Field, ValueKind
 from grounding.qwen.reading.fields import CONSTANTS, Role, classify_key, fold
 from grounding.qwen.reading.values import Group, Number, String, Value, Word
 from grounding.qwen.scalars import parse_datetime, parse_number, parse_time
@@ -35,9 +35,6 @@ ABSENT = re.compile(
 
 NAMES = {"key", "field", "fieldname", "attribute", "property", "键", "字段", "字段名"}
 """Keys of a record whose value is the name of a field, beside those of labels."""
-
-PATH_SIGN = " / "
-"""Stands between the names of a path, as in the prompt."""
 
 
 class Filled(NamedTuple):

@@ -29,7 +29,7 @@ def test_it_shows_the_prompts_of_each_control(command: Commands, tmp_path: Path)
         ("RectangleLabels", "box"),
         ("Choices", "c"),
     ]
-    asked = [(question["controls"], question["prompt"]) for question in found["questions"]]
+    asked = [(query["controls"], query["prompt"]) for query in found["queries"]]
     assert [controls for controls, _ in asked] == [["box"], ["box"], ["c"]], "a label a question"
     assert "Car" in asked[0][1]
     assert "Dog" in asked[1][1]
@@ -43,7 +43,7 @@ def test_what_is_shown_is_what_the_model_is_asked(command: Commands, tmp_path: P
     engine = InlineEngine(lambda _: "[]")
     grounded(engine, *parts, pictures=OnePicture(1280, 960))
     asked = [request.text for request in engine.requests]
-    assert [question["prompt"] for question in shown["questions"]] == asked
+    assert [query["prompt"] for query in shown["queries"]] == asked
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
@@ -90,7 +90,7 @@ def test_the_projects_parameters_count(command: Commands, tmp_path: Path) -> Non
     asked = json.loads(
         command("config", "check", path, "--json", "--params", '{"model_answer": "asked"}').out
     )
-    assert asked["questions"] == []
+    assert asked["queries"] == []
     assert asked["controls"][0]["only_when_asked"]
 
 

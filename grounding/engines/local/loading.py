@@ -159,12 +159,6 @@ def _choose_device(name: str | None) -> torch.device:
     return device
 
 
-def _choose_dtype(name: DataType, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        name = "float32" if device.type == "cpu" else "bfloat16"
-    return DTYPES[name]
-
-
 def _refuse_other_qwen(config: Config) -> None:
     """Raise `SettingError` for an architecture of Qwen's that no profile makes run here.
 

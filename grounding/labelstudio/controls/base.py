@@ -143,7 +143,10 @@ Value = Mapping[str, Any]
 """The `value` of a result, without a region's geometry."""
 
 ValueWriter = Callable[[Control, Sequence[Finding], Results], tuple[Value, float | None] | None]
-"""Returns a control's value and its score from the findings for it; what is none is counted."""
+"""Returns a control's value and its score from the findings for it, or None.
+
+A finding that is no value is counted in the results.
+"""
 
 
 def _always(_: Element) -> bool:
@@ -190,7 +193,7 @@ class ControlTag:
     other is left alone. A wrong `model_…` attribute is an error either way. `draws` is the shape of
     its regions, None where it draws none. `accompany` adds the text that the model wrote with a
     place to the region of it. `value_type` and `value_format` say of an element what its value is
-    and how it is written; `write_values` makes the results of a value: one, or none.
+    and how it is written; `write_value` makes it of what was found.
     """
 
     tag: str

@@ -10,10 +10,7 @@ from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.config.xml import Element, is_in_data
 from grounding.labelstudio.controls.fields import value_tag
 from grounding.labelstudio.labels import match
-from grounding.queries import ValueKind, ValueType
-
-SIGN = " / "
-"""Between the names of a path, as Label Studio shows it."""
+from grounding.queries import PATH_SIGN, ValueKind, ValueType
 
 _SIGNS = re.compile(r"\s*(?:>|→|»|::|\\|\|)\s*")
 """What models write between the names of a path instead."""
@@ -43,7 +40,7 @@ def _paths(
 ) -> Iterator[Label]:
     inner = [e for e in element.children if e.kind == "choice"]
     if path and not (inner and leaves_only):
-        yield Label(SIGN.join(names), path=path)
+        yield Label(PATH_SIGN.join(names), path=path)
     for child in inner:
         value, alias = child.get("value"), child.get("alias")
         if value:
@@ -52,10 +49,10 @@ def _paths(
 
 def read_path(control: Control, text: str) -> Label | None:
     """Return the path that `text` names: all of it, or by a last name that no other path has."""
-    text = _SIGNS.sub(SIGN, text)
+    text = _SIGNS.sub(PATH_SIGN, text)
     if label := match(text, control.labels):
         return label
-    named = [x for x in control.labels if match(text, (Label(x.value.rpartition(SIGN)[2]),))]
+    named = [x for x in control.labels if match(text, (Label(x.value.rpartition(PATH_SIGN)[2]),))]
     return named[0] if len(named) == 1 else None
 
 
