@@ -25,9 +25,9 @@ from grounding.geometry import Frame
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.interactive.context import read_request
 from grounding.labelstudio.interactive.existing import read_page
-from grounding.media.images import upright
 from grounding.queries import Locate, Shape
 from grounding.qwen.queries import read_answer
+from tests.media.pictures import upright
 from tests.serving import CONFIG, TALKING, Start
 
 TARGETS = 6

@@ -22,11 +22,11 @@ from grounding.labelstudio.client.files import LabelStudioClient
 from grounding.labelstudio.plan import ViewSpec
 from grounding.media.addresses import read_url
 from grounding.media.fetch import Fetcher, FetchRules
-from grounding.media.images import upright
 from grounding.media.local_files import Folder
 from grounding.pipeline import Task, _cache_key
 from tests.labelstudio.tokens import LEGACY, authorization
 from tests.media.hosts import BODY, PUBLIC_IP, Names, Spy, dripping, host, moved, ok, rules
+from tests.media.pictures import upright
 from tests.media.test_fetch_inward import INWARD, names
 
 
