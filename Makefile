@@ -9,8 +9,8 @@ READY := $(VENV)/.ready
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test coverage mutants lint faults soak fuzz e2e containers servers \
-	accuracy bench remote interactive lock audit sbom wheel clean
+.PHONY: help setup demo serve test coverage mutants lint faults soak fuzz e2e pictures containers \
+	servers accuracy bench remote interactive lock audit sbom wheel clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,9 @@ fuzz: $(READY) ## random requests, configs, answers, pictures and contexts: FUZZ
 
 e2e: $(READY) ## the real Label Studio: connect, import, retrieve, compare with the truth
 	@$(BIN)/python -m pytest -m e2e tests/e2e -s
+
+pictures: $(READY) ## take the pictures of docs/ anew, from the real Label Studio and the demo
+	@DOCS_PICTURES=docs $(BIN)/python -m pytest -m e2e tests/e2e/test_docs_pictures.py
 
 containers: $(READY) ## what docker-compose.yml runs, without Docker (needs bubblewrap, redis-tools)
 	@$(BIN)/python -m pytest -m containers tests/containers

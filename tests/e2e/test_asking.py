@@ -138,6 +138,17 @@ def test_a_rough_box_becomes_a_tight_one(
     assert iou(box, truth(samples[0])) > iou(drawn, truth(samples[0]))
 
 
+def test_a_box_that_is_drawn_without_the_smart_tool_is_the_annotator_s_own(
+    opened: Opener, annotator: LabellingPage, samples: list[Sample]
+) -> None:
+    """A label of a smart control does not take the tool that asks: docs/connecting.md says so."""
+    asked(opened, annotator, "asking nothing by box", view(SMART_BOXES), samples[0])
+    annotator.choose_label(samples[0].wanted[0].name)
+    with annotator.asks_nothing():
+        annotator.drag(rough(truth(samples[0])))
+    annotator.wait_for_regions(1)
+
+
 def test_the_last_prompt_is_looked_for_in_the_next_tasks_until_it_is_forgotten(
     opened: Opener, annotator: LabellingPage, samples: list[Sample]
 ) -> None:
