@@ -18,7 +18,7 @@ from grounding.geometry import Box, Frame, Point
 from grounding.labelstudio.config.interface import Control, LabelConfig
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
 from grounding.media.views import PixelBounds, View, whole
-from grounding.queries import Fill, Locate, Shape
+from grounding.queries import Fill, Locate, Shape, ValueKind
 from grounding.qwen.profiles import Profile
 from grounding.qwen.queries import read_answer, write_prompt
 
@@ -147,7 +147,7 @@ def _is_same(read: tuple[Any, str | None], wanted: tuple[Any, str]) -> bool:
 def _fill(
     query: Fill, controls: Sequence[Control], reference: Labelling, frame: Frame
 ) -> tuple[str, str]:
-    if not all(field.choices for field in query.fields):
+    if any(field.type.kind is not ValueKind.CHOICE for field in query.fields):
         return "", "only choices are exported of values"
     chosen = {control.from_name: _chosen(control, reference) for control in controls}
     values: Mapping[str, Any] = {

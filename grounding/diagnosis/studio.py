@@ -96,7 +96,7 @@ def check_project(patient: Patient) -> Iterator[Found]:
     project = projects.find(patient.project)
     yield well("project", f"{project.id}, {project.title}: {project.tasks:,} tasks")
     try:
-        config = parse(project.label_config)
+        config = parse(project.label_config, projects.extra_params(project.id))
     except GroundingError as error:
         yield of_error("labelling config", error)
         config = None

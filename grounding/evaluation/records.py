@@ -24,7 +24,9 @@ class Kind(StrEnum):
     BOX = "box"
     POINT = "point"
     CHOICE = "choice"
+    """One of a list, or of a tree."""
     TEXT = "text"
+    """A text, or a number or a date as text."""
 
 
 _PLACES = {
@@ -33,7 +35,14 @@ _PLACES = {
     "keypointlabels": Kind.POINT,
     "keypoint": Kind.POINT,
 }
-_VALUES = {"choices": Kind.CHOICE, "textarea": Kind.TEXT}
+_VALUES = {
+    "choices": Kind.CHOICE,
+    "taxonomy": Kind.CHOICE,
+    "textarea": Kind.TEXT,
+    "number": Kind.TEXT,
+    "rating": Kind.TEXT,
+    "datetime": Kind.TEXT,
+}
 _BESIDE = ("labels", "relation")
 """Result types that say something about a region or between regions, and are none themselves."""
 
@@ -43,8 +52,8 @@ class Region:
     """One thing that an annotator or the model wrote: a place, or a value of the whole image.
 
     `place` is in percent; a box that is turned is the upright box around it. `image` is the frame
-    of the upright original. `names` are labels or choices. `beside` holds the texts and choices
-    that belong to the place, by control.
+    of the upright original. `names` are labels or choices. `beside` holds the values that belong to
+    the place, as text, by control.
     """
 
     id: str
@@ -281,11 +290,11 @@ def _region(entry: Mapping[str, Any], kind: Kind, **more: Any) -> Region:
 
 
 def _with(owner: Region, entry: Mapping[str, Any]) -> Region:
-    """Return a place with what another result of its id adds: labels, a text or choices."""
+    """Return a place with what another result of its id adds: labels, or a value."""
     if entry.get("type") == "labels":
         return replace(owner, names=_names(entry))
     control = str(entry.get("from_name") or "")
-    said = _text(entry) if entry.get("type") == "textarea" else ", ".join(_names(entry))
+    said = ", ".join(_names(entry)) or _text(entry)
     return replace(owner, beside={**owner.beside, control: said}) if said else owner
 
 
@@ -293,15 +302,23 @@ def _names(entry: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the labels or choices of a result, sorted: their order says nothing."""
     value, kind = entry.get("value"), str(entry.get("type"))
     listed = value.get(kind) if isinstance(value, Mapping) else None
+    if not isinstance(listed, list):
+        return ()
     # A nested choice is the path to it.
-    words = ("/".join(map(str, w)) if isinstance(w, list) else str(w) for w in listed or ())
-    return tuple(sorted(words)) if isinstance(listed, list) else ()
+    return tuple(sorted("/".join(map(str, w)) if isinstance(w, list) else str(w) for w in listed))
 
 
 def _text(entry: Mapping[str, Any]) -> str:
-    value = entry.get("value")
-    text = value.get("text") if isinstance(value, Mapping) else None
-    return "\n".join(map(str, text)) if isinstance(text, list) else str(text or "")
+    """Return the value of a result as text, "" where it has none; 3 and 3.0 are one."""
+    value, kind = entry.get("value"), str(entry.get("type"))
+    key = "text" if kind == "textarea" else kind
+    found = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(found, list):
+        return "\n".join(map(str, found))
+    number = _number(found)
+    if number is not None and number.is_integer():
+        return str(int(number))
+    return "" if found is None else str(found)
 
 
 def _number(value: Any) -> float | None:

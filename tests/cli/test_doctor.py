@@ -113,6 +113,10 @@ def broken_config(one: Deployment) -> None:
     one.studio.label_config = view(having(BOXES, 'model_promt="x"'))
 
 
+def misspelt_parameter(one: Deployment) -> None:
+    one.studio.backends[0]["extra_params"] = '{"model_promt": "x"}'
+
+
 def unserved_config(one: Deployment) -> None:
     one.studio.label_config = "<View/>"
 
@@ -188,6 +192,7 @@ FAULTS: dict[str, Planted] = {
     "no token": (environment(LABEL_STUDIO_API_KEY=""), "token", "personal access token"),
     "no such project": (no_project, "project", "number"),
     "refused config": (broken_config, "labelling config", "model_prompt"),
+    "refused parameter": (misspelt_parameter, "labelling config", "model_promt"),
     "config without controls": (unserved_config, "labelling config", "docs/prompts.md"),
     "banned subnet": (banned, "connection", "USE_DEFAULT_BANNED_SUBNETS"),
     "disconnected": (disconnected, "connection", "Start the web server"),

@@ -120,6 +120,14 @@ def test_a_box_that_is_nothing_in_the_models_pixels_is_left_out(
     assert found["left_out"] == {"the answer does not read back to the same regions": 1}
 
 
+def test_a_path_that_was_chosen_is_not_taught_as_none() -> None:
+    tree = '<Choice value="animal"><Choice value="dog"/></Choice>'
+    xml = view(f'<Taxonomy name="kind" toName="image">{tree}</Taxonomy>')
+    chosen = {"id": "t", "from_name": "kind", "to_name": "image", "type": "taxonomy"}
+    (one,) = made(xml, chosen | {"value": {"taxonomy": [["animal", "dog"]]}})
+    assert one.flaw == "only choices are exported of values"
+
+
 def test_aliases_and_predicted_values_are_asked_and_answered_by_the_models_word() -> None:
     label = '<Label value="K-1" alias="k" predicted_values="cat"/>'
     xml = view(f'<RectangleLabels name="box" toName="image">{label}</RectangleLabels>')

@@ -40,6 +40,27 @@ def test_a_shape_its_labels_and_its_text_are_one_region() -> None:
         assert (one.control, one.names, one.beside) == ("shape", ("cat",), {"note": "two\nlines"})
 
 
+VALUES = {
+    "number": ("number", 3.0, "3"),
+    "fraction": ("number", 2.5, "2.5"),
+    "rating": ("rating", 4, "4"),
+    "date": ("datetime", "2026-01-02", "2026-01-02"),
+    "path": ("taxonomy", [["animal", "dog"], ["plant"]], "animal/dog, plant"),
+}
+
+
+@pytest.mark.parametrize(("kind", "value", "said"), VALUES.values(), ids=VALUES)
+def test_every_value_that_we_write_is_read_of_the_image_and_of_a_region(
+    kind: str, value: object, said: str
+) -> None:
+    shape = box(1, 2, 3, 4, number="r")
+    with_shape = shape | {"type": kind, "from_name": "v", "value": {"x": 1, "y": 2, kind: value}}
+    (one,) = regions(shape, with_shape)
+    assert one.beside == {"v": said}
+    (alone,) = regions({"id": "v", "type": kind, "from_name": "v", "value": {kind: value}})
+    assert (alone.control, alone.text or ", ".join(alone.names)) == ("v", said)
+
+
 def test_a_turned_box_is_the_upright_one_around_it() -> None:
     """It turns clockwise about its corner in pixels: the image is twice as wide as high."""
     turned = box(50, 50, 10, 10)
