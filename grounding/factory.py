@@ -87,7 +87,10 @@ def examine(engine: Engine, settings: Settings) -> SelfTestReport:
     if settings.engine == "local":
         return self_test(engine)
     return self_test(
-        engine, cure=SERVERS[settings.server].cure, structured=settings.structured_output
+        engine,
+        cure=SERVERS[settings.server].cure,
+        structured=settings.structured_output,
+        max_new_tokens=settings.max_new_tokens,
     )
 
 

@@ -67,15 +67,20 @@ class Trial:
 
 
 def self_test(
-    engine: Engine, *, cure: str = "See the worker's log", structured: bool = False
+    engine: Engine,
+    *,
+    cure: str = "See the worker's log",
+    structured: bool = False,
+    max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> SelfTestReport:
     """Ask `engine` about two known pictures; `cure` is what to do where they are resized.
 
-    `structured` says that the server is told to hold answers to their form. Raises what the
-    engine's futures raise.
+    `structured` says that the server is told to hold answers to their form. `max_new_tokens` is
+    what tasks ask for: a server whose context is shorter refuses the larger picture, too. Raises
+    what the engine's futures raise.
     """
     pair = make_trials(engine.profile)
-    futures = engine.submit([_make_request(one, engine.profile) for one in pair])
+    futures = engine.submit([_make_request(one, engine.profile, max_new_tokens) for one in pair])
     completions = [future.result() for future in futures]
     small, large = pair
     expected, seen = large.tokens - small.tokens, _subtract_counts(completions)
@@ -141,11 +146,13 @@ def _draw_circle(frame: Frame, factor: int) -> Trial:
     return Trial(view, truth, (width // factor) * (height // factor))
 
 
-def _make_request(one: Trial, profile: Profile) -> ModelRequest:
+def _make_request(
+    one: Trial, profile: Profile, max_new_tokens: int = MAX_NEW_TOKENS
+) -> ModelRequest:
     frame = profile.answer_frame(one.truth.frame)
     text = write_prompt(Locate(Shape.BOX, classes=(NAME,)), frame, profile.prompts)
     return ModelRequest(
-        (one.view, text), MAX_NEW_TOKENS, priority=Priority.INTERACTIVE, form="places"
+        (one.view, text), max_new_tokens, priority=Priority.INTERACTIVE, form="places"
     )
 
 

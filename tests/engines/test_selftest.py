@@ -132,6 +132,12 @@ def test_the_command_prints_what_it_measured(
     assert (done.exit_code == 0) is (status == 0)
 
 
+def test_a_server_is_asked_for_answers_as_long_as_those_of_tasks(server: Server) -> None:
+    """One whose context is too short for them would otherwise refuse each task, one by one."""
+    load_context(settings(server, max_new_tokens=777), lambda **_: None).engine.close()
+    assert [body["max_tokens"] for body in server.behaviour.seen] == [777, 777]
+
+
 FREE = "GROUNDING_STRUCTURED_OUTPUT=false"
 NONE, DRAFT = "```json\n[]\n```", "<think>The circle is"
 
