@@ -93,6 +93,10 @@ def test_a_shape_is_served_once_with_each_labels_tag_of_its_image_and_no_other()
         ),
         pytest.param(view('<RectangleLabels model_skip="true"/>'), id="left out on purpose"),
         pytest.param(
+            view('<Choices name="c" toName="image" value="$o" model_skip="true"/>'),
+            id="choices of the tasks, left out on purpose",
+        ),
+        pytest.param(
             view('<Repeater on="$p"><RectangleLabels model_skip="true"/></Repeater>'),
             id="left out of a repeater",
         ),

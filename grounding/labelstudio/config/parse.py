@@ -119,12 +119,13 @@ def text_areas(xml: str) -> tuple[TextArea, ...]:
 
 
 def _read_areas(elements: Sequence[Element]) -> tuple[TextArea, ...]:
-    draws = any(
-        kind.draws and (e.get("model_skip") or "").lower() != "true"
-        for e in elements
-        if (kind := _TAGS.get(e.kind))
-    )
+    draws = any(kind.draws and not _is_skipped(e) for e in elements if (kind := _TAGS.get(e.kind)))
     return read_text_areas(elements, draws=draws)
+
+
+def _is_skipped(element: Element) -> bool:
+    """Say whether a control is left to people on purpose."""
+    return (element.get("model_skip") or "").lower() == "true"
 
 
 class _Document:
@@ -169,7 +170,10 @@ class _Document:
         """Yield the elements that are controls of ours and not left out on purpose."""
         for element in self.elements:
             kind = _TAGS.get(element.kind)
-            if kind is None or not kind.serves(element):
+            if kind is None:
+                continue
+            if not kind.serves(element):
+                self.leaves_out |= _is_skipped(element)
                 continue
             options = read_options(element, kind.attributes, self._defaults(kind))
             self.leaves_out |= options is None
