@@ -25,7 +25,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from grounding.engines.base import Priority
 from grounding.engines.local import decode_loop
 from grounding.engines.local.encoder import Encoder, PatchRule, TokenizedRequest
-from grounding.engines.local.endings import Ends
+from grounding.engines.local.endings import Endings, Ends
 
 OUTPUT = Path("bench-output")
 SIDE, BOXES, PROMPT = 1008, 10, 60
@@ -149,7 +149,8 @@ def measure(model: Any, slots: int, device: str) -> Run:
     encoder = Encoder(rule, IMAGE, PAD, torch.device(device))
     tokens = decode_loop.default_step_tokens(torch.device(device))
     options = decode_loop.SlotOptions(slots, 0, 0, tokens)
-    loop = decode_loop.InFlight(model, encoder, Ends(frozenset({EOS}), PAD), Wordless(), options)  # type: ignore[arg-type]
+    endings = Endings(Ends(frozenset({EOS}), PAD), Wordless())  # type: ignore[arg-type]
+    loop = decode_loop.InFlight(model, encoder, endings, options)
     run = Run(slots)
     watch_steps(loop, run, device)
     waiting = list(requests(max(3, min(96, 3 * slots))))

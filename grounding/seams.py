@@ -6,12 +6,11 @@ stands at the seam is seen twice: whole in both halves, cut in one, or cut in bo
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
 from grounding.geometry import PERCENT, Box, Frame
+from grounding.labelstudio.checking import fold
 from grounding.queries import Finding
 from grounding.qwen.answers import Answer, Verdict
 
@@ -29,8 +28,6 @@ EDGE = 0.6
 
 SAME = 0.5
 """Share of the smaller of two boxes that lies in the other if they are of one thing."""
-
-_FOLDED = re.compile(r"[\W_]+")
 
 
 def is_long(seen: Frame, image: Frame) -> bool:
@@ -125,14 +122,10 @@ def _join_lines(upper: Sequence[str], lower: Sequence[str]) -> list[str]:
 
     The last line of the first and the first of the second may be cut, and are then left out.
     """
-    ends = [_fold(line) for line in upper], [_fold(line) for line in lower]
+    ends = [fold(line) for line in upper], [fold(line) for line in lower]
     for count in range(min(len(upper), len(lower)), 0, -1):
         for last, first in ((0, 0), (1, 0), (0, 1), (1, 1)):
             tail = ends[0][: len(upper) - last][-count:]
             if len(tail) == count and any(tail) and tail == ends[1][first : first + count]:
                 return [*upper[: len(upper) - last], *lower[first + count :]]
     return [*upper, *lower]
-
-
-def _fold(line: str) -> str:
-    return _FOLDED.sub("", unicodedata.normalize("NFKC", line).casefold())

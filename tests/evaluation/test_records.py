@@ -10,6 +10,7 @@ import pytest
 from grounding.errors import InputError
 from grounding.evaluation.records import Kind, Region, read_regions, read_tasks
 from grounding.geometry import Box, Point
+from grounding.labelstudio.controls import CONTROLS
 from tests.evaluation.making import annotation, box, choice, point, prediction, task, text
 
 
@@ -59,6 +60,13 @@ def test_every_value_that_we_write_is_read_of_the_image_and_of_a_region(
     assert one.beside == {"v": said}
     (alone,) = regions({"id": "v", "type": kind, "from_name": "v", "value": {kind: value}})
     assert (alone.control, alone.text or ", ".join(alone.names)) == ("v", said)
+
+
+@pytest.mark.parametrize("tag", CONTROLS)
+def test_what_every_control_writes_is_compared(tag: str) -> None:
+    unmeasured: Counter[str] = Counter()
+    read_regions([box(1, 2, 3, 4) | {"type": tag.lower()}], unmeasured)
+    assert unmeasured == {}
 
 
 def test_a_turned_box_is_the_upright_one_around_it() -> None:

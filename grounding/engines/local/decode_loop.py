@@ -24,10 +24,9 @@ from typing import Any
 import torch
 
 from grounding.engines.base import Completion, Priority
-from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.drafts import Drafter, Memory
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
-from grounding.engines.local.endings import Ends, EndWatch, complete
+from grounding.engines.local.endings import Endings, EndWatch
 from grounding.engines.local.model_runner import Feed, ModelRunner, Scored, feed_words
 from grounding.engines.local.slots import PrefixStore, SlotCache
 from grounding.engines.local.static_batch import run_on_device
@@ -130,14 +129,12 @@ class InFlight:
         self,
         model: Any,
         encoder: Encoder,
-        ends: Ends,
-        detokenizer: Detokenizer,
+        endings: Endings,
         options: SlotOptions | None = None,
     ) -> None:
         self._runner = ModelRunner(model, encoder)
         self._device = encoder.device
-        self._ends = ends
-        self._detokenizer = detokenizer
+        self._endings = endings
         self._options = options or SlotOptions()
         self._prefixes = PrefixStore(self._options.prefix_bytes)
         self._memory = Memory()
@@ -171,9 +168,9 @@ class InFlight:
         for taken, request in enumerate(requests):
             if not self._fits(request):
                 return taken
-            watch = EndWatch(request, self._detokenizer)
+            watch = self._endings.watch(request)
             drafter = Drafter(self._memory, request.template)
-            self._entering.append(Row(request, watch, drafter, self._ends.eos))
+            self._entering.append(Row(request, watch, drafter, self._endings.ends.eos))
         return len(requests)
 
     def _fits(self, request: TokenizedRequest) -> bool:
@@ -315,7 +312,7 @@ class InFlight:
                 self._rows[slot] = last
 
     def _complete(self, row: Row) -> Completion:
-        return complete(row.request, row.ids, row.logprobs, self._ends, self._detokenizer)
+        return self._endings.complete(row.request, row.ids, row.logprobs)
 
     # Bounds
 

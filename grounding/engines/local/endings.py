@@ -100,17 +100,25 @@ class EndWatch:
         return self._repetition.push(token) or stopped or self._left == 0
 
 
-def complete(
-    request: TokenizedRequest,
-    row: Sequence[int],
-    logprobs: Sequence[float],
-    ends: Ends,
-    detokenizer: Detokenizer,
-) -> Completion:
-    """Return what the ids of `row` say up to their end; `logprobs` has one for each id."""
-    ids, whole = ends.cut(row, request.budget)
-    text, ranges = detokenizer.decode(ids)
-    tokens = (
-        Token(start, end, logprob) for (start, end), logprob in zip(ranges, logprobs, strict=False)
-    )
-    return cut(Completion(text, whole, tuple(tokens), len(request.ids)), request.stop)
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """Tells where answers of one checkpoint end, and what they say."""
+
+    ends: Ends
+    detokenizer: Detokenizer
+
+    def watch(self, request: TokenizedRequest) -> EndWatch:
+        """Return the watch over the answer to a request."""
+        return EndWatch(request, self.detokenizer)
+
+    def complete(
+        self, request: TokenizedRequest, row: Sequence[int], logprobs: Sequence[float]
+    ) -> Completion:
+        """Return what the ids of `row` say up to their end; `logprobs` has one for each id."""
+        ids, whole = self.ends.cut(row, request.budget)
+        text, ranges = self.detokenizer.decode(ids)
+        tokens = (
+            Token(start, end, logprob)
+            for (start, end), logprob in zip(ranges, logprobs, strict=False)
+        )
+        return cut(Completion(text, whole, tuple(tokens), len(request.ids)), request.stop)

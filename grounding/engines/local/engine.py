@@ -27,7 +27,7 @@ from grounding.engines.local.encoder import (
     TokenizedRequest,
     find_prefix,
 )
-from grounding.engines.local.endings import Ends
+from grounding.engines.local.endings import Endings, Ends
 from grounding.engines.local.loading import Checkpoint, LoadOptions, load_checkpoint
 from grounding.engines.local.model_runner import why_unfit
 from grounding.engines.local.scheduler import DecodeLoop, Pending, Scheduler, Watchdog
@@ -161,16 +161,16 @@ def _decode_loop(
     # Whatever our own generation config leaves open, `generate` takes from this one.
     model.generation_config = GenerationConfig()
     encoder = Encoder(checkpoint.patches, checkpoint.image_id, ends.pad, model.device)
-    detokenizer = Detokenizer(checkpoint.tokenizer)
+    endings = Endings(ends, Detokenizer(checkpoint.tokenizer))
     if reason := _why_static(model, options):
         log.warning("answers are written in static batches: %s", reason)
         batches = BatchOptions(options.max_batch, options.repetition_penalty, watchdog.step)
-        return StaticBatch(model, encoder, ends, detokenizer, batches)
+        return StaticBatch(model, encoder, endings, batches)
     people = max(1, options.max_batch // 8)
     kept = options.picture_cache_bytes
     limit = default_limit(model.device) if kept is None else kept
     slots = SlotOptions(options.max_batch, people, limit, default_step_tokens(model.device))
-    return InFlight(model, encoder, ends, detokenizer, slots)
+    return InFlight(model, encoder, endings, slots)
 
 
 def _why_static(model: Any, options: LoadOptions) -> str:

@@ -28,9 +28,8 @@ from transformers import (
 )
 
 from grounding.engines.base import Completion
-from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
-from grounding.engines.local.endings import Ends, EndWatch, complete
+from grounding.engines.local.endings import Endings, Ends
 from grounding.errors import DeviceBroken, OutOfMemory
 
 T = TypeVar("T")
@@ -82,13 +81,13 @@ class RowEnds(StoppingCriteria):  # type: ignore[misc]
         self,
         batch: Sequence[TokenizedRequest],
         evicted: Collection[TokenizedRequest],
-        detokenizer: Detokenizer,
+        endings: Endings,
         device: torch.device,
     ) -> None:
         self._batch = batch
         self._evicted = evicted
         self._device = device
-        self._watches = [EndWatch(one, detokenizer) for one in batch]
+        self._watches = [endings.watch(one) for one in batch]
         self._written = 0
         self.lengths: dict[int, int] = {}
         """Tokens of the rows that ended here; what follows fills the batch."""
@@ -122,14 +121,12 @@ class StaticBatch:
         self,
         model: Any,
         encoder: Encoder,
-        ends: Ends,
-        detokenizer: Detokenizer,
+        endings: Endings,
         options: BatchOptions | None = None,
     ) -> None:
         self._model = model
         self._encoder = encoder
-        self._ends = ends
-        self._detokenizer = detokenizer
+        self._endings = endings
         self._options = options or BatchOptions()
         self._batch: list[TokenizedRequest] = []
         self._evicted: set[TokenizedRequest] = set()
@@ -166,7 +163,7 @@ class StaticBatch:
             rows = run_on_device(lambda: self._generate(batch, recorder))
             answers = zip(batch, rows, recorder.rows(), strict=True)
             return [
-                (request, complete(request, row, logprobs, self._ends, self._detokenizer))
+                (request, self._endings.complete(request, row, logprobs))
                 for request, row, logprobs in answers
                 if request not in self._evicted
             ]
@@ -182,12 +179,12 @@ class StaticBatch:
         """Return the new tokens of each row, padded behind an end token; calls the model once."""
         inputs = self._encoder.encode(batch)
         prompt = inputs["input_ids"].shape[1]
-        ends = RowEnds(batch, self._evicted, self._detokenizer, self._encoder.device)
+        ends = RowEnds(batch, self._evicted, self._endings, self._encoder.device)
         with torch.inference_mode():
             written: Tensor = self._model.generate(
                 **inputs,
                 generation_config=greedy_config(
-                    self._ends,
+                    self._endings.ends,
                     max_new_tokens=max(one.budget for one in batch),
                     repetition_penalty=self._options.repetition_penalty,
                 ),

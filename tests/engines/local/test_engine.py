@@ -161,7 +161,7 @@ def test_an_answer_that_ends_is_complete_and_without_its_end(
     engine, loop = watched
     head = loop._model.lm_head
     head.bias = torch.nn.Parameter(torch.zeros(head.out_features))
-    head.bias.data[next(iter(loop._ends.eos))] = 1e4
+    head.bias.data[next(iter(loop._endings.ends.eos))] = 1e4
     reply = ask_one(engine, questions()[0])
     assert (reply.text, reply.complete, reply.tokens) == ("", True, ())
 

@@ -10,7 +10,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.encoder import TokenizedRequest
-from grounding.engines.local.endings import Ends
+from grounding.engines.local.endings import Endings, Ends
 from grounding.engines.local.static_batch import Recorder, RowEnds, greedy_config
 from grounding.errors import SettingError
 
@@ -80,7 +80,7 @@ def test_each_row_ends_at_its_own_budget_or_once_it_is_evicted(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     batch, evicted = rows(1, 3, 2), set[TokenizedRequest]()
-    ends = RowEnds(batch, evicted, Detokenizer(tokenizer), torch.device("cpu"))
+    ends = RowEnds(batch, evicted, Endings(ENDS, Detokenizer(tokenizer)), torch.device("cpu"))
     assert ends(torch.zeros(3, 11), None).tolist() == [True, False, False]
     evicted.add(batch[1])
     assert ends(torch.zeros(3, 12), None).tolist() == [True, True, True]
@@ -91,7 +91,7 @@ def test_a_row_ends_at_a_stop_text_that_several_tokens_make(
 ) -> None:
     ids = tokenizer.encode("红框]\n!")
     batch = [*rows(50, stop=("]\n", "框!")), *rows(50)]
-    ends = RowEnds(batch, (), Detokenizer(tokenizer), torch.device("cpu"))
+    ends = RowEnds(batch, (), Endings(ENDS, Detokenizer(tokenizer)), torch.device("cpu"))
     done = [ends(torch.tensor([[i], [i]]), None).tolist() for i in ids]
     assert [one for one, _ in done] == [False] * 7 + [True, True]
     assert not any(other for _, other in done)
