@@ -50,17 +50,13 @@ def is_sound(one: Region) -> bool:
     named = all(isinstance(one.get(key), str) for key in ("id", "from_name", "to_name"))
     if not named or not isinstance(value, Mapping) or kind not in CHECKS:
         return False
-    return CHECKS[kind](value) and _is_place(value) and _is_score(one.get("score", 0))
+    return CHECKS[kind](value) and _is_place(value) and _is_number(one.get("score", 0))
 
 
 def _is_place(value: Mapping[str, Any]) -> bool:
     """Say whether what a value says of a place is in percent; a value may say nothing of one."""
     sides = [value[key] for key in ("x", "y", "width", "height") if key in value]
     return all(_is_number(side) and 0 <= side <= 100 for side in sides)
-
-
-def _is_score(score: object) -> bool:
-    return _is_number(score)
 
 
 def _is_number(value: object) -> bool:
