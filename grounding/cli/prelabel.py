@@ -14,8 +14,8 @@ import httpx
 
 from grounding.cli.console import Advance, load_settings, progress, results_console
 from grounding.errors import AnswerLost, QueueError, RequestError
-from grounding.labelstudio.client.api import Api, Importer
-from grounding.labelstudio.client.projects import Project, Projects
+from grounding.labelstudio.client.api import Importer
+from grounding.labelstudio.client.projects import Project, Projects, configured_api
 from grounding.settings import Settings
 
 PAGE = 100
@@ -103,10 +103,7 @@ def prelabel(
     begun = time.monotonic()
     tasks = list(_tasks(projects, found, Wanted(**wanted), summary))
     if not dry_run:
-        key = settings.label_studio_api_key
-        token = key.get_secret_value() if key else ""
-        importer = Importer(Api(settings.label_studio_url, token))
-        _run(found, tasks, ours, importer, summary)
+        _run(found, tasks, ours, Importer(configured_api(settings)), summary)
     summary.seconds = time.monotonic() - begun
     _show(summary, len(tasks), dry_run=dry_run, as_json=as_json)
     sys.exit(1 if not dry_run and summary.stored + summary.late < len(tasks) else 0)

@@ -22,7 +22,7 @@ from grounding.errors import GroundingError
 from grounding.jobs.metrics import CONTENT_TYPE
 from grounding.settings import Settings
 from grounding.web import examples, operator, predictions
-from grounding.web.bodies import read_config, read_json, read_predict, read_project
+from grounding.web.bodies import read_json, read_label_config, read_predict, read_project
 from grounding.web.projects import connect_project
 from grounding.web.services import Services
 
@@ -87,7 +87,7 @@ def _home(services: Services) -> Response:
 
 def _setup(services: Services) -> Response:
     body = read_json()
-    schema, project = read_config(body, "schema"), read_project(body)
+    schema, project = read_label_config(body, "schema"), read_project(body)
     version = connect_project(services, schema, project, body.get("extra_params"))
     return jsonify(model_version=version)
 

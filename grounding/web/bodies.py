@@ -108,11 +108,11 @@ def read_predict(body: Mapping[str, Any], begun: float) -> PredictRequest:
     tasks = body.get("tasks")
     if not isinstance(tasks, list):
         raise RequestError("tasks is no list", code="tasks_missing")
-    config = read_config(body, "label_config")
+    config = read_label_config(body, "label_config")
     return PredictRequest(tasks, read_project(body), config, _context(body), begun)
 
 
-def read_config(body: Mapping[str, Any], name: str) -> str:
+def read_label_config(body: Mapping[str, Any], name: str) -> str:
     """Return the labelling config under `name`."""
     value = body.get(name)
     if not isinstance(value, str):

@@ -43,6 +43,19 @@ class Page:
     total: int
 
 
+def configured_api(settings: Settings) -> Api:
+    """Return the API of the configured Label Studio; `SettingError` where none is."""
+    key = settings.label_studio_api_key
+    if not settings.label_studio_url or key is None:
+        missing = "LABEL_STUDIO_API_KEY" if settings.label_studio_url else "LABEL_STUDIO_URL"
+        raise SettingError(
+            f"{missing} is not set",
+            hint="Set LABEL_STUDIO_URL to Label Studio's address and LABEL_STUDIO_API_KEY to "
+            "a personal access token",
+        )
+    return Api(settings.label_studio_url, key.get_secret_value())
+
+
 class Projects:
     """The projects that the user of a token sees; safe to share between threads."""
 
@@ -52,15 +65,7 @@ class Projects:
     @classmethod
     def of(cls, settings: Settings) -> Projects:
         """Return those of the configured Label Studio; `SettingError` where none is."""
-        key = settings.label_studio_api_key
-        if not settings.label_studio_url or key is None:
-            missing = "LABEL_STUDIO_API_KEY" if settings.label_studio_url else "LABEL_STUDIO_URL"
-            raise SettingError(
-                f"{missing} is not set",
-                hint="Set LABEL_STUDIO_URL to Label Studio's address and LABEL_STUDIO_API_KEY to "
-                "a personal access token",
-            )
-        return cls(Api(settings.label_studio_url, key.get_secret_value()))
+        return cls(configured_api(settings))
 
     def find(self, number: int) -> Project:
         """Return a project. Raises `InputError` if there is none, and `LabelStudioError`."""
