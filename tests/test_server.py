@@ -59,6 +59,19 @@ def test_predictions_stay_undelivered_until_the_caller_has_taken_the_answer(
     assert (before["undelivered"], after["undelivered"]) == (2, 0)
 
 
+@pytest.mark.parametrize("ids", [(3,), (3, 4, 5)])
+def test_controls_that_answer_only_when_asked_cost_nothing_when_a_page_opens(
+    ids: tuple[int, ...], client: FlaskClient, redis: Redis, worker: list[int]
+) -> None:
+    asked = CONFIG.replace("<RectangleLabels ", '<RectangleLabels model_answer="asked" ')
+    assert asked != CONFIG
+    keys = set(redis.keys())
+    assert predict(client, *ids, label_config=asked) == [[] for _ in ids]
+    assert worker == []
+    assert client.get("/jobs").json["projects"] == []  # type: ignore[index]
+    assert not [key for key in set(redis.keys()) - keys if b":job:" in key]
+
+
 def test_two_projects_share_no_answers(client: FlaskClient, worker: list[int]) -> None:
     predict(client, 4)
     predict(client, 4, project="2.1")
