@@ -8,11 +8,11 @@ the relations to it.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from grounding.labelstudio.controls.base import Drop, Region, Results
+from grounding.labelstudio.controls import CONTROLS
+from grounding.labelstudio.controls.base import Drop, Region, Results, are_texts, is_number
 
 log = logging.getLogger(__name__)
 
@@ -43,36 +43,20 @@ def keep_sound(result: Sequence[Region], results: Results) -> list[Region]:
 def is_sound(one: Region) -> bool:
     """Say whether the page can read a result: its value is of its type, its place in the image."""
     if one.get("type") == RELATION:
-        return all(isinstance(one.get(end), str) for end in ("from_id", "to_id")) and _texts(
+        return all(isinstance(one.get(end), str) for end in ("from_id", "to_id")) and are_texts(
             one.get("labels")
         )
     kind, value = one.get("type"), one.get("value")
     named = all(isinstance(one.get(key), str) for key in ("id", "from_name", "to_name"))
     if not named or not isinstance(value, Mapping) or kind not in CHECKS:
         return False
-    return CHECKS[kind](value) and _is_place(value) and _is_number(one.get("score", 0))
+    return CHECKS[kind](value) and _is_place(value) and is_number(one.get("score", 0))
 
 
 def _is_place(value: Mapping[str, Any]) -> bool:
     """Say whether what a value says of a place is in percent; a value may say nothing of one."""
     sides = [value[key] for key in ("x", "y", "width", "height") if key in value]
-    return all(_is_number(side) and 0 <= side <= 100 for side in sides)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(x, str) for x in value)
-
-
-def _paths(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_texts, value))
+    return all(is_number(side) and 0 <= side <= 100 for side in sides)
 
 
 def _box(value: Mapping[str, Any]) -> bool:
@@ -85,15 +69,10 @@ def _point(value: Mapping[str, Any]) -> bool:
 
 CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "rectangle": _box,
-    "rectanglelabels": lambda value: _box(value) and _texts(value.get("rectanglelabels", ["-"])),
+    "rectanglelabels": lambda value: _box(value) and are_texts(value.get("rectanglelabels", ["-"])),
     "keypoint": _point,
-    "keypointlabels": lambda value: _point(value) and _texts(value.get("keypointlabels", ["-"])),
-    "labels": lambda value: _texts(value.get("labels")),
-    "textarea": lambda value: _texts(value.get("text")),
-    "choices": lambda value: _texts(value.get("choices")),
-    "taxonomy": lambda value: _paths(value.get("taxonomy")),
-    "number": lambda value: _is_number(value.get("number")),
-    "rating": lambda value: _is_whole(value.get("rating")),
-    "datetime": lambda value: isinstance(value.get("datetime"), str),
+    "keypointlabels": lambda value: _point(value) and are_texts(value.get("keypointlabels", ["-"])),
+    "labels": lambda value: are_texts(value.get("labels")),
+    **{tag.lower(): kind.is_sound for tag, kind in CONTROLS.items() if kind.is_sound},
 }
 """What the value of each type of result has to be. A region of `<Rectangle>` may have no label."""

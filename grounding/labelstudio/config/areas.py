@@ -21,23 +21,24 @@ REMEMBER = "model_remember"
 STATUS = "status"
 """The name of the text area that shows our errors."""
 
-_FORM = {"number", "rating", "datetime", "taxonomy"}
-"""Tags that make a form of the controls of an image."""
-
 _REMEMBER = {str(word): word for word in Remember}
 
 
-def read_text_areas(elements: Sequence[Element], *, draws: bool) -> tuple[TextArea, ...]:
-    """Return the text areas of a config, in order; `draws` is whether a control draws places."""
+def read_text_areas(
+    elements: Sequence[Element], *, draws: bool, asks: bool
+) -> tuple[TextArea, ...]:
+    """Return the text areas of a config, in order.
+
+    `draws` is whether a control draws places, `asks` whether one other than choices holds a value.
+    """
     found = [
         (element, area)
         for element in elements
         if element.kind == "textarea" and (area := _read_text_area(element))
     ]
     marks = [_read_mark(element, area) for element, area in found]
-    kinds = {element.kind for element in elements}
-    lone = "choices" in kinds and not kinds & _FORM and marks.count(None) == 1
-    fills = not (draws or lone)
+    chosen = any(element.kind == "choices" for element in elements)
+    fills = not draws and (asks or not chosen or marks.count(None) != 1)
     return tuple(
         replace(area, filled=fills if mark is None else mark)
         for (_, area), mark in zip(found, marks, strict=True)

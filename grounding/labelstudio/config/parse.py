@@ -119,8 +119,13 @@ def text_areas(xml: str) -> tuple[TextArea, ...]:
 
 
 def _read_areas(elements: Sequence[Element]) -> tuple[TextArea, ...]:
-    draws = any(kind.draws and not _is_skipped(e) for e in elements if (kind := _TAGS.get(e.kind)))
-    return read_text_areas(elements, draws=draws)
+    served = [kind for e in elements if (kind := _TAGS.get(e.kind)) and not _is_skipped(e)]
+    values = {kind.tag for kind in served if kind.write_value}
+    return read_text_areas(
+        elements,
+        draws=any(kind.draws for kind in served),
+        asks=bool(values - {"Choices", "TextArea"}),
+    )
 
 
 def _is_skipped(element: Element) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -193,7 +194,8 @@ class ControlTag:
     other is left alone. A wrong `model_…` attribute is an error either way. `draws` is the shape of
     its regions, None where it draws none. `accompany` adds the text that the model wrote with a
     place to the region of it. `value_type` and `value_format` say of an element what its value is
-    and how it is written; `write_value` makes it of what was found.
+    and how it is written; `write_value` makes it of what was found, and `is_sound` says of the
+    `value` of a result whether the page can read it.
     """
 
     tag: str
@@ -210,6 +212,17 @@ class ControlTag:
     value_type: Callable[[Element], ValueType] = _is_choice
     value_format: Callable[[Element], str] = _as_it_is
     write_value: ValueWriter | None = None
+    is_sound: Callable[[Value], bool] | None = None
+
+
+def is_number(value: object) -> bool:
+    """Say whether the page can read a value as a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def are_texts(value: object) -> bool:
+    """Say whether the page can read a value as a list of texts, of one or more."""
+    return isinstance(value, list) and bool(value) and all(isinstance(x, str) for x in value)
 
 
 def new_id() -> str:

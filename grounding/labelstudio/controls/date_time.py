@@ -66,6 +66,7 @@ DATE_TIME = value_tag(
     "DateTime",
     read_moment,
     lambda moments: moments[0],
+    is_readable=lambda value: isinstance(value, str),
     labels="none",
     serves=is_readable,
     value_type=read_form,

@@ -27,6 +27,7 @@ from grounding.labelstudio.controls.base import (
     ValueWriter,
     ViewSpec,
     Writer,
+    are_texts,
     new_id,
 )
 from grounding.labelstudio.interactive.context import Intent
@@ -166,15 +167,18 @@ def value_tag(
     *,
     attributes: Attributes = FIELD_ATTRIBUTES,
     serves: Callable[[Element], bool] = is_shown,
+    is_readable: Callable[[object], bool] = are_texts,
     **more: Any,
 ) -> ControlTag:
     """Return a control tag that holds a value: of the whole image, or of each region.
 
-    `read` and `to_value` are as in `value_writer`; `more` are other fields of the `ControlTag`. Its
-    results have the tag's name in lower case as their type.
+    `read` and `to_value` are as in `value_writer`, and `is_readable` says of what `to_value` gives
+    whether the page can read it; `more` are other fields of the `ControlTag`. Its results have the
+    tag's name in lower case as their type.
     """
     kind = tag.lower()
-    write_value = value_writer(more.pop("key", kind), read, to_value)
+    key = more.pop("key", kind)
+    write_value = value_writer(key, read, to_value)
     return ControlTag(
         tag,
         attributes,
@@ -183,6 +187,7 @@ def value_tag(
         serves=serves,
         required=False,
         write_value=write_value,
+        is_sound=lambda value: is_readable(value.get(key)),
         **more,
     )
 

@@ -12,6 +12,7 @@ from grounding.labelstudio.config.attributes import NUMBER_ATTRIBUTES
 from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.config.xml import Element
+from grounding.labelstudio.controls.base import is_number
 from grounding.labelstudio.controls.fields import value_tag
 from grounding.queries import ValueKind, ValueType
 
@@ -58,6 +59,7 @@ NUMBER = value_tag(
     "Number",
     read_number,
     lambda numbers: numbers[0],
+    is_readable=is_number,
     value_type=read_type,
     attributes=NUMBER_ATTRIBUTES,
     labels="none",

@@ -18,6 +18,16 @@ def read_stars(element: Element) -> ValueType:
     return ValueType(ValueKind.NUMBER, 1, high, whole=True)
 
 
+def are_stars(value: object) -> bool:
+    """Say whether the page can read a value as stars."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 RATING = value_tag(
-    "Rating", read_number, lambda numbers: numbers[0], value_type=read_stars, labels="none"
+    "Rating",
+    read_number,
+    lambda numbers: numbers[0],
+    is_readable=are_stars,
+    labels="none",
+    value_type=read_stars,
 )

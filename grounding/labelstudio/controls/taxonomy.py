@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.config.xml import Element, is_in_data
+from grounding.labelstudio.controls.base import are_texts
 from grounding.labelstudio.controls.fields import value_tag
 from grounding.labelstudio.labels import match
 from grounding.queries import PATH_SIGN, ValueKind, ValueType
@@ -66,10 +67,16 @@ def allows_several(element: Element) -> bool:
     return element.get("maxUsages") != "1"
 
 
+def are_paths(value: object) -> bool:
+    """Say whether the page can read a value as paths."""
+    return isinstance(value, list) and bool(value) and all(map(are_texts, value))
+
+
 TAXONOMY = value_tag(
     "Taxonomy",
     read_path,
     lambda chosen: [list(label.path) for label in chosen],
+    is_readable=are_paths,
     label_tag="choice",
     labels=read_paths,
     allows_several=allows_several,
