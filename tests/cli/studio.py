@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.loopback import serving
 
 PICTURE = b"GIF89a" + bytes(40)
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
@@ -116,13 +117,5 @@ def label_studio() -> Iterator[Studio]:
     """Run it on a loopback port around the block."""
     studio = Studio()
     handler = type("Handler", (_Handler,), {"studio": studio})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    studio.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with serving(handler) as studio.url:
         yield studio
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
