@@ -50,7 +50,7 @@ class LocalEngine:
         self._chat = Chat(checkpoint.tokenizer, checkpoint.image_id)
         self._detokenizer = Detokenizer(checkpoint.tokenizer)
         watchdog = Watchdog(options.step_seconds)
-        loop = _decode_loop(checkpoint, options, watchdog)
+        loop = _decode_loop(checkpoint, options, watchdog, self._detokenizer)
         self._scheduler: Scheduler[TokenizedRequest, Completion] = Scheduler(loop, watchdog)
 
     @classmethod
@@ -153,7 +153,7 @@ class LocalEngine:
 
 
 def _decode_loop(
-    checkpoint: Checkpoint, options: LoadOptions, watchdog: Watchdog
+    checkpoint: Checkpoint, options: LoadOptions, watchdog: Watchdog, detokenizer: Detokenizer
 ) -> DecodeLoop[TokenizedRequest, Completion]:
     """Return the loop that runs the checkpoint's model: in flight, or in static batches."""
     model: Any = checkpoint.model
@@ -161,7 +161,7 @@ def _decode_loop(
     # Whatever our own generation config leaves open, `generate` takes from this one.
     model.generation_config = GenerationConfig()
     encoder = Encoder(checkpoint.patches, checkpoint.image_id, ends.pad, model.device)
-    endings = Endings(ends, Detokenizer(checkpoint.tokenizer))
+    endings = Endings(ends, detokenizer)
     if reason := _why_static(model, options):
         log.warning("answers are written in static batches: %s", reason)
         batches = BatchOptions(options.max_batch, options.repetition_penalty, watchdog.step)
