@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from grounding.jobs.connection import connect
 from grounding.jobs.heartbeat import Heartbeat
 from grounding.jobs.slots import Slots
 from grounding.jobs.store import JobStore, QueueName
+from grounding.logs import QUIET
 from grounding.settings import Settings
 from grounding.web.app import create_app
 from tests.serving import FOUND, Start
@@ -52,6 +54,19 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in map(variable, Settings.model_fields):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GROUNDING_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Undo what a command sets up: with its level, later tests would see no warnings."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    levels = {name: logging.getLogger(name).level for name in ("root", *QUIET)}
+    yield
+    for handler in set(root.handlers).difference(handlers):
+        root.removeHandler(handler)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture
