@@ -3,8 +3,8 @@
 #
 # The base is a plain Python, not one of NVIDIA's: PyPI's torch for Linux brings its own CUDA
 # libraries as wheels, so a CUDA base would only carry them twice. The host's driver comes in with
-# the NVIDIA Container Toolkit. Raise the tag with Python's security releases; pin it by digest
-# where your registry lets you look one up.
+# the NVIDIA Container Toolkit. Raise the tag with Python's security releases, then run
+# `make digests`.
 FROM python:3.11.14-slim-bookworm AS base
 
 # Nothing is written outside /tmp, /models and /data, so that the root may be read-only; 10001 is

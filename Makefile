@@ -10,7 +10,7 @@ REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test coverage mutants lint faults soak fuzz e2e pictures containers \
-	servers accuracy bench remote interactive lock audit sbom wheel clean
+	servers accuracy bench remote interactive lock audit digests sbom wheel clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -91,6 +91,9 @@ lock: $(READY) ## write the hashes of every pinned release into requirements/
 
 audit: .audit/.ready ## known holes in what is installed; says loudly where the advisories cannot be asked
 	@$(BIN)/python -m tools.audit
+
+digests: $(READY) ## bind each image that is pulled to its digest (MIRROR=host:port: as this mirror has it)
+	@$(BIN)/python -m tools.digests $(MIRROR)
 
 sbom: .audit/.ready ## dist/sbom-*.json: what each image installs, in CycloneDX's form
 	@mkdir -p dist
