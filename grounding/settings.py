@@ -95,7 +95,8 @@ class Settings(BaseSettings):
         "unset: the shapes demo model",
     )
     profile: str = Field(
-        "", description="Model family, if the checkpoint tells none: qwen2-vl, qwen2.5-vl, qwen3-vl"
+        "",
+        description="Family, if the checkpoint tells none: qwen2-vl, qwen2.5-vl, qwen3-vl, qwen3.5",
     )
     revision: str = Field("", description="Branch, tag or commit of MODEL on the hub")
     device: str = Field(

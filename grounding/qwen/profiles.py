@@ -117,18 +117,30 @@ PROFILES = {
         _family("qwen2-vl", "thousand", 28),
         _family("qwen2.5-vl", "model", 28),
         replace(_family("qwen3-vl", "thousand", 32), prompts="qwen3"),
+        replace(_family("qwen3.5", "thousand", 32), prompts="qwen3"),
     )
 }
+"""The families.
+
+Qwen3.5 has no "VL" in its name, since all its models see. Its vision tower is Qwen3-VL's: patches
+of 16 pixels, 2 by 2 to a token (`Qwen3_5VisionConfig` of transformers 5.23). Its coordinates are
+0 to 1000: Qwen says so of it and its successor (QwenLM/Qwen3.8-Flash-Next #4), and ms-swift trains
+it so (`Qwen3_5Template`). Qwen publishes no wordings for it, so it is asked in Qwen3-VL's.
+"""
 
 MODEL_TYPES = {
     "qwen2_vl": "qwen2-vl",
     "qwen2_5_vl": "qwen2.5-vl",
     "qwen3_vl": "qwen3-vl",
     "qwen3_vl_moe": "qwen3-vl",
+    "qwen3_5": "qwen3.5",
+    "qwen3_5_moe": "qwen3.5",
 }
 """Profile names by the `model_type` of a checkpoint's config.json."""
 
-_FAMILY = re.compile(r"qwen-?(2|2[._]5|3)[-_]?vl(?![a-z])", re.IGNORECASE)
+_FAMILY = re.compile(
+    r"qwen-?(?:(2|2[._]5|3)[-_]?vl(?![a-z])|3[._]5(?=[-_:.]|vl|$)(?![-_]?omni))", re.IGNORECASE
+)
 
 
 def profile_for(model: str | Mapping[str, Any], *, name: str | None = None) -> Profile:
@@ -149,7 +161,7 @@ def profile_for(model: str | Mapping[str, Any], *, name: str | None = None) -> P
 
 def _name_from_id(model: str) -> str:
     if found := _FAMILY.search(model):
-        return f"qwen{found[1].replace('_', '.')}-vl"
+        return f"qwen{found[1].replace('_', '.')}-vl" if found[1] else "qwen3.5"
     raise SettingError(
         f"the id {model!r} does not say which Qwen-VL family it is",
         hint=f"Set GROUNDING_PROFILE to one of {_choices()}, if it is one of these",

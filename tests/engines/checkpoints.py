@@ -16,6 +16,10 @@ from transformers import (
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
+    Qwen3_5MoeConfig,
+    Qwen3_5MoeForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeConfig,
@@ -170,9 +174,48 @@ def _qwen3_moe(tok: PreTrainedTokenizerFast) -> PreTrainedModel:
     return Qwen3VLMoeForConditionalGeneration(config)
 
 
+QWEN3_5_TEXT = {
+    "num_hidden_layers": 3,
+    "layer_types": ["full_attention", "linear_attention", "full_attention"],
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 1e4,
+        "mrope_section": [2, 1, 1],
+        "partial_rotary_factor": 0.5,
+    },
+}
+"""Layers of both kinds; every fourth of the published checkpoints attends."""
+
+QWEN3_5_VISION = {k: v for k, v in QWEN3_VISION.items() if k != "deepstack_visual_indexes"}
+
+
+def _qwen3_5(tok: PreTrainedTokenizerFast) -> PreTrainedModel:
+    text = _text(tok) | QWEN3_5_TEXT
+    config = Qwen3_5Config(text_config=text, vision_config=QWEN3_5_VISION, **_ids(tok))
+    return Qwen3_5ForConditionalGeneration(config)
+
+
+def _qwen3_5_moe(tok: PreTrainedTokenizerFast) -> PreTrainedModel:
+    experts = {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 16,
+    }
+    text = _text(tok) | QWEN3_5_TEXT | experts
+    config = Qwen3_5MoeConfig(text_config=text, vision_config=QWEN3_5_VISION, **_ids(tok))
+    return Qwen3_5MoeForConditionalGeneration(config)
+
+
 FAMILIES = {
     "qwen2_vl": _qwen2,
     "qwen2_5_vl": _qwen2_5,
     "qwen3_vl": _qwen3,
     "qwen3_vl_moe": _qwen3_moe,
+    "qwen3_5": _qwen3_5,
+    "qwen3_5_moe": _qwen3_5_moe,
 }

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
 from grounding.settings import SHAPES
-from tests.engines.checkpoints import save_checkpoint
+from tests.engines.checkpoints import FAMILIES, save_checkpoint
 from tests.engines.checkpoints import tokenizer as tiny_tokenizer
 from tests.openai_server import Behaviour, Server, serving
 
@@ -32,7 +32,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def folders(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    names = ("qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
+    names = (name for name in FAMILIES if name != "qwen2_5_vl")
     others = {f: save_checkpoint(tmp_path_factory.mktemp(f), f) for f in names}
     return others | {"qwen2_5_vl": tiny}
 

@@ -21,7 +21,10 @@ from grounding.engines.base import Completion, ModelRequest
 from grounding.engines.local.engine import LocalEngine
 from grounding.testing import make_view
 
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+ATTENDING = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+"""The families whose layers all attend; these run in flight."""
+
+FAMILIES = (*ATTENDING, "qwen3_5", "qwen3_5_moe")
 
 
 def picture(wide: int, high: int, seed: int = 0, factor: int = 28) -> Image.Image:

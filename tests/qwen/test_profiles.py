@@ -25,9 +25,17 @@ T28, T32 = 28 * 28, 32 * 32
         ("Qwen/Qwen2-VL-2B-Instruct-AWQ", "qwen2-vl"),
         ("Qwen/Qwen3-VL-30B-A3B-Instruct", "qwen3-vl"),
         ("/models/qwen2_5_vl_finetuned", "qwen2.5-vl"),
+        ("Qwen/Qwen3.5-27B", "qwen3.5"),
+        ("Qwen/Qwen3.5-35B-A3B-FP8", "qwen3.5"),
+        ("qwen3.5-plus", "qwen3.5"),
+        ("qwen3.5:9b", "qwen3.5"),
+        ("/models/qwen3_5", "qwen3.5"),
         ({"model_type": "qwen2_5_vl"}, "qwen2.5-vl"),
         ({"model_type": "qwen2_vl"}, "qwen2-vl"),
         ({"model_type": "qwen3_vl"}, "qwen3-vl"),
+        ({"model_type": "qwen3_vl_moe"}, "qwen3-vl"),
+        ({"model_type": "qwen3_5"}, "qwen3.5"),
+        ({"model_type": "qwen3_5_moe"}, "qwen3.5"),
     ],
 )
 def test_the_family_is_read_from_the_id_or_the_config(model: object, name: str) -> None:
@@ -41,6 +49,10 @@ def test_the_family_is_read_from_the_id_or_the_config(model: object, name: str) 
         "Qwen/Qwen2.5-7B-Instruct",
         "OpenGVLab/InternVL3-8B",
         "Qwen/Qwen2-VLM-1B",
+        "Qwen/Qwen3.5-Omni-7B",
+        "qwen3.8-flash",  # a successor, of which we know nothing
+        "Qwen/Qwen3-5B",
+        "qwen3.50",
         "",
         {"model_type": "llama"},
         {},
@@ -62,10 +74,12 @@ def test_coordinates_are_model_pixels_or_thousandths_by_family() -> None:
     assert PROFILES["qwen2.5-vl"].answer_frame(seen) == seen
     assert PROFILES["qwen2-vl"].answer_frame(seen) == THOUSAND
     assert PROFILES["qwen3-vl"].answer_frame(seen) == THOUSAND
+    assert PROFILES["qwen3.5"].answer_frame(seen) == THOUSAND
 
 
 @pytest.mark.parametrize(
-    ("name", "token"), [("qwen2-vl", T28), ("qwen2.5-vl", T28), ("qwen3-vl", T32)]
+    ("name", "token"),
+    [("qwen2-vl", T28), ("qwen2.5-vl", T28), ("qwen3-vl", T32), ("qwen3.5", T32)],
 )
 def test_pictures_are_256_to_1280_tokens_by_default(name: str, token: int) -> None:
     profile = PROFILES[name]

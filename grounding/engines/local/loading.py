@@ -21,6 +21,8 @@ from transformers import (
     PreTrainedTokenizerBase,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLForConditionalGeneration,
+    Qwen3_5ForConditionalGeneration,
+    Qwen3_5MoeForConditionalGeneration,
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeForConditionalGeneration,
 )
@@ -44,6 +46,8 @@ MODEL_CLASSES: Mapping[str, type[PreTrainedModel]] = {
     "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
     "qwen3_vl": Qwen3VLForConditionalGeneration,
     "qwen3_vl_moe": Qwen3VLMoeForConditionalGeneration,
+    "qwen3_5": Qwen3_5ForConditionalGeneration,
+    "qwen3_5_moe": Qwen3_5MoeForConditionalGeneration,
 }
 """`model_type` of config.json → the class that runs it."""
 
@@ -162,10 +166,11 @@ def _choose_device(name: str | None) -> torch.device:
 def _refuse_other_qwen(config: Config) -> None:
     """Raise `SettingError` for an architecture of Qwen's that no profile makes run here.
 
-    One that is named after a known one is a variant of it, but for mixtures of experts.
+    One that is named after a known one is a variant of it, but for mixtures of experts and those
+    without a vision tower.
     """
     own = str(config.get("model_type"))
-    known = own.startswith(tuple(MODEL_CLASSES)) and not own.endswith("_moe")
+    known = own.startswith(tuple(MODEL_CLASSES)) and not own.endswith(("_moe", "_text"))
     is_variant = own in MODEL_CLASSES or known
     if own.startswith("qwen") and not is_variant:
         raise SettingError(

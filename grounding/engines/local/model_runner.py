@@ -110,8 +110,11 @@ class ModelRunner:
 def why_unfit(model: Any) -> str:
     """Return why a model cannot be run row by row, or nothing."""
     config = model.config.get_text_config()
-    if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+    layers = getattr(config, "layer_types", None) or ()
+    if "sliding_attention" in layers:
         return "some of the model's layers see a window of the text only"
+    if "linear_attention" in layers:
+        return "some of the model's layers keep a state instead of keys and values"
     if config._attn_implementation != "sdpa":
         return f"its attention is {config._attn_implementation}"
     return ""

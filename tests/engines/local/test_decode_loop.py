@@ -30,7 +30,7 @@ from grounding.queries import Locate, Shape
 from grounding.qwen.queries import locate
 from grounding.settings import SHAPES
 from grounding.testing import ask_one, make_view
-from tests.engines.questions import FAMILIES, ask_all, library_answer, questions, request
+from tests.engines.questions import ATTENDING, ask_all, library_answer, questions, request
 from tools.shapes.scenes import scene
 
 CPU = LoadOptions(device="cpu")
@@ -114,7 +114,7 @@ def all_forms(factor: int) -> list[ModelRequest]:
 
 
 @pytest.mark.parametrize("slots", [1, 3, 8])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ATTENDING)
 def test_answers_in_flight_are_those_of_the_library_alone(
     folders: dict[str, Path], family: str, slots: int
 ) -> None:

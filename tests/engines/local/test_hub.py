@@ -128,9 +128,10 @@ def test_other_formats_of_the_weights_are_not_downloaded(hub: Hub, tmp_path: Pat
     ("kind", "profile"),
     [
         ("llama", None),
-        ("qwen3_5", None),
-        ("qwen3_5", "qwen3-vl"),
-        ("qwen3_5_moe", "qwen3-vl"),
+        ("qwen3_next", None),
+        ("qwen3_next", "qwen3.5"),
+        ("qwen3_5_text", "qwen3.5"),
+        ("qwen3_omni_moe", "qwen3-vl"),
         ("qwen2_5_omni", "qwen2.5-vl"),
     ],
 )
