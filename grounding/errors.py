@@ -14,6 +14,9 @@
     │   │   ├── ImageUnreadable its bytes are no picture that we can decode
     │   │   ├── ImageTooLarge   its bytes or pixels exceed the limits
     │   │   └── ImageTooThin    its aspect ratio exceeds the model's 200:1
+    │   ├── FilmError           the film cannot be read
+    │   │   ├── FilmUnreadable  its bytes are no film that we can decode
+    │   │   └── FilmTooLarge    its bytes, seconds, pixels or decoding exceed the limits
     │   ├── AnswerError         the model's text holds no answer
     │   └── WorkerDied          every process that ran the task died
     ├── EngineError             the model cannot answer now
@@ -166,6 +169,26 @@ class ImageTooThin(ImageError):
 
     code = "image_too_thin"
     hint = "Crop it: the model refuses pictures longer than 200 times their width"
+
+
+class FilmError(TaskError):
+    """The film cannot be read; one that cannot be fetched is an `ImageError`."""
+
+    code = "film_error"
+
+
+class FilmUnreadable(FilmError):
+    """The bytes are no film that we can decode."""
+
+    code = "film_unreadable"
+    hint = "Use MP4 or WebM, whole and with a moving picture"
+
+
+class FilmTooLarge(FilmError):
+    """The film's bytes, seconds or pixels exceed the limits, or its decoding does."""
+
+    code = "film_too_large"
+    hint = "Shrink the film, or raise GROUNDING_MAX_FILM_BYTES"
 
 
 class AnswerError(TaskError):

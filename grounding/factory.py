@@ -11,6 +11,8 @@ from grounding.engines.base import Engine, Progress
 from grounding.errors import GroundingError
 from grounding.labelstudio.client.files import LabelStudioClient
 from grounding.media.fetch import Fetcher, FetchRules
+from grounding.media.films.reader import FilmLimits, FilmReader
+from grounding.media.films.sampling import Sampling
 from grounding.media.images import Decoder
 from grounding.media.local_files import Folder
 from grounding.pipeline import WorkerContext
@@ -49,6 +51,7 @@ def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerCon
         settings.max_image_pixels,
         settings.labels_per_query,
         decoder=Decoder(settings.decode_memory_bytes),
+        films=film_reader(settings),
     )
     return replace(context, check_owner=home.check_owner) if home else context
 
@@ -180,6 +183,33 @@ def _load(settings: Settings, on_progress: ProgressCallback) -> Engine:
 def fetcher(settings: Settings) -> Fetcher:
     """Return the fetcher of the pictures that the settings allow."""
     rules = FetchRules(allowed_origins=settings.allowed_origins, max_bytes=settings.max_image_bytes)
+    return _fetcher(settings, rules)
+
+
+def film_reader(settings: Settings) -> FilmReader:
+    """Return the reader of the films that the settings allow."""
+    rules = FetchRules(
+        allowed_origins=settings.allowed_origins,
+        max_bytes=settings.max_film_bytes,
+        total_s=settings.film_timeout,
+        accept="video/*, */*;q=0.5",
+    )
+    limits = FilmLimits(
+        settings.max_film_seconds,
+        settings.max_film_pixels,
+        settings.film_memory_bytes,
+        settings.film_timeout,
+    )
+    sampling = Sampling(
+        settings.film_fps,
+        settings.film_fine_fps,
+        settings.film_max_frames,
+        settings.film_max_tokens,
+    )
+    return FilmReader(_fetcher(settings, rules), limits, sampling)
+
+
+def _fetcher(settings: Settings, rules: FetchRules) -> Fetcher:
     root = settings.local_files_root
     return Fetcher(rules, label_studio(settings), folder=Folder(root) if root else None)
 

@@ -227,6 +227,16 @@ def model_frame(image: Frame, factor: int, min_pixels: int, max_pixels: int) -> 
     return Frame("model", wide, high, image.extent)
 
 
+def shown_size(width: int, height: int, aspect: float, *, turned: bool) -> tuple[int, int]:
+    """Return the width and height at which a film is shown.
+
+    `width` and `height` are those of its stored frames, `aspect` the width of a stored pixel as a
+    multiple of its height; a `turned` film lies on its side in the file.
+    """
+    wide = max(1, round(width * aspect)) if 0 < aspect < MAX_ASPECT else width
+    return (height, wide) if turned else (wide, height)
+
+
 CROP_MARGIN = 0.15
 """What a crop shows beyond each side of a box, as a share of that side."""
 

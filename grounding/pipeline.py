@@ -36,6 +36,7 @@ from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, p
 from grounding.labelstudio.regions import count, join_values, link, plan_regions
 from grounding.labelstudio.soundness import keep_sound
 from grounding.media.fetch import Fetches
+from grounding.media.films.reader import FilmReader
 from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, around, whole
 from grounding.qwen.answers import Answer, Note, Verdict
@@ -69,6 +70,12 @@ class WorkerContext:
     image_cache: ImageCache = field(default_factory=ImageCache)
     decoder: Decoder = field(default_factory=Decoder)
     check_owner: CheckOwner = lambda _address, _task, _project: None
+    films: FilmReader | None = None
+
+    @property
+    def film_reader(self) -> FilmReader:
+        """The way to films: without one of its own, that to pictures."""
+        return self.films or FilmReader(self.fetcher)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from grounding.environment import (
     check_names,
@@ -35,6 +35,7 @@ from grounding.environment import (
     variable,
 )
 from grounding.errors import SettingError
+from grounding.film_settings import FilmSettings
 
 SHAPES = Path(__file__).parent / "demo" / "shapes"
 """The shipped test and demo checkpoint: it knows only coloured shapes."""
@@ -76,7 +77,7 @@ ImageFormat = Literal["jpeg", "png"]
 Secret = Annotated[SecretStr, AfterValidator(check_secret)]
 
 
-class Settings(BaseSettings):
+class Settings(FilmSettings):
     """All settings of one deployment; immutable. Times are seconds, sizes bytes or pixels."""
 
     model_config = SettingsConfigDict(

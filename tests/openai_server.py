@@ -63,8 +63,7 @@ class Behaviour:
 class ReceivedRequest:
     """What a request's messages hold; `bounds` are those in the picture's own part."""
 
-    pictures: list[Image.Image]
-    text: str
+    parts: list[Image.Image | str]
     system: str | None
     bounds: Mapping[str, Any]
 
@@ -153,20 +152,26 @@ class Handler(BaseHTTPRequestHandler):
         bounds = fields.get("mm_processor_kwargs", {}) if behaviour.reads == "request" else {}
         bounds = asked.bounds if behaviour.reads == "part" else bounds
         used = behaviour.forced or _bounds(bounds, behaviour.own)
-        views = [make_view(_resized(picture, used)) for picture in asked.pictures]
+        parts = [
+            one if isinstance(one, str) else make_view(_resized(one, used)) for one in asked.parts
+        ]
         stop = tuple(fields.get("stop", ()))
-        return ModelRequest((*views, asked.text), fields["max_tokens"], asked.system, stop=stop)
+        return ModelRequest(tuple(parts), fields["max_tokens"], asked.system, stop=stop)
 
 
 def _parse(body: Body, native: bool) -> ReceivedRequest:
     """Return what a request asks."""
     *before, user = (body["input"] if native else body)["messages"]
-    *pictures, words = user["content"]
-    uris = [part["image"] if native else part["image_url"]["url"] for part in pictures]
+    content = user["content"]
+    parts = [part["text"] if "text" in part else _decode(_uri(part, native)) for part in content]
     system = before[0]["content"][0]["text"] if before else None
-    return ReceivedRequest(
-        [_decode(uri) for uri in uris], words["text"], system, (pictures or [{}])[0]
-    )
+    first = next((part for part in content if "text" not in part), {})
+    return ReceivedRequest(parts, system, first)
+
+
+def _uri(part: Body, native: bool) -> str:
+    uri: str = part["image"] if native else part["image_url"]["url"]
+    return uri
 
 
 def _decode(uri: str) -> Image.Image:

@@ -30,6 +30,7 @@ def test_codes_are_unique_and_every_error_but_the_abstract_ones_has_a_cure() -> 
     codes = [cls.code for cls in classes]
     assert len(set(codes)) == len(codes)
     branches = {"GroundingError", "SettingError", "RequestError", "TaskError", "ImageError"}
+    branches |= {"FilmError"}
     assert {cls.__name__ for cls in classes if not cls.hint} <= branches
 
 

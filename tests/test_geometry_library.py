@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +14,6 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from grounding.geometry import image_frame, model_frame
 from tests.geometries import TOKENS, images
-
-SmartResize = Callable[..., tuple[int, int]]
 
 sizes = images().map(lambda frame: (int(frame.width), int(frame.height)))
 factors = st.sampled_from((28, 32))
@@ -38,12 +36,12 @@ def test_our_resize_is_the_one_of_transformers(
 
 
 @pytest.fixture(scope="module")
-def utils_resize() -> Iterator[SmartResize]:
-    """Return `smart_resize` of qwen-vl-utils, without the torchvision that it does not use here."""
+def library() -> Iterator[types.ModuleType]:
+    """Return qwen-vl-utils, without the torchvision that it does not use here."""
     stub, before = _torchvision(), dict(sys.modules)
     sys.modules.update(stub)
     try:
-        yield importlib.import_module("qwen_vl_utils.vision_process").smart_resize
+        yield importlib.import_module("qwen_vl_utils.vision_process")
     finally:
         for name in {*stub, *(n for n in sys.modules if n.startswith("qwen_vl_utils"))}:
             sys.modules.pop(name, None)
@@ -64,10 +62,10 @@ def _torchvision() -> dict[str, types.ModuleType]:
 @settings(max_examples=300)
 @given(size=sizes, factor=factors, tokens=bounds)
 def test_our_resize_is_the_one_of_qwen_vl_utils(
-    utils_resize: SmartResize, size: tuple[int, int], factor: int, tokens: tuple[int, int]
+    library: types.ModuleType, size: tuple[int, int], factor: int, tokens: tuple[int, int]
 ) -> None:
     width, height = size
     # The two libraries differ for sides up to half a patch. The engines use transformers.
     if min(size) * 2 > factor:
         low, high = (t * factor**2 for t in tokens)
-        assert ours(size, factor, *tokens) == utils_resize(height, width, factor, low, high)
+        assert ours(size, factor, *tokens) == library.smart_resize(height, width, factor, low, high)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import glob
+import io
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 from xml.sax.saxutils import quoteattr
 
 from grounding.errors import ImageMissing, InputError
@@ -56,10 +59,18 @@ class FilesToo:
 
     def fetch(self, value: str, task_id: int | None = None) -> bytes:
         """Return the bytes; raises as `Fetches` does."""
+        sink = io.BytesIO()
+        self.fetch_into(sink, value, task_id)
+        return sink.getvalue()
+
+    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
+        """Write the bytes into a file; raises as `Fetches` does."""
         if value not in self._files or is_address(value):
-            return self._others.fetch(value, task_id)
+            self._others.fetch_into(sink, value, task_id)
+            return
         try:
-            return Path(value).read_bytes()
+            with Path(value).open("rb") as file:
+                shutil.copyfileobj(file, sink)
         except OSError as exc:
             raise ImageMissing(f"{value} cannot be read: {exc.strerror}", hint="") from exc
 

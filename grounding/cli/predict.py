@@ -138,7 +138,12 @@ def loaded(settings: Settings, files: Sequence[str]) -> Iterator[WorkerContext]:
     with progress("loading the model"):
         worker = load_context(settings, lambda **_: None)
     try:
-        yield replace(worker, fetcher=FilesToo(files, worker.fetcher))
+        films = worker.film_reader
+        yield replace(
+            worker,
+            fetcher=FilesToo(files, worker.fetcher),
+            films=replace(films, fetcher=FilesToo(files, films.fetcher)),
+        )
     finally:
         worker.engine.close()
 

@@ -38,15 +38,15 @@ class Priority(IntEnum):
 class ModelRequest:
     """One thing to ask of the model: views, and the text about them.
 
-    `parts` are views first, then texts; the texts form one text, in order. A view's pixels are
-    RGB and both sides are multiples of the profile's factor, so that no engine resizes them. No
-    text can carry control tokens: engines drop them. `system` replaces the system prompt of the
-    chat template. The answer ends after `max_new_tokens` tokens, or before the first of the
-    `stop` texts. A server may be told to hold the answer to its `form`. `template` is a text that
-    the answer may resemble: it changes no answer, but may speed it up. `on_text` is called by an
-    engine that writes by itself, in its thread, with the text so far, each time it has grown; it
-    has to return at once. Raises `ValueError` where the parts are out of order or the budget is
-    below 1.
+    `parts` are views and texts in the order in which the model reads them, a text last; texts that
+    follow each other form one. A view's pixels are RGB and both sides are multiples of the
+    profile's factor, so that no engine resizes them. No text can carry control tokens: engines
+    drop them. `system` replaces the system prompt of the chat template. The answer ends after
+    `max_new_tokens` tokens, or before the first of the `stop` texts. A server may be told to hold
+    the answer to its `form`. `template` is a text that the answer may resemble: it changes no
+    answer, but may speed it up. `on_text` is called by an engine that writes by itself, in its
+    thread, with the text so far, each time it has grown; it has to return at once. Raises
+    `ValueError` where no text is last or the budget is below 1.
     """
 
     parts: tuple[View | str, ...]
@@ -60,9 +60,8 @@ class ModelRequest:
 
     def __post_init__(self) -> None:
         """Check what the types cannot express."""
-        texts = [isinstance(part, str) for part in self.parts]
-        if texts != sorted(texts):
-            raise ValueError("the views of a request come before its texts")
+        if not self.parts or not isinstance(self.parts[-1], str):
+            raise ValueError("the text of a request comes after its views")
         if self.max_new_tokens < 1:
             raise ValueError("a request allows at least one new token")
 
@@ -75,6 +74,17 @@ class ModelRequest:
     def text(self) -> str:
         """The texts, joined."""
         return "".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def runs(self) -> tuple[View | str, ...]:
+        """The parts, with texts that follow each other joined."""
+        runs: list[View | str] = []
+        for part in self.parts:
+            if isinstance(part, str) and runs and isinstance(runs[-1], str):
+                runs[-1] += part
+            else:
+                runs.append(part)
+        return tuple(runs)
 
     def check(self, factor: int) -> None:
         """Raise `ImageError` unless all pixels are RGB, their sides multiples of `factor`."""

@@ -14,8 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -163,12 +164,21 @@ class MeteredFetcher:
 
     def fetch(self, value: str, task_id: int | None = None) -> bytes:
         """Return what the fetcher returns, or raise what it raises."""
+        with self._counted():
+            return self._fetcher.fetch(value, task_id)
+
+    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
+        """Do what the fetcher does, or raise what it raises."""
+        with self._counted():
+            self._fetcher.fetch_into(sink, value, task_id)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
         begun = time.monotonic_ns()
         outcome = "fault"
         try:
-            data = self._fetcher.fetch(value, task_id)
+            yield
             outcome = "ok"
-            return data
         except GroundingError as exc:
             outcome = exc.code
             raise

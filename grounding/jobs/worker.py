@@ -71,10 +71,12 @@ class JobRunner:
         self._queues = Queues(store.redis)
         self._exclusive = ExclusiveRunner()
         self._counters = CounterBuffer(store.redis)
+        films = context.film_reader
         self._context = replace(
             context,
             engine=MeteredEngine(context.engine, self._counters),
             fetcher=MeteredFetcher(context.fetcher, self._counters),
+            films=replace(films, fetcher=MeteredFetcher(films.fetcher, self._counters)),
         )
 
     def run(self, key: str) -> None:

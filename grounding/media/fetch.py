@@ -1,4 +1,4 @@
-"""Fetches the bytes of the image that a task names, safely.
+"""Fetches the bytes of the picture or film that a task names, safely.
 
 Each URL takes these steps: parse it strictly (`addresses`), look its host up once, check every IP
 address found, connect to one of them, and read the response within limits of time and size. A
@@ -9,15 +9,15 @@ checked IP address while the TLS certificate and `Host` are still those of the n
 
 from __future__ import annotations
 
+import io
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import urljoin
 
 import httpcore
@@ -45,7 +45,7 @@ from grounding.media.addresses import (
     read_url,
 )
 from grounding.media.local_files import Folder, parse_local_file
-from grounding.media.transport import Deadline, PinnedBackend
+from grounding.media.transport import Deadline, PinnedBackend, translate_errors
 from grounding.retry import Backoff, retry_after
 
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -55,10 +55,12 @@ TOO_MANY_REQUESTS = 429
 LONGEST_PAUSE = 60.0
 """Seconds between two tries at most; the time of the whole fetch usually ends earlier."""
 
+START_BYTES = 1024
+"""How much of a body is looked at to tell a web page."""
+
 NEXT_ADDRESS = "Use the address that the redirects lead to"
 
 HEADERS = {
-    "Accept": "image/*, */*;q=0.5",
     "Accept-Encoding": "identity",
     "User-Agent": "label-studio-grounding",
 }
@@ -84,6 +86,7 @@ class FetchRules:
     max_redirects: int = 3
     retries: int = 2
     pause_s: float = 0.3
+    accept: str = "image/*, */*;q=0.5"
 
     def __post_init__(self) -> None:
         """Check the origins, so that an invalid setting shows at the start."""
@@ -116,6 +119,10 @@ class Fetches(Protocol):
         """Return the bytes."""
         ...
 
+    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
+        """Write the bytes into a file."""
+        ...
+
 
 class Fetcher:
     """Fetches the bytes that a task's value names; safe to share between threads.
@@ -142,22 +149,31 @@ class Fetcher:
         self._network = network or httpcore.SyncBackend()
 
     def fetch(self, value: str, task_id: int | None = None) -> bytes:
-        """Return the bytes of the image that `value` names, at most `max_bytes`.
+        """Return the bytes that `value` names, at most `max_bytes`; raises as `fetch_into`."""
+        sink = io.BytesIO()
+        self.fetch_into(sink, value, task_id)
+        return sink.getvalue()
 
-        `value` is an http(s) URL, a data: URI, a path on Label Studio, or the address of an
-        object in cloud storage, which Label Studio resolves by the task's id. Raises `DataError`
-        if that id is missing, and an `ImageError` if the image is refused, missing, unreachable,
-        too large, or a web page.
+    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
+        """Write the bytes of the file that `value` names into `sink`, at most `max_bytes`.
+
+        `sink` is an empty file that can be read and written. `value` is an http(s) URL, a data:
+        URI, a path on Label Studio, or the address of an object in cloud storage, which Label
+        Studio resolves by the task's id. Raises `DataError` if that id is missing, and an
+        `ImageError` if the file is refused, missing, unreachable, too large, or a web page.
         """
         if is_data_uri(value):
-            return decode_data_uri(value, self._rules.max_bytes)
+            sink.write(decode_data_uri(value, self._rules.max_bytes))
+            return
         check_text(value)
         served = self._label_studio.address(value, task_id) if self._label_studio else None
         name = self._folder and parse_local_file(read_url(served).target if served else value)
         if self._folder and name:
-            return self._folder.read(name, self._rules.max_bytes)
+            self._folder.copy(name, self._rules.max_bytes, sink)
+            return
         try:
-            return self._follow(self._first_hop(value, served), Deadline(self._rules.total_s))
+            hop = self._first_hop(value, served, sink)
+            self._follow(hop, Deadline(self._rules.total_s))
         except (UrlRefused, ImageMissing, ImageUnreadable) as exc:
             if served is None and is_media(value):
                 exc.hint = name_label_studio(value, known=bool(self._label_studio)) or exc.hint
@@ -168,9 +184,9 @@ class Fetcher:
         """The trusted certificate authorities: certifi's, or those in SSL_CERT_FILE."""
         return httpx.create_ssl_context()
 
-    def _first_hop(self, value: str, served: str | None) -> _Hop:
+    def _first_hop(self, value: str, served: str | None, sink: BinaryIO) -> _Hop:
         if served:
-            return _Hop(read_url(served), on_label_studio=True)
+            return _Hop(read_url(served), sink, on_label_studio=True)
         is_path = value.startswith("/") or (is_media(value) and "://" not in value)
         if not self._label_studio and (is_path or is_cloud(value)):
             kind = "in a cloud storage" if is_cloud(value) else "a path"
@@ -178,13 +194,13 @@ class Fetcher:
                 f"the address is {kind}, and no Label Studio is known that would have it",
                 hint=BOTH_NEEDED,
             )
-        return _Hop(read_url(value), on_label_studio=False)
+        return _Hop(read_url(value), sink, on_label_studio=False)
 
-    def _follow(self, hop: _Hop, deadline: Deadline) -> bytes:
+    def _follow(self, hop: _Hop, deadline: Deadline) -> None:
         for _ in range(self._rules.max_redirects + 1):
             response = self._request(hop, deadline)
             if response.location is None:
-                return response.body
+                return
             hop = self._redirect(hop, response.location)
         raise UrlRefused(
             f"{hop.url.shown} lies behind more than {self._rules.max_redirects} redirects",
@@ -206,7 +222,7 @@ class Fetcher:
                 f"{hop.url.shown} redirects from https to http",
                 hint=f"Use an https address, or name {url.origin} in GROUNDING_ALLOWED_ORIGINS",
             )
-        return _Hop(url, hop.on_label_studio and url.origin == hop.url.origin)
+        return _Hop(url, hop.sink, hop.on_label_studio and url.origin == hop.url.origin)
 
     def _request(self, hop: _Hop, deadline: Deadline) -> _Response:
         """Request one URL, and again after a temporary failure; its host is looked up once."""
@@ -255,7 +271,7 @@ class Fetcher:
             target=hop.url.target.encode(),
         )
         with (
-            _translate_errors(hop.url.shown),
+            translate_errors(hop.url.shown),
             httpcore.ConnectionPool(ssl_context=tls, network_backend=transport) as pool,
             pool.stream(
                 "GET",
@@ -264,10 +280,11 @@ class Fetcher:
                 extensions={"timeout": self._timeouts()},
             ) as response,
         ):
-            return self._read(response, hop.url.shown)
+            return self._read(response, hop)
 
     def _headers(self, hop: _Hop, deadline: Deadline) -> list[tuple[str, str]]:
-        headers = {"Host": str(hop.url.origin).partition("://")[2], **HEADERS}
+        host = str(hop.url.origin).partition("://")[2]
+        headers = {"Host": host, "Accept": self._rules.accept, **HEADERS}
         if hop.on_label_studio and self._label_studio:
             seconds = deadline.cap(self._rules.total_s)
             headers |= self._label_studio.headers(str(hop.url), seconds)
@@ -277,7 +294,8 @@ class Fetcher:
         read_s = self._rules.read_s
         return {"connect": self._rules.connect_s, "read": read_s, "write": read_s}
 
-    def _read(self, response: httpcore.Response, shown: str) -> _Response:
+    def _read(self, response: httpcore.Response, hop: _Hop) -> _Response:
+        shown = hop.url.shown
         headers = {
             name.lower().decode("latin-1"): value.decode("latin-1")
             for name, value in response.headers
@@ -294,19 +312,24 @@ class Fetcher:
             )
         if int(headers.get("content-length", 0)) > self._rules.max_bytes:
             raise self._too_large(shown)
-        return _Response(response.status, kind, self._read_body(response, shown))
+        return _Response(response.status, kind, self._read_body(response, hop))
 
-    def _read_body(self, response: httpcore.Response, shown: str) -> bytes:
-        body = bytearray()
+    def _read_body(self, response: httpcore.Response, hop: _Hop) -> bytes:
+        """Write the body into the hop's sink, in place of an earlier try's; return its start."""
+        shown, sink, size = hop.url.shown, hop.sink, 0
+        sink.seek(0)
+        sink.truncate()
         try:
             for chunk in response.iter_stream():
-                body += chunk
-                if len(body) > self._rules.max_bytes:
+                size += len(chunk)
+                if size > self._rules.max_bytes:
                     raise self._too_large(shown)
+                sink.write(chunk)
         except httpcore.RemoteProtocolError as exc:
-            cause = f"{shown} broke off after {len(body)} bytes"
+            cause = f"{shown} broke off after {size} bytes"
             raise ImageUnreachable(cause, code="image_truncated") from exc
-        return bytes(body)
+        sink.seek(0)
+        return sink.read(START_BYTES)
 
     def _too_large(self, shown: str) -> ImageTooLarge:
         return ImageTooLarge(f"{shown} has more than {self._rules.max_bytes} bytes")
@@ -316,7 +339,7 @@ class Fetcher:
         origin = hop.url.origin
         if not hop.on_label_studio and not self._allowed.opens_port(origin):
             raise UrlRefused(f"{hop.url.shown} is not on the port of http or https")
-        with _translate_errors(hop.url.shown):
+        with translate_errors(hop.url.shown):
             found = [read_ip(ip) for ip in self._lookup(origin, deadline)]
         if not found:
             raise ImageUnreachable(f"{hop.url.shown} names a host without an address")
@@ -343,15 +366,19 @@ class Fetcher:
 
 @dataclass(frozen=True, slots=True)
 class _Hop:
-    """One URL of a fetch, and whether it and all before it are on Label Studio's origin."""
+    """One URL of a fetch, and whether it and all before it are on Label Studio's origin.
+
+    Its body goes into `sink`.
+    """
 
     url: Url
+    sink: BinaryIO
     on_label_studio: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Response:
-    """A response: a body, the location of a redirect, or a status only.
+    """A response: the start of a body, the location of a redirect, or a status only.
 
     `kind` is its Content-Type. `wait_s` is how many seconds the host asks us to wait before the
     next request.
@@ -359,37 +386,12 @@ class _Response:
 
     status: int
     kind: str
-    body: bytes = b""
+    start: bytes = b""
     location: str | None = None
     wait_s: float = 0
 
     @property
     def is_page(self) -> bool:
         """Whether it is HTML, and not a picture with a wrong Content-Type."""
-        start = self.body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        start = self.start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         return self.kind.startswith("text/html") and start == b"<"
-
-
-@contextmanager
-def _translate_errors(shown: str) -> Iterator[None]:
-    """Turn the exceptions of the network libraries into image errors that name `shown`."""
-    try:
-        yield
-    except (httpcore.TimeoutException, TimeoutError) as exc:
-        raise ImageUnreachable(f"{shown} is too slow", code="fetch_timeout") from exc
-    except httpcore.NetworkError as exc:
-        if "CERTIFICATE_VERIFY_FAILED" in str(exc):
-            raise ImageUnreachable(
-                f"{shown} has no valid certificate",
-                hint="Name your own authority's certificate in SSL_CERT_FILE",
-            ) from exc
-        raise ImageUnreachable(f"{shown} refuses or breaks the connection") from exc
-    except httpcore.ProtocolError as exc:
-        # Such as 10**30, which no second request would mend.
-        if "Content-Length" in str(exc):
-            raise ImageUnreadable(
-                f"{shown} has a Content-Length that cannot be read", hint="Check its host"
-            ) from exc
-        raise ImageUnreachable(f"{shown} does not speak HTTP") from exc
-    except (OSError, UnicodeError) as exc:  # UnicodeError: a name that IDNA cannot write
-        raise ImageUnreachable(f"{shown} names a host that cannot be found") from exc

@@ -7,10 +7,12 @@ links it contains.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import parse_qs
 
 from grounding.errors import ImageMissing, ImageTooLarge, SettingError, UrlRefused
@@ -22,6 +24,8 @@ HINT = (
     "Check that GROUNDING_LOCAL_FILES_ROOT is the folder that Label Studio calls "
     "LOCAL_FILES_DOCUMENT_ROOT"
 )
+
+CHUNK = 2**20
 
 _LOCAL_FILES = re.compile(r"(?:/[^/]+)*?/data/local-files/?")
 
@@ -61,7 +65,13 @@ class Folder:
             )
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        """Return the bytes of the regular file `name`, a path from the root, at most `max_bytes`.
+        """Return the bytes of the regular file `name`, a path from the root; raises as `copy`."""
+        sink = io.BytesIO()
+        self.copy(name, max_bytes, sink)
+        return sink.getvalue()
+
+    def copy(self, name: str, max_bytes: int, sink: BinaryIO) -> None:
+        """Write the regular file `name`, a path from the root, of at most `max_bytes` into `sink`.
 
         Raises `UrlRefused` if the path leads outside or to anything but a regular file,
         `ImageMissing` if the file does not exist or may not be read, and `ImageTooLarge`.
@@ -75,12 +85,9 @@ class Folder:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise UrlRefused(f"{shown} is no regular file", hint="Name a picture")
             with open(handle, "rb", closefd=False) as file:
-                body = file.read(max_bytes + 1)
+                _copy(file, sink, max_bytes, shown)
         finally:
             os.close(handle)
-        if len(body) > max_bytes:
-            raise ImageTooLarge(f"{shown} has more than {max_bytes} bytes")
-        return body
 
     def _open(self, name: str, shown: str) -> int:
         """Return a descriptor of the file; links are followed only if they lead inside."""
@@ -88,6 +95,15 @@ class Folder:
         if not real.is_relative_to(self._root):
             raise UrlRefused(f"{shown} lies outside GROUNDING_LOCAL_FILES_ROOT", hint=HINT)
         return _open_below(self._root, real.relative_to(self._root).parts or (".",))
+
+
+def _copy(file: BinaryIO, sink: BinaryIO, max_bytes: int, shown: str) -> None:
+    size = 0
+    while chunk := file.read(CHUNK):
+        size += len(chunk)
+        if size > max_bytes:
+            raise ImageTooLarge(f"{shown} has more than {max_bytes} bytes")
+        sink.write(chunk)
 
 
 def _open_below(root: Path, parts: tuple[str, ...]) -> int:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpcore
+
+from grounding.errors import ImageUnreachable, ImageUnreadable
 
 
 class Deadline:
@@ -97,3 +100,28 @@ class TimedStream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+@contextmanager
+def translate_errors(shown: str) -> Iterator[None]:
+    """Turn the exceptions of the network libraries into image errors that name `shown`."""
+    try:
+        yield
+    except (httpcore.TimeoutException, TimeoutError) as exc:
+        raise ImageUnreachable(f"{shown} is too slow", code="fetch_timeout") from exc
+    except httpcore.NetworkError as exc:
+        if "CERTIFICATE_VERIFY_FAILED" in str(exc):
+            raise ImageUnreachable(
+                f"{shown} has no valid certificate",
+                hint="Name your own authority's certificate in SSL_CERT_FILE",
+            ) from exc
+        raise ImageUnreachable(f"{shown} refuses or breaks the connection") from exc
+    except httpcore.ProtocolError as exc:
+        # Such as 10**30, which no second request would mend.
+        if "Content-Length" in str(exc):
+            raise ImageUnreadable(
+                f"{shown} has a Content-Length that cannot be read", hint="Check its host"
+            ) from exc
+        raise ImageUnreachable(f"{shown} does not speak HTTP") from exc
+    except (OSError, UnicodeError) as exc:  # UnicodeError: a name that IDNA cannot write
+        raise ImageUnreachable(f"{shown} names a host that cannot be found") from exc

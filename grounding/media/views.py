@@ -27,14 +27,16 @@ class View:
     """What the model sees: RGB `pixels` of exactly the size of `frame`, a model frame.
 
     `image` is the frame of the upright original. The extent of `frame` is the rectangle of the
-    original that the view covers: all of it, a tile or a crop. `time` is in seconds from the
-    start of a film, and None for a still picture.
+    original that the view covers: all of it, a tile or a crop. Of a film it is one frame: `time` is
+    in seconds from the film's start, and `index` the frame's number from 0; both are None for a
+    still picture.
     """
 
     pixels: Image.Image
     frame: Frame
     image: Frame
     time: float | None = None
+    index: int | None = None
 
 
 def whole(picture: Image.Image, bounds: PixelBounds) -> View:

@@ -1,9 +1,9 @@
 """The checkpoint's own chat template, turned into token ids around views and texts.
 
-Requests of one form (how many views, with a system text or not) differ in texts and in numbers
-of image tokens alone. So the template is rendered once per form, and only texts are tokenised per
-request. A control token found in a text came from outside and is left out: no text can end its
-own turn, start another or add a picture.
+Requests of one form (which parts are views, with a system text or not) differ in texts and in
+numbers of image tokens alone. So the template is rendered once per form, and only texts are
+tokenised per request. A control token found in a text came from outside and is left out: no text
+can end its own turn, start another or add a picture.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from grounding.errors import SettingError
 SYSTEM, TEXT = "\ue000system\ue000", "\ue000text\ue000"
 """Stand for the texts while the template is rendered: private-use characters no template has."""
 
-Form = tuple[int, bool]
-"""How many views a request has, and whether it has a system text."""
+Form = tuple[tuple[bool, ...], bool]
+"""Which parts of a request are texts, and whether it has a system text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +54,22 @@ class Chat:
         self.image_id = image_id
         self._control = frozenset(tokenizer.added_tokens_decoder)
         self._forms: dict[Form, tuple[Part, ...]] = {}
-        self._parts((1, False))
+        self._parts(((False, True), False))
 
-    def tokenize(
-        self, text: str, image_tokens: Sequence[int], system: str | None = None
-    ) -> list[int]:
-        """Return the whole prompt's ids; `image_tokens` has each view's number of tokens.
+    def tokenize(self, parts: Sequence[int | str], system: str | None = None) -> list[int]:
+        """Return the whole prompt's ids; `parts` are texts, and each view's number of tokens.
 
         The texts add plain words only, whatever they hold. Raises `SettingError` where the
         template cannot carry a request of this form.
         """
-        texts = {TEXT: text, SYSTEM: system or ""}
-        views = iter(image_tokens)
+        texts = iter([part for part in parts if isinstance(part, str)])
+        views = iter([part for part in parts if not isinstance(part, str)])
+        form = tuple(isinstance(part, str) for part in parts)
         ids: list[int] = []
-        for part in self._parts((len(image_tokens), system is not None)):
+        for part in self._parts((form, system is not None)):
             if isinstance(part, Slot):
-                ids += self.tokenize_words(part.before + texts[part.marker] + part.after)
+                words = next(texts) if part.marker == TEXT else system or ""
+                ids += self.tokenize_words(part.before + words + part.after)
             else:
                 ids += self._expand(part, views)
         return ids
@@ -89,11 +89,13 @@ class Chat:
         return self._forms[form]
 
     def _parse(self, rendered: str, form: Form) -> tuple[Part, ...]:
-        """Split a rendered template at its texts; raise unless it has all, and the views first."""
-        views, has_system = form
-        head, found, _ = rendered.partition(TEXT)
-        complete = found and (SYSTEM in head or not has_system)
-        if not complete or self._encode(head).count(self.image_id) != views:
+        """Split a rendered template at its texts; raise unless it has all parts in their order."""
+        kinds, has_system = form
+        *before, after = rendered.split(TEXT)
+        complete = bool(before) and (SYSTEM in before[0] or not has_system)
+        found = [self._encode(one).count(self.image_id) for one in (*before, after)]
+        if not complete or found != _views_between(kinds):
+            views = kinds.count(False)
             images = "one image" if views == 1 else f"{views} images"
             raise SettingError(
                 f"the checkpoint's chat template does not put {images} before the text",
@@ -134,8 +136,9 @@ class Chat:
             raise SettingError(
                 "the checkpoint has no chat template", hint="Use an Instruct checkpoint"
             )
-        views, has_system = form
-        content = [*[{"type": "image"}] * views, {"type": "text", "text": TEXT}]
+        kinds, has_system = form
+        text = {"type": "text", "text": TEXT}
+        content = [text if is_text else {"type": "image"} for is_text in kinds]
         messages = [{"role": "user", "content": content}]
         if has_system:
             system = [{"type": "text", "text": SYSTEM}]
@@ -149,3 +152,14 @@ class Chat:
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def _views_between(kinds: Sequence[bool]) -> list[int]:
+    """Return how many views stand before the first text, between each two, and after the last."""
+    counts = [0]
+    for is_text in kinds:
+        if is_text:
+            counts.append(0)
+        else:
+            counts[-1] += 1
+    return counts

@@ -119,8 +119,11 @@ class LocalEngine:
     def _tokenize(self, request: ModelRequest, digests: PictureDigests) -> TokenizedRequest:
         request.check(self.profile.factor)
         pictures = tuple(view.pixels for view in request.views)
-        counts = [self._patches.count_tokens(*picture.size) for picture in pictures]
-        ids = self._chat.tokenize(request.text, counts, request.system)
+        parts = [
+            part if isinstance(part, str) else self._patches.count_tokens(*part.pixels.size)
+            for part in request.runs
+        ]
+        ids = self._chat.tokenize(parts, request.system)
         room = self._context - len(ids)
         if room < 1:
             raise TaskError(

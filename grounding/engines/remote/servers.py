@@ -197,8 +197,12 @@ class RequestFormat:
     def _build_messages(
         self, request: ModelRequest, uris: Sequence[str], bounds: Body
     ) -> list[Body]:
-        pictures = [self._wrap_picture(uri) | bounds for uri in uris]
-        user = {"role": "user", "content": [*pictures, self._wrap_text(request.text)]}
+        pictures = (self._wrap_picture(uri) | bounds for uri in uris)
+        content = [
+            self._wrap_text(part) if isinstance(part, str) else next(pictures)
+            for part in request.runs
+        ]
+        user = {"role": "user", "content": content}
         if request.system is None:
             return [user]
         return [{"role": "system", "content": [self._wrap_text(request.system)]}, user]

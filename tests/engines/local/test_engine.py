@@ -242,7 +242,7 @@ def test_a_text_that_is_no_unicode_is_refused_alone(engine: LocalEngine) -> None
 
 
 def test_the_answer_ends_where_the_models_context_does(engine: LocalEngine) -> None:
-    text = "a" * (1024 - len(engine._chat.tokenize("", [4])) - 3)
+    text = "a" * (1024 - len(engine._chat.tokenize([4, ""])) - 3)
     reply = ask_one(engine, request(2, 2, text, 50))
     assert len(reply.tokens) == 3
     assert not reply.complete

@@ -96,6 +96,22 @@ def request_format(server: Any, **fields: Any) -> RequestFormat:
     return RequestFormat(SERVERS[server], "qwen2.5-vl-7b", *BOUNDS.values(), **fields)
 
 
+def test_views_and_texts_keep_their_order() -> None:
+    parts = ("<0.0 seconds>", VIEW, "<0.5 ", "seconds>", VIEW, TEXT)
+    request = ModelRequest(parts, 8)
+    body = RequestFormat(SERVERS["generic"], "m", 1, 2).build_body(request, ["a", "b"])
+    (message,) = body["messages"]
+    assert message["content"] == [
+        {"type": "text", "text": "<0.0 seconds>"},
+        {"type": "image_url", "image_url": {"url": "a"}},
+        {"type": "text", "text": "<0.5 seconds>"},
+        {"type": "image_url", "image_url": {"url": "b"}},
+        WORDS,
+    ]
+    with pytest.raises(ValueError, match="comes after"):
+        ModelRequest((TEXT, VIEW), 8)
+
+
 @pytest.mark.parametrize("row", TABLE)
 def test_the_request_is(row: str) -> None:
     server, fields, body = TABLE[row]

@@ -1,0 +1,264 @@
+"""Decodes one film in a process of its own; `reader` runs it as a file and never imports it.
+
+A decoder is a large parser of hostile bytes in C. Here it may use so much memory and time, reads
+one open file by its descriptor, opens no other, and dies with the process that started it. Only
+known containers are opened: others name further files and addresses to read.
+
+The order is a line of JSON on the standard input. The answer, on the standard output, is a line of
+JSON, then bytes: of `probe`, the times and the key frames of all frames, as 64-bit integers; of
+`frames`, the RGB pixels of each frame that was asked for, in order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from array import array
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg"
+"""Names of demuxers: none of them opens a file by a name that stands in the film."""
+
+SEEKABLE = ("mov", "matroska")
+"""Demuxers whose seek lands at the key frame that was asked for."""
+
+COUNTED = "mov"
+"""The demuxer that knows beforehand how many frames there are."""
+
+BUFFER = 256 * 1024
+MAX_FRAMES = 2_000_000
+PR_SET_PDEATHSIG = 1
+
+Order = dict[str, Any]
+
+
+class Refused(Exception):
+    """Why the film is not read: a code and a cause."""
+
+
+class Part:
+    """A file by its descriptor, with a position of its own: other readers share the descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = os.pread(self._descriptor, self._size if size < 0 else size, self._at)
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+def confine(order: Order) -> None:
+    """Bound this process, so that nothing that a film does outlives or outgrows it."""
+    memory, seconds = int(order["memory"]), int(order["seconds"]) + 1
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    with suppress(OSError, AttributeError):  # Linux alone
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != order["parent"]:
+        sys.exit(1)
+
+
+def open_film(order: Order) -> tuple[Any, Any]:
+    """Return the container and its moving picture."""
+    import av
+
+    try:
+        container = av.open(
+            Part(order["file"]),
+            buffer_size=BUFFER,
+            container_options={"format_whitelist": FORMATS, "protocol_whitelist": ""},
+        )
+    except (av.FFmpegError, ValueError) as exc:
+        raise Refused("film_format", "the file is no film that we can read") from exc
+    streams = [s for s in container.streams.video if not s.disposition & DISPOSITION_STILL]
+    if not streams:
+        raise Refused("film_format", "the file holds no moving picture")
+    stream = streams[0]
+    stream.thread_type = "NONE"
+    stream.codec_context.options = {"max_pixels": str(order["pixels"])}
+    size = stream.codec_context
+    if size.width * size.height > order["pixels"]:
+        raise Refused(
+            "film_too_many_pixels",
+            f"the film has more than {order['pixels']} pixels: {size.width}×{size.height}",
+        )
+    return container, stream
+
+
+DISPOSITION_STILL = 0x400
+"""FFmpeg's mark of a stream that is the cover of a piece of music."""
+
+
+def probe(order: Order, out: BinaryIO) -> None:
+    """Write what the film is, the times of its frames, and which of them are key frames."""
+    container, stream = open_film(order)
+    first = _first_frame(container, stream)
+    stamps, keys = _stamps(container, stream, order)
+    start = 0.0 if container.start_time is None else container.start_time / 1_000_000
+    base = stream.time_base
+    aspect = stream.sample_aspect_ratio
+    answer = {
+        "width": first.width,
+        "height": first.height,
+        "aspect": [aspect.numerator, aspect.denominator] if aspect else [1, 1],
+        "rotation": first.rotation,
+        "base": [base.numerator, base.denominator],
+        "start": start,
+        "last": _last_duration(stream, stamps),
+        "frames": len(stamps),
+        "keys": len(keys),
+    }
+    _write(out, answer)
+    out.write(array("q", stamps).tobytes())
+    out.write(array("q", keys).tobytes())
+
+
+def _first_frame(container: Any, stream: Any) -> Any:
+    for frame in _decode(container, stream):
+        container.seek(0, backward=True)
+        return frame
+    raise Refused("film_unreadable", "no frame of the film can be decoded")
+
+
+def _stamps(container: Any, stream: Any, order: Order) -> tuple[list[int], list[int]]:
+    """Return the times of all frames and of the key frames, in order, in units of the stream."""
+    import av
+
+    stamps: set[int] = set()
+    keys: set[int] = set()
+    packets = 0
+    longest = order["longest"] / stream.time_base
+    try:
+        for packet in container.demux(stream):
+            stamp = packet.dts if packet.pts is None else packet.pts
+            packets += packet.size > 0
+            if stamp is None or packet.is_discard or not packet.size:
+                continue
+            stamps.add(stamp)
+            if packet.is_keyframe:
+                keys.add(stamp)
+            if len(stamps) > MAX_FRAMES or stamp - min(stamps, default=stamp) > longest:
+                raise Refused(
+                    "film_too_long", f"the film is longer than {order['longest']} seconds"
+                )
+    except av.FFmpegError as exc:
+        raise Refused("film_truncated", "the film breaks off before its end") from exc
+    if COUNTED in container.format.name and packets < stream.frames - 1:
+        raise Refused("film_truncated", "the film breaks off before its end")
+    if not stamps:
+        raise Refused("film_unreadable", "the film has no frame with a time")
+    return sorted(stamps), sorted(keys)
+
+
+def _last_duration(stream: Any, stamps: list[int]) -> int:
+    """Return for how long the last frame is shown: as long as the usual one before it."""
+    if len(stamps) > 1:
+        return max(1, (stamps[-1] - stamps[0]) // (len(stamps) - 1))
+    rate = stream.average_rate
+    return max(1, int(1 / (rate * stream.time_base))) if rate else 1
+
+
+def frames(order: Order, out: BinaryIO) -> None:
+    """Write the frames with the times `stamps`, in order, at the size that was asked for."""
+    container, stream = open_film(order)
+    seeks = any(name in container.format.name for name in SEEKABLE)
+    keys: list[int] = order["keys"] if seeks else []
+    _write(out, {})
+    walk = _Walk(container, stream)
+    for stamp in order["stamps"]:
+        frame = walk.to(stamp, max((k for k in keys if k <= stamp), default=None))
+        small = frame.reformat(
+            width=order["width"], height=order["height"], format="rgb24", interpolation="BICUBIC"
+        )
+        plane = memoryview(small.planes[0])
+        row = 3 * order["width"]
+        for line in range(order["height"]):
+            start = line * small.planes[0].line_size
+            out.write(plane[start : start + row])
+    out.flush()
+
+
+class _Walk:
+    """Goes through a film's frames once, and jumps to a key frame where one lies between."""
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self._container, self._stream = container, stream
+        self._frames = _decode(container, stream)
+        self._last: Any = None
+
+    def to(self, stamp: int, key: int | None) -> Any:
+        """Return the frame with this time: the next one where it cannot be decoded."""
+        if self._last is not None and self._last.pts >= stamp:
+            return self._last
+        if key is not None and (self._last is None or key > self._last.pts):
+            self._container.seek(key, stream=self._stream, backward=True)
+            self._frames = _decode(self._container, self._stream)
+        for frame in self._frames:
+            self._last = frame
+            if frame.pts >= stamp:
+                return frame
+        if self._last is None:
+            raise Refused("film_unreadable", "no frame of the film can be decoded")
+        return self._last
+
+
+def _decode(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the frames from here on; what cannot be decoded is left out."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            return
+        if packet is None:
+            return
+        with suppress(av.FFmpegError):
+            for frame in packet.decode():
+                if frame.pts is None:
+                    frame.pts = frame.dts if frame.dts is not None else packet.dts
+                if frame.pts is not None:
+                    yield frame
+
+
+def _write(out: BinaryIO, answer: Order) -> None:
+    out.write(json.dumps(answer).encode() + b"\n")
+
+
+def main() -> None:
+    """Do what the order says."""
+    order = json.loads(sys.stdin.buffer.read())
+    out = sys.stdout.buffer
+    confine(order)
+    try:
+        {"probe": probe, "frames": frames}[order["do"]](order, out)
+    except Refused as exc:
+        code, cause = exc.args
+        _write(out, {"code": code, "cause": cause})
+    except MemoryError:
+        _write(out, {"code": "film_memory", "cause": "the film takes more memory than allowed"})
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()

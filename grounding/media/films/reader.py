@@ -1,0 +1,301 @@
+"""Films: fetched into a file without a name, and decoded by a process that may fail alone.
+
+The file is gone with its last descriptor, so no kill leaves it behind. It lies in TMPDIR.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import Image
+
+from grounding.errors import FilmTooLarge, FilmUnreadable, ImageTooLarge, TaskError
+from grounding.geometry import image_frame, model_frame, shown_size
+from grounding.media.fetch import Fetches
+from grounding.media.films.sampling import Sampling
+from grounding.media.views import PixelBounds, View
+
+CHILD = Path(__file__).with_name("child.py")
+
+KEPT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL")
+"""Variables that the child gets: the others hold passwords, which a decoder must not see."""
+
+CHILDREN = 2
+"""Films that one process decodes at once: each takes a core and its memory."""
+
+CAUSES: Mapping[str, Callable[[str], TaskError]] = {
+    "film_format": lambda cause: FilmUnreadable(cause, code="film_format"),
+    "film_truncated": lambda cause: FilmUnreadable(cause, code="film_truncated"),
+    "film_too_long": lambda cause: FilmTooLarge(
+        cause, code="film_too_long", hint="Cut the film, or raise GROUNDING_MAX_FILM_SECONDS"
+    ),
+    "film_too_many_pixels": lambda cause: FilmTooLarge(
+        cause,
+        code="film_too_many_pixels",
+        hint="Shrink the film, or raise GROUNDING_MAX_FILM_PIXELS",
+    ),
+    "film_memory": lambda cause: FilmTooLarge(
+        cause, code="film_memory", hint="Shrink the film, or raise GROUNDING_FILM_MEMORY_BYTES"
+    ),
+}
+"""The errors of the child's codes; any other is `FilmUnreadable`."""
+
+TURNS = {
+    90: Image.Transpose.ROTATE_90,
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_270,
+}
+"""The transposition for each turn against the clock, in degrees."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmLimits:
+    """What one film may take: its length in seconds, the pixels of a frame, and of its decoder
+    the memory in bytes and the time in seconds.
+    """
+
+    max_seconds: float = 3600
+    max_pixels: int = 9_000_000
+    memory: int = 2**30
+    timeout: float = 120
+
+
+@dataclass(frozen=True, slots=True)
+class FilmInfo:
+    """What a film is: its size upright, as the page shows it, and the time of each frame.
+
+    `times` are seconds from the beginning of the page's clock; frame i is shown from `times[i]`
+    to the next one's, the last to `duration`. `stamps` and `keys` are the same times of all frames
+    and of the key frames in units of the file. `turn` is by how many degrees the stored frames
+    are turned against the clock to be upright.
+    """
+
+    width: int
+    height: int
+    turn: int
+    times: Sequence[float]
+    duration: float
+    stamps: Sequence[int]
+    keys: Sequence[int]
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, on average."""
+        return len(self.times) / max(self.duration - self.times[0], 1e-6)
+
+    def at(self, seconds: float) -> int:
+        """Return the number, from 0, of the frame that is shown at a time."""
+        return max(0, bisect_right(self.times, seconds + 1e-6) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A film that lies in a file: what it is, and its frames by number."""
+
+    info: FilmInfo
+    _file: IO[bytes]
+    _reader: FilmReader
+
+    def frames(self, indexes: Sequence[int], size: tuple[int, int]) -> list[Image.Image]:
+        """Return these frames, by number from 0, upright RGB at a size of width and height.
+
+        Raises `FilmUnreadable` where they cannot be decoded, and `FilmTooLarge` where that takes
+        more than the limits.
+        """
+        order = sorted(set(indexes))
+        turned = self.info.turn in (90, 270)
+        width, height = size[::-1] if turned else size
+        stamps = [self.info.stamps[index] for index in order]
+        fields = {"do": "frames", "width": width, "height": height, "stamps": stamps}
+        needed = {"keys": self._keys_before(stamps)}
+        found: dict[int, Image.Image] = {}
+        with self._reader.run(self._file, fields | needed) as (_, output):
+            for index in order:
+                pixels = Image.frombytes("RGB", (width, height), _take(output, width * height * 3))
+                turn = TURNS.get(self.info.turn)
+                found[index] = pixels.transpose(turn) if turn else pixels
+        return [found[index] for index in indexes]
+
+    def _keys_before(self, stamps: Sequence[int]) -> list[int]:
+        """Return the last key frame before each of these times: all that a jump may lead to."""
+        before = (bisect_right(self.info.keys, stamp) - 1 for stamp in stamps)
+        return sorted({self.info.keys[at] for at in before if at >= 0})
+
+
+def read_frames(film: Film, times: Sequence[float], bounds: PixelBounds) -> list[View]:
+    """Return the views of a film at these times in seconds: each frame once, in order.
+
+    Each is of a whole frame, at the size that the model sees within `bounds`. Its `time` is that
+    of the frame, and its `index` the frame's number from 0.
+    """
+    info = film.info
+    indexes = sorted({info.at(time) for time in times})
+    image = image_frame(info.width, info.height)
+    frame = model_frame(image, bounds.factor, bounds.min_pixels, bounds.max_pixels)
+    pictures = film.frames(indexes, (int(frame.width), int(frame.height)))
+    return [
+        View(picture, frame, image, info.times[index], index)
+        for index, picture in zip(indexes, pictures, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class FilmReader:
+    """Opens films within limits; safe to share between threads.
+
+    `fetcher` has the bounds of a film's file. `sampling` is the deployment's own, for controls that
+    leave it open.
+    """
+
+    fetcher: Fetches
+    limits: FilmLimits = field(default_factory=FilmLimits)
+    sampling: Sampling = field(default_factory=Sampling)
+    _turns: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(CHILDREN)
+    )
+
+    @contextmanager
+    def open(self, address: str, task_id: int | None = None) -> Iterator[Film]:
+        """Yield the film that a task's value names; its file is gone after the block.
+
+        Raises the `ImageError` of a file that cannot be fetched, `FilmUnreadable` for what is no
+        film, and `FilmTooLarge`.
+        """
+        with tempfile.TemporaryFile(prefix="film-") as file:
+            try:
+                self.fetcher.fetch_into(file, address, task_id)
+            except ImageTooLarge as exc:
+                raise FilmTooLarge(exc.cause) from exc
+            file.flush()
+            yield Film(self._probe(file), file, self)
+
+    def _probe(self, file: IO[bytes]) -> FilmInfo:
+        with self.run(file, {"do": "probe"}) as (found, output):
+            stamps, keys = array("q"), array("q")
+            stamps.frombytes(_take(output, found["frames"] * stamps.itemsize))
+            keys.frombytes(_take(output, found["keys"] * keys.itemsize))
+        return _info(found, stamps, keys)
+
+    @contextmanager
+    def run(
+        self, file: IO[bytes], order: Mapping[str, Any]
+    ) -> Iterator[tuple[Mapping[str, Any], IO[bytes]]]:
+        """Yield the first line and the rest of what a child answers to an order about a file.
+
+        The child is ended after the block, and when its time is over.
+        """
+        limits = self.limits
+        whole = {
+            **order,
+            "file": file.fileno(),
+            "parent": os.getpid(),
+            "memory": limits.memory,
+            "seconds": limits.timeout,
+            "longest": limits.max_seconds,
+            "pixels": limits.max_pixels,
+        }
+        with self._turns, _child(file.fileno()) as process:
+            late = threading.Event()
+            timer = threading.Timer(limits.timeout, _end, (process, late))
+            timer.start()
+            try:
+                output = _send(process, json.dumps(whole).encode())
+                yield _read_head(output), output
+            except _Ended as exc:
+                raise self._explain(late.is_set()) from exc
+            finally:
+                timer.cancel()
+
+    def _explain(self, late: bool) -> TaskError:
+        if late:
+            return FilmTooLarge(
+                f"the film took longer than {self.limits.timeout:g} seconds to decode",
+                code="film_timeout",
+                hint="Shorten or shrink the film, or raise GROUNDING_FILM_TIMEOUT",
+            )
+        return FilmUnreadable(
+            "the film ended its decoder",
+            hint="Encode it anew, or raise GROUNDING_FILM_MEMORY_BYTES",
+        )
+
+
+class _Ended(Exception):
+    """The child has ended in the middle of its answer."""
+
+
+@contextmanager
+def _child(descriptor: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the child around the block; it has ended after it."""
+    process = subprocess.Popen(  # noqa: S603  our own file
+        [sys.executable, "-P", str(CHILD)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(descriptor,),
+        env={name: os.environ[name] for name in KEPT if name in os.environ},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _end(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    process.kill()
+
+
+def _send(process: subprocess.Popen[bytes], order: bytes) -> IO[bytes]:
+    """Give the child its order; return where its answer comes from."""
+    order_pipe, answer_pipe = process.stdin, process.stdout
+    assert order_pipe is not None  # noqa: S101  both are pipes
+    assert answer_pipe is not None  # noqa: S101
+    with suppress(BrokenPipeError):
+        order_pipe.write(order)
+        order_pipe.close()
+    return answer_pipe
+
+
+MAX_LINE = 65_536
+
+
+def _read_head(output: IO[bytes]) -> Mapping[str, Any]:
+    """Return the first line of the answer, or raise what it says."""
+    line = output.readline(MAX_LINE)
+    try:
+        found = json.loads(line)
+    except ValueError as exc:
+        raise _Ended from exc
+    if "code" in found:
+        raise CAUSES.get(found["code"], FilmUnreadable)(found["cause"])
+    return dict(found)
+
+
+def _take(output: IO[bytes], size: int) -> bytes:
+    data = output.read(size)
+    if len(data) < size:
+        raise _Ended
+    return data
+
+
+def _info(found: Mapping[str, Any], stamps: Sequence[int], keys: Sequence[int]) -> FilmInfo:
+    up, down = found["base"]
+    times = array("d", (max(0.0, stamp * up / down - found["start"]) for stamp in stamps))
+    turn = round(found["rotation"] / 90) % 4 * 90
+    across, along = found["aspect"]
+    size = shown_size(found["width"], found["height"], across / along, turned=turn in (90, 270))
+    last = found["last"] * up / down
+    return FilmInfo(*size, turn, times, times[-1] + last, stamps, keys)

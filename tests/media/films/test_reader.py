@@ -1,0 +1,288 @@
+"""Films are read as the page shows them, and one that is hostile harms its own task alone."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from grounding.errors import FilmError, FilmTooLarge, FilmUnreadable, ImageUnreachable
+from grounding.media.fetch import Fetcher
+from grounding.media.films.reader import (
+    CHILD,
+    Film,
+    FilmLimits,
+    FilmReader,
+    _child,
+    read_frames,
+)
+from grounding.media.films.sampling import Sampling, picture_bounds
+from grounding.media.local_files import Folder
+from tests.media.films.making import film, number_of
+from tests.media.hosts import answer, host, ok, rules
+
+BOUNDS = picture_bounds(8, Sampling(), 28)
+
+
+class Held:
+    """Fetches the same bytes whatever is asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+        return self._data
+
+    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
+        sink.write(self._data)
+
+
+def opened(data: bytes, **limits: float) -> Iterator[Film]:
+    with FilmReader(Held(data), FilmLimits(**limits)).open("a film") as found:  # type: ignore[arg-type]
+        yield found
+
+
+def read(data: bytes, *times: float, **limits: float) -> list[tuple[float | None, int]]:
+    """Return the time of each view, and the number that its picture tells."""
+    for found in opened(data, **limits):
+        return [(view.time, number_of(view.pixels)) for view in read_frames(found, times, BOUNDS)]
+    raise AssertionError
+
+
+UNEVEN = [0.0, 0.04, 0.08, 1.0, 1.04, 3.0, 3.5, 3.54]
+
+FILMS = {
+    "H.264 in MP4": film(),
+    "key frames only": film(group=1),
+    "one key frame": film(group=1000),
+    "VP8 in WebM": film(codec="libvpx", form="webm"),
+    "VP9 in WebM": film(codec="libvpx-vp9", form="webm"),
+    "MPEG-4 in AVI": film(codec="mpeg4", form="avi"),
+    "H.264 in MPEG-TS": film(form="mpegts"),
+    "odd sizes": film(codec="libvpx", form="webm", size=(161, 121)),
+    "a single key frame in Matroska": film(form="matroska", group=1000),
+}
+
+
+@pytest.mark.parametrize("data", FILMS.values(), ids=FILMS)
+def test_the_frame_at_a_time_is_the_one_that_is_shown_then(data: bytes) -> None:
+    assert read(data, 0, 0.5, 0.51, 1.0, 1.9, 7) == [
+        (0.0, 0),
+        (pytest.approx(0.48, abs=0.002), 12),
+        (pytest.approx(1.0, abs=0.002), 25),
+        (pytest.approx(1.88, abs=0.002), 47),
+        (pytest.approx(1.96, abs=0.002), 49),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("at", "frame"), [(0.05, 1), (0.9, 2), (2.99, 4), (3.2, 5), (3.52, 6), (9, 7)]
+)
+def test_a_variable_frame_rate_is_read_by_its_own_times(at: float, frame: int) -> None:
+    (view,) = read(film(times=UNEVEN), at)
+    assert view == (pytest.approx(UNEVEN[frame], abs=0.002), frame)
+
+
+def test_what_a_film_is() -> None:
+    for found in opened(film(frames=30, fps=10, size=(160, 120))):
+        info = found.info
+        assert (info.width, info.height, info.turn, len(info.times)) == (160, 120, 0, 30)
+        assert info.duration == pytest.approx(3.0, abs=0.01)
+        assert info.rate == pytest.approx(10, abs=0.1)
+
+
+def corners(number: int):  # type: ignore[no-untyped-def]
+    """Draw a picture whose upper left quarter is red."""
+    from PIL import Image
+
+    picture = Image.new("RGB", (160, 120), "blue")
+    picture.paste((255, 0, 0), (0, 0, 80, 60))
+    return picture
+
+
+REDS = {0: (0, 0), 90: (0, 1), 180: (1, 1), 270: (1, 0)}
+"""Where the upper left quarter lies, across and down, after a turn against the clock."""
+
+
+@pytest.mark.parametrize(("turn", "place"), REDS.items())
+def test_a_film_is_turned_as_the_page_turns_it(turn: int, place: tuple[int, int]) -> None:
+    for found in opened(film(frames=3, draw=corners, rotation=turn)):
+        upright = (120, 160) if turn in (90, 270) else (160, 120)
+        assert (found.info.width, found.info.height) == upright
+        (view,) = read_frames(found, [0], BOUNDS)
+        wide, high = view.pixels.size
+        spots = {
+            (x, y): ((1 + 2 * x) * wide // 4, (1 + 2 * y) * high // 4)
+            for x in (0, 1)
+            for y in (0, 1)
+        }
+        red = [at for at, spot in spots.items() if view.pixels.getpixel(spot)[0] > 128]  # type: ignore[index]
+        assert red == [place]
+
+
+def test_pixels_that_are_no_squares_are_shown_at_their_width() -> None:
+    for found in opened(film(frames=3, aspect=Fraction(4, 3))):
+        assert (found.info.width, found.info.height) == (213, 120)
+
+
+def test_a_view_of_a_film_is_a_whole_frame_at_the_size_of_the_model() -> None:
+    for found in opened(film()):
+        first, second = read_frames(found, [1.0, 0.0], BOUNDS)
+        assert (first.index, second.index) == (0, 25)
+        for view in (first, second):
+            assert view.pixels.size == (view.frame.width, view.frame.height)
+            assert view.pixels.width % 28 == view.pixels.height % 28 == 0
+            assert (view.image.width, view.image.height) == (160, 120)
+
+
+LONG = film(frames=40, fps=1)
+WHOLE = film(size=(320, 240), group=1)
+BROKEN = {
+    "nothing": (b"", {}, "film_format"),
+    "words": (b"no film at all" * 100, {}, "film_format"),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(200), {}, "film_format"),
+    "a list of other files": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", {}, "film_format"),
+    "a list of parts": (b"ffconcat version 1.0\nfile /etc/passwd\n", {}, "film_format"),
+    "its first half": (WHOLE[: len(WHOLE) // 2], {}, "film_format"),
+    "WebM cut off in its head": (FILMS["VP8 in WebM"][:200], {}, None),
+    "too long": (LONG, {"max_seconds": 20}, "film_too_long"),
+    "too many pixels": (WHOLE, {"max_pixels": 320 * 240 - 1}, "film_too_many_pixels"),
+}
+
+
+@pytest.mark.parametrize(("data", "limits", "code"), BROKEN.values(), ids=BROKEN)
+def test_what_is_no_film_of_ours_says_why(
+    data: bytes, limits: dict[str, float], code: str | None
+) -> None:
+    with pytest.raises(FilmError) as failure:
+        read(data, 0, **limits)
+    assert failure.value.hint
+    assert code in (None, failure.value.code)
+
+
+@pytest.mark.parametrize("data", [FILMS["H.264 in MP4"], FILMS["VP8 in WebM"]])
+def test_damage_within_a_film_never_ends_this_process(data: bytes) -> None:
+    """Whatever bytes are wrong, there are frames or there is a reason."""
+    for start in range(200, len(data), max(1, len(data) // 12)):
+        damaged = data[:start] + bytes(120) + data[start + 120 :]
+        with suppress(FilmError):
+            assert len(read(damaged, 0, 1)) in (1, 2)
+
+
+def test_a_decoder_that_takes_too_much_memory_fails_alone() -> None:
+    with pytest.raises(FilmError) as failure:
+        read(film(frames=3), 0, memory=120 * 2**20)
+    assert "GROUNDING_FILM_MEMORY_BYTES" in failure.value.hint
+
+
+def test_a_decoder_that_takes_too_long_is_ended() -> None:
+    started = time.monotonic()
+    with pytest.raises(FilmTooLarge) as failure:
+        read(film(), 0, timeout=0.01)
+    assert failure.value.code == "film_timeout"
+    assert time.monotonic() - started < 10
+
+
+SECRET = "GROUNDING_TEST_SECRET"
+
+
+def test_the_decoder_sees_no_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(SECRET, "password")
+    with (tmp_path / "film").open("w+b") as file, _child(file.fileno()) as process:
+        end = time.monotonic() + 10
+        while not (seen := Path(f"/proc/{process.pid}/environ").read_bytes()):
+            assert time.monotonic() < end
+    assert b"PATH=" in seen
+    assert SECRET.encode() not in seen
+
+
+SCRIPT = """
+import sys, time
+from grounding.media.films.reader import FilmReader
+from tests.media.films.test_reader import Held
+data = open(sys.argv[1], "rb").read()
+with FilmReader(Held(data)).open("a film") as film:
+    print("open", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_worker_leaves_no_file_behind(tmp_path: Path) -> None:
+    source, scratch = tmp_path / "source", tmp_path / "scratch"
+    source.write_bytes(film())
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(source)],
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout
+        assert process.stdout.readline() == b"open\n"
+        process.send_signal(signal.SIGKILL)
+    assert list(scratch.iterdir()) == []
+
+
+def test_the_decoder_dies_with_its_worker() -> None:
+    """The parent that is named in the order is not the one that started this."""
+    order = (
+        '{"do": "probe", "file": 0, "parent": 1, "memory": 999999999, "seconds": 9,'
+        ' "longest": 9, "pixels": 9}'
+    )
+    done = subprocess.run([sys.executable, "-P", str(CHILD)], input=order.encode(), timeout=30)
+    assert done.returncode == 1
+
+
+# Where films come from
+
+
+def test_a_film_is_fetched_by_the_rules_of_pictures(tmp_path: Path) -> None:
+    data = film(frames=10, fps=10)
+    (tmp_path / "a.mp4").write_bytes(data)
+    with host(ok(data)) as server:
+        fetcher = Fetcher(rules(server), folder=Folder(tmp_path))
+        uri = "data:video/mp4;base64," + base64.b64encode(data).decode()
+        for address in (f"{server.origin}/a.mp4", "/data/local-files/?d=a.mp4", uri):
+            with FilmReader(fetcher).open(address) as found:
+                assert len(found.info.times) == 10
+
+
+def test_a_film_has_bounds_of_its_own(tmp_path: Path) -> None:
+    data = film(frames=10, fps=10)
+    (tmp_path / "a.mp4").write_bytes(data)
+    with host(ok(data)) as server:
+        fetcher = Fetcher(rules(server, max_bytes=len(data) - 1), folder=Folder(tmp_path))
+        for address in (f"{server.origin}/a.mp4", "/data/local-files/?d=a.mp4"):
+            with pytest.raises(FilmTooLarge, match="bytes"), FilmReader(fetcher).open(address):
+                pass
+
+
+def test_a_second_try_replaces_the_first_half_of_a_file() -> None:
+    data = film(frames=10, fps=10)
+    broken = ok(data[: len(data) // 2], length=len(data))
+    with (
+        host(broken, ok(data)) as server,
+        FilmReader(Fetcher(rules(server))).open(server.origin) as found,
+    ):
+        assert len(found.info.times) == 10
+    with (
+        host(answer(503)) as server,
+        pytest.raises(ImageUnreachable),
+        FilmReader(Fetcher(rules(server))).open(server.origin),
+    ):
+        pass
+
+
+def test_an_unreadable_film_is_an_error_of_its_task() -> None:
+    assert issubclass(FilmUnreadable, FilmError)
+    assert not FilmUnreadable.retryable
