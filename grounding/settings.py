@@ -35,7 +35,7 @@ from grounding.environment import (
     variable,
 )
 from grounding.errors import SettingError
-from grounding.film_settings import FilmSettings
+from grounding.media_settings import MediaSettings
 
 SHAPES = Path(__file__).parent / "demo" / "shapes"
 """The shipped test and demo checkpoint: it knows only coloured shapes."""
@@ -77,7 +77,7 @@ ImageFormat = Literal["jpeg", "png"]
 Secret = Annotated[SecretStr, AfterValidator(check_secret)]
 
 
-class Settings(FilmSettings):
+class Settings(MediaSettings):
     """All settings of one deployment; immutable. Times are seconds, sizes bytes or pixels."""
 
     model_config = SettingsConfigDict(
@@ -264,13 +264,6 @@ class Settings(FilmSettings):
     allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
         description="Private image hosts that may be fetched: http://minio:9000,https://10.0.3.0/24",
-    )
-    max_image_bytes: int = Field(25 * 2**20, ge=1024, description="Size of one picture's file")
-    max_image_pixels: int = Field(
-        50_000_000, ge=1, le=89_478_485, description="Width times height of one picture"
-    )
-    decode_memory_bytes: int = Field(
-        0, ge=0, description="Memory that one worker decodes pictures in; 0: a quarter of all"
     )
 
     @field_validator("allowed_origins", mode="before")

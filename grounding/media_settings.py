@@ -1,4 +1,4 @@
-"""The settings of films, which `grounding.settings` reads with all others."""
+"""The settings of pictures and films, which `grounding.settings` reads with all others."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from pydantic import Field
 from pydantic_settings import BaseSettings
 
 
-class FilmSettings(BaseSettings):
-    """What a film may take, and how densely it is looked at."""
+class MediaSettings(BaseSettings):
+    """What a picture or a film may take, and how densely a film is looked at."""
 
+    max_image_bytes: int = Field(25 * 2**20, ge=1024, description="Size of one picture's file")
+    max_image_pixels: int = Field(
+        50_000_000, ge=1, le=89_478_485, description="Width times height of one picture"
+    )
+    decode_memory_bytes: int = Field(
+        0, ge=0, description="Memory that one worker decodes pictures in; 0: a quarter of all"
+    )
     film_fps: float = Field(
         2.0, gt=0, le=30, description="Frames of a film that the model is shown, a second"
     )
