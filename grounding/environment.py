@@ -10,11 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
 from grounding.errors import SettingError, closest
+
+if TYPE_CHECKING:
+    from grounding.settings import Settings
 
 PREFIX = "GROUNDING_"
 
@@ -152,6 +156,29 @@ def check_secret(value: SecretStr) -> SecretStr:
     if not (text.isascii() and text.isprintable()):  # no header takes it, and a log might show it
         raise ValueError("must hold nothing but letters, digits and signs of ASCII")
     return value
+
+
+def find_clash(settings: Settings) -> str:
+    """Return which settings of a model behind HTTP do not go together, or nothing."""
+    server = settings.server
+    clashes = {
+        "GROUNDING_ENGINE=openai needs OPENAI_BASE_URL and MODEL": not (
+            settings.openai_base_url and settings.model
+        ),
+        "GROUNDING_DASHSCOPE_NATIVE needs GROUNDING_SERVER=dashscope": (
+            settings.dashscope_native and server != "dashscope"
+        ),
+        "GROUNDING_SERVER_PRIORITY needs GROUNDING_SERVER=vllm or sglang": (
+            settings.server_priority and server not in ("vllm", "sglang")
+        ),
+        "GROUNDING_REPETITION_PENALTY needs GROUNDING_SERVER=vllm, sglang, dashscope or llamacpp": (
+            settings.repetition_penalty != 1 and server in ("ollama", "generic")
+        ),
+        "GROUNDING_ADAPTER needs GROUNDING_ENGINE=local; a server loads its adapters itself": bool(
+            settings.adapter
+        ),
+    }
+    return next((clash for clash, found in clashes.items() if found), "")
 
 
 def to_text(value: object) -> str:

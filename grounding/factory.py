@@ -157,6 +157,7 @@ def _load(settings: Settings, on_progress: ProgressCallback) -> Engine:
     # Imported here, because torch takes seconds and the web process must never load it.
     from grounding.engines.local.engine import LocalEngine
     from grounding.engines.local.loading import LoadOptions
+    from grounding.engines.local.weights.adapters import Adapter
 
     def report(progress: Progress) -> None:
         if progress.phase != "ready":  # the worker says so itself, once its slots take jobs
@@ -166,6 +167,11 @@ def _load(settings: Settings, on_progress: ProgressCallback) -> Engine:
         device=settings.device or None,
         dtype=settings.dtype,
         revision=settings.revision or None,
+        adapter=(
+            Adapter(settings.adapter, settings.adapter_revision or None)
+            if settings.adapter
+            else None
+        ),
         profile=settings.profile or None,
         min_pixels=settings.min_pixels,
         max_pixels=settings.max_pixels,

@@ -30,6 +30,7 @@ from grounding.environment import (
     check_secret,
     check_web_address,
     describe,
+    find_clash,
     read_files,
     to_text,
     variable,
@@ -71,7 +72,7 @@ REMOTE_SLOTS = {"bulk_slots": 64, "interactive_slots": 8}
 SPARE_THREADS = 12
 """Server threads beyond those of waiting requests, for health checks and all that never waits."""
 
-ServerName = Literal["vllm", "sglang", "dashscope", "generic"]
+ServerName = Literal["vllm", "sglang", "dashscope", "llamacpp", "ollama", "generic"]
 DataType = Literal["auto", "bfloat16", "float32"]
 ImageFormat = Literal["jpeg", "png"]
 Secret = Annotated[SecretStr, AfterValidator(check_secret)]
@@ -100,6 +101,12 @@ class Settings(MediaSettings):
         description="Family, if the checkpoint tells none: qwen2-vl, qwen2.5-vl, qwen3-vl, qwen3.5",
     )
     revision: str = Field("", description="Branch, tag or commit of MODEL on the hub")
+    adapter: str = Field(
+        "", description="Hub id or folder of a LoRA adapter (PEFT) that is merged into MODEL"
+    )
+    adapter_revision: str = Field(
+        "", description="Branch, tag or commit of GROUNDING_ADAPTER on the hub"
+    )
     device: str = Field(
         "", description="Torch device such as cuda:0; unset: the GPU if there is one, else the CPU"
     )
@@ -139,7 +146,7 @@ class Settings(MediaSettings):
     openai_api_key: Secret | None = Field(None, description="Key of that API, if it needs one")
     server: ServerName = Field(
         "generic",
-        description="What OPENAI_BASE_URL leads to: vllm, sglang, dashscope, or generic for others",
+        description="What OPENAI_BASE_URL leads to; generic: any other server",
     )
     dashscope_native: bool = Field(
         False,
@@ -299,21 +306,9 @@ class Settings(MediaSettings):
             raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both or none")
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
             raise ValueError("GROUNDING_MIN_PIXELS must not exceed GROUNDING_MAX_PIXELS")
-        if self.engine == "openai":
-            self._check_remote()
+        if self.engine == "openai" and (clash := find_clash(self)):
+            raise ValueError(clash)
         return self
-
-    def _check_remote(self) -> None:
-        if not (self.openai_base_url and self.model):
-            raise ValueError("GROUNDING_ENGINE=openai needs OPENAI_BASE_URL and MODEL")
-        if self.dashscope_native and self.server != "dashscope":
-            raise ValueError("GROUNDING_DASHSCOPE_NATIVE needs GROUNDING_SERVER=dashscope")
-        if self.server_priority and self.server not in ("vllm", "sglang"):
-            raise ValueError("GROUNDING_SERVER_PRIORITY needs GROUNDING_SERVER=vllm or sglang")
-        if self.repetition_penalty != 1 and self.server == "generic":
-            raise ValueError(
-                "GROUNDING_REPETITION_PENALTY needs GROUNDING_SERVER=vllm, sglang or dashscope"
-            )
 
     @classmethod
     def load(cls, **overrides: object) -> Settings:
@@ -390,5 +385,6 @@ class Settings(MediaSettings):
         if self.dtype != "auto" and self.engine == "local":
             facts["dtype"] = self.dtype
         facts |= {"tags": list(later_tags)} if later_tags else {}
+        facts |= {"adapter": [self.adapter, self.adapter_revision]} if self.adapter else {}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.model_name}-{digest[:10]}"

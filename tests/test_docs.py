@@ -35,6 +35,8 @@ FOREIGN = {
     "LOCAL_FILES_DOCUMENT_ROOT",
     "HF_HUB_OFFLINE",
     "SGLANG_IMAGE_MAX_PIXELS",
+    "OLLAMA_CONTEXT_LENGTH",
+    "OLLAMA_NUM_PARALLEL",
     "SSL_CERT_FILE",
     "NAME_FILE",
     "DEAD_TTL",
@@ -126,7 +128,8 @@ def exists(words: list[str]) -> bool:
         return (ROOT / program).exists()
     if program.startswith(".venv/bin/"):
         return Path(sys.executable).with_name(Path(program).name).exists()
-    return program in {"make", "curl", "docker", "label-studio", "vllm"}
+    servers = {"vllm", "llama-server", "ollama"}
+    return program in {"make", "curl", "docker", "label-studio"} | servers
 
 
 def test_readme_is_short() -> None:

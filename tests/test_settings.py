@@ -182,9 +182,17 @@ def test_the_model_version_changes_with_what_changes_answers_and_with_nothing_el
         Settings.load(repetition_penalty=1.05).model_version("<View/>"),
         Settings.load(labels_per_query=0).model_version("<View/>"),
         Settings.load().model_version("<View/>", '{"model_prompt": "toys"}'),
+        Settings.load(adapter="me/lora").model_version("<View/>"),
+        Settings.load(adapter="me/lora", adapter_revision="v2").model_version("<View/>"),
     ]
-    assert len({first, *changed}) == 7
+    assert len({first, *changed}) == 9
     assert changed[1].startswith("Qwen2.5-VL-7B-Instruct-")
+
+
+def test_an_adapter_with_a_model_behind_http_is_refused() -> None:
+    remote = {"engine": "openai", "openai_base_url": "http://vllm:8000/v1", "model": "m"}
+    with pytest.raises(SettingError, match="GROUNDING_ADAPTER needs GROUNDING_ENGINE=local"):
+        Settings.load(**remote, adapter="me/lora")
 
 
 def test_a_setting_that_is_renamed_keeps_the_versions_that_projects_have() -> None:

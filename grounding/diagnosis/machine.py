@@ -26,6 +26,7 @@ SKEW_SECONDS = 5.0
 PYTHONS = ((3, 11), (3, 13))
 NEEDED = {"flask": "web server", "rq": "queue", "redis": "queue", "httpx": "fetching"}
 OF_WORKER = {"torch": "the model", "transformers": "the model", "numpy": "pictures"}
+OF_ADAPTER = {"peft": "GROUNDING_ADAPTER"}
 
 
 def check_python(patient: Patient) -> Iterator[Found]:
@@ -38,7 +39,8 @@ def check_python(patient: Patient) -> Iterator[Found]:
         wanted = f"{first[0]}.{first[1]} to {last[0]}.{last[1]}"
         yield fault("Python", mine, f"Use Python {wanted}")
     local = patient.settings.engine == "local"
-    for package, purpose in (NEEDED | (OF_WORKER if local else {})).items():
+    lora = OF_ADAPTER if patient.settings.adapter else {}
+    for package, purpose in (NEEDED | (OF_WORKER if local else {}) | lora).items():
         yield _package(package, purpose)
 
 
@@ -46,9 +48,12 @@ def _package(name: str, purpose: str) -> Found:
     try:
         return well(name, version(name))
     except PackageNotFoundError:
+        seen = f"not installed; it is needed for {purpose}"
+        if name in OF_ADAPTER:
+            return fault(name, seen, "pip install 'qwen-grounding[adapter]'")
         extra = "[worker]" if name in OF_WORKER else ""
         cure = f"pip install 'qwen-grounding{extra}', or set GROUNDING_ENGINE=openai"
-        return fault(name, f"not installed; it is needed for {purpose}", cure)
+        return fault(name, seen, cure)
 
 
 def check_exposure(patient: Patient) -> Iterator[Found]:
@@ -146,6 +151,8 @@ def check_model(patient: Patient) -> Iterator[Found]:
         yield from _served_model(settings)
         return
     yield _stored_model(settings)
+    if settings.adapter:
+        yield _adapter(settings.adapter)
     yield from _device(settings)
 
 
@@ -179,6 +186,19 @@ def _checkpoint(folder: Path, settings: Settings) -> Found:
         known = ", ".join(MODEL_TYPES)
         return fault("model", f"{folder} is of the family {kind!r}", f"Use a checkpoint of {known}")
     return well("model", f"{folder}, {kind}")
+
+
+def _adapter(name: str) -> Found:
+    folder = Path(name)
+    if not folder.is_dir():
+        if name.count("/") == 1 and not name.startswith((".", "/")):
+            return well("adapter", f"{name} of the hub; loading it tells more")
+        return fault("adapter", f"there is no folder {folder}", "Correct GROUNDING_ADAPTER")
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / file).is_file():
+            cure = "Set GROUNDING_ADAPTER to what PEFT's save_pretrained wrote"
+            return fault("adapter", f"{folder} has no {file}", cure)
+    return well("adapter", str(folder))
 
 
 def _served_model(settings: Settings) -> Iterator[Found]:

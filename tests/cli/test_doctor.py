@@ -149,6 +149,11 @@ def half_copied(one: Deployment) -> None:
     one.environment["MODEL"] = str(one.folder)
 
 
+def half_an_adapter(one: Deployment) -> None:
+    (one.folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    one.environment["GROUNDING_ADAPTER"] = str(one.folder)
+
+
 def no_project(one: Deployment) -> None:
     one.words = ["--project", "9"]
 
@@ -171,6 +176,12 @@ FAULTS: dict[str, Planted] = {
     "no model folder": (environment(MODEL="/no/such/folder"), "model", "Set MODEL"),
     "model of another family": (other_family, "model", "qwen2_5_vl"),
     "half a model": (half_copied, "model", "whole checkpoint"),
+    "no adapter folder": (
+        environment(GROUNDING_ADAPTER="/no/such"),
+        "adapter",
+        "GROUNDING_ADAPTER",
+    ),
+    "half an adapter": (half_an_adapter, "adapter", "adapter_model.safetensors"),
     "unknown family": (environment(MODEL="some/model"), "model", "GROUNDING_PROFILE"),
     "no such device": (environment(GROUNDING_DEVICE="cuda:7"), "device", "GROUNDING_DEVICE"),
     "no model server": (

@@ -33,7 +33,7 @@ OnProgress = Callable[[Progress], None]
 FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
 """The files that a checkpoint needs; pickled and other formats of the weights are left out."""
 
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def fetch(
@@ -42,22 +42,24 @@ def fetch(
     *,
     revision: str | None,
     report: OnProgress = lambda _: None,
+    setting: str = "MODEL",
 ) -> Path:
     """Return a folder that holds the files of `model` that match `patterns`.
 
     An existing folder is returned as it is. Otherwise `model` is a hub id, at `revision` or its
     newest, and files that the hub's cache lacks are downloaded. Raises `SettingError` where there
-    is no such checkpoint or it is not open to us, `EngineError` where the hub cannot be reached.
+    is no such checkpoint or it is not open to us, `EngineError` where the hub cannot be reached;
+    they name `setting`.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
-    if not _HUB_ID.fullmatch(model):
+    if not HUB_ID.fullmatch(model):
         raise SettingError(
             f"there is no folder {model}",
-            hint="Set MODEL to a checkpoint's folder or a hub id like Qwen/Qwen2.5-VL-7B-Instruct",
+            hint=f"Set {setting} to a folder or a hub id like Qwen/Qwen2.5-VL-7B-Instruct",
         )
-    with _translate_hub_errors(model, revision):
+    with _translate_hub_errors(model, revision, setting):
         copy = snapshot_download(
             model,
             revision=revision,
@@ -68,16 +70,16 @@ def fetch(
 
 
 @contextmanager
-def _translate_hub_errors(model: str, revision: str | None) -> Iterator[None]:
+def _translate_hub_errors(model: str, revision: str | None, setting: str) -> Iterator[None]:
     """Translate what the hub's client raises."""
     try:
         yield
     # The client's edge: its transport errors change class between releases.
     except Exception as exc:
-        raise _explain(exc, model, revision) from exc
+        raise _explain(exc, model, revision, setting) from exc
 
 
-def _explain(exc: Exception, model: str, revision: str | None) -> GroundingError:
+def _explain(exc: Exception, model: str, revision: str | None, setting: str) -> GroundingError:
     if isinstance(exc, GatedRepoError):
         return SettingError(
             f"the hub wants a licence accepted for {model}",
@@ -86,7 +88,7 @@ def _explain(exc: Exception, model: str, revision: str | None) -> GroundingError
     if isinstance(exc, RepositoryNotFoundError | HFValidationError):
         return SettingError(
             f"there is neither a folder nor a hub checkpoint {model}",
-            hint="Check MODEL, and set HF_TOKEN if the checkpoint is private",
+            hint=f"Check {setting}, and set HF_TOKEN if the checkpoint is private",
         )
     if isinstance(exc, RevisionNotFoundError):
         return SettingError(
@@ -95,7 +97,7 @@ def _explain(exc: Exception, model: str, revision: str | None) -> GroundingError
     return EngineError(
         f"the hub cannot be reached for {model}: {type(exc).__name__}",
         code="hub_unreachable",
-        hint="Check the network, or set MODEL to a folder with the checkpoint",
+        hint=f"Check the network, or set {setting} to a folder with the checkpoint",
     )
 
 
@@ -142,7 +144,7 @@ def read_config(model: str, revision: str | None) -> dict[str, Any]:
     if Path(model).expanduser().is_file():
         raise _refuse_file(model)
     folder = fetch(model, (CONFIG, ADAPTER), revision=revision)
-    names = _list_names(model, folder, revision)
+    names = list_names(model, folder, revision)
     adapter = folder / ADAPTER
     if adapter.is_file() and not _holds(names, "model*.safetensors"):
         raise _refuse_adapter(model, read_json(adapter))
@@ -158,7 +160,7 @@ def read_config(model: str, revision: str | None) -> dict[str, Any]:
     return config
 
 
-def _list_names(model: str, folder: Path, revision: str | None) -> set[str]:
+def list_names(model: str, folder: Path, revision: str | None) -> set[str]:
     """Return the names of all files of the checkpoint; none where the hub does not tell them."""
     if folder == Path(model).expanduser():
         return {path.name for path in folder.iterdir()}
@@ -193,8 +195,8 @@ def _refuse_adapter(model: str, adapter: Mapping[str, Any]) -> SettingError:
     base = adapter.get("base_model_name_or_path") or "its base model"
     return SettingError(
         f"{model} is an adapter of {base} and no whole checkpoint",
-        hint="Set MODEL to the folder into which PEFT's merge_and_unload and save_pretrained wrote "
-        f"both, or serve them with vLLM's --enable-lora and {ELSEWHERE}",
+        hint=f"Set MODEL to {base} and GROUNDING_ADAPTER to {model}, or serve both with vLLM's "
+        f"--enable-lora and {ELSEWHERE}",
     )
 
 
@@ -234,4 +236,6 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from exc
     except (OSError, ValueError) as exc:
         raise SettingError(f"{path} cannot be read as JSON", hint="Copy it again") from exc
+    if not isinstance(content, dict):
+        raise SettingError(f"{path} holds no JSON object", hint="Copy it again")
     return content

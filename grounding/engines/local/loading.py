@@ -37,6 +37,7 @@ from grounding.engines.local.checkpoint_files import (
     read_json,
 )
 from grounding.engines.local.encoder import PatchRule
+from grounding.engines.local.weights.adapters import Adapter
 from grounding.errors import EngineError, OutOfMemory, SettingError
 from grounding.qwen.profiles import MODEL_TYPES, Profile, profile_for
 from grounding.settings import DataType
@@ -63,7 +64,7 @@ class LoadOptions:
     """How a checkpoint is loaded and run.
 
     `device` is torch's name of it, by default the GPU if there is one; `dtype` is that of the
-    weights, as `load_checkpoint` says. `revision` is the hub's.
+    weights, as `load_checkpoint` says. `revision` is the hub's. `adapter` is merged into them.
     `profile` names the model family where the checkpoint's config does not. `min_pixels` and
     `max_pixels` bound the model frame, as `Profile.bounded` says. `max_batch` is the most
     requests that run together; without `in_flight` they start and end together.
@@ -76,6 +77,7 @@ class LoadOptions:
     device: str | None = None
     dtype: DataType = "auto"
     revision: str | None = None
+    adapter: Adapter | None = None
     profile: str | None = None
     min_pixels: int | None = None
     max_pixels: int | None = None
@@ -121,6 +123,8 @@ def load_checkpoint(model: str, options: LoadOptions, report: OnProgress) -> Che
     _refuse_other_qwen(config)
     family = profile_for(config, name=options.profile)
     kind = _choose_kind(config, family)
+    if options.adapter:
+        options.adapter.check(model, family)
     folder = fetch(model, revision=options.revision, report=report)
     check_weights(folder)
     patches = _read_patch_rule(folder, family)
@@ -131,6 +135,8 @@ def load_checkpoint(model: str, options: LoadOptions, report: OnProgress) -> Che
             DTYPES.get(options.dtype) or DTYPES["float32" if device.type == "cpu" else "bfloat16"]
         )
         weights = _load_weights(folder, MODEL_CLASSES[kind], device, dtype)
+    if options.adapter:
+        weights = options.adapter.merge_into(weights, report)
     bounded = family.bounded(
         patches.bounds, min_pixels=options.min_pixels, max_pixels=options.max_pixels
     )

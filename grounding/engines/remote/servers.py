@@ -10,10 +10,16 @@ set. DashScope reads them in the content part. SGLang accepts the field, but for
 start-up options alone, whose defaults (4 to 16,384 tokens) enclose ours. (Run with vLLM 0.32.0;
 read in vLLM 0.33.0, SGLang 0.5.23 and DashScope's SDK 2.0.2.)
 
+llama.cpp takes pictures of 8 to 4,096 tokens as they are unless it is started with other bounds,
+and Ollama those of 56×56 to 2,097,152 pixels unless the model's file says otherwise; neither reads
+bounds in requests. Ollama makes a message of each part of ours, and takes its repetition penalty
+of 1.1 from the model's file alone. (Read: llama.cpp's tools/mtmd/clip.cpp, Ollama's
+openai/openai.go, api/types.go and model/models/qwen25vl. Neither preset has been run.)
+
 A model that thinks spends its answer on drafts, so it is asked not to where there is a switch.
-vLLM and SGLang hand `chat_template_kwargs` to the chat template, which ignores what it does not
-know. DashScope has a field of its own for its hybrid models; those that always think have no
-switch. Other servers may refuse a field that they do not know, and are sent none.
+vLLM, SGLang and llama.cpp hand `chat_template_kwargs` to the chat template, which ignores what it
+does not know. DashScope and Ollama have fields of their own for hybrid models; those that always
+think have no switch. Other servers may refuse a field that they do not know, and are sent none.
 
 Only answers that list places are held to a form, where GROUNDING_STRUCTURED_OUTPUT asks for it. A
 JSON schema leaves white space free, and vLLM 0.32 then writes line breaks up to the limit; so
@@ -81,7 +87,7 @@ NATIVE = "services/aigc/multimodal-generation/generation"
 NO_THINKING: Body = {"chat_template_kwargs": {"enable_thinking": False}}
 
 HYBRID = re.compile(r"qwen3(?!.*(?:instruct|thinking))", re.IGNORECASE)
-"""DashScope's names of models that think or do not, as a request says: qwen3-vl-plus."""
+"""Names of models that think or do not, as a request says: qwen3-vl-plus, qwen3-vl:8b."""
 
 CONTROL = re.compile(r"<\|[^|<>\s]+\|>")
 """Qwen's control tokens as text, which a server would tokenise as such."""
@@ -93,8 +99,9 @@ class Server:
 
     `bounds_in` says where it reads pixel bounds. `fields` are sent with every request, `hybrid`
     with those to a model that can think, and `structured` with those whose answer is to be held to
-    its form. `penalty` says whether it knows `repetition_penalty`; `priorities` are its numbers of
-    interactive and bulk requests. `cure` is what to do where it resizes our pictures.
+    its form. `penalty` is its name of the repetition penalty, empty where requests have none;
+    `priorities` are its numbers of interactive and bulk requests. `cure` is what to do where it
+    resizes our pictures.
     """
 
     bounds_in: BoundsIn
@@ -102,7 +109,7 @@ class Server:
     fields: Mapping[str, Any] = field(default_factory=dict)
     hybrid: Mapping[str, Any] = field(default_factory=dict)
     structured: Mapping[str, Any] = field(default_factory=dict)
-    penalty: bool = True
+    penalty: str = "repetition_penalty"
     priorities: Mapping[Priority, int] = field(default_factory=dict)
 
 
@@ -139,15 +146,33 @@ SERVERS: Mapping[ServerName, Server] = {
         cure="Keep GROUNDING_MIN_PIXELS and GROUNDING_MAX_PIXELS within what DashScope shows the "
         "model",
     ),
+    "llamacpp": Server(
+        bounds_in="nowhere",
+        fields=NO_THINKING | {"cache_prompt": True},
+        structured=_JSON_SCHEMA,
+        penalty="repeat_penalty",
+        cure="Start llama-server with --image-min-tokens and --image-max-tokens that enclose "
+        "GROUNDING_MIN_PIXELS and GROUNDING_MAX_PIXELS, and --ctx-size of at least 8192 for each "
+        "of its --parallel slots",
+    ),
+    "ollama": Server(
+        bounds_in="nowhere",
+        fields={"frequency_penalty": 0, "presence_penalty": 0},
+        hybrid={"reasoning_effort": "none"},
+        structured=_JSON_SCHEMA,
+        penalty="",
+        cure="Set OLLAMA_CONTEXT_LENGTH to at least 8192, since a shorter context cuts the prompt, "
+        "and keep GROUNDING_MAX_PIXELS within 2097152, above which Ollama shrinks pictures",
+    ),
     "generic": Server(
         bounds_in="nowhere",
         # `transformers serve` makes a repetition penalty of it, and takes the checkpoint's without.
         fields={"frequency_penalty": 0},
         structured=_JSON_SCHEMA,
-        penalty=False,
-        cure="Name the server with GROUNDING_SERVER=vllm, sglang or dashscope if it is one of "
-        "them; else set its own pixel bounds, or GROUNDING_MIN_PIXELS and GROUNDING_MAX_PIXELS, so "
-        "that its bounds enclose ours",
+        penalty="",
+        cure="Name the server with GROUNDING_SERVER if it is one of those that it takes; else set "
+        "its own pixel bounds, or GROUNDING_MIN_PIXELS and GROUNDING_MAX_PIXELS, so that its "
+        "bounds enclose ours",
     ),
 }
 
@@ -224,7 +249,7 @@ class RequestFormat:
         if self.logprobs:
             fields["logprobs"] = True
         if self.server.penalty:
-            fields["repetition_penalty"] = self.repetition_penalty
+            fields[self.server.penalty] = self.repetition_penalty
         if self.structured and request.form == "places":
             fields |= self.server.structured
         if self.priority and self.server.priorities:

@@ -18,7 +18,10 @@ from grounding.engines.base import Progress
 from grounding.engines.local.checkpoint_files import fetch
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
+from grounding.engines.local.weights.adapters import WEIGHTS, Adapter
 from grounding.errors import EngineError, GroundingError, SettingError
+from grounding.settings import SHAPES
+from tests.engines.local.test_adapters import train
 from tests.engines.local.unfit import UNFIT, lay_out
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -161,6 +164,28 @@ def test_a_checkpoint_that_cannot_run_is_refused_before_its_weights_are_download
     assert UNFIT[kind].cure in caught.value.hint
     resolved = [path for path in hub.asked if "/resolve/" in path]
     assert [path for path in resolved if not path.endswith("config.json")] == []
+
+
+def test_an_adapter_is_taken_from_the_hub_at_its_revision_in_safetensors_only(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.folder = tmp_path / "repository"
+    train(SHAPES, hub.folder)
+    (hub.folder / "adapter_model.bin").write_text("pickled")
+    options = replace(CPU, adapter=Adapter(MODEL, "v2"))
+    LocalEngine.load(str(SHAPES), options).close()
+    assert any("/v2/" in path or path.endswith("/v2") for path in hub.asked)
+    assert not any("main" in path or path.endswith(".bin") for path in hub.asked)
+
+
+def test_an_adapter_that_cannot_run_is_refused_before_the_checkpoint_is_downloaded(
+    hub: Hub, tmp_path: Path
+) -> None:
+    lora = train(SHAPES, tmp_path / "adapter")
+    (lora / WEIGHTS).rename(lora / "adapter_model.bin")
+    with pytest.raises(SettingError, match="pickled weights are not loaded"):
+        LocalEngine.load(MODEL, replace(CPU, adapter=Adapter(str(lora))))
+    assert not any(path.endswith(".safetensors") for path in hub.asked)
 
 
 def test_a_cached_checkpoint_needs_no_hub(hub: Hub) -> None:

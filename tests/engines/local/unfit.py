@@ -42,7 +42,7 @@ UNFIT = {
     "mlx": _quantised("of some bits", quantization={"group_size": 64, "bits": 4}),
     "adapter": Unfit(
         "is an adapter of Qwen/Qwen2.5-VL-7B-Instruct",
-        "merge_and_unload",
+        "GROUNDING_ADAPTER",
         None,
         ("adapter_model.safetensors", "tokenizer.json"),
         ADAPTER,

@@ -54,6 +54,12 @@ VLLM = QUIET | {
     "repetition_detection": {"max_pattern_size": 64, "min_pattern_size": 16, "min_count": 4}
 }
 PLAIN = {"frequency_penalty": 0}
+LLAMA = {
+    "chat_template_kwargs": {"enable_thinking": False},
+    "cache_prompt": True,
+    "repeat_penalty": 1.0,
+}
+OLLAMA = {"frequency_penalty": 0, "presence_penalty": 0}
 
 TABLE: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "vllm": ("vllm", {}, chat(PICTURE, **VLLM)),
@@ -82,6 +88,24 @@ TABLE: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
         {"native": True, "structured": True},
         NATIVE | {"parameters": NATIVE_PARAMETERS | {"response_format": {"type": "json_object"}}},
     ),
+    "llama.cpp": ("llamacpp", {}, chat(PICTURE, **LLAMA)),
+    "llama.cpp, structured": (
+        "llamacpp",
+        {"structured": True},
+        chat(PICTURE, **LLAMA, response_format=SCHEMA),
+    ),
+    "llama.cpp, penalty": (
+        "llamacpp",
+        {"repetition_penalty": 1.05},
+        chat(PICTURE, **LLAMA | {"repeat_penalty": 1.05}),
+    ),
+    "ollama": ("ollama", {}, chat(PICTURE, **OLLAMA)),
+    "ollama, structured": (
+        "ollama",
+        {"structured": True},
+        chat(PICTURE, **OLLAMA, response_format=SCHEMA),
+    ),
+    "ollama, priority": ("ollama", {"priority": True}, chat(PICTURE, **OLLAMA)),
     "generic": ("generic", {}, chat(PICTURE, **PLAIN)),
     "generic, structured": (
         "generic",
@@ -135,6 +159,15 @@ def test_dashscope_is_asked_not_to_think_where_the_model_has_a_switch(
 ) -> None:
     body = replace(request_format("dashscope"), model=model).build_body(REQUEST, [URI])
     assert body.get("enable_thinking") == (False if asked else None)
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [("qwen2.5vl:7b", False), ("qwen3-vl:8b", True), ("qwen3-vl:8b-instruct", False)],
+)
+def test_ollama_is_asked_not_to_think_where_the_model_has_a_switch(model: str, asked: bool) -> None:
+    body = replace(request_format("ollama"), model=model).build_body(REQUEST, [URI])
+    assert body.get("reasoning_effort") == ("none" if asked else None)
 
 
 @pytest.mark.parametrize("server", SERVERS)
