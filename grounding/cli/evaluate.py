@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from grounding.cli.console import (
     results_console,
     write,
 )
-from grounding.errors import SettingError
+from grounding.errors import ConfigError, SettingError
 
 if TYPE_CHECKING:
     from grounding.evaluation.records import Records
@@ -32,12 +32,17 @@ EXTRA_HINT = "Install them: pip install 'qwen-grounding[evaluate]'"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is evaluated: the tasks, a name for people, and the addresses of tasks by their id."""
+    """What is evaluated: the tasks, a name for people, and the addresses of tasks by their id.
+
+    `controls` are those that count, all where there are none. `keys` are where the tasks' data
+    have their pictures, as far as a config says.
+    """
 
     records: Records
     title: str
     links: dict[int, str]
     controls: frozenset[str] = frozenset()
+    keys: tuple[str, ...] = ()
 
 
 @click.command(
@@ -74,8 +79,10 @@ def evaluate(
     from grounding.evaluation.report import evaluate as measure
 
     source = _of_project(project) if project is not None else _of_files(annotations, predictions)  # type: ignore[arg-type]
-    controls = _served(options["config"]) if options["config"] else source.controls
-    wanted = Wanted(options["version"], options["against"], controls, options["precision"])
+    if options["config"]:
+        xml = read_text(options["config"])
+        source = replace(source, controls=_served(xml), keys=_keys(xml))
+    wanted = Wanted(options["version"], options["against"], source.controls, options["precision"])
     _show(measure(source.records, wanted), source, options)
 
 
@@ -107,15 +114,42 @@ def _of_project(number: int) -> Source:
     tasks = read_annotated(projects, number)
     home = settings.label_studio_host or settings.label_studio_url
     links = {task["id"]: f"{home}/projects/{number}/data?task={task['id']}" for task in tasks}
-    return Source(read_tasks(tasks), f"project {number}, {project.title}", links)
+    title = f"project {number}, {project.title}"
+    try:
+        keys = _keys(project.label_config)
+    except ConfigError:  # of today; its annotations may be of another one
+        keys = ()
+    return Source(read_tasks(tasks), title, links, keys=keys)
 
 
-def _served(config: Path) -> frozenset[str]:
+def _served(config: str) -> frozenset[str]:
     """Return the controls of a labelling config that are pre-labelled."""
     from grounding.labelstudio.config.parse import parse
 
-    controls = parse(read_text(config)).controls
+    controls = parse(config).controls
     return frozenset(c.from_name for c in controls if not c.options.only_asked and not c.per_region)
+
+
+def _keys(config: str) -> tuple[str, ...]:
+    """Return where a labelling config finds the pictures in the tasks' data."""
+    from grounding.labelstudio.config.parse import parse
+
+    return tuple(dict.fromkeys(control.data_key for control in parse(config).controls))
+
+
+def _photographs(report: Report, source: Source) -> dict[int, str]:
+    """Return the pictures of the worst tasks, as far as the settings let them be read."""
+    from grounding.asking.photographs import read_photographs
+    from grounding.factory import fetcher
+
+    try:
+        settings = load_settings(log_level="warning")
+        get = fetcher(settings)
+    except SettingError as error:
+        click.secho(f"The page has no pictures: {error}", fg="yellow", err=True)
+        return {}
+    tasks = [task for task, *_ in report.worst]
+    return read_photographs(tasks, source.keys, get, settings.max_image_pixels)
 
 
 def _show(report: Report, source: Source, options: dict[str, Any]) -> None:
@@ -123,7 +157,8 @@ def _show(report: Report, source: Source, options: dict[str, Any]) -> None:
     from grounding.evaluation.summary import to_json
 
     if options["html"]:
-        page = to_html(report, title=source.title, links=source.links)
+        files = _photographs(report, source)
+        page = to_html(report, title=source.title, files=files, links=source.links)
         write(options["html"], page)
     if options["as_json"]:
         click.echo(json.dumps(to_json(report), indent=1, ensure_ascii=False))

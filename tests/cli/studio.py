@@ -26,6 +26,7 @@ class Studio:
     title: str = "Cats"
     label_config: str = "<View/>"
     tasks: list[dict[str, Any]] = field(default_factory=list)
+    picture: bytes = PICTURE
     asked: list[str] = field(default_factory=list)
     token: str = TOKEN
     backends: list[dict[str, Any]] = field(default_factory=list)
@@ -79,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif url.path == "/api/ml/":
             self._say(200, studio.backends)
         elif url.path.startswith("/data/upload/"):
-            self._say_bytes(200, PICTURE)
+            self._say_bytes(200, studio.picture)
         elif url.path == f"/api/projects/{studio.number}/":
             facts = {"title": studio.title, "label_config": studio.label_config}
             facts["created_at"] = "2026-11-22T10:00:00.5Z"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.cli.running import Commands
 from tests.cli.studio import Studio
 from tests.evaluation.making import annotation, box, choice, judged, prediction, task
+from tests.labelstudio.configs import BOXES, view
 
 CAT = box(0, 0, 20, 20, number="c")
 TASKS = [judged(1, [CAT], [CAT]), judged(2, [CAT], []), task(3, [], [prediction([CAT])])]
@@ -130,3 +135,63 @@ def test_without_the_extra_the_cure_is_told(
     done = command("evaluate", saved(tmp_path, "a.json", TASKS))
     assert done.status == 2
     assert "pip install 'qwen-grounding[evaluate]'" in done.err
+
+
+def jpeg(colour: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (1600, 1200), colour).save(out, "JPEG")
+    return out.getvalue()
+
+
+def shown(page: str) -> list[Image.Image]:
+    """Return the pictures that a page holds, and check that it asks no host for any."""
+    found = re.findall(r'<image href="([^"]*)"', page)
+    assert all(href.startswith("data:image/jpeg;base64,") for href in found)
+    return [Image.open(io.BytesIO(base64.b64decode(href.partition(",")[2]))) for href in found]
+
+
+def test_the_worst_tasks_of_a_project_show_their_pictures(
+    command: Commands, studio: Studio, tmp_path: Path
+) -> None:
+    """Those that can be read, by the key that the config names; the others keep their drawing."""
+    studio.picture = jpeg("teal")
+    studio.label_config = view(BOXES)
+    studio.tasks = [judged(n, [CAT], []) for n in (1, 2, 3)]
+    for one, address in zip(
+        studio.tasks, ("/data/upload/7/a.jpg", "http://127.0.0.1:1/b.jpg", None), strict=True
+    ):
+        one["data"] = {"other": "/data/upload/7/other.jpg", "image": address}
+    html = tmp_path / "report.html"
+    done = command("evaluate", "--project", 7, "--html", html, **studio.environment)
+    assert done.status == 0
+    page = html.read_text()
+    (picture,) = shown(page)
+    assert max(picture.size) == 720
+    red, green, _ = picture.convert("RGB").getpixel((9, 9))
+    assert red < 20 < 100 < green, "teal"
+    assert page.count("wrong or missed") == 3
+    assert not any("other" in asked for asked in studio.asked)
+
+
+def test_the_pictures_of_an_export_are_found_without_a_config(
+    command: Commands, studio: Studio, tmp_path: Path
+) -> None:
+    studio.picture = jpeg("teal")
+    tasks = [judged(n, [CAT], []) for n in (1, 2)]
+    tasks[0]["data"] = {"note": "see a.jpg", "photo": f"{studio.url}/data/upload/1/a.jpg?x=1"}
+    tasks[1]["data"] = {"photo": "a.jpg", "page": f"{studio.url}/about"}
+    html = tmp_path / "report.html"
+    export = saved(tmp_path, "a.json", tasks)
+    assert command("evaluate", export, "--html", html, **studio.environment).status == 0
+    assert len(shown(html.read_text())) == 1
+    assert not any("about" in asked for asked in studio.asked)
+
+
+def test_without_usable_settings_a_page_has_no_pictures_and_says_why(
+    command: Commands, tmp_path: Path
+) -> None:
+    html = tmp_path / "report.html"
+    export = saved(tmp_path, "a.json", TASKS)
+    done = command("evaluate", export, "--html", html, GROUNDING_MAX_BATCH="no")
+    assert (done.status, "GROUNDING_MAX_BATCH" in done.err) == (0, True)
+    assert shown(html.read_text()) == []
