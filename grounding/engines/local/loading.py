@@ -37,7 +37,7 @@ from grounding.engines.local.checkpoint_files import (
     read_json,
 )
 from grounding.engines.local.encoder import PatchRule
-from grounding.engines.local.weights.adapters import Adapter
+from grounding.engines.local.weights.adapters import Adapter, without_adapter
 from grounding.errors import EngineError, OutOfMemory, SettingError
 from grounding.qwen.profiles import MODEL_TYPES, Profile, profile_for
 from grounding.settings import DataType
@@ -222,14 +222,15 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def _load_weights(
     folder: Path, kind: type[PreTrainedModel], device: torch.device, dtype: torch.dtype
 ) -> PreTrainedModel:
-    model, info = kind.from_pretrained(
-        folder,
-        dtype=dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        output_loading_info=True,
-    )
+    with without_adapter(folder) as files:
+        model, info = kind.from_pretrained(
+            files,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
     # The library fills a gap with random numbers and goes on: the answers would be noise.
     if gaps := sorted(info["missing_keys"]):
         raise EngineError(

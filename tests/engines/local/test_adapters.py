@@ -114,6 +114,15 @@ def test_the_variants_of_lora_are_merged_too(tmp_path: Path, options: dict[str, 
     assert [text for text, _ in live] == [text for text, _ in whole]
 
 
+def test_an_adapter_that_was_left_beside_merged_weights_is_not_merged_again(
+    trained: Path, tmp_path: Path
+) -> None:
+    both = Path(shutil.copytree(trained.parent / "whole", tmp_path / "both"))
+    for file in trained.iterdir():
+        shutil.copy(file, both)
+    assert answers(load(both)) == answers(load(trained.parent / "whole"))
+
+
 def _pickle(folder: Path) -> None:
     torch.save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
     (folder / WEIGHTS).unlink()

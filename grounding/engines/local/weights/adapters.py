@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -149,6 +150,23 @@ class Adapter:
             ) from exc
         except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as exc:
             raise self._misfit(_telling_line(exc)) from exc
+
+
+@contextmanager
+def without_adapter(folder: Path) -> Iterator[Path]:
+    """Hold a folder with a checkpoint's files in which no adapter is found.
+
+    Where PEFT is installed, the library puts an adapter that it finds beside weights on top of
+    them; those were merged with it already.
+    """
+    if not (folder / ADAPTER).is_file():
+        yield folder
+        return
+    with TemporaryDirectory() as name:
+        for file in folder.iterdir():
+            if file.name not in (ADAPTER, WEIGHTS):
+                (Path(name) / file.name).symlink_to(file.resolve())
+        yield Path(name)
 
 
 def _find_family(base: str) -> str | None:
