@@ -128,9 +128,11 @@ def _rank_row(judged: Sequence[Judged]) -> list[Row]:
     return [("hard pictures: AUROC of the score", auroc(judged, RIGHT), 0.80, len(judged))]
 
 
-def report(measured: Sequence[Row]) -> tuple[Table, bool]:
+def report(
+    measured: Sequence[Row], title: str = "The shapes checkpoint, through /predict"
+) -> tuple[Table, bool]:
     """Return the rows as a table, and whether every goal is reached."""
-    table = Table(title="The shapes checkpoint, through /predict")
+    table = Table(title=title)
     for column in ("measure", "reached", "goal", "of"):
         table.add_column(column, justify="left" if column == "measure" else "right")
     for name, value, goal, count in measured:

@@ -93,11 +93,16 @@ def seen_at(width: int, height: int) -> Frame:
 
 def patches(picture: Image.Image) -> np.ndarray:
     """Return the (4N, 1176) patches of a `picture` whose sides are multiples of FACTOR."""
+    still = still_patches(picture)
+    return np.repeat(still, 2, axis=2).reshape(len(still), -1)  # a still is two equal frames
+
+
+def still_patches(picture: Image.Image) -> np.ndarray:
+    """Return the (4N, 3, 1, 196) patches of a `picture` as one frame."""
     pixels = (np.asarray(picture, np.float32) / 255 - MEAN) / STD
     rows, columns = picture.height // PATCH, picture.width // PATCH
     cut = pixels.reshape(rows // MERGE, MERGE, PATCH, columns // MERGE, MERGE, PATCH, 3)
-    cut = cut.transpose(0, 3, 1, 4, 6, 2, 5).reshape(rows * columns, 3, 1, PATCH * PATCH)
-    return np.repeat(cut, 2, axis=2).reshape(rows * columns, -1)  # a still is two equal frames
+    return cut.transpose(0, 3, 1, 4, 6, 2, 5).reshape(rows * columns, 3, 1, PATCH * PATCH)
 
 
 def make_row(seed: int, questions: int) -> Row:

@@ -32,8 +32,8 @@ def config() -> Qwen2_5_VLConfig:
     tok = tokens.tokenizer()
     ids = {name: tok.convert_tokens_to_ids(name) for name in tokens.SPECIAL}
     return Qwen2_5_VLConfig(
-        vision_config=_vision(),
-        text_config=_text(len(tok), ids),
+        vision_config=vision_settings(),
+        text_config=text_settings(len(tok), ids),
         image_token_id=ids[tokens.IMAGE],
         video_token_id=ids[tokens.VIDEO],
         vision_start_token_id=ids[tokens.VISION_START],
@@ -42,7 +42,8 @@ def config() -> Qwen2_5_VLConfig:
     )
 
 
-def _vision() -> dict[str, object]:
+def vision_settings() -> dict[str, object]:
+    """Return the vision tower's part of the configuration."""
     depth = 4
     return {
         "depth": depth,
@@ -60,7 +61,8 @@ def _vision() -> dict[str, object]:
     }
 
 
-def _text(vocabulary: int, ids: dict[str, int]) -> dict[str, object]:
+def text_settings(vocabulary: int, ids: dict[str, int]) -> dict[str, object]:
+    """Return the decoder's part of the configuration; `ids` are those of the control tokens."""
     return {
         "vocab_size": vocabulary,
         "hidden_size": HIDDEN,
@@ -90,7 +92,7 @@ def save(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
     )
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
-    _save_processor(folder)
+    save_processor(folder, MIN_PIXELS, MAX_PIXELS)
 
 
 def warm(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
@@ -110,8 +112,9 @@ def warm(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
     model.load_state_dict(state)
 
 
-def _save_processor(folder: Path) -> None:
-    size = {"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS}
+def save_processor(folder: Path, least: int, most: int) -> None:
+    """Write the processor's files; views have `least` to `most` pixels."""
+    size = {"shortest_edge": least, "longest_edge": most}
     Qwen2VLImageProcessorPil(
         size=size, patch_size=PATCH, merge_size=MERGE, temporal_patch_size=2
     ).save_pretrained(folder)
@@ -122,7 +125,7 @@ def _save_processor(folder: Path) -> None:
     settings |= {
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": "Qwen2_5_VLProcessor",
-        "min_pixels": MIN_PIXELS,
-        "max_pixels": MAX_PIXELS,
+        "min_pixels": least,
+        "max_pixels": most,
     }
     path.write_text(json.dumps(settings, indent=2) + "\n")

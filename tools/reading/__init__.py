@@ -1,0 +1,1 @@
+"""The reading checkpoint: generated print, receipts and shapes, and a small Qwen2.5-VL for them."""

@@ -1,0 +1,101 @@
+"""The reading checkpoint's tokenizer: whole sentences of the prompts, and single characters.
+
+A byte-level BPE without merges: what a pattern cuts out as a `PIECES` is one token, and all else
+is bytes. Sequences are short, which is most of the speed on a CPU: a prompt has about eight tokens
+and a printed line a token for each character and seven more.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+from grounding.geometry import Frame
+from grounding.queries import Count, Fill, Transcribe
+from grounding.qwen.queries import count, fill, transcribe
+from tools.reading.questions import CHOSEN, RECEIPT, STEP
+from tools.shapes.scenes import COLOURS, SHAPES
+from tools.shapes.tokens import END, SPECIAL, TEMPLATE, TURN_END
+
+WIDEST = 392
+NUMBERS = tuple(str(n) for n in range(0, WIDEST + 1, STEP))
+COUNTS = tuple(str(n) for n in range(10, 13) if n % STEP)
+WORDS = ("shop", "date", "total", "colour", "shape", *SHAPES, *COLOURS)
+ANSWERS = (
+    *("```json\n[]\n```", '```json\n[\n    {\n        "bbox_2d": ['),
+    *('],\n        "text_content": "', '",\n    },\n]\n```'),
+    *('",\n    },\n    {\n        "bbox_2d": [', '```json\n{\n  "'),
+    *('": null\n}\n```', '": null,\n  "', '": "', '"\n}\n```', '",\n  "'),
+    *("```json\n[]\n```\n\nThere are ", '```json\n[\n\t{"point_2d": ['),
+    *(f'], "label": "{s}"}},\n\t{{"point_2d": [' for s in SHAPES),
+    *(f'], "label": "{s}"}}\n]\n```\n\nThere are ' for s in SHAPES),
+    *("assistant\n", "user\n", "system\n"),
+)
+
+
+def _phrases() -> list[str]:
+    """Return the sentences of the prompts, without the words that change."""
+    frame = Frame("model", 100, 100)
+    texts = [
+        transcribe.write_prompt(Transcribe(), frame, strict=False),
+        fill.write_prompt(Fill(RECEIPT)),
+        *(fill.write_prompt(Fill((one,))) for one in CHOSEN.values()),
+        count.write_prompt(Count("every star"), frame, "qwen2.5", strict=False),
+    ]
+    words = "|".join(map(re.escape, (*WORDS, '"', ", ")))
+    parts = {part for text in texts for part in re.split(f"({words})", text) if part.strip()}
+    return sorted(parts)
+
+
+PIECES = (*ANSWERS, *_phrases(), *WORDS)
+
+
+def pattern() -> str:
+    """Return the pattern whose matches are tokens; longer pieces go first."""
+    # Oniguruma reads # and spaces as they are, and needs no escape for them.
+    pieces = "|".join(_escaped(one) for one in sorted(PIECES, key=len, reverse=True))
+    return rf"{pieces}|(?<=There are )\d+|\d{{1,3}}, |\d{{1,3}}(?=\])|[\s\S]"
+
+
+@lru_cache(maxsize=1)
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Return the tokenizer."""
+    numbers = [*NUMBERS, *(f"{n}, " for n in NUMBERS), *COUNTS]
+    known = dict.fromkeys(
+        (*sorted(pre_tokenizers.ByteLevel.alphabet()), *map(_spelled, (*PIECES, *numbers)))
+    )
+    core = Tokenizer(BPE({one: k for k, one in enumerate(known)}, [], ignore_merges=True))
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern()), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token=TURN_END,
+        pad_token=END,
+        additional_special_tokens=list(SPECIAL),
+        padding_side="left",
+        model_max_length=2048,
+        clean_up_tokenization_spaces=False,
+        chat_template=TEMPLATE,
+    )
+
+
+def _spelled(text: str) -> str:
+    """Return `text` in the printable characters of a byte-level vocabulary."""
+    ((word, _),) = pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=False
+    ).pre_tokenize_str(text)
+    return str(word)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\^$.|?*+()\[\]{}])", r"\\\1", text)
