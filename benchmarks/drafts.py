@@ -3,7 +3,8 @@
 `python -m benchmarks.drafts qwen.tiktoken` takes Qwen's vocabulary, a file of the PyPI package
 `dashscope` (`pip download --no-deps dashscope`, in it `dashscope/resources/qwen.tiktoken`). The
 answers are forced one after the other, each drafted from itself, those before it, and the sketch
-for its first label; a step keeps the right part of a draft and one token more.
+for its first label; a step keeps the right part of a draft and one token more. The prompt counts as
+a step: it checks the first draft.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from grounding.engines.local.decode_loop import DRAFT_TOKENS
-from grounding.engines.local.drafts import Drafter, Memory
+from grounding.engines.local.decoding.drafts import Drafter, Memory
+from grounding.engines.local.decoding.in_flight import DRAFT_TOKENS
 from grounding.queries import Locate, Shape
 from grounding.qwen.queries import locate
 
@@ -97,7 +98,7 @@ def count_steps(ids: Sequence[int], drafter: Drafter, most: int) -> int:
     """Return in how many steps a model that writes `ids` writes them with drafts."""
     steps = 0
     while (done := len(drafter.text.tokens)) < len(ids):
-        draft = drafter.propose(min(most, len(ids) - done - 1)) if done else []
+        draft = drafter.propose(min(most, len(ids) - done - 1))
         right = next((i for i, token in enumerate(draft) if token != ids[done + i]), len(draft))
         for token in ids[done : done + right + 1]:
             drafter.text.push(token)

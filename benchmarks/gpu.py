@@ -14,7 +14,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from grounding.engines.base import Priority
-from grounding.engines.local import decode_loop
+from grounding.engines.local.decoding import in_flight
+from grounding.engines.local.decoding.endings import Endings, Ends
 from grounding.engines.local.encoder import Encoder, PatchRule, TokenizedRequest
-from grounding.engines.local.endings import Endings, Ends
 
 OUTPUT = Path("bench-output")
 SIDE, BOXES, PROMPT = 1008, 10, 60
@@ -65,7 +65,7 @@ class Wordless:
         return "", [(0, 0)] * len(ids)
 
 
-class ForcedRow(decode_loop.Row):
+class ForcedRow(in_flight.Row):
     """A row that takes the next token of its request's answer for the model's."""
 
     def _add(self, scored: tuple[int, float]) -> None:
@@ -147,10 +147,9 @@ def measure(model: Any, slots: int, device: str) -> Run:
     """Return what the loop does with requests for three times its slots, at most 96."""
     rule = PatchRule(14, 2, 2, 1 / 255, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
     encoder = Encoder(rule, IMAGE, PAD, torch.device(device))
-    tokens = decode_loop.default_step_tokens(torch.device(device))
-    options = decode_loop.SlotOptions(slots, 0, 0, tokens)
+    options = replace(in_flight.SlotOptions.on(torch.device(device), slots, 0), people=0)
     endings = Endings(Ends(frozenset({EOS}), PAD), Wordless())  # type: ignore[arg-type]
-    loop = decode_loop.InFlight(model, encoder, endings, options)
+    loop = in_flight.InFlight(model, encoder, endings, options)
     run = Run(slots)
     watch_steps(loop, run, device)
     waiting = list(requests(max(3, min(96, 3 * slots))))
@@ -167,16 +166,16 @@ def watch_steps(loop: Any, run: Run, device: str) -> None:
     """Note how long each decoding step takes, and the time to the first token."""
     decode, enter = loop._decode, loop._enter
 
-    def timed_decode() -> None:
-        run.rows.append(len(loop._rows))
-        run.cached.append(sum(row.length for row in loop._rows))
+    def timed_decode(rows: Sequence[Any]) -> None:
+        run.rows.append(len(rows))
+        run.cached.append(sum(row.length for row in rows))
         start = time.perf_counter()
-        decode()
+        decode(rows)
         run.steps.append(time.perf_counter() - start)
 
-    def timed_enter() -> None:
+    def timed_enter(is_bulks_turn: bool) -> None:
         start = time.perf_counter()
-        enter()
+        enter(is_bulks_turn)
         if device == "cuda":
             torch.cuda.synchronize()
         run.first_token = run.first_token or time.perf_counter() - start
@@ -207,7 +206,7 @@ def row(shape: str, model: Any, run: Run, name: str) -> dict[str, Any]:
         "slots": run.slots,
         "images_per_second": round(pictures / run.seconds, 3),
         "step_ms": round(1e3 * statistics.median(run.steps), 2),
-        "tokens_per_step": round((run.tokens - pictures) / sum(run.rows), 2),
+        "tokens_per_step": round(run.tokens / (pictures + sum(run.rows)), 2),
         "roofline_share": None if share is None else round(share, 3),
         "first_token_ms": round(1e3 * run.first_token, 1),
         "boxes_per_second": round(BOXES * pictures / run.seconds, 2),
@@ -225,7 +224,7 @@ def main() -> None:
         raise SystemExit("there is no GPU here; --shapes tiny proves on a CPU that this runs")
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
     rows = []
-    decode_loop.Row = ForcedRow  # type: ignore[misc]
+    in_flight.Row = ForcedRow  # type: ignore[misc]
     for shape in options.shapes:
         model = build_model(shape, device)
         measure(model, 1, device)  # warms up

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks.ways import Cookbook, Engine, ForcedRow, Query, save_deep_checkpoint
 from grounding.engines.base import Priority
-from grounding.engines.local import decode_loop
+from grounding.engines.local.decoding import in_flight
 from grounding.queries import Locate, Shape
 from grounding.qwen.queries import locate
 from grounding.settings import SHAPES
@@ -168,7 +168,7 @@ class Bench:
 
     def compare_on_deep(self, answers: int) -> None:
         """28 thin layers that write answers which Qwen's models were seen to write."""
-        with tempfile.TemporaryDirectory() as folder, patch.object(decode_loop, "Row", ForcedRow):
+        with tempfile.TemporaryDirectory() as folder, patch.object(in_flight, "Row", ForcedRow):
             tokenizer = save_deep_checkpoint(Path(folder))
             queries = list(forced_queries(tokenizer, answers))
             new, book = Engine(Path(folder), 8), Cookbook(Path(folder))
@@ -183,9 +183,9 @@ class Bench:
             lengths = [len(query.forced) for query in queries]
             played = 1 + len(rounds["in flight"])
             steps = new.steps / played
-            # Each answer's first token comes with its prompt.
-            written = sum(lengths) - len(lengths)
-            self.note("tokens_per_step", [written * played / new.row_steps])
+            # An answer's first tokens come with its prompt.
+            calls = new.row_steps / played + len(lengths)
+            self.note("tokens_per_step", [sum(lengths) / calls])
             new.engine.close()
         static = sum(max(lengths[i : i + 8]) for i in range(0, len(lengths), 8))
         self.note("cookbook_ratio_28_layers", ratios(rounds, "cookbook", "in flight"))

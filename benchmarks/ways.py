@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from grounding.engines.base import Completion, ModelRequest, Priority
-from grounding.engines.local import decode_loop
+from grounding.engines.local.decoding import in_flight
 from grounding.engines.local.encoder import PictureDigests
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
@@ -95,7 +95,7 @@ def _allow_only(forced: Sequence[int], prompt: int) -> Mapping[str, Any]:
     return {"prefix_allowed_tokens_fn": lambda _, ids: [forced[len(ids) - prompt]]}
 
 
-class ForcedRow(decode_loop.Row):
+class ForcedRow(in_flight.Row):
     """A row that takes the tokens of a given answer for those that the model would write."""
 
     answers: ClassVar[dict[tuple[int, ...], tuple[int, ...]]] = {}
@@ -128,13 +128,13 @@ class Engine:
 
     def _count_steps(self) -> None:
         loop: Any = self.engine._scheduler._loop
-        if isinstance(loop, decode_loop.InFlight):
+        if isinstance(loop, in_flight.InFlight):
             decode = loop._decode
 
-            def count() -> None:
-                self.steps += bool(loop._rows)
-                self.row_steps += len(loop._rows)
-                decode()
+            def count(rows: Sequence[in_flight.Row]) -> None:
+                self.steps += bool(rows)
+                self.row_steps += len(rows)
+                decode(rows)
 
             loop._decode = count  # type: ignore[method-assign]
 
@@ -154,7 +154,7 @@ class Engine:
     def forget(self) -> None:
         """Let go of the pictures and answers that are left of another round."""
         loop: Any = self.engine._scheduler._loop
-        if isinstance(loop, decode_loop.InFlight):
+        if isinstance(loop, in_flight.InFlight):
             loop._prefixes.clear()
             loop._memory.texts.clear()
 

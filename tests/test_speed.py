@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import speed, ways
 from benchmarks.ways import Cookbook, Engine, ForcedRow, save_deep_checkpoint
-from grounding.engines.local import decode_loop
+from grounding.engines.local.decoding import in_flight
 from grounding.settings import SHAPES
 
 
@@ -19,8 +19,8 @@ def test_the_cookbooks_way_and_both_engines_give_the_same_answers() -> None:
     queries = speed.shape_queries(2, 2)
     expected = Cookbook(SHAPES).ask(queries)
     assert any("bbox_2d" in text for text in expected)
-    for in_flight in (True, False):
-        engine = Engine(SHAPES, 4, in_flight=in_flight)
+    for joins in (True, False):
+        engine = Engine(SHAPES, 4, in_flight=joins)
         assert engine.ask(queries, 3) == expected
         engine.engine.close()
 
@@ -29,7 +29,7 @@ def test_forced_answers_are_written_by_both_ways(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ways, "LAYERS", 2)
-    with patch.object(decode_loop, "Row", ForcedRow):
+    with patch.object(in_flight, "Row", ForcedRow):
         tokenizer = save_deep_checkpoint(tmp_path)
         queries = list(speed.forced_queries(tokenizer, 4))
         engine = Engine(tmp_path, 3)

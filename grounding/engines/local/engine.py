@@ -20,19 +20,19 @@ from grounding.engines.base import Completion, ModelRequest, Progress, resolve
 from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.chat import Chat
 from grounding.engines.local.checkpoint_files import OnProgress
-from grounding.engines.local.decode_loop import InFlight, SlotOptions, default_step_tokens
+from grounding.engines.local.decoding.endings import Endings, Ends
+from grounding.engines.local.decoding.in_flight import InFlight, SlotOptions
+from grounding.engines.local.decoding.model_runner import why_unfit
+from grounding.engines.local.decoding.slots import default_limit
+from grounding.engines.local.decoding.static_batch import BatchOptions, StaticBatch
 from grounding.engines.local.encoder import (
     Encoder,
     PictureDigests,
     TokenizedRequest,
     find_prefix,
 )
-from grounding.engines.local.endings import Endings, Ends
 from grounding.engines.local.loading import Checkpoint, LoadOptions, load_checkpoint
-from grounding.engines.local.model_runner import why_unfit
 from grounding.engines.local.scheduler import DecodeLoop, Pending, Scheduler, Watchdog
-from grounding.engines.local.slots import default_limit
-from grounding.engines.local.static_batch import BatchOptions, StaticBatch
 from grounding.errors import GroundingError, TaskError
 
 log = logging.getLogger(__name__)
@@ -169,10 +169,9 @@ def _decode_loop(
         log.warning("answers are written in static batches: %s", reason)
         batches = BatchOptions(options.max_batch, options.repetition_penalty, watchdog.step)
         return StaticBatch(model, encoder, endings, batches)
-    people = max(1, options.max_batch // 8)
     kept = options.picture_cache_bytes
     limit = default_limit(model.device) if kept is None else kept
-    slots = SlotOptions(options.max_batch, people, limit, default_step_tokens(model.device))
+    slots = SlotOptions.on(model.device, options.max_batch, limit)
     return InFlight(model, encoder, endings, slots)
 
 

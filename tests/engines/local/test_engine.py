@@ -19,10 +19,10 @@ from transformers import (
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.engines.local import engine as module
+from grounding.engines.local.decoding.static_batch import Recorder, StaticBatch
 from grounding.engines.local.encoder import Encoder, PictureDigests, TokenizedRequest
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
-from grounding.engines.local.static_batch import Recorder, StaticBatch
 from grounding.errors import (
     DeviceBroken,
     EngineError,

@@ -89,7 +89,9 @@ class SlotCache:
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` tokens of a slot into another."""
-        for layer in self._layers:
+        self._reserve(target + 1, length)
+        for number, like in enumerate(self._layers):
+            layer = self._layer(number, like)
             layer[:, target, :, :length] = layer[:, source, :, :length]
 
     def save(self, slot: int, length: int, offset: int) -> Prefix:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.engines.local.drafts import REMEMBERED, Drafter, Memory, Text
+from grounding.engines.local.decoding.drafts import REMEMBERED, Drafter, Memory, Text
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = Path(__file__).parents[3] / "data"
 
 
 def drafter(answer: Sequence[int], *before: Sequence[int], template: Sequence[int] = ()) -> Drafter:
@@ -39,11 +39,15 @@ def drafter(answer: Sequence[int], *before: Sequence[int], template: Sequence[in
         (drafter([1, 2, 8, 1, 2], [1, 2, 7], template=[1, 2, 9]), [8, 1, 2]),
         (drafter([1, 2], [3, 4], template=[5]), []),
         (drafter([1]), []),
+        (drafter([]), []),
+        (drafter([], template=[5, 6]), [5, 6]),
+        (drafter([], [1, 2], [3, 4], template=[5, 6]), [3, 4]),
         (drafter([1, 2], *([[1, 2, 3]] + [[5, 5]] * REMEMBERED)), []),
     ],
     ids=[
         *("itself", "newest", "longest run", "before", "newest before", "template"),
-        *("longer run in the template", "itself first", "nothing", "one token", "forgotten"),
+        *("longer run in the template", "itself first", "nothing", "one token"),
+        *("no beginning", "the template's beginning", "the newest beginning", "forgotten"),
     ],
 )
 def test_the_next_tokens_are_those_that_followed_the_same_ones(
@@ -56,8 +60,7 @@ def test_the_next_tokens_are_those_that_followed_the_same_ones(
 
 def count_steps(ids: Sequence[int], made: Drafter, most: int = 8) -> int:
     """Return in how many steps a model that writes `ids` would write them, its first included."""
-    made.text.push(ids[0])
-    steps = 1
+    steps = 0
     while (done := len(made.text.tokens)) < len(ids):
         draft = made.propose(min(most, len(ids) - done - 1))
         right = 0

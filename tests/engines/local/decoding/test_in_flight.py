@@ -18,12 +18,13 @@ from PIL import Image
 from transformers import AutoTokenizer
 
 from grounding.engines.base import Completion, ModelRequest, Priority
-from grounding.engines.local import decode_loop as module
+from grounding.engines.local.decoding import in_flight as module
+from grounding.engines.local.decoding.model_runner import Feed, ModelRunner, Scored
+from grounding.engines.local.decoding.rows import Row
+from grounding.engines.local.decoding.slots import SlotCache
+from grounding.engines.local.decoding.static_batch import StaticBatch
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions, load_checkpoint
-from grounding.engines.local.model_runner import Feed, ModelRunner, Scored
-from grounding.engines.local.slots import SlotCache
-from grounding.engines.local.static_batch import StaticBatch
 from grounding.errors import EngineError, OutOfMemory
 from grounding.media.views import PixelBounds, whole
 from grounding.queries import Locate, Shape
@@ -154,23 +155,39 @@ def test_the_shapes_checkpoint_answers_as_it_does_by_the_library() -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(
-    rows=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 20)), min_size=1, max_size=12),
+    rows=st.lists(
+        st.tuples(st.integers(0, 3), st.integers(1, 20), st.sampled_from(Priority)),
+        min_size=1,
+        max_size=12,
+    ),
     slots=st.integers(1, 4),
     kept=st.sampled_from([0, 8_000, 2**20]),
 )
 def test_any_mix_of_rows_is_answered_as_one_by_one(
-    tiny: Path, alone: list[str], rows: list[tuple[int, int]], slots: int, kept: int
+    tiny: Path, alone: list[str], rows: list[tuple[int, int, Priority]], slots: int, kept: int
 ) -> None:
     """A token is a character here, so a shorter budget gives the beginning of the text."""
     options = replace(CPU, max_batch=slots, picture_cache_bytes=kept)
     engine = LocalEngine.load(str(tiny), options)
-    asked = [replace(questions()[which], max_new_tokens=budget) for which, budget in rows]
+    loop: Any = engine._scheduler._loop
+    decode, decoded = loop._decode, []
+
+    def note(running: Sequence[Row]) -> None:
+        decoded.append([one.is_urgent for one in loop._rows])
+        decode(running)
+
+    loop._decode = note
+    asked = [
+        replace(questions()[which], max_new_tokens=budget, priority=priority)
+        for which, budget, priority in rows
+    ]
     replies = ask_all(engine, asked)
     engine.close()
-    for (which, _), reply in zip(rows, replies, strict=True):
+    for (which, *_), reply in zip(rows, replies, strict=True):
         assert isinstance(reply, Completion)
         assert reply.text
         assert alone[which].startswith(reply.text.rstrip("\ufffd"))
+    assert decoded == [sorted(one, reverse=True) for one in decoded]
 
 
 @pytest.fixture(scope="session")
@@ -280,8 +297,67 @@ def test_an_annotators_question_joins_at_the_next_step(tiny: Path, watch: Watch)
     engine.close()
     ninth = watch.calls.index(watch.decoding[8])
     assert watch.calls[ninth + 1].pictures == 1
-    assert {len(call.rows) for call in watch.calls[ninth + 2 : ninth + 6]} == {3}
+    assert {len(call.rows) for call in watch.calls[ninth + 2 : ninth + 6]} == {1}
     assert max(len(call.rows) for call in watch.decoding[:8]) == 2
+
+
+def under_bulk(engine: LocalEngine, watch: Watch, person: ModelRequest) -> tuple[str, list[Call]]:
+    """Ask while bulk fills its slots and waits; return the answer, and the calls meanwhile.
+
+    The calls are those from the one that reads the person's picture to the end of the answer.
+    """
+    asked: list[Future[Completion]] = []
+    span: list[int] = []
+
+    def ask(call: Call) -> None:
+        if len(watch.decoding) == 5 and not asked:
+            asked.extend(engine.submit([person]))
+            span.append(len(watch.calls))
+            asked[0].add_done_callback(lambda _: span.append(len(watch.calls)))
+
+    watch.before = ask
+    bulk = [request(2, 2, f"say {n}", 20 + n, seed=n) for n in range(12)]
+    replies = texts(ask_all(engine, bulk))
+    answer = asked[0].result(60).text
+    watch.before = lambda call: None
+    assert replies == [ask_one(engine, one).text for one in bulk]
+    return answer, watch.calls[slice(*span)]
+
+
+def test_while_an_annotator_waits_bulk_has_every_eighth_step(tiny: Path, watch: Watch) -> None:
+    """On a CPU, where a step takes longer with each row; it slows down and never stops."""
+    engine = LocalEngine.load(str(tiny), replace(CPU, max_batch=3))
+    person = replace(request(3, 3, "where", 60, seed=99), priority=INTERACTIVE)
+    answer, calls = under_bulk(engine, watch, person)
+    assert answer == ask_one(engine, person).text
+    engine.close()
+    sizes = [len(call.rows) for call in calls if call.decodes]
+    assert len(sizes) > 2 * module.BULK_TURN
+    steps = [size for size in sizes if size > 1]
+    assert len(sizes) // module.BULK_TURN - 1 <= len(steps) <= len(sizes) // module.BULK_TURN + 1
+    assert sizes[: module.BULK_TURN - 1] == [1] * (module.BULK_TURN - 1)
+
+
+def test_on_a_gpu_bulk_writes_along_and_enters_in_its_turn(
+    tiny: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a step takes no longer with more rows, but reading a picture holds it up."""
+    on = module.SlotOptions.on
+    monkeypatch.setattr(
+        module.SlotOptions,
+        "on",
+        lambda device, *more: replace(on(device, *more), bulk_pauses=False),
+    )
+    engine = LocalEngine.load(str(tiny), replace(CPU, max_batch=3))
+    person = replace(request(3, 3, "where", 60, seed=99), priority=INTERACTIVE)
+    answer, calls = under_bulk(engine, watch, person)
+    assert answer == ask_one(engine, person).text
+    engine.close()
+    assert max(len(call.rows) for call in calls if call.decodes) == 4
+    entering = [number for number, call in enumerate(calls) if call.pictures]
+    assert entering[0] == 0
+    assert all(after - before >= module.BULK_TURN for before, after in pairwise(entering))
+    assert len(entering) > 1
 
 
 def until_running(watch: Watch, rows: int) -> None:
@@ -367,7 +443,8 @@ def test_a_row_keeps_several_tokens_of_a_step_where_its_guess_is_right(
     reply = ask_one(engine, shown[0])
     engine.close()
     assert len(reply.tokens) > 20
-    assert len(watch.decoding) <= 5
+    # Each call writes a token more than it guesses, the one that reads the prompt as well.
+    assert (module.DRAFT_TOKENS + 1) * len(watch.decoding) < len(reply.tokens)
 
 
 def test_the_likely_form_of_an_answer_saves_steps(

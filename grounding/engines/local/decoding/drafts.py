@@ -19,11 +19,14 @@ REMEMBERED = 8
 
 
 class Text:
-    """Tokens, and where each run of one to `RUN` of them last occurred."""
+    """Tokens, and where each run of one to `RUN` of them last occurred.
+
+    A run of none is found at the beginning: an answer may begin as others did.
+    """
 
     def __init__(self, tokens: Sequence[int] = ()) -> None:
         self.tokens: list[int] = []
-        self._next: dict[tuple[int, ...], int] = {}
+        self._next: dict[tuple[int, ...], int] = {(): 0}
         for token in tokens:
             self.push(token)
 
@@ -67,7 +70,7 @@ class Drafter:
         """Return at most `most` tokens that may follow what `text` holds."""
         if most < 1:
             return []
-        for run in self.text.ends():
+        for run in self.text.ends() or [()]:
             for text in chain((self.text,), self._memory.texts, (self._template,)):
                 if found := text.follow(run, most):
                     return found

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from grounding.engines.local import model_runner as module
-from grounding.engines.local.loading import LoadOptions, load_checkpoint
-from grounding.engines.local.model_runner import (
+from grounding.engines.local.decoding import model_runner as module
+from grounding.engines.local.decoding.model_runner import (
     attend_in_rows,
     attend_in_windows,
     speed_up_attention,
 )
+from grounding.engines.local.loading import LoadOptions, load_checkpoint
 from tests.engines.questions import FAMILIES
 
 CPU = LoadOptions(device="cpu")

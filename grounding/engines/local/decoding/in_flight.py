@@ -5,31 +5,31 @@ A request takes a *slot* of the key-value cache and becomes a *row*. Each step o
     the rows that run wait for no more than that; a picture read before is copied, not read again;
 (2) asks the model once for the next token of every row, and for those behind its draft: a guess
     at what follows, of which the row keeps as much as the model would have written anyway;
-(3) hands out the answers that ended; the last row moves into each slot that became free.
+(3) hands out the answers that ended; another row moves into each slot that became free.
 
-No row waits for another's end, and a row's answer does not depend on the other rows: in float32
-exactly, in bfloat16 nearly (matrix products of other shapes round differently, which may move a
-coordinate by a pixel).
+No row waits for another's end. While an annotator waits, bulk goes on in some of the steps only.
+A row's answer does not depend on the other rows: in float32 exactly, in bfloat16 nearly (matrix
+products of other shapes round differently, which may move a coordinate by a pixel).
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import torch
 
 from grounding.engines.base import Completion, Priority
-from grounding.engines.local.drafts import Drafter, Memory
+from grounding.engines.local.decoding.drafts import Drafter, Memory
+from grounding.engines.local.decoding.endings import Endings
+from grounding.engines.local.decoding.model_runner import Feed, ModelRunner, feed_words
+from grounding.engines.local.decoding.rows import Row
+from grounding.engines.local.decoding.slots import PrefixStore, SlotCache
+from grounding.engines.local.decoding.static_batch import run_on_device
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
-from grounding.engines.local.endings import Endings, EndWatch
-from grounding.engines.local.model_runner import Feed, ModelRunner, Scored, feed_words
-from grounding.engines.local.slots import PrefixStore, SlotCache
-from grounding.engines.local.static_batch import run_on_device
 from grounding.errors import OutOfMemory
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,9 @@ default size and its words."""
 DRAFT_TOKENS = 8
 """Longest draft; a longer one costs arithmetic in every step and is seldom right to its end."""
 
+BULK_TURN = 8
+"""While an annotator waits, bulk has every step of this number: it slows down and never stops."""
+
 GROW_AFTER = 32
 """Answers without a full memory after which one more row is tried."""
 
@@ -50,76 +53,26 @@ class SlotOptions:
     """How many rows run: `bulk` at most, and `people` more for which an annotator waits.
 
     `prefix_bytes` bounds the pictures that are kept. Drafts are so long that a step feeds about
-    `step_tokens` at most: as many as take hardly more time than one token of each row.
+    `step_tokens` at most: as many as take hardly more time than one token of each row. While an
+    annotator waits, rows of bulk enter in their turn only; with `bulk_pauses` those that run wait
+    for it too, because a step takes longer with each row.
     """
 
     bulk: int = 8
     people: int = 1
     prefix_bytes: int = 512 * 2**20
     step_tokens: int = 40
+    bulk_pauses: bool = True
 
+    @classmethod
+    def on(cls, device: torch.device, bulk: int, prefix_bytes: int) -> SlotOptions:
+        """Return what suits a device.
 
-def default_step_tokens(device: torch.device) -> int:
-    """Return how many tokens a step may feed before arithmetic takes longer than the weights.
-
-    A GPU multiplies some 250 tokens with a weight in the time in which it reads it, a CPU few.
-    """
-    return 256 if device.type == "cuda" else 40
-
-
-class Row:
-    """One request on its way: what its slot holds, and the answer so far."""
-
-    def __init__(
-        self, request: TokenizedRequest, watch: EndWatch, drafter: Drafter, eos: Collection[int]
-    ) -> None:
-        self.request = request
-        self.length = 0
-        """Tokens in its slot: all but the answer's last, which the next step feeds."""
-        self.offset = 0
-        self.logprobs: list[float] = []
-        self.done = False
-        self.answer = drafter.text
-        self._drafter = drafter
-        self._draft: list[int] = []
-        self._watch = watch
-        self._eos = eos
-
-    @property
-    def ids(self) -> list[int]:
-        """The answer's tokens."""
-        return self.answer.tokens
-
-    def begin(self, length: int, offset: int, first: Scored) -> None:
-        """Take the answer's first token, now that the slot holds the whole prompt."""
-        self.length, self.offset = length, offset
-        self._add(first)
-
-    def feed(self, guesses: int) -> Feed:
-        """Return what the next step feeds: the answer's last token, and a draft of the next."""
-        left = self.request.budget - len(self.ids)
-        self._draft = self._drafter.propose(min(guesses, left - 1))
-        fed = [self.ids[-1], *self._draft]
-        return feed_words(fed, self.length, self.offset, len(fed))
-
-    def accept(self, successors: Sequence[Scored]) -> None:
-        """Take each fed token's successor, as long as what was fed is the answer itself."""
-        for successor, guess in zip_longest(successors, self._draft):
-            self.length += 1
-            self._add(successor)
-            if self.done or successor[0] != guess:
-                return
-
-    def tell(self) -> None:
-        """Let whoever watches the answer hear what it is so far."""
-        if self.request.on_tokens:
-            self.request.on_tokens([one for one in self.ids if one not in self._eos])
-
-    def _add(self, scored: Scored) -> None:
-        token, logprob = scored
-        self.answer.push(token)
-        self.logprobs.append(logprob)
-        self.done = token in self._eos or self._watch.push(token)
+        A GPU multiplies some 250 tokens with a weight in the time in which it reads it, a CPU few.
+        """
+        is_gpu = device.type == "cuda"
+        tokens = 256 if is_gpu else 40
+        return cls(bulk, max(1, bulk // 8), prefix_bytes, tokens, bulk_pauses=not is_gpu)
 
 
 class InFlight:
@@ -142,10 +95,12 @@ class InFlight:
         self._bulk = self._options.bulk
         """Rows of bulk now: fewer while the device's memory has no room for more."""
         self._answered = 0
+        self._turn = 0
         self._reset()
 
     def _reset(self) -> None:
         self._rows: list[Row] = []
+        """Those for people before those of bulk, each in the slot of its place in the list."""
         self._entering: list[Row] = []
         self._cache = SlotCache(self._device, self._options.bulk + self._options.people)
 
@@ -176,7 +131,7 @@ class InFlight:
     def _fits(self, request: TokenizedRequest) -> bool:
         if request.priority is Priority.INTERACTIVE:
             return self.room > 0
-        alike = [one for one in (*self._rows, *self._entering) if not _is_urgent(one)]
+        alike = [one for one in (*self._rows, *self._entering) if not one.is_urgent]
         return self.room > 0 and len(alike) < self._bulk
 
     def evict(self, request: TokenizedRequest) -> None:
@@ -204,25 +159,43 @@ class InFlight:
 
     @torch.inference_mode()
     def _advance(self) -> list[Row]:
-        """Return the rows that ended: at their first token, or at the one that follows."""
-        self._enter()
+        """Return the rows that ended: at their first tokens, or at those that follow."""
+        is_bulks_turn = self._is_bulks_turn()
+        self._enter(is_bulks_turn)
         done = self._leave()
-        self._decode()
+        pauses = self._options.bulk_pauses and not is_bulks_turn
+        self._decode(self._rows[: self._people] if pauses else self._rows)
         return done + self._leave()
+
+    def _is_bulks_turn(self) -> bool:
+        """Say whether bulk goes on in this step: always, but while an annotator waits."""
+        if not any(one.is_urgent for one in (*self._rows, *self._entering)):
+            self._turn = 0
+            return True
+        self._turn = (self._turn + 1) % BULK_TURN
+        return self._turn == 0
+
+    @property
+    def _people(self) -> int:
+        """How many of the rows are for people; they are the first."""
+        return sum(one.is_urgent for one in self._rows)
 
     # Entering
 
-    def _enter(self) -> None:
+    def _enter(self, is_bulks_turn: bool) -> None:
         """Let rows enter: some whose prompts are read whole, and all whose picture is kept."""
-        self._entering.sort(key=lambda one: one.request.priority)  # equals keep their order
-        self._read_whole(self._choose_unread())
-        self._read_rest([one for one in self._entering if one.request.prefix in self._prefixes])
+        alike = [one for one in self._entering if one.is_urgent]
+        if not alike and is_bulks_turn:
+            alike = self._entering.copy()
+        self._read_whole(self._choose_unread(alike))
+        rest = [one for one in alike if one in self._entering]
+        self._read_rest([one for one in rest if one.request.prefix in self._prefixes])
 
-    def _choose_unread(self) -> list[Row]:
+    def _choose_unread(self, entering: Sequence[Row]) -> list[Row]:
         """Return the first rows whose pictures are not kept, each picture once."""
         chosen: list[Row] = []
         longest, keys = 0, set[bytes]()
-        for row in self._entering:
+        for row in entering:
             key = row.request.prefix
             if key in self._prefixes or key in keys:
                 continue
@@ -238,11 +211,11 @@ class InFlight:
         if not rows:
             return
         prompts = [self._runner.feed_prompt(one.request) for one in rows]
+        feeds = [self._add_draft(row, *one) for row, one in zip(rows, prompts, strict=True)]
         pictures = [picture for one in rows for picture in one.request.pictures]
-        self._begin(
-            rows, [feed for feed, _ in prompts], [offset for _, offset in prompts], pictures
-        )
-        for slot, row in enumerate(rows, len(self._rows) - len(rows)):
+        first = self._make_way(rows)
+        self._begin(rows, first, feeds, [offset for _, offset in prompts], pictures)
+        for slot, row in enumerate(rows, first):
             if row.request.prefix and self._options.prefix_bytes:
                 kept = self._cache.save(slot, row.request.shared, row.offset)
                 self._prefixes.keep(row.request.prefix, kept)
@@ -253,36 +226,61 @@ class InFlight:
             return
         found = [self._prefixes.find(one.request.prefix) for one in rows]
         kept = [one for one in found if one]
-        for slot, prefix in enumerate(kept, len(self._rows)):
+        first = self._make_way(rows)
+        for slot, prefix in enumerate(kept, first):
             self._cache.load(slot, prefix)
         feeds = [
-            feed_words(row.request.ids[prefix.length :], prefix.length, prefix.offset, 1)
-            for row, prefix in zip(rows, kept, strict=True)
+            self._add_draft(
+                row,
+                feed_words(row.request.ids[one.length :], one.length, one.offset, 1),
+                one.offset,
+            )
+            for row, one in zip(rows, kept, strict=True)
         ]
-        self._begin(rows, feeds, [prefix.offset for prefix in kept])
+        self._begin(rows, first, feeds, [one.offset for one in kept])
+
+    def _add_draft(self, row: Row, prompt: Feed, offset: int) -> Feed:
+        """Return a prompt's end with a draft of the answer's beginning."""
+        return prompt.then(row.draft(DRAFT_TOKENS), offset)
+
+    def _make_way(self, rows: Sequence[Row]) -> int:
+        """Return the first of free slots side by side for rows that enter, all of one priority.
+
+        Where it is for people, rows of bulk move from there behind the others.
+        """
+        if not rows[0].is_urgent:
+            return len(self._rows)
+        first, end = self._people, self._people + len(rows)
+        moving = self._rows[first:end]
+        for target, row in enumerate(moving, max(len(self._rows), end)):
+            self._cache.move(self._rows.index(row), target, row.length)
+        self._rows[first:end] = []
+        self._rows += moving
+        return first
 
     def _begin(
         self,
         rows: Sequence[Row],
+        first: int,
         feeds: Sequence[Feed],
         offsets: Sequence[int],
         pictures: Sequence[Any] = (),
     ) -> None:
-        successors = self._runner.run(self._cache, len(self._rows), feeds, pictures)
-        for row, offset, (first,) in zip(rows, offsets, successors, strict=True):
-            row.begin(len(row.request.ids), offset, first)
-            self._rows.append(row)
+        successors = self._runner.run(self._cache, first, feeds, pictures)
+        for row, offset, scored in zip(rows, offsets, successors, strict=True):
+            row.begin(offset, scored)
             self._entering.remove(row)
+        self._rows[first:first] = rows
 
     # Running
 
-    def _decode(self) -> None:
-        if not self._rows:
+    def _decode(self, rows: Sequence[Row]) -> None:
+        if not rows:
             return
-        fair = self._options.step_tokens // len(self._rows) - 1
-        feeds = [one.feed(max(0, min(DRAFT_TOKENS, fair))) for one in self._rows]
+        fair = self._options.step_tokens // len(rows) - 1
+        feeds = [one.feed(max(0, min(DRAFT_TOKENS, fair))) for one in rows]
         successors = self._runner.run(self._cache, 0, feeds)
-        for row, scored in zip(self._rows, successors, strict=True):
+        for row, scored in zip(rows, successors, strict=True):
             row.accept(scored)
 
     # Leaving
@@ -303,13 +301,25 @@ class InFlight:
         return done
 
     def _take_out(self, leaving: Sequence[Row]) -> None:
-        """Free the slots of some rows; the last row moves into each of them."""
-        # From the end, so that the row that moves is one that stays.
+        """Free the slots of some rows; the last row moves into each of them.
+
+        Into the slot of a row for people the last of these moves, and the last of all into its own.
+        """
+        # From the end, so that a row that moves is one that stays.
         for slot in reversed([i for i, one in enumerate(self._rows) if one in leaving]):
-            last = self._rows.pop()
-            if slot < len(self._rows):
-                self._cache.move(len(self._rows), slot, last.length)
-                self._rows[slot] = last
+            last = len(self._rows) - 1
+            if self._rows[slot].is_urgent:
+                last_of_people = self._people - 1
+                self._move(last_of_people, slot)
+                self._move(last, last_of_people)
+            else:
+                self._move(last, slot)
+            self._rows.pop()
+
+    def _move(self, source: int, target: int) -> None:
+        if source != target:
+            row = self._rows[target] = self._rows[source]
+            self._cache.move(source, target, row.length)
 
     def _complete(self, row: Row) -> Completion:
         return self._endings.complete(row.request, row.ids, row.logprobs)
@@ -333,7 +343,3 @@ class InFlight:
         if self._bulk < self._options.bulk and self._answered >= GROW_AFTER:
             self._bulk += 1
             self._answered = 0
-
-
-def _is_urgent(row: Row) -> bool:
-    return row.request.priority is Priority.INTERACTIVE

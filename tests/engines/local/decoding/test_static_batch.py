@@ -9,9 +9,9 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from grounding.engines.detokenizer import Detokenizer
+from grounding.engines.local.decoding.endings import Endings, Ends
+from grounding.engines.local.decoding.static_batch import Recorder, RowEnds, greedy_config
 from grounding.engines.local.encoder import TokenizedRequest
-from grounding.engines.local.endings import Endings, Ends
-from grounding.engines.local.static_batch import Recorder, RowEnds, greedy_config
 from grounding.errors import SettingError
 
 ENDS = Ends(frozenset({7, 9}), pad=9)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from grounding.engines.base import Completion
-from grounding.engines.local.endings import Repetition
+from grounding.engines.local.decoding.endings import Repetition
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions, load_checkpoint
 from tests.engines.questions import ask_all, questions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from grounding.engines.local.slots import Prefix, PrefixStore, default_limit
+from grounding.engines.local.decoding.slots import Prefix, PrefixStore, default_limit
 
 
 def prefix(tokens: int) -> Prefix:

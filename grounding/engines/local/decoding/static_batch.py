@@ -28,8 +28,8 @@ from transformers import (
 )
 
 from grounding.engines.base import Completion
+from grounding.engines.local.decoding.endings import Endings, Ends
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
-from grounding.engines.local.endings import Endings, Ends
 from grounding.errors import DeviceBroken, OutOfMemory
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from grounding.engines.local.decoding.slots import SlotCache
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
-from grounding.engines.local.slots import SlotCache
 
 ROWS = "grounding_rows"
 WINDOWS = "grounding_flash_windows"
@@ -40,6 +40,12 @@ class Feed:
     start: int
     positions: Tensor
     wanted: int
+
+    def then(self, words: Sequence[int], offset: int) -> Feed:
+        """Return the feed of these ids and some words more, whose successors are wanted too."""
+        more = feed_words(words, self.start + len(self.ids), offset, len(words))
+        positions = torch.cat([self.positions, more.positions], dim=1)
+        return Feed([*self.ids, *words], self.start, positions, self.wanted + len(words))
 
 
 def feed_words(ids: Sequence[int], start: int, offset: int, wanted: int) -> Feed:
