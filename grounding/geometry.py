@@ -100,6 +100,13 @@ class Point:
         a, b = self.to(image), other.to(image)
         return math.hypot(a.x - b.x, a.y - b.y) / max(image.width, image.height)
 
+    def window(self, share: float) -> Box:
+        """Return the box around this point with `share` of the frame's sides, inside the frame."""
+        across, down = self.frame.margin(share / 2)
+        x = min(max(self.x, across), self.frame.width - across)
+        y = min(max(self.y, down), self.frame.height - down)
+        return Box(x - across, y - down, x + across, y + down, self.frame)
+
     def clip(self) -> Point:
         """Return the nearest point inside the frame, edges included."""
         return replace(

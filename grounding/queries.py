@@ -177,10 +177,70 @@ class Count:
     style: PromptStyle = PromptStyle()
 
 
-Placing = Locate | Transcribe | ParseDocument
+class Screen(StrEnum):
+    """The kind of device whose screen a picture shows."""
+
+    MOBILE = "mobile"
+    COMPUTER = "computer"
+
+
+ACTIONS: dict[Screen, tuple[str, ...]] = {
+    Screen.MOBILE: (
+        "click",
+        "long_press",
+        "swipe",
+        "type",
+        "key",
+        "system_button",
+        "open",
+        "wait",
+        "answer",
+        "terminate",
+    ),
+    Screen.COMPUTER: (
+        "left_click",
+        "right_click",
+        "middle_click",
+        "double_click",
+        "triple_click",
+        "left_click_drag",
+        "mouse_move",
+        "scroll",
+        "hscroll",
+        "type",
+        "key",
+        "wait",
+        "answer",
+        "terminate",
+    ),
+}
+"""What Qwen's agents can do on each kind of screen, by the names that they were taught."""
+
+PLACELESS = frozenset({"type", "key", "system_button", "open", "wait", "answer", "terminate"})
+"""Actions that need no place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Say what to do next on a screen to follow the instruction in `phrase`, and where.
+
+    `classes` are the actions that an answer may have, of those of its `screen`. `around` is the
+    place that the view is about, in the image or percent frame. Findings have the action as their
+    label.
+    """
+
+    phrase: str
+    classes: tuple[str, ...]
+    screen: Screen = Screen.MOBILE
+    around: Box | Point | None = None
+    style: PromptStyle = PromptStyle()
+    excluded: ClassVar[tuple[Point, ...]] = ()
+
+
+Placing = Locate | Transcribe | ParseDocument | Act
 """A query whose findings have places."""
 
-Query = Locate | Fill | Transcribe | ParseDocument | Count
+Query = Locate | Fill | Transcribe | ParseDocument | Count | Act
 """One thing to ask of the model; a new kind is a class here and a file in `qwen/queries`."""
 
 
@@ -204,6 +264,7 @@ class Finding:
     warnings: tuple[str, ...] = ()
     value: str | None = None
     time: tuple[float, float] | None = None
+    end: Point | None = None
 
     @property
     def shape(self) -> Shape | None:

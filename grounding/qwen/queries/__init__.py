@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from grounding.geometry import Frame
-from grounding.queries import Count, Fill, Locate, ParseDocument, Query, Transcribe
+from grounding.queries import Act, Count, Fill, Locate, ParseDocument, Query, Transcribe
 from grounding.qwen.answers import Answer
 from grounding.qwen.prompts import PromptSet
-from grounding.qwen.queries import count, document, fill, locate, transcribe
+from grounding.qwen.queries import act, count, document, fill, locate, transcribe
 from grounding.qwen.scores import Token
 
 KINDS: dict[type[Query], ModuleType] = {
@@ -22,6 +22,7 @@ KINDS: dict[type[Query], ModuleType] = {
     Transcribe: transcribe,
     ParseDocument: document,
     Count: count,
+    Act: act,
 }
 
 
@@ -33,6 +34,11 @@ def write_prompt(query: Query, frame: Frame, prompts: PromptSet, *, strict: bool
     """
     prompt: str = KINDS[type(query)].write_prompt(query, frame, prompts, strict=strict)
     return prompt
+
+
+def write_system(query: Query, frame: Frame) -> str | None:
+    """Return the system text that `query` needs, None where the chat template's own serves."""
+    return act.write_system(query, frame) if isinstance(query, Act) else None
 
 
 def lists_places(query: Query, prompts: PromptSet) -> bool:
