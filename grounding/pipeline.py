@@ -39,10 +39,18 @@ from grounding.media.fetch import Fetches
 from grounding.media.films.reader import FilmReader
 from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, around, whole
+from grounding.queries import Act
 from grounding.qwen.answers import Answer, Note, Verdict
-from grounding.qwen.queries import lists_places, read_answer, sketch_answer, write_prompt
+from grounding.qwen.queries import (
+    lists_places,
+    read_answer,
+    sketch_answer,
+    write_prompt,
+    write_system,
+)
 from grounding.seams import BOTTOM, TOP, is_long, join
 from grounding.tasks import Task
+from grounding.zoom import look_closer
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +122,7 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
     pictures = _Pictures(task, worker)
     views = pictures.views(one.view for one in planned)
     answers = _ask_in_parts(planned, views, pictures)
+    answers = look_closer(planned, answers, lambda some: _look_again(some, pictures))
     written = _write_results(config, planned, answers, views)
     unclear = [answer for answer in answers if not _is_clear(answer)]
     if unclear and not written.result:
@@ -234,6 +243,7 @@ def _request(
     return ModelRequest(
         (view, prompt),
         worker.max_new_tokens,
+        system=write_system(planned.query, frame),
         priority=priority,
         form="places" if lists_places(planned.query, profile.prompts) else "free",
         template=sketch_answer(planned.query, profile.prompts),
@@ -263,7 +273,8 @@ def _ask_in_parts(
 def _parts(planned: PlannedQuery, view: View) -> list[PlannedQuery]:
     """Return a query about a view, or those about its halves where it is a long page."""
     spec = planned.view
-    if not spec.printed or spec.around is not None or not is_long(view.frame, view.image):
+    whole_page = spec.printed and not isinstance(planned.query, Act)
+    if not whole_page or spec.around is not None or not is_long(view.frame, view.image):
         return [planned]
     return [replace(planned, view=replace(spec, around=half)) for half in (TOP, BOTTOM)]
 

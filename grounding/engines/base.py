@@ -41,7 +41,8 @@ class ModelRequest:
     `parts` are views and texts in the order in which the model reads them, a text last; texts that
     follow each other form one. A view's pixels are RGB and both sides are multiples of the
     profile's factor, so that no engine resizes them. No text can carry control tokens: engines
-    drop them. `system` replaces the system prompt of the chat template. The answer ends after
+    drop them, but for those around a tool's call in a `system` text, which replaces the system
+    prompt of the chat template. The answer ends after
     `max_new_tokens` tokens, or before the first of the `stop` texts. A server may be told to hold
     the answer to its `form`. `template` is a text that the answer may resemble: it changes no
     answer, but may speed it up. `on_text` is called by an engine that writes by itself, in its

@@ -84,7 +84,7 @@ def _locate_similar(control: Control, intent: Intent) -> Locate:
 def _from_defaults(
     controls: Sequence[Control], defaults: PromptDefaults
 ) -> Iterator[tuple[Control, Sequence[Placing]]]:
-    prompts = [(control, _outer_prompt(control, defaults)) for control in controls]
+    prompts = [(control, outer_prompt(control, defaults)) for control in controls]
     addressees = {
         prompt: choose_controls(prompt, [c for c, theirs in prompts if theirs == prompt])
         for prompt in {prompt for _, prompt in prompts}
@@ -97,7 +97,7 @@ def _from_defaults(
             yield control, [_locate(control, _choose_labels(control, prompt), intent)]
 
 
-def _outer_prompt(control: Control, defaults: PromptDefaults) -> str:
+def outer_prompt(control: Control, defaults: PromptDefaults) -> str:
     """Return the prompt that the task, or else the project, has for a control; "" for none."""
     of_task = _task_prompt(control, defaults.data)
     if of_task or control.options.prompt:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from grounding.labelstudio.config.interface import Control, LabelConfig
+from grounding.labelstudio.acting import plan_actions
+from grounding.labelstudio.config.interface import Control, LabelConfig, ModelTask
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.controls.base import (
     NO_DEFAULTS,
@@ -45,7 +46,9 @@ def plan(
 def _by_planner(controls: Sequence[Control]) -> Iterable[tuple[Planner, list[Control]]]:
     groups: dict[Planner, list[Control]] = {}
     for control in controls:
-        groups.setdefault(CONTROLS[control.tag].plan, []).append(control)
+        acts = control.task is ModelTask.GUI
+        planner = plan_actions if acts else CONTROLS[control.tag].plan
+        groups.setdefault(planner, []).append(control)
     return groups.items()
 
 

@@ -7,7 +7,7 @@ region is asked is one query.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from grounding.geometry import Frame
@@ -76,7 +76,7 @@ def join_values(
     Each is written after its region, with its id and its whole geometry. What cannot be a value is
     counted.
     """
-    joined = Results(drawn=results.drawn, dropped=results.dropped, unknown=results.unknown)
+    joined = replace(results, result=[])
     values: dict[str, list[Region]] = {}
     for query, findings in answered:
         for control in query.planned.controls:
@@ -109,11 +109,11 @@ def count(config: LabelConfig, results: Results, image: Frame, unsure: Collectio
 
 
 def link(config: LabelConfig, results: Results) -> list[Region]:
-    """Return the relations between the parts of a page, each to the next in reading order."""
+    """Return the relations between regions: of a page, each part to the next in reading order."""
     if config.reading_order is None:
-        return []
+        return results.links
     parts = [one for one in results.drawn if one.control.task is ModelTask.DOCUMENT]
-    return [
+    return results.links + [
         {
             "type": "relation",
             "from_id": before.region["id"],

@@ -43,9 +43,8 @@ def keep_sound(result: Sequence[Region], results: Results) -> list[Region]:
 def is_sound(one: Region) -> bool:
     """Say whether the page can read a result: its value is of its type, its place in the image."""
     if one.get("type") == RELATION:
-        return all(isinstance(one.get(end), str) for end in ("from_id", "to_id")) and are_texts(
-            one.get("labels")
-        )
+        named = one.get("labels") == [] or are_texts(one.get("labels"))
+        return named and all(isinstance(one.get(end), str) for end in ("from_id", "to_id"))
     kind, value = one.get("type"), one.get("value")
     named = all(isinstance(one.get(key), str) for key in ("id", "from_name", "to_name"))
     if not named or not isinstance(value, Mapping) or kind not in CHECKS:

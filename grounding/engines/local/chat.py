@@ -20,6 +20,9 @@ from grounding.errors import SettingError
 SYSTEM, TEXT = "\ue000system\ue000", "\ue000text\ue000"
 """Stand for the texts while the template is rendered: private-use characters no template has."""
 
+CALL_MARKS = frozenset({"<tool_call>", "</tool_call>"})
+"""Tokens around a call of a tool, which a system text may have."""
+
 Form = tuple[tuple[bool, ...], bool]
 """Which parts of a request are texts, and whether it has a system text."""
 
@@ -53,6 +56,10 @@ class Chat:
         self._tokenizer = tokenizer
         self.image_id = image_id
         self._control = frozenset(tokenizer.added_tokens_decoder)
+        # The text that tells of tools shows a call as the model is to write it.
+        self._call_marks = frozenset(
+            i for i, t in tokenizer.added_tokens_decoder.items() if t.content in CALL_MARKS
+        )
         self._forms: dict[Form, tuple[Part, ...]] = {}
         self._parts(((False, True), False))
 
@@ -69,14 +76,15 @@ class Chat:
         for part in self._parts((form, system is not None)):
             if isinstance(part, Slot):
                 words = next(texts) if part.marker == TEXT else system or ""
-                ids += self.tokenize_words(part.before + words + part.after)
+                kept = self._call_marks if part.marker == SYSTEM else frozenset()
+                ids += self.tokenize_words(part.before + words + part.after, kept)
             else:
                 ids += self._expand(part, views)
         return ids
 
-    def tokenize_words(self, text: str) -> list[int]:
-        """Return the ids of a text without its control tokens."""
-        return [i for i in self._encode(text) if i not in self._control]
+    def tokenize_words(self, text: str, kept: frozenset[int] = frozenset()) -> list[int]:
+        """Return the ids of a text without its control tokens but those that are `kept`."""
+        return [i for i in self._encode(text) if i not in self._control or i in kept]
 
     def _expand(self, ids: Sequence[int], views: Iterator[int]) -> Iterator[int]:
         """Yield `ids`, each image placeholder as often as the next view has tokens."""

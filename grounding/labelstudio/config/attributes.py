@@ -16,7 +16,7 @@ from grounding.errors import ConfigError, closest
 from grounding.labelstudio.config.interface import MAX_REGIONS, ModelTask, Options, Template
 from grounding.labelstudio.config.xml import Element, current_name, quote
 from grounding.labelstudio.data import clean
-from grounding.queries import PromptStyle
+from grounding.queries import PromptStyle, Screen
 
 PREFIX = "model_"
 
@@ -174,6 +174,10 @@ SMART_BOX = {
 
 FIELD_ATTRIBUTES = _SKIP | _PROMPT | _VIEW
 """Attributes of a control that holds a value of the whole image."""
+_SCREEN = {
+    "model_screen": Attribute("screen", *_one_of({str(kind): kind for kind in Screen})),
+}
+_ZOOM = {"model_zoom": Attribute("zoom", *_one_of({"true": True, "false": False}))}
 BOX_ATTRIBUTES: Attributes = (
     FIELD_ATTRIBUTES
     | _PLACES
@@ -181,17 +185,31 @@ BOX_ATTRIBUTES: Attributes = (
     | _formats("json", "plain")
     | _tasks(ModelTask.OCR, ModelTask.DOCUMENT)
 )
-POINT_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _PLACES | _formats("json", "xml")
+POINT_ATTRIBUTES: Attributes = (
+    FIELD_ATTRIBUTES | _PLACES | _formats("json", "xml") | _tasks(ModelTask.GUI) | _SCREEN | _ZOOM
+)
+CHOICE_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _tasks(ModelTask.GUI) | _SCREEN
+"""Attributes of a list of choices."""
+
 _CHECK = {"model_check": Attribute("check", *_one_of({"true": True, "false": False}))}
 TEXT_ATTRIBUTES: Attributes = (
-    FIELD_ATTRIBUTES | _CHECK | _tasks(ModelTask.PROMPT, ModelTask.FILL, ModelTask.OCR)
+    FIELD_ATTRIBUTES
+    | _CHECK
+    | _tasks(ModelTask.PROMPT, ModelTask.FILL, ModelTask.OCR, ModelTask.GUI)
 )
 """Attributes of a text area."""
 
 NUMBER_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _CHECK | _tasks(ModelTask.FILL, ModelTask.COUNT)
 """Attributes of a number."""
 
-TABLES = (BOX_ATTRIBUTES, POINT_ATTRIBUTES, FIELD_ATTRIBUTES, TEXT_ATTRIBUTES, NUMBER_ATTRIBUTES)
+TABLES = (
+    BOX_ATTRIBUTES,
+    POINT_ATTRIBUTES,
+    FIELD_ATTRIBUTES,
+    CHOICE_ATTRIBUTES,
+    TEXT_ATTRIBUTES,
+    NUMBER_ATTRIBUTES,
+)
 
 SHARED_DEFAULTS = frozenset(_VIEW | _CHECK)
 """What a project's `extra_params` set for controls that draw nothing: its prompt is for places."""

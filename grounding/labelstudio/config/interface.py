@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from string import Formatter
 
-from grounding.queries import CHOICE, PromptStyle, Shape, ValueKind, ValueType
+from grounding.queries import CHOICE, PromptStyle, Screen, Shape, ValueKind, ValueType
 
 LABELS = "labels"
 """The placeholder for the labels' names; any other names a field of the task's data."""
@@ -99,6 +99,8 @@ class ModelTask(StrEnum):
     """It takes a page apart: headings, paragraphs, tables, pictures and their text."""
     COUNT = "count"
     """It counts: what is drawn on the image, or what the control's prompt says."""
+    GUI = "gui"
+    """It follows an instruction on a screen: the action, and where it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,8 @@ class Options:
     the control answers annotators only, and is no part of pre-labelling. `min_pixels` and
     `max_pixels` bound the area of the view in pixels, within the model's own bounds. `task` is what
     the model does for the control, None where its tag and its neighbours say it. With `check`, a
-    value that the picture's text lacks is marked.
+    value that the picture's text lacks is marked. `screen` is the kind of screen that an agent acts
+    on, None where its labels say it, and with `zoom` it looks again, closer, at where it points.
     """
 
     point_width: float = POINT_WIDTH
@@ -130,6 +133,8 @@ class Options:
     only_asked: bool = False
     task: ModelTask | None = None
     check: bool = False
+    screen: Screen | None = None
+    zoom: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,8 @@ class Control:
     and with `only_from` to those of the tag of this name.
     `value_type` is the type of its value; `value_format` is how the page writes a date, in the
     directives of strftime. `task` is what the model does for it where that is more than its tag
-    says: the config's own, or what its labels and neighbours make of it.
+    says: the config's own, or what its labels and neighbours make of it. A text that is `named`
+    says which action it is of, where no choices do.
     """
 
     tag: str
@@ -164,6 +170,7 @@ class Control:
     only_labels: tuple[str, ...] = ()
     only_from: str | None = None
     task: ModelTask | None = None
+    named: bool = False
 
     @property
     def takes_answers(self) -> bool:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import islice
 
 from grounding.errors import ConfigError
+from grounding.labelstudio.config.actions import doubts_of_actions
 from grounding.labelstudio.config.areas import REMEMBER, doubts, read_text_areas
 from grounding.labelstudio.config.attributes import (
     PREFIX,
@@ -100,7 +101,7 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
     if not served and not document.leaves_out:
         document.check_lists()
         check_served(document.elements)
-    warnings = tuple(dict.fromkeys(document.warnings(controls)))
+    warnings = tuple(dict.fromkeys((*document.warnings(controls), *doubts_of_actions(served))))
     return LabelConfig(served, areas, warnings, read_reading_order(document.elements))
 
 
@@ -204,7 +205,7 @@ class _Document:
 
     def _control(self, element: Element, kind: ControlTag, options: Options) -> Control:
         per_region = not kind.draws and is_per_region(element)
-        asked = options.prompt is not None or options.task is not None
+        asked = options.prompt is not None or options.task not in (None, ModelTask.GUI)
         return Control(
             tag=kind.tag,
             from_name=_required(element, "name"),

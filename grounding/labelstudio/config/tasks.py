@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from grounding.labelstudio.config.actions import act, list_only_actions
 from grounding.labelstudio.config.interface import Control, Label, ModelTask
 from grounding.labelstudio.config.xml import Element
 from grounding.queries import Shape, ValueKind
@@ -36,7 +37,20 @@ def fold(name: str) -> str:
 
 def with_tasks(controls: Sequence[Control]) -> tuple[Control, ...]:
     """Return the controls with what their labels and their neighbours make of them."""
-    return tuple(replace(control, task=_find_task(control, controls)) for control in controls)
+    found = [replace(control, task=_find_task(control, controls)) for control in controls]
+    acted = {one.to_name for one in found if one.shape and one.task is ModelTask.GUI}
+    acting = [
+        replace(one, task=ModelTask.GUI) if one.to_name in acted and _lists_actions(one) else one
+        for one in found
+    ]
+    chosen = {c.to_name for c in acting if c.tag == "Choices" and c.task is ModelTask.GUI}
+    return tuple(replace(one, named=one.to_name not in chosen) for one in acting)
+
+
+def _lists_actions(control: Control) -> bool:
+    """Say whether a control is a choice of what an agent does on its screen."""
+    asks = control.per_region or control.options.prompt is not None
+    return control.tag == "Choices" and not asks and list_only_actions(control.labels)
 
 
 def _find_task(control: Control, controls: Sequence[Control]) -> ModelTask | None:
@@ -46,6 +60,8 @@ def _find_task(control: Control, controls: Sequence[Control]) -> ModelTask | Non
         return ModelTask.COUNT if drawn else ModelTask.FILL  # its name may say what to count
     if control.task:
         return control.task
+    if control.shape is Shape.POINT and act(control.labels):
+        return ModelTask.GUI
     if control.shape is Shape.BOX and any(one.accompanies for one in here):
         return _task(control.labels)
     values = [one for one in here if not one.shape and not one.per_region]

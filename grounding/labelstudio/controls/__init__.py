@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from grounding.geometry import Frame
-from grounding.labelstudio.config.interface import Control
+from grounding.labelstudio.config.interface import Control, ModelTask
+from grounding.labelstudio.controls.actions import write_actions
 from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.controls.choices import CHOICES
 from grounding.labelstudio.controls.date_time import DATE_TIME
@@ -59,4 +60,6 @@ def write_results(
         for one in companions
         if one.accompanies and (add := CONTROLS[one.tag].accompany)
     ]
-    return CONTROLS[control.tag].write(control, found, image, accompany)
+    acts = control.shape is not None and control.task is ModelTask.GUI
+    write = write_actions if acts else CONTROLS[control.tag].write
+    return write(control, found, image, accompany)

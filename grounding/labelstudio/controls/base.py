@@ -38,6 +38,7 @@ class Drop(StrEnum):
     TOO_MANY = "too_many"
     NOT_ASKED = "not_asked"
     UNSOUND = "unsound"
+    NO_PLACE = "no_place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class ViewSpec:
     def of(cls, control: Control, around: Box | Point | None = None) -> ViewSpec:
         """Return the view that a control's queries are about."""
         bounds = control.options.min_pixels, control.options.max_pixels
-        printed = control.task in (ModelTask.OCR, ModelTask.DOCUMENT)
+        printed = control.task in (ModelTask.OCR, ModelTask.DOCUMENT, ModelTask.GUI)
         return cls(control.data_key, *bounds, around, printed)
 
 
@@ -105,13 +106,14 @@ class Results:
     """Results for Label Studio, and how many findings became none, by reason.
 
     `unknown` counts the model's words for those whose label the control lacks. `drawn` are the
-    regions among the results.
+    regions among the results, and `links` the relations between them.
     """
 
     result: list[Region] = field(default_factory=list)
     drawn: list[Drawn] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
+    links: list[Region] = field(default_factory=list)
 
     def drop(self, reason: Drop, word: str | None) -> None:
         """Count a finding that the model calls `word` as dropped."""
@@ -125,6 +127,7 @@ class Results:
         self.drawn.extend(other.drawn)
         self.dropped.update(other.dropped)
         self.unknown.update(other.unknown)
+        self.links.extend(other.links)
 
 
 Planner = Callable[[Sequence[Control], Intent | None, PromptDefaults], Iterable[PlannedQuery]]

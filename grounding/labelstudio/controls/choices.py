@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from grounding.labelstudio.config.attributes import CHOICE_ATTRIBUTES
 from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.controls.fields import read_choice, value_tag
@@ -25,4 +26,5 @@ CHOICES = value_tag(
     label_tag="choice",
     allows_several=allows_several,
     serves=is_plain_list,
+    attributes=CHOICE_ATTRIBUTES,
 )

@@ -16,6 +16,7 @@ from grounding.labelstudio.config.attributes import FIELD_ATTRIBUTES, Attributes
 from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.interface import Control, Label, ModelTask
 from grounding.labelstudio.config.xml import Element
+from grounding.labelstudio.controls.actions import list_values
 from grounding.labelstudio.controls.base import (
     Companion,
     ControlTag,
@@ -33,7 +34,17 @@ from grounding.labelstudio.controls.base import (
 from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.labels import find_named, match
 from grounding.labelstudio.locating import fill_prompt
-from grounding.queries import Count, Field, Fill, Finding, Query, TextUnit, Transcribe, ValueKind
+from grounding.queries import (
+    Act,
+    Count,
+    Field,
+    Fill,
+    Finding,
+    Query,
+    TextUnit,
+    Transcribe,
+    ValueKind,
+)
 
 ReadValue = Callable[[Control, str], Hashable | None]
 """Returns the value that a text of the model is for a control, None where it is none."""
@@ -194,6 +205,8 @@ def value_tag(
 
 def of_control(control: Control, found: Iterable[tuple[Finding, Query]]) -> list[Finding]:
     """Return the findings for a control; the others are of other fields of the same answer."""
+    if control.task is ModelTask.GUI:
+        return list(list_values(control, [one for one, query in found if isinstance(query, Act)]))
     return [
         finding
         for finding, query in found

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from grounding.geometry import PERCENT, Box, Frame, Point
+from grounding.labelstudio.config.actions import match_action
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.controls.base import (
     Companion,
@@ -24,7 +25,7 @@ from grounding.labelstudio.data import clean
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.places import BoxGrid, PointGrid, same_reaches
 from grounding.labelstudio.reading import match_element
-from grounding.queries import Finding, ParseDocument, Placing, Query, Transcribe
+from grounding.queries import Act, Finding, ParseDocument, Placing, Query, Transcribe
 
 SAME_IOU = 0.8
 """Boxes with this IoU or more are of one thing: a model writes it twice, a few pixels off."""
@@ -248,6 +249,9 @@ def _label(control: Control, finding: Finding, query: Placing) -> Label | None:
     """
     if isinstance(query, ParseDocument):
         return match_element(finding.label or "", control.labels)
+    if isinstance(query, Act):
+        alone = control.labels[0] if len(control.labels) == 1 else None
+        return match_action(finding.label or "", control.labels) or alone
     wanted = set(query.classes)
     queried = [label for label in control.labels if wanted.intersection(label.words)]
     word = (finding.label or "").strip()

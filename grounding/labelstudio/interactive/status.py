@@ -26,6 +26,7 @@ _REASONS = {
     Drop.EXCLUDED: "where you clicked with Alt",
     Drop.TOO_SMALL: "smaller than a pixel",
     Drop.WRONG_SHAPE: "of another shape than asked for",
+    Drop.NO_PLACE: "an action without a place",
 }
 """What a message says about each reason after the number. What is left out as a duplicate is in
 the answer all the same, and no word is said about it."""

@@ -71,7 +71,14 @@ snippets = st.lists(st.sampled_from([*CONTROL, "<|im_", "end|>", "<", "|", ">", 
 @given(snippets.map("".join))
 def test_no_text_adds_a_control_token(text: str) -> None:
     assert controls(CHAT.tokenize([4, text])) == controls(CHAT.tokenize([4, ""]))
-    assert controls(CHAT.tokenize([4, ""], text)) == controls(CHAT.tokenize([4, ""], ""))
+    marks = TOK.convert_tokens_to_ids("<tool_call>")
+    system = [i for i in controls(CHAT.tokenize([4, ""], text)) if i != marks]
+    assert system == controls(CHAT.tokenize([4, ""], ""))
+
+
+def test_a_system_text_shows_a_tool_call_with_the_tokens_that_the_model_is_to_write() -> None:
+    mark = TOK.convert_tokens_to_ids("<tool_call>")
+    assert CHAT.tokenize([4, "<tool_call>"], "write <tool_call>").count(mark) == 1
 
 
 @pytest.mark.parametrize("control", CONTROL)
