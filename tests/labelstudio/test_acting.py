@@ -100,6 +100,13 @@ def test_labels_for_actions_make_an_agent_and_doubts_are_told(
     assert len(told) == len(found.warnings) == bool(warned)
 
 
+def test_the_screen_is_in_doubt_once_and_only_where_no_label_of_it_says() -> None:
+    quiet = config(TOUCH, NEXT, SAID).warnings
+    assert quiet == config(points("click", "type"), choices("tap", "wait")).warnings == ()
+    (told,) = config(points("click", "type"), choices("wait", "terminate"), SAID).warnings
+    assert "KeyPointLabels" in told
+
+
 def test_points_beside_labels_act_as_well() -> None:
     labels = '<Labels name="l" toName="image"><Label value="tap"/><Label value="swipe"/></Labels>'
     assert config(labels, '<KeyPoint name="k" toName="image"/>').controls[0].task is ModelTask.GUI

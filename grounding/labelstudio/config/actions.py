@@ -128,7 +128,10 @@ def doubts_of_actions(controls: Sequence[Control]) -> Iterator[str]:
             if control.shape and any(map(_is_meant, control.labels)):
                 yield f'{tag} has labels for actions; with model_task="gui" they are acted on'
             continue
-        if find_screen(control.labels, control.options.screen) is None:
+        here = [c for c in controls if (c.to_name, c.task) == (control.to_name, control.task)]
+        labels = [label for one in here for label in one.labels]
+        leads = control.shape or not any(one.shape for one in here)
+        if leads and find_screen(labels, control.options.screen) is None:
             yield f'{tag}: taken for a phone; model_screen="computer" is for mouse and keyboard'
         others = [label.value for label in control.labels if not is_action(label)]
         if others and len(control.labels) > 1:
