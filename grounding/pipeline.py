@@ -40,14 +40,8 @@ from grounding.media.films.reader import FilmReader
 from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, around, whole
 from grounding.queries import Act
+from grounding.qwen import queries as kinds
 from grounding.qwen.answers import Answer, Note, Verdict
-from grounding.qwen.queries import (
-    lists_places,
-    read_answer,
-    sketch_answer,
-    write_prompt,
-    write_system,
-)
 from grounding.seams import BOTTOM, TOP, is_long, join
 from grounding.tasks import Task
 from grounding.zoom import look_closer
@@ -238,15 +232,15 @@ def _request(
 ) -> ModelRequest:
     profile = worker.engine.profile
     frame = profile.answer_frame(view.frame)
-    prompt = write_prompt(planned.query, frame, profile.prompts, strict=strict)
+    prompt = kinds.write_prompt(planned.query, frame, profile.prompts, strict=strict)
     priority = Priority.INTERACTIVE if worker.urgent else Priority.BULK
     return ModelRequest(
         (view, prompt),
         worker.max_new_tokens,
-        system=write_system(planned.query, frame),
+        system=kinds.write_system(planned.query, frame),
         priority=priority,
-        form="places" if lists_places(planned.query, profile.prompts) else "free",
-        template=sketch_answer(planned.query, profile.prompts),
+        form="places" if kinds.lists_places(planned.query, profile.prompts) else "free",
+        template=kinds.sketch_answer(planned.query, profile.prompts),
     )
 
 
@@ -305,7 +299,7 @@ def _rank_of_blame(error: BaseException) -> int:
 def _read(
     planned: PlannedQuery, view: View, completion: Completion, worker: WorkerContext
 ) -> Answer:
-    return read_answer(
+    return kinds.read_answer(
         planned.query,
         completion.text,
         worker.engine.profile.answer_frame(view.frame),

@@ -39,7 +39,7 @@ def call(**arguments: object) -> str:
 
 ANSWERS = {
     "hold": call(action="long_press", coordinate=[100, 80], time=2),
-    "scroll": call(action="swipe", coordinate=[300, 300], coordinate2=[300, 60]),
+    "scroll": call(action="swipe", coordinate=[100, 300], coordinate2=[100, 60]),
     "write": call(action="type", text="Müller & Söhne"),
 }
 
