@@ -126,6 +126,21 @@ def test_the_menu_that_retrieves(
     save(page.screenshot(), folder / "retrieve.png")
 
 
+def test_a_task_that_opens_with_regions(
+    studio: Client, backend_url: str, photographer: LabellingPage, folder: Path
+) -> None:
+    config, data = example("class-list", backend_url)
+    project = studio.create_project("Shapes", config)
+    (task,) = studio.import_tasks(project, data[:1])
+    studio.connect(project, backend_url)
+    studio.retrieve_predictions(project)
+    (prediction,) = studio.wait_for_predictions(project, 1, 120)
+    photographer.open(project, task)
+    photographer.wait_for_regions(len(prediction.result))
+    photographer.page.mouse.move(WIDTH - 40, 300)
+    save(photographer.page.screenshot(), folder / "prelabelled.png")
+
+
 def test_a_typed_prompt(
     studio: Client, backend_url: str, photographer: LabellingPage, folder: Path
 ) -> None:
