@@ -187,6 +187,21 @@ class Box:
         ys = [flat.y1 + a + b for a in (0.0, across[1]) for b in (0.0, down[1])]
         return Box(min(xs), min(ys), max(xs), max(ys), image).to(self.frame)
 
+    def toward(self, other: Box, share: float) -> Box:
+        """Return the box that is `share` of the way to `other`, in this frame; beyond it above 1.
+
+        Each side moves by itself, as Label Studio moves a box between two key frames.
+        """
+        o = other.to(self.frame)
+        ends = zip((self.x1, self.y1, self.x2, self.y2), (o.x1, o.y1, o.x2, o.y2), strict=True)
+        x1, y1, x2, y2 = (a + (b - a) * share for a, b in ends)
+        return Box(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2), self.frame)
+
+    def grown(self, share: float) -> Box:
+        """Return the box with `share` of its width and height more on each side."""
+        across, down = self.margin(share)
+        return Box(self.x1 - across, self.y1 - down, self.x2 + across, self.y2 + down, self.frame)
+
     def margin(self, share: float) -> tuple[float, float]:
         """Return `share` of the box's width and of its height, in units of the frame."""
         return share * self.width, share * self.height

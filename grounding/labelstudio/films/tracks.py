@@ -1,0 +1,81 @@
+"""Key frames: the few boxes of a track from which the page makes all others.
+
+Between two key frames the page moves each side of a box evenly from frame to frame. A key frame
+that this would give anyway is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from grounding.geometry import Box
+
+LOSS = 0.02
+"""How far below 1 the IoU of a box with the page's own may be where its key frame is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFrame:
+    """A box at a frame of the page, counted from 1.
+
+    Where it is not `enabled`, the box is seen at this frame and no more after it, until the next
+    key frame.
+    """
+
+    frame: int
+    box: Box
+    enabled: bool = True
+
+
+def between(first: KeyFrame, last: KeyFrame, frame: int) -> Box:
+    """Return the box that the page shows at a frame between two key frames."""
+    share = (frame - first.frame) / max(1, last.frame - first.frame)
+    return first.box.toward(last.box, share)
+
+
+def thin(keys: Sequence[KeyFrame], loss: float = LOSS) -> list[KeyFrame]:
+    """Return the key frames, in order, that show every one of `keys` with an IoU of 1 - `loss`.
+
+    The first and the last stay, and so does each at which the track ends or begins again. Of the
+    others, that which the page would miss by most stays, then the same on each side of it. So what
+    is thinned once stays as it is.
+    """
+    return [key for run in _runs(keys) for key in _thin(run, loss)]
+
+
+def _runs(keys: Sequence[KeyFrame]) -> Iterator[Sequence[KeyFrame]]:
+    """Yield the key frames in runs, each up to where the track is seen no more."""
+    start = 0
+    for at, key in enumerate(keys):
+        if not key.enabled or at == len(keys) - 1:
+            yield keys[start : at + 1]
+            start = at + 1
+
+
+def _thin(keys: Sequence[KeyFrame], loss: float) -> list[KeyFrame]:
+    kept = {0, len(keys) - 1}
+    waiting = [(0, len(keys) - 1)]
+    while waiting:
+        first, last = waiting.pop()
+        missed = [
+            (1 - between(keys[first], keys[last], keys[at].frame).iou(keys[at].box), -at)
+            for at in range(first + 1, last)
+        ]
+        worst, at = max(missed, default=(0.0, 0))
+        if worst > loss:
+            kept.add(-at)
+            waiting += [(first, -at), (-at, last)]
+    return [keys[at] for at in sorted(kept)]
+
+
+def shown(keys: Sequence[KeyFrame], frame: int) -> Box | None:
+    """Return the box that the page shows at a frame, None where it shows none."""
+    before = [key for key in keys if key.frame <= frame]
+    after = [key for key in keys if key.frame > frame]
+    if not before:
+        return None
+    last = before[-1]
+    if last.frame == frame or (last.enabled and not after):
+        return last.box
+    return between(last, after[0], frame) if last.enabled else None
