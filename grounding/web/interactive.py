@@ -138,10 +138,11 @@ class InteractiveRequest:
 
         `left_out` is what the worker left out before.
         """
-        fresh = drop_existing(with_new_ids(result), page, self.config)
+        named = with_new_ids(result)
+        fresh = drop_existing(named, page, self.config)
         within = apply_limits(fresh, read_limits(page.results))
         here = {
-            EXISTING: len(group_regions(result)) - len(group_regions(fresh)),
+            EXISTING: len(group_regions(named)) - len(group_regions(fresh)),
             Drop.LOW_SCORE: within.too_low,
             Drop.TOO_MANY: within.too_many,
         }

@@ -301,6 +301,17 @@ def test_an_answer_sent_twice_has_new_ids_each_time() -> None:
     assert [r | {"id": ""} for r in first] == [r | {"id": ""} for r in answer]
 
 
+def test_a_relation_is_no_suggestion_and_costs_no_region() -> None:
+    relation = {
+        "type": "relation",
+        "from_id": "a",
+        "to_id": "b",
+        "direction": "right",
+        "labels": [],
+    }
+    assert len(with_new_ids([box(10), box(50), relation])) == 2
+
+
 JSON = st.recursive(
     st.none() | st.integers() | st.text(max_size=3),
     lambda inner: (

@@ -81,10 +81,13 @@ def drop_existing(result: Sequence[Region], page: Page, config: LabelConfig) -> 
 def with_new_ids(result: Sequence[Region]) -> list[Region]:
     """Return the same regions under new ids.
 
-    One answer may be sent twice, and the page overwrites a region whose id it knows.
+    One answer may be sent twice, and the page overwrites a region whose id it knows. Relations are
+    left out: an annotator accepts region by region, and one might lead to a region that is not
+    there.
     """
     names: dict[object, str] = {}
-    return [{**region, "id": names.setdefault(region["id"], new_id())} for region in result]
+    regions = [one for one in result if "id" in one]
+    return [{**region, "id": names.setdefault(region["id"], new_id())} for region in regions]
 
 
 def group_regions(results: Iterable[Result]) -> list[RegionGroup]:
