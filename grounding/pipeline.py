@@ -85,7 +85,7 @@ class TaskResult:
     """A prediction in Label Studio's form, the verdict over all answers, and what was left out.
 
     `dropped` counts the findings that became no result, by reason, and `unknown` the model's words
-    that name no label; `warnings` counts the notes of the reader, by note.
+    that name no label; `warnings` counts the notes of the reader, by note. `view` shows all of it.
     """
 
     prediction: dict[str, Any]
@@ -93,6 +93,7 @@ class TaskResult:
     dropped: Mapping[str, int]
     unknown: Mapping[str, int]
     warnings: Mapping[str, int]
+    view: View | None = None
 
     @property
     def left_out(self) -> LeftOut:
@@ -130,14 +131,14 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
         unsure = {c.to_name for one in _unfinished(planned, answers) for c in one.controls}
         written.add(count(config, written, views[planned[0].view].image, unsure))
     texts = [(one, _text_of(answer)) for one, answer in zip(checks, read, strict=True)]
-    result = [*mark_unprinted(written.result, texts), *link(config, written)]
-    result = keep_sound(result, written)
+    result = keep_sound([*mark_unprinted(written.result, texts), *link(config, written)], written)
     return TaskResult(
         _prediction(result, task.model_version),
         Verdict.FOUND if result else Verdict.NOTHING,
         dropped=written.dropped,
         unknown=written.unknown,
         warnings=_count_notes(task, [*answers, *more]),
+        view=next((view for spec, view in views.items() if spec.around is None), None),
     )
 
 

@@ -226,11 +226,9 @@ class Settings(MediaSettings):
         8, gt=0, le=95, description="How long Label Studio may wait while it opens a task"
     )
     bulk_deadline: float = Field(
-        90,
-        gt=0,
-        le=95,
-        description="How long Retrieve predictions may wait; Label Studio hangs up at 100",
+        90, gt=0, le=95, description="How long a Retrieve may wait; Label Studio hangs up at 100"
     )
+    shown_answers: int = Field(12, ge=0, le=60, description="Last answers shown at /; 0: none")
     max_interactive_requests: int = Field(
         48, ge=1, le=512, description="Annotators who may wait; the next reads that it is full"
     )

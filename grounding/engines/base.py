@@ -12,7 +12,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from grounding.errors import GroundingError, ImageError
 
@@ -133,6 +133,24 @@ class Progress:
     phase: Literal["downloading", "loading", "ready"]
     done: float | None = None
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """How full the memory of the model's device is, in bytes, whoever uses it."""
+
+    device: str
+    used: int
+    total: int
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """An engine whose model is on a device of this machine."""
+
+    def memory(self) -> DeviceMemory | None:
+        """Return how full the device is; None where it does not tell."""
+        ...
 
 
 class Engine(Protocol):

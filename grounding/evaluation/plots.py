@@ -119,7 +119,11 @@ def draw(frame: Frame, marks: Sequence[Mark], file: str = "") -> Markup:
     drawn = Markup("").join(
         _place(region, mark.style, frame) for mark in marks for region in mark.regions
     )
-    image = Markup('<image href="{}" width="{}" height="{}"/>') if file else Markup("")
+    image = (
+        Markup('<image href="{}" width="{}" height="{}" preserveAspectRatio="none"/>')
+        if file
+        else Markup("")
+    )
     return Markup(
         '<svg class="picture" viewBox="0 0 {w} {h}" role="img">'
         '<rect width="{w}" height="{h}" class="frame"/>{image}{drawn}</svg>'

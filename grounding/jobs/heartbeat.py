@@ -11,13 +11,14 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from grounding.engines.base import DeviceMemory
 from grounding.jobs.store import PREFIX
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ TTL_SECONDS = 12
 """A worker that is silent for four periods counts as gone."""
 FAILED_TTL_SECONDS = 90
 """How long a failure is shown: `up` starts the worker again within a minute."""
+MAX_BYTES = 2**53
+"""More than any memory has; JSON's readers are exact up to it."""
 UNKNOWN = "unknown"
 """The phase of a worker whose status cannot be read."""
 
@@ -41,7 +44,8 @@ class WorkerStatus:
 
     `phase` is "starting", "downloading", "loading", "ready" or "failed"; other releases may have
     more. `done` is the progress in 0..1, or None if unknown. `obstacle` is why it answers nothing
-    until a person has helped, though it works; empty where there is none.
+    until a person has helped, though it works; empty where there is none. The memory is that of
+    `device`, in bytes; 0 where it is unknown.
     """
 
     worker: str
@@ -51,6 +55,9 @@ class WorkerStatus:
     done: float | None = None
     detail: str = ""
     obstacle: str = ""
+    device: str = ""
+    memory_used: int = 0
+    memory_total: int = 0
 
     @classmethod
     def parse(cls, worker: str, text: bytes) -> WorkerStatus:
@@ -68,6 +75,9 @@ class WorkerStatus:
             done=_fraction(fields.get("done")),
             detail=_text(fields, "detail"),
             obstacle=_text(fields, "obstacle"),
+            device=_text(fields, "device"),
+            memory_used=_bytes(fields, "memory_used"),
+            memory_total=_bytes(fields, "memory_total"),
         )
 
     @property
@@ -91,6 +101,8 @@ class Heartbeat:
         self._changing = threading.Lock()
         self._stopped = threading.Event()
         self._logged = 0.0
+        self.measure: Callable[[], DeviceMemory | None] = lambda: None
+        """Asked for the memory each time that the status is published."""
 
     def start(self) -> None:
         """Publish, and start the thread that repeats it."""
@@ -125,7 +137,7 @@ class Heartbeat:
         if self._stopped.is_set():
             return
         try:
-            text = json.dumps(asdict(self._status))
+            text = json.dumps(asdict(self._measured()))
             kept = FAILED_TTL_SECONDS if self._status.phase == "failed" else TTL_SECONDS
             pipe = self._redis.pipeline()
             pipe.set(WORKERS + self._status.worker, text, ex=kept)
@@ -133,6 +145,17 @@ class Heartbeat:
             pipe.execute()
         except RedisError as exc:  # the next period publishes it
             log.warning("the worker's status waits for Redis: %s", exc)
+
+    def _measured(self) -> WorkerStatus:
+        memory = self.measure()
+        if memory is None:
+            return self._status
+        return replace(
+            self._status,
+            device=memory.device,
+            memory_used=memory.used,
+            memory_total=memory.total,
+        )
 
     def _loop(self) -> None:
         while not self._stopped.wait(PERIOD_SECONDS):
@@ -182,6 +205,12 @@ def _json_object(text: bytes) -> Mapping[str, Any]:
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     return value if isinstance(value, str) else ""
+
+
+def _bytes(fields: Mapping[str, Any], name: str) -> int:
+    value = fields.get(name)
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_count and 0 <= value <= MAX_BYTES else 0  # type: ignore[operator,return-value]
 
 
 def _fraction(value: object) -> float | None:

@@ -25,7 +25,8 @@ KEYS: Mapping[str, str] = {
     "leased": "leased",  # set: jobs that a worker holds
     "deadlines": "deadlines",  # sorted set: interactive jobs, by the milliseconds until when wanted
     "counters": "counters",  # hash: running totals by name
-    "failed": "failed",  # list: the last 100 jobs that failed
+    "answers": "answers",  # list: the last answers that the operator's page shows, each as JSON
+    "form_token": "form_token",  # string: what forms of the operator's page carry
     "blob_bytes": "blob_bytes",  # integer: bytes of all blobs
     "configs": "configs",  # hash: unfinished jobs of each labelling config, by its digest
     "projects": "projects",  # sorted set: projects, by the milliseconds of their last use
@@ -38,11 +39,16 @@ KEYS: Mapping[str, str] = {
     "lease": "lease:{key}",  # string: the worker that holds the job
     "blob": "blob:{key}",  # string: task data that is too long for the record
     "waiters": "waiters:{key}",  # set: inboxes of the processes that wait for the job
+    "thumbnail": "thumbnail:{key}",  # string: the small picture of an answer, a JPEG
     # Of one project.
     "totals": "totals:{project}",  # hash: running totals by name
     "undelivered": "undelivered:{project}",  # sorted set: outbox entries, by when each is due
+    "finishes": "finishes:{project}",  # list: the milliseconds of its jobs' ends, latest first
+    "failures": "failures:{project}",  # sorted set: tasks that failed, by the milliseconds when
     "config_error": "config_error:{project}",  # string: why its labelling config is refused
     "project": "project:{project}",  # hash: extra parameters and the last typed prompt
+    # Of one task of a project.
+    "failure": "failure:{project}:{task}",  # hash: why it failed, and what it takes to ask again
 }
 """Every key that a script may name, behind `PREFIX`. Times are of Redis's own clock."""
 
@@ -121,11 +127,11 @@ CLOSE_KEYS = (
 """The keys that `CLOSE` and `COUNT` need."""
 
 FORGET = """
-local function forget()
+local function forget(code)
   local project = close_job()
   redis.call('DEL', job)
   count(project, 'failed')
-  count(project, 'failed:nobody_waits')
+  count(project, 'failed:' .. code)
   wake_waiters()
 end
 """
@@ -139,12 +145,16 @@ local function end_job(state, detail)
   redis.call('HSET', job, 'state', state, 'outcome', outcome)
   redis.call('HDEL', job, 'payload', 'blob', 'config', 'entry')
   redis.call('EXPIRE', job, ttl)
+  note_finish(project)
   count(project, state)
   count(project, state .. ':' .. detail)
   return project, redis.call('HGET', job, 'task')
 end
 """
-"""Ends a job and returns its project and task; nil where it has ended: the first result wins."""
+"""Ends a job and returns its project and task; nil where it has ended: the first result wins.
+
+Needs `note_finish` of `operating.scripts`.
+"""
 
 GIVE_BACK = """
 local function give_back(wait_ms)

@@ -1,4 +1,4 @@
-"""What operators see: the counters, `/metrics` for Prometheus and `/jobs` as JSON.
+"""The counters, and `/metrics` for Prometheus.
 
 Workers count in memory and add to the counters in Redis once per job, so that every web process
 can show the sums of all.
@@ -6,7 +6,6 @@ can show the sums of all.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import threading
@@ -33,25 +32,19 @@ from redis.exceptions import RedisError
 from grounding.engines.base import Completion, Engine, ModelRequest
 from grounding.errors import GroundingError, OutOfMemory
 from grounding.jobs.heartbeat import worker_statuses
-from grounding.jobs.keys import redis_key
-from grounding.jobs.outbox.delivery import DeliveryBackoff
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import (
     COUNTERS,
     DELIVERIES,
     DROPPED,
-    FAILED,
     FULL,
     LEASED,
     NOTED,
     PENDING,
-    TOTALS,
-    UNDELIVERED,
     UNUSABLE,
     JobStore,
     State,
-    job_key,
 )
 from grounding.media.fetch import Fetches
 from grounding.qwen.profiles import Profile
@@ -218,7 +211,7 @@ class StoreCollector(Collector):
         counters, pending = self._store.read_totals()
         for name, prefix, label, text in LABELLED_COUNTERS:
             family = CounterMetricFamily(PREFIX + name, text, labels=[label])
-            for value, count in sorted(_below(counters, prefix).items()):
+            for value, count in sorted(below(counters, prefix).items()):
                 family.add_metric([value], count)
             yield family
         for name, counter, text in PLAIN_COUNTERS:
@@ -229,7 +222,7 @@ class StoreCollector(Collector):
 
     def _gauges(self) -> Iterator[Metric]:
         redis = self._store.redis
-        undelivered = sum(_undelivered(self._store).values())
+        undelivered = sum(Outbox(redis).undelivered(self._store.limits.result_ttl).values())
         oldest: Any = redis.zrange(PENDING, 0, 0, withscores=True)
         age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0
         depths = {queue.value: count for queue, count in Queues(redis).depths().items()}
@@ -260,7 +253,7 @@ def _histograms(counters: Mapping[str, int]) -> Iterator[Metric]:
     yield model
     text = "Time from a task's address to the bytes of its picture"
     fetches = HistogramMetricFamily(PREFIX + "fetch_seconds", text, labels=["outcome"])
-    for outcome in sorted({name.split(":")[0] for name in _below(counters, FETCH)}):
+    for outcome in sorted({name.split(":")[0] for name in below(counters, FETCH)}):
         _add_histogram(fetches, [outcome], counters, f"{FETCH}{outcome}:")
     yield fetches
 
@@ -275,120 +268,6 @@ def _add_histogram(
     family.add_metric(labels, buckets, counters.get(prefix + "ns", 0) * NS)
 
 
-def describe_queue(store: JobStore) -> dict[str, Any]:
-    """Return each project's counts with the codes of its failures, and the last 100 failures."""
-    unfinished = store.unfinished_by_project()
-    running = _running(store)
-    projects = [
-        {
-            "project": name,
-            "pending": max(0, unfinished.get(name, 0) - running[name]),
-            "running": running[name],
-            **facts,
-        }
-        for name, facts in _projects(store).items()
-    ]
-    return {"projects": projects, "failed": _failures(store)}
-
-
-def describe_job(store: JobStore, key: str) -> dict[str, Any] | None:
-    """Return the state and outcome of the job `key`; None if it is unknown."""
-    rows: Any = store.redis.hgetall(job_key(key))
-    if not rows:
-        return None
-    job = _job(key, rows)
-    undelivered = store.redis.zscore(UNDELIVERED + job["project"], key) is not None
-    return {**job, "undelivered": undelivered}
-
-
-def _job(key: str, rows: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """Return what is shown of the record `rows`; of none, empty values."""
-    fields = {name.decode(): value.decode(errors="replace") for name, value in rows.items()}
-    outcome = _json(fields.get("outcome"))
-    outcome = outcome if isinstance(outcome, dict) else {}
-    return {
-        "job": key,
-        "state": fields.get("state", ""),
-        "project": fields.get("project", ""),
-        "task": _json(fields.get("task")),
-        "queue": fields.get("queue", ""),
-        "accepted": _json(fields.get("accepted")),
-        "deaths": _json(fields.get("deaths", "0")),
-        "code": outcome.get("code", ""),
-        "reason": outcome.get("reason", ""),
-        "prediction": outcome.get("prediction"),
-        "left_out": outcome.get("left_out", {}),
-    }
-
-
-def _projects(store: JobStore) -> dict[str, dict[str, Any]]:
-    """Return what is shown of each project beside its unfinished jobs."""
-    names = store.projects()
-    undelivered = _undelivered(store)
-    reasons = DeliveryBackoff(store.redis).reasons([name for name, n in undelivered.items() if n])
-    pipe = store.redis.pipeline(transaction=False)
-    for name in names:
-        pipe.hgetall(TOTALS + name)
-        pipe.get(redis_key("config_error", project=name))
-    rows = pipe.execute()
-    return {
-        name: {
-            **_totals(totals),
-            "undelivered": undelivered.get(name, 0),
-            "undelivered_reason": reasons.get(name, ""),
-            "config_error": _text(config_error),
-        }
-        for name, totals, config_error in zip(names, rows[::2], rows[1::2], strict=True)
-    }
-
-
-def _totals(rows: Mapping[bytes, bytes]) -> dict[str, Any]:
-    totals = {field.decode(): int(count) for field, count in rows.items()}
-    return {
-        "done": totals.get(State.DONE, 0),
-        "failed": totals.get(State.FAILED, 0),
-        "refused": totals.get("refused", 0),
-        "reasons": _below(totals, f"{State.FAILED}:"),
-        "left_out": _below(totals, DROPPED),
-        "deliveries": _below(totals, DELIVERIES),
-    }
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else ""
-
-
-def _undelivered(store: JobStore) -> dict[str, int]:
-    return Outbox(store.redis).undelivered(store.limits.result_ttl)
-
-
-def _running(store: JobStore) -> Counter[str]:
-    """Return how many jobs workers hold, by project."""
-    pipe = store.redis.pipeline(transaction=False)
-    for key in store.leased():
-        pipe.hget(job_key(key), "project")
-    return Counter(project.decode() for project in pipe.execute() if project is not None)
-
-
-def _failures(store: JobStore) -> list[dict[str, Any]]:
-    keys: Any = store.redis.lrange(FAILED, 0, -1)
-    pipe = store.redis.pipeline(transaction=False)
-    for key in keys:
-        pipe.hgetall(job_key(key.decode()))
-    records = zip(keys, pipe.execute(), strict=True)
-    jobs = [_job(key.decode(), rows) for key, rows in records]
-    shown = ("job", "project", "task", "code", "reason")
-    return [{name: job[name] for name in shown} for job in jobs if job["state"] == State.FAILED]
-
-
-def _below(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
+def below(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
     """Return the counters under `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): n for name, n in counters.items() if name.startswith(prefix)}
-
-
-def _json(text: str | None) -> Any:
-    """Return the value of a field of a job's record; None if it is missing or no JSON."""
-    try:
-        return None if text is None else json.loads(text)
-    except (ValueError, RecursionError):
-        return None

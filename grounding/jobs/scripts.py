@@ -17,6 +17,7 @@ from grounding.jobs.keys import (
     PROJECT_SECONDS,
     Script,
 )
+from grounding.jobs.operating.scripts import FAILURE, PACE, RUN
 from grounding.jobs.outbox.scripts import ENTRY
 
 GRACE_MS = 2000
@@ -82,6 +83,7 @@ if digest ~= '' then
   redis.call('HSET', job, 'config', digest)
 end
 prolong_wait()
+note_run()
 local seconds = now() / 1000
 redis.call('HSET', job, 'state', 'pending', 'format', format, 'queue', queue, 'project', project,
            'task', task, 'payload', payload, 'accepted', seconds)
@@ -96,7 +98,7 @@ return 'new'
     " projects undelivered outboxes",
     args="key queue project task format payload data digest max_pending max_blob_bytes result_ttl"
     " timeout_ms asker deliver_ms",
-    uses=(NOW, COUNT, ASKERS, ENTRY),
+    uses=(NOW, COUNT, ASKERS, ENTRY, RUN),
 )
 
 # A process killed before this script leaves jobs that the reconciler queues once more: claims are
@@ -120,7 +122,7 @@ CLAIM = Script(
 if redis.call('HGET', job, 'state') ~= 'pending' then return false end
 local till = redis.call('ZSCORE', deadlines, key)
 if now() > tonumber(till or 'inf') then
-  forget()
+  forget('nobody_waits')
   return false
 end
 local format = redis.call('HGET', job, 'format')
@@ -157,7 +159,7 @@ if not till or not state then return 0 end
 local left = when == 'now' and withdraw_asker() or 0
 if state ~= 'pending' or left > 0 then return 0 end
 if when == 'due' and now() <= tonumber(till) then return 0 end
-forget()
+forget('nobody_waits')
 return 1
 """,
     keys=CLOSE_KEYS,
@@ -195,7 +197,7 @@ return redis.call('PEXPIRE', lease, lease_ms)
 # A worker that finishes a job after its lease expired, and after another did, changes nothing. One
 # killed before this script leaves a lease that expires; one killed after it, the result, and an
 # outbox entry that is due. Entries of results that Redis no longer keeps leave the outbox; the
-# task's failures, their list.
+# task's failure, the list of those.
 FINISH = Script(
     f"""
 local project, task = end_job('done', verdict)
@@ -206,38 +208,33 @@ if redis.call('ZSCORE', undelivered, key) then
   redis.call('ZADD', undelivered, math.max(due, now()), key)
   redis.call('EXPIRE', undelivered, {PROJECT_SECONDS})
 end
-for _, before in ipairs(task ~= 'null' and redis.call('LRANGE', failed, 0, -1) or {{}}) do
-  local theirs = redis.call('HMGET', PREFIX .. 'job:' .. before, 'project', 'task')
-  if theirs[1] == project and theirs[2] == task then redis.call('LREM', failed, 0, before) end
-end
+forget_failure(project, task ~= 'null' and task or key)
 local expired = redis.call('ZREMRANGEBYSCORE', undelivered, '-inf', now() - ttl * 1000)
 if expired > 0 then count(project, 'delivery:expired', expired) end
 for reason, n in pairs(cjson.decode(dropped)) do count(project, 'dropped:' .. reason, n) end
 wake_waiters()
 return 1
 """,
-    keys=CLOSE_KEYS + "failed",
+    keys=CLOSE_KEYS,
     args="key outcome verdict ttl dropped",
-    uses=(NOW, COUNT, CLOSE, END),
+    uses=(NOW, COUNT, CLOSE, PACE, END, FAILURE),
     finishing=True,
 )
 
 # As above. A failed job has nothing to deliver, and is kept for a shorter time than a done one.
 FAIL = Script(
     """
+local record = redis.call('HMGET', job, 'task', 'payload', 'config', 'due')
 local project = end_job('failed', code)
 if not project then return 0 end
-if listed == '1' then
-  redis.call('LPUSH', failed, key)
-  redis.call('LTRIM', failed, 0, 99)
-end
+if listed == '1' then note_failure(project, record) end
 redis.call('ZREM', PREFIX .. 'undelivered:' .. project, key)
 wake_waiters()
 return 1
 """,
-    keys=CLOSE_KEYS + "failed",
-    args="key outcome code ttl listed",
-    uses=(COUNT, CLOSE, END),
+    keys=CLOSE_KEYS,
+    args="key outcome code ttl kept listed",
+    uses=(NOW, COUNT, CLOSE, PACE, END, FAILURE),
     finishing=True,
 )
 
@@ -376,7 +373,9 @@ for _, project in ipairs(old) do
   else
     redis.call('ZREM', projects, project)
     redis.call('SREM', outboxes, project)
-    redis.call('DEL', PREFIX .. 'totals:' .. project, PREFIX .. 'undelivered:' .. project)
+    for _, name in ipairs({{'totals:', 'undelivered:', 'finishes:'}}) do
+      redis.call('DEL', PREFIX .. name .. project)
+    end
   end
 end
 """,

@@ -58,7 +58,6 @@ UNQUEUED = redis_key("unqueued")
 LEASED = redis_key("leased")
 DEADLINES = redis_key("deadlines")
 COUNTERS = redis_key("counters")
-FAILED = redis_key("failed")
 PROJECTS = redis_key("projects")
 UNFINISHED = redis_key("unfinished")
 CONFIGS = redis_key("configs")
@@ -330,13 +329,22 @@ class JobStore:
     def fail(self, key: str, error: GroundingError, *, waited: bool = False) -> bool:
         """Write that a job has failed for good and why; False where it has ended already.
 
-        Kept for `failed_ttl`; where an annotator `waited`, until the answer has the reason:
-        people who ask again want another try.
+        Known for `failed_ttl`, and listed for `result_ttl`; where an annotator `waited`, only known
+        until the answer has the reason: people who ask again want another try.
         """
         outcome = _compact({"code": error.code, "reason": str(error)})
-        kept = SEEN_SECONDS if waited else self.limits.failed_ttl
+        ttl = SEEN_SECONDS if waited else self.limits.failed_ttl
         listed = int(not waited)
-        return bool(self._fail(key=key, outcome=outcome, code=error.code, ttl=kept, listed=listed))
+        return bool(
+            self._fail(
+                key=key,
+                outcome=outcome,
+                code=error.code,
+                ttl=ttl,
+                kept=self.limits.result_ttl,
+                listed=listed,
+            )
+        )
 
     def release(self, keys: Iterable[str], owner: str) -> None:
         """Give back at once the jobs that `owner` holds, as a stopping process does."""

@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from redis.exceptions import RedisError
 
+from grounding.engines.base import DeviceMemory, OnDevice
 from grounding.errors import (
     EXIT_SETTINGS,
     DeviceBroken,
@@ -31,12 +32,14 @@ from grounding.errors import (
 from grounding.jobs.connection import REDIS_BACKOFF, check_keeping, connect
 from grounding.jobs.heartbeat import Heartbeat
 from grounding.jobs.metrics import CounterBuffer, MeteredEngine, MeteredFetcher
+from grounding.jobs.operating.thumbnails import AnswerRecorder
 from grounding.jobs.outbox.delivery import Delivery
 from grounding.jobs.payloads import build, restore
 from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import ExclusiveRunner, Leases, Slots
 from grounding.jobs.store import MAX_DEATHS, NOTED, Claim, JobStore, QueueName, StoreLimits
+from grounding.media.images import memory_limit
 from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.settings import Settings
 from grounding.tasks import Task, model_version
@@ -72,6 +75,7 @@ class JobRunner:
         self._exclusive = ExclusiveRunner()
         self._counters = CounterBuffer(store.redis)
         films = context.film_reader
+        self._recorder = AnswerRecorder(store.redis, settings.shown_answers)
         self._context = replace(
             context,
             engine=MeteredEngine(context.engine, self._counters),
@@ -136,6 +140,7 @@ class JobRunner:
         task = build(Task, restore(claim))
         self._check_version(task)
         result = predict(task, replace(self._context, urgent=claim.urgent))
+        self._recorder.note(task, result)
         if result.dropped:
             counts = ", ".join(f"{number} {reason}" for reason, number in result.dropped.items())
             log.info("task %s: left out %s", task.id, counts)
@@ -231,6 +236,10 @@ class Worker:
         context = self._load(self._settings, self._heartbeat.update)
         self._runner = JobRunner(self.name, self._store, context, self._settings)
         self._check_memory_limit()
+        engine = context.engine
+        self._heartbeat.measure = lambda: (
+            (engine.memory() if isinstance(engine, OnDevice) else None) or _own_memory()
+        )
         return self._runner
 
     def _serve(self, runner: JobRunner) -> None:
@@ -301,6 +310,11 @@ class Worker:
         if 0 < self._settings.max_worker_rss < (taken := _resident_bytes()):
             log.warning("memory has grown to %d bytes: this worker ends for a new one", taken)
             self._signals.put(signal.SIGTERM)
+
+
+def _own_memory() -> DeviceMemory:
+    """Return how much of what it may use this process uses: where the model is on no GPU."""
+    return DeviceMemory("this process", _resident_bytes(), memory_limit())
 
 
 def _resident_bytes() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -54,6 +55,19 @@ def around(picture: Image.Image, place: Box | Point, bounds: PixelBounds) -> Vie
     frame = model_frame(part, bounds.factor, bounds.min_pixels, bounds.max_pixels)
     size = (int(frame.width), int(frame.height))
     return View(picture.resize(size, Image.Resampling.BICUBIC, box=corners), frame, image)
+
+
+THUMBNAIL_SIDE = 240
+THUMBNAIL_QUALITY = 70
+
+
+def thumbnail(view: View) -> bytes:
+    """Return the pixels of a view as a small JPEG, of a few kilobytes."""
+    small = view.pixels.copy()
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=THUMBNAIL_QUALITY)
+    return out.getvalue()
 
 
 MAX_BYTES = 128 * 2**20

@@ -9,7 +9,8 @@ from flask import render_template
 from grounding.errors import QueueError, SettingError
 from grounding.jobs.connection import check_keeping, queue_errors
 from grounding.jobs.heartbeat import WorkerStatus, readiness, worker_statuses
-from grounding.jobs.metrics import describe_job, describe_queue, render_metrics
+from grounding.jobs.metrics import render_metrics
+from grounding.jobs.operating.overview import describe_job, describe_queue
 from grounding.labelstudio.client.api import BOTH_NEEDED, KEY_NEEDED
 from grounding.settings import Settings
 from grounding.web.services import Services

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from grounding.errors import ImageMissing
-from grounding.jobs.metrics import describe_job, describe_queue
+from grounding.jobs.operating.overview import describe_job, describe_queue
 from grounding.jobs.outbox.delivery import LOCK, LOCK_SECONDS, Delivery, DeliveryBackoff
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox
 from grounding.jobs.outbox.scripts import ANSWERED_MS, HOLD_MS, LOST_MS, PUSHED_MS

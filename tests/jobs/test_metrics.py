@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from redis import ConnectionPool, Redis
+from redis import Redis
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.errors import ImageMissing, OutOfMemory
@@ -21,11 +20,9 @@ from grounding.jobs.metrics import (
     CounterBuffer,
     MeteredEngine,
     MeteredFetcher,
-    describe_job,
-    describe_queue,
     render_metrics,
 )
-from grounding.jobs.store import Job, JobStore, QueueName, job_key
+from grounding.jobs.store import JobStore
 from grounding.qwen.profiles import PROFILES
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
@@ -176,69 +173,3 @@ def test_a_label_may_hold_any_text(redis: Redis) -> None:
 def test_every_single_task_of_millions_is_counted(redis: Redis) -> None:
     JobStore(redis).count("done:found", 12_345_678)
     assert samples(redis)["grounding_tasks_done_total", "found"] == 12_345_678
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"outcome": "{"}, {"outcome": "[1]"}, {"task": "x"}, {"accepted": "?"}, {"new": "1"}],
-    ids=str,
-)
-def test_a_job_of_another_release_is_described_as_far_as_possible(
-    redis: Redis, changes: dict[str, str]
-) -> None:
-    store = JobStore(redis)
-    store.accept([Job("a", QueueName.BULK, "1", {"id": 7})])
-    store.fail("a", ImageMissing("gone"))
-    redis.hset(job_key("a"), mapping=changes)
-    shown = describe_job(store, "a")
-    assert shown is not None
-    assert (shown["state"], shown["queue"]) == ("failed", "bulk")
-    assert json.dumps(shown, allow_nan=False)
-    assert [one["job"] for one in describe_queue(store)["failed"]] == ["a"]
-
-
-def round_trips(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Return how often `describe_queue` waits for Redis: each command or pipeline once."""
-    taken = 0
-
-    def get_connection(pool: ConnectionPool, *args: Any, **options: Any) -> Any:
-        nonlocal taken
-        taken += 1
-        return original(pool, *args, **options)
-
-    original = ConnectionPool.get_connection
-    with monkeypatch.context() as patched:
-        patched.setattr(ConnectionPool, "get_connection", get_connection)
-        describe_queue(JobStore(redis))
-    return taken
-
-
-def test_the_overview_waits_for_redis_as_often_for_many_projects_as_for_one(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = JobStore(redis)
-
-    def fill(project: str) -> None:
-        for name in ("done", "failed", "held"):
-            job = Job(f"{project}{name}", QueueName.BULK, project, {"id": 7})
-            store.accept([job], deliver_after=0)
-        store.finish(f"{project}done", {"result": []}, "nothing")
-        store.fail(f"{project}failed", ImageMissing("gone"))
-        store.claim(f"{project}held", "me")
-
-    fill("1")
-    describe_queue(store)
-    one = round_trips(redis, monkeypatch)
-    for project in range(2, 30):
-        fill(str(project))
-    assert round_trips(redis, monkeypatch) == one
-    shown = describe_queue(store)
-    assert len(shown["projects"]) == len(shown["failed"]) == 29
-    assert {(p["done"], p["running"], p["undelivered"]) for p in shown["projects"]} == {(1, 1, 1)}
-
-
-def test_a_job_without_most_of_its_fields_is_described(redis: Redis) -> None:
-    redis.hset(job_key("a"), "state", "done")
-    shown = describe_job(JobStore(redis), "a")
-    assert shown is not None
-    assert (shown["state"], shown["project"], shown["task"]) == ("done", "", None)

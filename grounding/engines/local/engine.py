@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from grounding.engines.base import Completion, ModelRequest, Progress, resolve
+from grounding.engines.base import Completion, DeviceMemory, ModelRequest, Progress, resolve
 from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.chat import Chat
 from grounding.engines.local.checkpoint_files import OnProgress
@@ -47,6 +47,7 @@ class LocalEngine:
         self.profile = checkpoint.profile
         self._patches = checkpoint.patches
         self._context = checkpoint.context
+        self._device: torch.device = checkpoint.model.device
         self._chat = Chat(checkpoint.tokenizer, checkpoint.image_id)
         self._detokenizer = Detokenizer(checkpoint.tokenizer)
         watchdog = Watchdog(options.step_seconds)
@@ -97,6 +98,17 @@ class LocalEngine:
 
     def drain(self) -> None:
         """Do nothing: the model is here, and what runs or waits is answered soon."""
+
+    def memory(self) -> DeviceMemory | None:
+        """Return how full the GPU is; None on a CPU, and where the GPU answers no more."""
+        if self._device.type != "cuda":
+            return None
+        try:
+            free, total = torch.cuda.mem_get_info(self._device)
+            return DeviceMemory(torch.cuda.get_device_name(self._device), total - free, total)
+        except RuntimeError as exc:  # whoever runs the model tells of a broken device
+            log.debug("the GPU does not tell its memory: %s", exc)
+            return None
 
     def close(self) -> None:
         """End running answers at their next token; all unfinished futures get `EngineError`."""

@@ -1,0 +1,130 @@
+"""What operators see of projects and do to them: each script runs whole or not at all.
+
+Also the pieces with which the scripts of `jobs.scripts` note what is seen here. The comment above
+each script says which crash it survives.
+"""
+
+from __future__ import annotations
+
+from grounding.jobs.keys import CLOSE, CLOSE_KEYS, COUNT, FORGET, Script
+
+PACE_JOBS = 100
+PACE_SECONDS = 300
+"""A project's pace is that of so many of its last jobs, of so many seconds."""
+
+PACE = f"""
+local function note_finish(project)
+  local finishes = PREFIX .. 'finishes:' .. project
+  redis.call('LPUSH', finishes, now())
+  redis.call('LTRIM', finishes, 0, {PACE_JOBS - 1})
+  redis.call('EXPIRE', finishes, {PACE_SECONDS})
+end
+"""
+"""Notes that a job of the project has ended. Needs `NOW`."""
+
+RUN_PAUSE_MS = 120_000
+"""Jobs that come later than this after a project's last one are a new run of it."""
+
+RUN = f"""
+local function note_run()
+  if redis.call('HEXISTS', unfinished, project) == 1 then return end
+  local last = redis.call('LINDEX', PREFIX .. 'finishes:' .. project, 0)
+  if last and now() - last < {RUN_PAUSE_MS} then return end
+  local totals = PREFIX .. 'totals:' .. project
+  local done, failed = unpack(redis.call('HMGET', totals, 'done', 'failed'))
+  redis.call('HSET', totals, 'before_run', (done or 0) + (failed or 0))
+end
+"""
+"""Notes how many jobs of the project had ended before its present run began. Needs `NOW`."""
+
+MAX_FAILURES = 1000
+"""Failed tasks of one project that are kept; one more drops the oldest."""
+MAX_PAYLOAD_BYTES = 16_384
+"""Longest payload that is kept to ask a failed task again; an ordinary one has a tenth of that."""
+
+FAILURE = f"""
+local function forget_failure(project, task)
+  if redis.call('ZREM', PREFIX .. 'failures:' .. project, task) == 1 then
+    redis.call('DEL', PREFIX .. 'failure:' .. project .. ':' .. task)
+  end
+end
+local function note_failure(project, record)
+  local task, payload, config, due = unpack(record)
+  local failures = PREFIX .. 'failures:' .. project
+  task = task ~= 'null' and task or key
+  for _, old in ipairs(
+    redis.call('ZRANGEBYSCORE', failures, '-inf', now() - kept * 1000, 'LIMIT', 0, 100)) do
+    forget_failure(project, old)
+  end
+  redis.call('ZADD', failures, now(), task)
+  for _, old in ipairs(redis.call('ZRANGE', failures, 0, -{MAX_FAILURES + 1})) do
+    forget_failure(project, old)
+  end
+  local failure = PREFIX .. 'failure:' .. project .. ':' .. task
+  redis.call('DEL', failure)
+  redis.call('HSET', failure, 'key', key, 'outcome', outcome, 'delivers', due and '1' or '0')
+  if payload and string.len(payload) <= {MAX_PAYLOAD_BYTES} then
+    redis.call('HSET', failure, 'payload', payload, 'config', config or '')
+    if config then redis.call('EXPIRE', PREFIX .. 'config:' .. config, kept) end
+  end
+  redis.call('EXPIRE', failure, kept)
+  redis.call('EXPIRE', failures, kept)
+end
+"""
+"""Keeps why a task failed, and what it takes to ask it again. Needs `NOW`, and `kept` in seconds.
+
+`record` has a job's task, payload, config and due time, as they were before its end. A task that
+has no id is known by its job.
+"""
+
+# A web process killed between two of these leaves the rest of the project's jobs waiting. What a
+# worker holds is finished, and what somebody waits for stays.
+DROP = Script(
+    """
+local state, owner, queue = unpack(redis.call('HMGET', job, 'state', 'project', 'queue'))
+if state ~= 'pending' or owner ~= project or queue == 'interactive' then return 0 end
+redis.call('ZREM', undelivered, key)
+forget('cancelled')
+return 1
+""",
+    keys=CLOSE_KEYS + "undelivered",
+    args="key project",
+    uses=(COUNT, CLOSE, FORGET),
+    finishing=True,
+)
+
+# A web process killed after this script leaves the failure listed, and the task may be asked again.
+REOPEN = Script(
+    """
+if redis.call('HGET', job, 'state') ~= 'failed' then return 0 end
+return redis.call('DEL', job)
+""",
+    keys="job",
+    finishing=True,
+)
+
+# A process killed before this script leaves a failure that goes when the task is answered.
+FORGET_FAILURE = Script(
+    """
+forget_failure(project, task)
+""",
+    keys="",
+    args="project task",
+    uses=(FAILURE,),
+    finishing=True,
+)
+
+# A worker killed after this script leaves a picture that expires. Not while memory is short.
+KEEP_ANSWER = Script(
+    """
+redis.call('SET', thumbnail, picture, 'EX', seconds)
+redis.call('LPUSH', answers, answer)
+redis.call('EXPIRE', answers, seconds)
+for _, old in ipairs(redis.call('LRANGE', answers, most, -1)) do
+  redis.call('DEL', PREFIX .. 'thumbnail:' .. cjson.decode(old).key)
+end
+redis.call('LTRIM', answers, 0, most - 1)
+""",
+    keys="answers thumbnail",
+    args="key answer picture most seconds",
+)
