@@ -1,4 +1,4 @@
-"""The web server's entry: `gunicorn _wsgi:app`."""
+"""The web server's entry: `gunicorn _wsgi:app`; and that of `label-studio-ml start .`."""
 
 import sys
 
@@ -10,10 +10,15 @@ from grounding.web.app import create_app
 CANNOT_BOOT = 3
 """Exit status at which gunicorn ends, instead of starting the same process again for ever."""
 
-try:
-    settings = Settings.load()
-    set_up_logging(settings.log_level)
-    app = create_app(settings)
-except SettingError as error:
-    print(f"cannot start: {error}", file=sys.stderr)
-    sys.exit(CANNOT_BOOT)
+if __name__ == "__main__":
+    from grounding.cli.start import run
+
+    run()
+else:
+    try:
+        settings = Settings.load()
+        set_up_logging(settings.log_level)
+        app = create_app(settings)
+    except SettingError as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        sys.exit(CANNOT_BOOT)

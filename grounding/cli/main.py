@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import Literal
 
@@ -195,10 +196,10 @@ for command in COMMANDS:
     cli.add_command(command)
 
 
-def main() -> None:
+def main(wanted: click.Command = cli, words: Sequence[str] | None = None) -> None:
     """Run the command line; an error of ours ends it with one line that names cause and cure."""
     try:
-        cli()
+        wanted(words)
     except SettingError as error:
         click.secho(f"cannot start: {error}", fg="red", err=True)
         sys.exit(EXIT_SETTINGS)
