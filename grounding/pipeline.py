@@ -15,23 +15,25 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL.Image import Image
 
-from grounding.engines.base import Completion, Engine, ModelRequest, Priority
-from grounding.errors import AnswerError, DataError, EngineAway
+from grounding.answering import Answered, answer_error, ask_model, is_clear
+from grounding.engines.base import Engine
+from grounding.errors import DataError
+from grounding.films.asking import ask_films
 from grounding.geometry import PERCENT
 from grounding.labelstudio.checking import mark_unprinted, plan_checks
+from grounding.labelstudio.config.films import with_rates
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.data import LeftOut, find_image_address
 from grounding.labelstudio.interactive.context import read_context
-from grounding.labelstudio.interactive.status import FRACTIONS, IN_FRACTIONS
+from grounding.labelstudio.interactive.status import FRACTIONS
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
 from grounding.labelstudio.regions import count, join_values, link, plan_regions
 from grounding.labelstudio.soundness import keep_sound
@@ -40,16 +42,12 @@ from grounding.media.films.reader import FilmReader
 from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, around, whole
 from grounding.queries import Act
-from grounding.qwen import queries as kinds
 from grounding.qwen.answers import Answer, Note, Verdict
 from grounding.seams import BOTTOM, TOP, is_long, join
 from grounding.tasks import Task
 from grounding.zoom import look_closer
 
 log = logging.getLogger(__name__)
-
-NO_PLACE = "the model's numbers are no place in the picture"
-FAMILY_HINT = "Ask again; if it stays so, see that GROUNDING_PROFILE names the model's family"
 
 
 CheckOwner = Callable[[str, int | None, str], None]
@@ -61,6 +59,7 @@ class WorkerContext:
 
     With `urgent` a person waits for the answer, and is likely to ask about the picture again.
     `check_owner` raises for an address that a task of its id and project must not name.
+    `on_progress` hears how many of a film's questions are answered, and of how many.
     """
 
     engine: Engine
@@ -73,6 +72,7 @@ class WorkerContext:
     decoder: Decoder = field(default_factory=Decoder)
     check_owner: CheckOwner = lambda _address, _task, _project: None
     films: FilmReader | None = None
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None
 
     @property
     def film_reader(self) -> FilmReader:
@@ -108,28 +108,26 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
     Raises the `GroundingError` that says why the task cannot be answered. Where some answers can
     be read and others cannot, what was found is kept.
     """
-    config = parse(task.label_config, task.extra_params)
+    config = with_rates(parse(task.label_config, task.extra_params), task.data)
     intent = read_context(task.context, config)
     defaults = PromptDefaults(task.data, task.prompt, worker.labels_per_query)
     planned = plan(config, intent, defaults)
     if not planned:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
     pictures = _Pictures(task, worker)
-    views = pictures.views(one.view for one in planned)
-    answers = _ask_in_parts(planned, views, pictures)
-    answers = look_closer(planned, answers, lambda some: _look_again(some, pictures))
-    written = _write_results(config, planned, answers, views)
-    unclear = [answer for answer in answers if not _is_clear(answer)]
+    answered = _ask(planned, pictures)
+    written = _write_results(config, answered)
+    unclear = [one.answer for one in answered if not is_clear(one.answer)]
     if unclear and not written.result:
-        raise _answer_error(unclear[0])
+        raise answer_error(unclear[0])
     asked = plan_regions(config, written, defaults, asked=intent is not None)
     checks = plan_checks(config, written)
     more = _look_again([*(one.planned for one in asked), *checks], pictures)
     about, read = more[: len(asked)], more[len(asked) :]
     written = join_values(written, [(q, a.findings) for q, a in zip(asked, about, strict=True)])
     if intent is None:
-        unsure = {c.to_name for one in _unfinished(planned, answers) for c in one.controls}
-        written.add(count(config, written, views[planned[0].view].image, unsure))
+        unsure = {c.to_name for one in _unfinished(answered) for c in one.controls}
+        written.add(count(config, written, answered[0].view.image, unsure))
     texts = [(one, _text_of(answer)) for one, answer in zip(checks, read, strict=True)]
     result = keep_sound([*mark_unprinted(written.result, texts), *link(config, written)], written)
     return TaskResult(
@@ -137,8 +135,8 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
         Verdict.FOUND if result else Verdict.NOTHING,
         dropped=written.dropped,
         unknown=written.unknown,
-        warnings=_count_notes(task, [*answers, *more]),
-        view=next((view for spec, view in views.items() if spec.around is None), None),
+        warnings=_count_notes(task, [*(one.answer for one in answered), *more]),
+        view=next((one.view for one in answered if one.planned.view.around is None), None),
     )
 
 
@@ -203,46 +201,17 @@ def _bounds(spec: ViewSpec, worker: WorkerContext) -> PixelBounds:
 # The model
 
 
-def ask_model(planned: Sequence[tuple[PlannedQuery, View]], worker: WorkerContext) -> list[Answer]:
-    """Return the answer to each query, asked twice where the first answer cannot be read.
-
-    Greedy decoding would repeat itself, so the second prompt differs: it is stricter.
-    """
-    answers = _ask(planned, worker)
-    unclear = [i for i, answer in enumerate(answers) if not _is_clear(answer)]
-    retried = _ask([planned[i] for i in unclear], worker, strict=True)
-    for i, answer in zip(unclear, retried, strict=True):
-        answers[i] = answer
-    return answers
-
-
-def _ask(
-    planned: Sequence[tuple[PlannedQuery, View]], worker: WorkerContext, *, strict: bool = False
-) -> list[Answer]:
-    # All at once, so that the engine can answer them together.
-    requests = [_request(one, view, worker, strict=strict) for one, view in planned]
-    completions = _results_of(worker.engine.submit(requests))
-    return [
-        _read(one, view, completion, worker)
-        for (one, view), completion in zip(planned, completions, strict=True)
+def _ask(planned: Sequence[PlannedQuery], pictures: _Pictures) -> list[Answered]:
+    """Return the answer to each query: about pictures first, then about films."""
+    still = [one for one in planned if one.view.film is None]
+    moving = [one for one in planned if one.view.film is not None]
+    views = pictures.views(one.view for one in still)
+    answers = _ask_in_parts(still, views, pictures) if still else []
+    answers = look_closer(still, answers, lambda some: _look_again(some, pictures))
+    answered = [
+        Answered(one, answer, views[one.view]) for one, answer in zip(still, answers, strict=True)
     ]
-
-
-def _request(
-    planned: PlannedQuery, view: View, worker: WorkerContext, *, strict: bool
-) -> ModelRequest:
-    profile = worker.engine.profile
-    frame = profile.answer_frame(view.frame)
-    prompt = kinds.write_prompt(planned.query, frame, profile.prompts, strict=strict)
-    priority = Priority.INTERACTIVE if worker.urgent else Priority.BULK
-    return ModelRequest(
-        (view, prompt),
-        worker.max_new_tokens,
-        system=kinds.write_system(planned.query, frame),
-        priority=priority,
-        form="places" if kinds.lists_places(planned.query, profile.prompts) else "free",
-        template=kinds.sketch_answer(planned.query, profile.prompts),
-    )
+    return answered + ask_films(moving, pictures.task, pictures.worker)
 
 
 def _ask_in_parts(
@@ -252,7 +221,7 @@ def _ask_in_parts(
     parts = [_parts(one, views[one.view]) for one in planned]
     asked = [part for some in parts for part in some]
     views = {**views, **pictures.views(part.view for part in asked)}
-    seen = [views[part.view] for part in asked]
+    seen = [(views[part.view],) for part in asked]
     answers = ask_model(list(zip(asked, seen, strict=True)), pictures.worker)
     joined: list[Answer] = []
     for some in parts:
@@ -277,109 +246,33 @@ def _parts(planned: PlannedQuery, view: View) -> list[PlannedQuery]:
 def _look_again(planned: Sequence[PlannedQuery], pictures: _Pictures) -> list[Answer]:
     """Return the answer to each query of the second round."""
     views = pictures.views(one.view for one in planned)
-    return ask_model([(one, views[one.view]) for one in planned], pictures.worker)
+    return ask_model([(one, (views[one.view],)) for one in planned], pictures.worker)
 
 
 def _text_of(answer: Answer) -> str:
     return "\n".join(finding.text or "" for finding in answer.findings)
 
 
-def _results_of(futures: Sequence[Future[Completion]]) -> list[Completion]:
-    """Return the results in order, or raise the error of the request most to blame."""
-    errors = [error for future in futures if (error := future.exception())]
-    if errors:
-        raise min(errors, key=_rank_of_blame)
-    return [future.result() for future in futures]
-
-
-def _rank_of_blame(error: BaseException) -> int:
-    """Return 0 for an error of the request itself, more where the server is the cause."""
-    return (1 if error.suspect else 2) if isinstance(error, EngineAway) else 0
-
-
-def _read(
-    planned: PlannedQuery, view: View, completion: Completion, worker: WorkerContext
-) -> Answer:
-    return kinds.read_answer(
-        planned.query,
-        completion.text,
-        worker.engine.profile.answer_frame(view.frame),
-        complete=completion.complete,
-        tokens=completion.tokens,
-    )
-
-
-def _is_clear(answer: Answer) -> bool:
-    """Say whether an answer can be used: a truncated one can, by its complete items."""
-    return answer.verdict in (Verdict.FOUND, Verdict.NOTHING) or bool(answer.findings)
-
-
-UNCLEAR: tuple[tuple[Note | Verdict, Callable[[str], AnswerError]], ...] = (
-    (Note.FRACTIONS, lambda _: AnswerError(IN_FRACTIONS, hint=FAMILY_HINT)),
-    (
-        Note.THREE_D,
-        lambda _: AnswerError(
-            "the model answered in three dimensions",
-            hint="Ask for boxes or points in the picture, without words such as 3D",
-        ),
-    ),
-    (Verdict.REFUSED, lambda cause: AnswerError(cause, code="output_refused")),
-    (
-        Note.THINKING,
-        lambda _: AnswerError(
-            "the model spent its answer on thinking",
-            code="output_truncated",
-            hint="Use a checkpoint that does not think, or raise GROUNDING_MAX_NEW_TOKENS",
-        ),
-    ),
-    (
-        Verdict.TRUNCATED,
-        lambda cause: AnswerError(
-            cause,
-            code="output_truncated",
-            hint="Ask for fewer things at once, or raise GROUNDING_MAX_NEW_TOKENS",
-        ),
-    ),
-    (Note.DROPPED_INVALID, lambda _: AnswerError(NO_PLACE)),
-)
-"""What makes an answer unclear, the most telling first, and its error; some name the verdict."""
-
-
-def _answer_error(answer: Answer) -> AnswerError:
-    signs = (answer.verdict, *answer.warnings)
-    explain = next((error for sign, error in UNCLEAR if any(sign is s for s in signs)), AnswerError)
-    return explain(f"the model's answer was {answer.verdict}")
-
-
 # Results
 
 
-def _write_results(
-    config: LabelConfig,
-    planned: Sequence[PlannedQuery],
-    answers: Sequence[Answer],
-    views: Mapping[ViewSpec, View],
-) -> Results:
+def _write_results(config: LabelConfig, answered: Sequence[Answered]) -> Results:
     """Return the results of all controls: regions first, then values of the whole image."""
     results = Results()
     for control in sorted(config.controls, key=lambda control: control.shape is None):
-        mine = [i for i, one in enumerate(planned) if control in one.controls]
-        if not mine:
-            continue
-        found = [(f, planned[i].query) for i in mine for f in answers[i].findings]
-        image = views[planned[mine[0]].view].image
-        written = write_results(control, found, image, config.companions(control))
-        results.add(written)
+        mine = [one for one in answered if control in one.planned.controls]
+        if mine:
+            found = [(f, one.planned.query) for one in mine for f in one.answer.findings]
+            companions = config.companions(control)
+            results.add(write_results(control, found, mine[0].view.image, companions))
     return results
 
 
-def _unfinished(
-    planned: Sequence[PlannedQuery], answers: Sequence[Answer]
-) -> Iterator[PlannedQuery]:
+def _unfinished(answered: Sequence[Answered]) -> Iterator[PlannedQuery]:
     """Yield the queries whose answers may lack something."""
-    for one, answer in zip(planned, answers, strict=True):
-        if answer.verdict not in (Verdict.FOUND, Verdict.NOTHING):
-            yield one
+    for one in answered:
+        if one.answer.verdict not in (Verdict.FOUND, Verdict.NOTHING):
+            yield one.planned
 
 
 def _count_notes(task: Task, answers: Sequence[Answer]) -> Mapping[str, int]:

@@ -6,6 +6,7 @@ read is in `grounding.qwen.queries`. A `Finding` is one thing that the model say
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Literal
@@ -18,6 +19,8 @@ class Shape(StrEnum):
 
     BOX = "box"
     POINT = "point"
+    SPAN = "span"
+    """A span of a film's time."""
 
 
 Language = Literal["auto", "en", "zh"]
@@ -117,10 +120,11 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Fill in all `fields` about a view in one answer; a field may stay empty."""
+    """Fill in all `fields` about a view, or a `film`, in one answer; a field may stay empty."""
 
     fields: tuple[Field, ...]
     style: PromptStyle = PromptStyle()
+    film: bool = False
 
 
 class TextUnit(StrEnum):
@@ -237,10 +241,31 @@ class Act:
     excluded: ClassVar[tuple[Point, ...]] = ()
 
 
+Span = tuple[float, float]
+"""A span of a film's time, in seconds from its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindSpans:
+    """Find every span of a film's time in which something happens.
+
+    `classes`, `phrase`, `meanings` and `style` are as in `Locate`. With `described`, each finding
+    has a text about what happens. `within` is the part of the film that the views show; findings
+    are clipped to it.
+    """
+
+    classes: tuple[str, ...] = ()
+    phrase: str | None = None
+    style: PromptStyle = PromptStyle()
+    meanings: tuple[Meaning, ...] = ()
+    described: bool = False
+    within: Span = (0.0, math.inf)
+
+
 Placing = Locate | Transcribe | ParseDocument | Act
 """A query whose findings have places."""
 
-Query = Locate | Fill | Transcribe | ParseDocument | Count | Act
+Query = Locate | Fill | Transcribe | ParseDocument | Count | Act | FindSpans
 """One thing to ask of the model; a new kind is a class here and a file in `qwen/queries`."""
 
 
@@ -263,12 +288,12 @@ class Finding:
     span: tuple[int, int] = (0, 0)
     warnings: tuple[str, ...] = ()
     value: str | None = None
-    time: tuple[float, float] | None = None
+    time: Span | None = None
     end: Point | None = None
 
     @property
     def shape(self) -> Shape | None:
-        """The shape of the place; None without one."""
+        """The shape of the place; a time without a place is a span, and None is neither."""
         if self.place is None:
-            return None
+            return None if self.time is None else Shape.SPAN
         return Shape.BOX if isinstance(self.place, Box) else Shape.POINT

@@ -66,6 +66,9 @@ REMOTE_ANSWER_SETTINGS = (
 )
 """The same for settings that matter with GROUNDING_ENGINE=openai only."""
 
+FILM_ANSWER_SETTINGS = ("film_fps", "film_fine_fps", "film_max_frames", "film_max_tokens")
+"""The same for labelling configs with films only."""
+
 REMOTE_SLOTS = {"bulk_slots": 64, "interactive_slots": 8}
 """Defaults of slots with GROUNDING_ENGINE=openai: these slots mostly wait for the server."""
 
@@ -384,5 +387,7 @@ class Settings(MediaSettings):
             facts["dtype"] = self.dtype
         facts |= {"tags": list(later_tags)} if later_tags else {}
         facts |= {"adapter": [self.adapter, self.adapter_revision]} if self.adapter else {}
+        if any(tag.endswith(":film") for tag in later_tags):
+            facts |= {name: getattr(self, name) for name in FILM_ANSWER_SETTINGS}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.model_name}-{digest[:10]}"

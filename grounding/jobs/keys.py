@@ -40,6 +40,7 @@ KEYS: Mapping[str, str] = {
     "blob": "blob:{key}",  # string: task data that is too long for the record
     "waiters": "waiters:{key}",  # set: inboxes of the processes that wait for the job
     "thumbnail": "thumbnail:{key}",  # string: the small picture of an answer, a JPEG
+    "progress": "progress:{key}",  # string: how many of a long job's questions are answered
     # Of one project.
     "totals": "totals:{project}",  # hash: running totals by name
     "undelivered": "undelivered:{project}",  # sorted set: outbox entries, by when each is due

@@ -32,6 +32,7 @@ from grounding.errors import (
 from grounding.jobs.connection import REDIS_BACKOFF, check_keeping, connect
 from grounding.jobs.heartbeat import Heartbeat
 from grounding.jobs.metrics import CounterBuffer, MeteredEngine, MeteredFetcher
+from grounding.jobs.operating.progress import note_progress
 from grounding.jobs.operating.thumbnails import AnswerRecorder
 from grounding.jobs.outbox.delivery import Delivery
 from grounding.jobs.payloads import build, restore
@@ -139,7 +140,8 @@ class JobRunner:
     def _predict(self, claim: Claim) -> TaskResult:
         task = build(Task, restore(claim))
         self._check_version(task)
-        result = predict(task, replace(self._context, urgent=claim.urgent))
+        note = partial(note_progress, self._store.redis, claim.key)
+        result = predict(task, replace(self._context, urgent=claim.urgent, on_progress=note))
         self._recorder.note(task, result)
         if result.dropped:
             counts = ", ".join(f"{number} {reason}" for reason, number in result.dropped.items())

@@ -29,7 +29,7 @@ def plan_checks(config: LabelConfig, results: Results) -> list[PlannedQuery]:
     checked: dict[ViewSpec, list[Control]] = {}
     for control in config.controls:
         here = control.to_name in drawn_on if control.per_region else control.from_name in present
-        if control.options.check and here:
+        if control.options.check and here and not control.on_film:
             view = ViewSpec(control.data_key, printed=True)
             checked.setdefault(view, []).append(control)
     query = Transcribe(TextUnit.WHOLE)

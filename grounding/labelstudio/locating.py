@@ -17,7 +17,7 @@ from grounding.labelstudio.interactive.commands import choose_controls, read_com
 from grounding.labelstudio.interactive.context import MAX_PHRASE_CHARS, Intent
 from grounding.labelstudio.labels import find_named, match
 from grounding.labelstudio.reading import READING, plan_reading, plan_reading_in
-from grounding.queries import Locate, Meaning, Placing, Shape, Transcribe
+from grounding.queries import FindSpans, Locate, Meaning, Placing, Shape, Transcribe
 
 MAX_VALUE_CHARS = 200
 """Most characters of one field of the data within a prompt: enough for a name or a phrase."""
@@ -27,6 +27,9 @@ ALIKE_ZH = "与此相同的每一个物体"
 """The phrase for everything like the unlabelled thing in a drawn box."""
 
 Labels = tuple[Label, ...]
+
+Asking = Placing | FindSpans
+"""A query of a control that draws."""
 
 
 def plan_places(
@@ -40,7 +43,7 @@ def plan_places(
     either, one query per label, or per as many as are set. A prompt of the task or the project is
     read as a typed one is: its verb and the labels that it names say which controls it is for.
     """
-    queries: Iterable[tuple[Control, Sequence[Placing]]]
+    queries: Iterable[tuple[Control, Sequence[Asking]]]
     if intent and (intent.phrase or intent.around):
         queries = ((control, _for_intent(control, intent)) for control in controls)
     else:
@@ -51,7 +54,7 @@ def plan_places(
             yield PlannedQuery(query, ViewSpec.of(control, around), (control,))
 
 
-def _for_intent(control: Control, intent: Intent) -> Sequence[Placing]:
+def _for_intent(control: Control, intent: Intent) -> Sequence[Asking]:
     if control.task in READING and isinstance(intent.around, Box):
         labels = _choose_labels(control, None, intent.label)
         return [plan_reading_in(control, intent.around, labels)]
@@ -68,7 +71,7 @@ def _phrase_of(control: Control, prompt: str) -> str:
     return prompt if control.options.style.raw else read_command(prompt, control.labels).thing
 
 
-def _locate_similar(control: Control, intent: Intent) -> Locate:
+def _locate_similar(control: Control, intent: Intent) -> Locate | FindSpans:
     """Return the query for everything like the thing in a box.
 
     Where the box has a label, the query names it: these models answer a query for one class best.
@@ -83,7 +86,7 @@ def _locate_similar(control: Control, intent: Intent) -> Locate:
 
 def _from_defaults(
     controls: Sequence[Control], defaults: PromptDefaults
-) -> Iterator[tuple[Control, Sequence[Placing]]]:
+) -> Iterator[tuple[Control, Sequence[Asking]]]:
     prompts = [(control, outer_prompt(control, defaults)) for control in controls]
     addressees = {
         prompt: choose_controls(prompt, [c for c, theirs in prompts if theirs == prompt])
@@ -120,7 +123,7 @@ def _task_prompt(control: Control, data: Mapping[str, Any]) -> str:
     )
 
 
-def _own_queries(control: Control, defaults: PromptDefaults) -> Iterator[Placing]:
+def _own_queries(control: Control, defaults: PromptDefaults) -> Iterator[Asking]:
     """Yield the queries of a control's own prompt and labels."""
     prompt = control.options.prompt
     if control.task in READING and not prompt:
@@ -185,14 +188,19 @@ def _choose_labels(control: Control, phrase: str | None, word: str | None = None
     return find_named(thing, control.labels) or ((label,) if label else control.labels)
 
 
-def _locate(control: Control, labels: Labels, intent: Intent) -> Locate:
+def _locate(control: Control, labels: Labels, intent: Intent) -> Locate | FindSpans:
+    style = control.options.style
+    meanings = tuple(Meaning(label.words, label.meaning) for label in labels if label.meaning)
+    if control.shape is Shape.SPAN:
+        classes = _classes(labels)
+        return FindSpans(classes, intent.phrase, style, meanings, control.described)
     return Locate(
         control.shape or Shape.BOX,
         _classes(labels),
         intent.phrase,
         intent.around,
-        control.options.style,
-        tuple(Meaning(label.words, label.meaning) for label in labels if label.meaning),
+        style,
+        meanings,
         intent.excluded,
     )
 

@@ -48,6 +48,7 @@ def plan_regions(
     queries = [
         RegionQuery(drawn, planned)
         for drawn in results.drawn
+        if drawn.place is not None
         for planned in plan_values(_companions(config, drawn, asked=asked), defaults, drawn.place)
     ]
     results.dropped.update([Drop.NOT_ASKED] * max(0, len(queries) - MAX_ASKED))

@@ -16,6 +16,8 @@ MAX_CHARS = 100
 MOST = 1e15
 """Above this a float no longer tells two whole numbers apart, and a loop wrote the digits."""
 
+SIXTY = 60
+
 _PLAIN = re.compile(r"[-+]?\d+(?:\.\d+)?[eE][-+]?\d{1,2}")
 _NUMERAL = re.compile(
     r"(?:(?<![\w.,-])|(?<=\b[A-Z])|(?<=\b[A-Z]{2})|(?<=\b[A-Z]{3})|(?<=\b[A-Z]{2}[$£€]))"
@@ -212,3 +214,37 @@ def _date(year: int, month: int, day: int) -> date | None:
         return date(year, month, day)
     except ValueError:
         return None
+
+
+_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)")
+_UNITS_OF_TIME = re.compile(
+    r"(?:(\d+(?:\.\d+)?)\s*(?:hours?|hrs?|h|小时|时))?\s*"
+    r"(?:(\d+(?:\.\d+)?)\s*(?:minutes?|mins?|m|分钟|分))?\s*"
+    r"(?:(\d+(?:\.\d+)?)\s*(?:seconds?|secs?|s|秒钟|秒)?)?",
+    re.IGNORECASE,
+)
+_END_OF_TIME = re.compile(r"\s*(?:seconds?|secs?|s|秒)$", re.IGNORECASE)
+_AROUND_TIME = " <>[]()\"'`“”"
+
+
+def parse_seconds(text: str) -> float | None:
+    """Return the time of a film that `text` is, in seconds.
+
+    "64.0", "64 s", "01:04.00" (minutes, seconds and hundredths), "00:01:04" and "1m 4s" are one.
+    """
+    text = unicodedata.normalize("NFKC", text[: MAX_CHARS + 1]).strip(_AROUND_TIME)
+    if not text or len(text) > MAX_CHARS:
+        return None
+    if ":" in text:
+        clock = _CLOCK.fullmatch(_END_OF_TIME.sub("", text))
+        return _add_up(clock.groups(), whole=True) if clock else None
+    units = _UNITS_OF_TIME.fullmatch(text)
+    return _add_up(units.groups(), whole=False) if units else None
+
+
+def _add_up(parts: tuple[str | None, ...], *, whole: bool) -> float | None:
+    """Return hours, minutes and seconds as seconds; on a clock, an hour has sixty minutes."""
+    hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in parts)
+    crossed = whole and (seconds >= SIXTY or (parts[0] is not None and minutes >= SIXTY))
+    total = (hours * SIXTY + minutes) * SIXTY + seconds
+    return None if crossed or total > MOST else total

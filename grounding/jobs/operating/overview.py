@@ -10,6 +10,7 @@ from typing import Any
 
 from grounding.jobs.keys import redis_key
 from grounding.jobs.metrics import below
+from grounding.jobs.operating.progress import read_progress
 from grounding.jobs.outbox.delivery import DeliveryBackoff
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.store import (
@@ -46,7 +47,11 @@ def describe_queue(store: JobStore) -> dict[str, Any]:
         }
         for name in names
     ]
-    return {"projects": projects, "failed": _describe_failures(store, failures)}
+    return {
+        "projects": projects,
+        "failed": _describe_failures(store, failures),
+        "progress": read_progress(store.redis, list(store.leased())),
+    }
 
 
 def _read_projects(
@@ -153,9 +158,11 @@ def describe_job(store: JobStore, key: str) -> dict[str, Any] | None:
     outcome = _json(fields.get("outcome"))
     outcome = outcome if isinstance(outcome, dict) else {}
     project = fields.get("project", "")
+    running = [key] if fields.get("state") == State.LEASED else []
     return {
         "job": key,
         "state": fields.get("state", ""),
+        "progress": read_progress(store.redis, running).get(key, ""),
         "project": project,
         "task": _json(fields.get("task")),
         "queue": fields.get("queue", ""),

@@ -199,12 +199,28 @@ TEXT_ATTRIBUTES: Attributes = (
 )
 """Attributes of a text area."""
 
+_FILM = {
+    "model_fps": Attribute("fps", _number(0.01, 30), "a number from 0.01 to 30"),
+    "model_max_frames": Attribute("max_frames", _whole(4, 768), "a number from 4 to 768"),
+    "model_max_tokens": Attribute(
+        "max_tokens", _whole(1024, 131_072), "a number from 1024 to 131072"
+    ),
+}
+SPAN_ATTRIBUTES: Attributes = (
+    FIELD_ATTRIBUTES
+    | {name: _PLACES[name] for name in ("model_prompt_field", "model_prompt_mode")}
+    | {name: _PLACES[name] for name in ("model_labels_per_query", "model_max_regions")}
+    | _FILM
+)
+"""Attributes of a control that draws spans of a film's time."""
+
 NUMBER_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _CHECK | _tasks(ModelTask.FILL, ModelTask.COUNT)
 """Attributes of a number."""
 
 TABLES = (
     BOX_ATTRIBUTES,
     POINT_ATTRIBUTES,
+    SPAN_ATTRIBUTES,
     FIELD_ATTRIBUTES,
     CHOICE_ATTRIBUTES,
     TEXT_ATTRIBUTES,

@@ -53,6 +53,9 @@ POINT_WIDTH = 0.75
 """Diameter of a key point in percent of the image's width: 6 of 800 pixels, easy to see and to
 drag without hiding what it marks. The page draws nothing for a point without a width."""
 
+FILM = "film"
+"""Marks, in the model version, a tag that is served on a film."""
+
 MAX_REGIONS = 1000
 """Most regions of one control on one image; only a model that repeats itself writes more."""
 
@@ -118,6 +121,8 @@ class Options:
     the model does for the control, None where its tag and its neighbours say it. With `check`, a
     value that the picture's text lacks is marked. `screen` is the kind of screen that an agent acts
     on, None where its labels say it, and with `zoom` it looks again, closer, at where it points.
+    `fps`, `max_frames` and `max_tokens` say how densely a film is looked at; None leaves one to
+    the deployment.
     """
 
     point_width: float = POINT_WIDTH
@@ -135,13 +140,18 @@ class Options:
     check: bool = False
     screen: Screen | None = None
     zoom: bool = False
+    fps: float | None = None
+    max_frames: int | None = None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One control tag on one image.
+    """One control tag on one image or film.
 
-    `data_key` is the key of the task's data that holds the image's address. `labels` are the
+    `data_key` is the key of the task's data that holds the file's address. `frame_rate` is how many
+    frames a second the page counts on its film, as a number or the key of the task's data that has
+    it; None on an image. `labels` are the
     labels or choices that its results may carry. `labels_from` names the `<Labels>` tag that they
     come from, for tags without labels of their own. `shape` is the shape that it draws, None where
     it draws none. `multiple` allows several choices. With `per_region` it adds to the regions of
@@ -151,7 +161,8 @@ class Control:
     `value_type` is the type of its value; `value_format` is how the page writes a date, in the
     directives of strftime. `task` is what the model does for it where that is more than its tag
     says: the config's own, or what its labels and neighbours make of it. A text that is `named`
-    says which action it is of, where no choices do.
+    says which action it is of, where no choices do. With
+    `described`, a text area takes what the model says of each of its regions.
     """
 
     tag: str
@@ -171,6 +182,13 @@ class Control:
     only_from: str | None = None
     task: ModelTask | None = None
     named: bool = False
+    frame_rate: float | str | None = None
+    described: bool = False
+
+    @property
+    def on_film(self) -> bool:
+        """Whether it is about a film."""
+        return self.frame_rate is not None
 
     @property
     def takes_answers(self) -> bool:
@@ -245,7 +263,13 @@ class LabelConfig:
         values = [control for control in self.controls if not control.shape]
         of_regions = {f"{one.tag}:region" for one in values if one.asks_of_regions}
         reading = {f"{one.tag}:{one.task}" for one in self.controls if one.shape and one.task}
-        return tuple(sorted({one.tag for one in values} | of_regions | reading))
+        films = {f"{one.tag}:{FILM}" for one in self.controls if one.on_film}
+        return tuple(sorted({one.tag for one in values} | of_regions | reading | films))
+
+    @property
+    def on_films(self) -> bool:
+        """Whether any control is about a film."""
+        return any(one.on_film for one in self.controls)
 
     def prompt_areas(self) -> tuple[TextArea, ...]:
         """Return the text areas to type a prompt into: those named prompt…, or the only one."""

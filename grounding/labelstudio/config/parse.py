@@ -26,6 +26,7 @@ from grounding.labelstudio.config.attributes import (
     read_params,
 )
 from grounding.labelstudio.config.conditions import is_per_region, read_only_labels
+from grounding.labelstudio.config.films import read_frame_rate
 from grounding.labelstudio.config.interface import (
     LABELS,
     PROMPT_FIELD,
@@ -106,9 +107,16 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
 
 
 def _with_queries(controls: Sequence[Control]) -> Iterator[Control]:
-    """Yield the controls without the per-region ones on images where nothing is drawn."""
+    """Yield the controls without the per-region ones where nothing is drawn.
+
+    On a film, those are left out that would ask about each region.
+    """
     drawn_on = {control.to_name for control in controls if control.shape}
-    return (c for c in controls if not c.per_region or c.to_name in drawn_on)
+    return (
+        c
+        for c in controls
+        if not c.per_region or (c.to_name in drawn_on and not (c.on_film and c.asks_of_regions))
+    )
 
 
 def text_areas(xml: str) -> tuple[TextArea, ...]:
@@ -145,7 +153,7 @@ class _Document:
         self.repeated = {id(e) for r in elements if r.kind == "repeater" for e in r.walk()}
         variables = [(e, VARIABLE.fullmatch(e.get("value") or "")) for e in elements]
         values = [(e, found[1]) for e, found in variables if found]
-        self.images = {key for e, key in values if e.kind == "image"}
+        self.images = {key for e, key in values if e.kind in ("image", "video")}
         # A column that people are shown as it is need not say what to look for.
         self.shown = [e for e, key in values if key == PROMPT_FIELD and e.kind != "textarea"]
         self.leaves_out = False
@@ -185,7 +193,7 @@ class _Document:
             self.leaves_out |= options is None
             if options is None or options.task is ModelTask.PROMPT or self._is_typed(element):
                 continue
-            if kind.required or self._is_on_one_image(element, kind):
+            if kind.required or self._is_on_one_object(element, kind):
                 yield element, kind, options
 
     def _is_typed(self, element: Element) -> bool:
@@ -205,12 +213,13 @@ class _Document:
 
     def _control(self, element: Element, kind: ControlTag, options: Options) -> Control:
         per_region = not kind.draws and is_per_region(element)
+        image = self._object(element, kind)
         asked = options.prompt is not None or options.task not in (None, ModelTask.GUI)
         return Control(
             tag=kind.tag,
             from_name=_required(element, "name"),
             to_name=_required(element, "toName"),
-            data_key=_data_key(self._image(element)),
+            data_key=_data_key(image),
             labels=_labels_of(element, kind),
             options=options,
             shape=kind.draws,
@@ -222,6 +231,7 @@ class _Document:
             only_labels=read_only_labels(element) if per_region else (),
             only_from=element.get("whenTagName") if per_region else None,
             task=options.task,
+            frame_rate=read_frame_rate(image) if image.kind == "video" else None,
         )
 
     def _defaults(self, kind: ControlTag) -> Mapping[str, str]:
@@ -230,10 +240,10 @@ class _Document:
             return self.defaults
         return {name: text for name, text in self.defaults.items() if name in SHARED_DEFAULTS}
 
-    def _is_on_one_image(self, element: Element, kind: ControlTag) -> bool:
+    def _is_on_one_object(self, element: Element, kind: ControlTag) -> bool:
         """Say whether an element can be served at all, as one that is not required need not be."""
         image = self.named.get(element.get("toName") or "")
-        if image is None or image.kind != "image" or not element.get("name"):
+        if image is None or image.kind not in kind.objects or not element.get("name"):
             return False
         if {id(element), id(image)} & self.repeated or image.get("valueList"):
             return False
@@ -315,10 +325,11 @@ class _Document:
         sources = [(read_labels(e), _required(e, "name")) for e in beside]
         return [replace(control, labels=x, labels_from=name) for x, name in sources] or [control]
 
-    def _image(self, element: Element) -> Element:
+    def _object(self, element: Element, kind: ControlTag) -> Element:
+        """Return the image or film that a control is about."""
         target = _required(element, "toName")
         image = self.named.get(target)
-        if image is not None and image.kind == "image":
+        if image is not None and image.kind in kind.objects:
             self._check_single(image)
             return image
         problem = f"a <{quote(image.tag, 15)}>" if image else "which is nothing here"

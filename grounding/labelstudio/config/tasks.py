@@ -37,7 +37,14 @@ def fold(name: str) -> str:
 
 def with_tasks(controls: Sequence[Control]) -> tuple[Control, ...]:
     """Return the controls with what their labels and their neighbours make of them."""
-    found = [replace(control, task=_find_task(control, controls)) for control in controls]
+    found = [
+        replace(
+            control,
+            task=_find_task(control, controls),
+            described=control.on_film and bool(control.shape) and _is_described(control, controls),
+        )
+        for control in controls
+    ]
     acted = {one.to_name for one in found if one.shape and one.task is ModelTask.GUI}
     acting = [
         replace(one, task=ModelTask.GUI) if one.to_name in acted and _lists_actions(one) else one
@@ -53,7 +60,13 @@ def _lists_actions(control: Control) -> bool:
     return control.tag == "Choices" and not asks and list_only_actions(control.labels)
 
 
+def _is_described(control: Control, controls: Sequence[Control]) -> bool:
+    return any(one.accompanies and one.to_name == control.to_name for one in controls)
+
+
 def _find_task(control: Control, controls: Sequence[Control]) -> ModelTask | None:
+    if control.on_film and not (control.task is ModelTask.COUNT and not control.options.prompt):
+        return None  # what reads and counts in pictures asks for places
     here = [one for one in controls if one.to_name == control.to_name]
     if control.task is ModelTask.COUNT and control.options.prompt is None:
         drawn = any(one.shape for one in here) and not control.per_region

@@ -24,6 +24,7 @@ from grounding.labelstudio.controls.shapes import (
 )
 from grounding.labelstudio.controls.taxonomy import TAXONOMY
 from grounding.labelstudio.controls.text_area import TEXT_AREA
+from grounding.labelstudio.controls.timeline_labels import TIMELINE_LABELS
 from grounding.queries import Finding, Query
 
 CONTROLS = {
@@ -33,6 +34,7 @@ CONTROLS = {
         KEY_POINT_LABELS,
         RECTANGLE,
         KEY_POINT,
+        TIMELINE_LABELS,
         CHOICES,
         TEXT_AREA,
         NUMBER,

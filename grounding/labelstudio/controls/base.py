@@ -58,11 +58,21 @@ NO_DEFAULTS = PromptDefaults()
 
 
 @dataclass(frozen=True, slots=True)
+class FilmSpec:
+    """How densely a film is looked at; None leaves a number to the deployment."""
+
+    fps: float | None = None
+    max_frames: int | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ViewSpec:
     """Which view a query is about: the image under `data_key`, within these bounds of its area.
 
     The bounds are pixels of the model frame; None leaves one to the model. With `around`, the view
     is of what is around a place in the image. A `printed` one is read, which takes more pixels.
+    With `film`, the query is about many views: frames of the film under `data_key`.
     """
 
     data_key: str
@@ -70,13 +80,21 @@ class ViewSpec:
     max_pixels: int | None = None
     around: Box | Point | None = None
     printed: bool = False
+    film: FilmSpec | None = None
 
     @classmethod
     def of(cls, control: Control, around: Box | Point | None = None) -> ViewSpec:
         """Return the view that a control's queries are about."""
-        bounds = control.options.min_pixels, control.options.max_pixels
-        printed = control.task in (ModelTask.OCR, ModelTask.DOCUMENT, ModelTask.GUI)
-        return cls(control.data_key, *bounds, around, printed)
+        options = control.options
+        film = FilmSpec(options.fps, options.max_frames, options.max_tokens)
+        return cls(
+            control.data_key,
+            options.min_pixels,
+            options.max_pixels,
+            around,
+            printed=control.task in (ModelTask.OCR, ModelTask.DOCUMENT, ModelTask.GUI),
+            film=film if control.on_film else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +110,12 @@ class PlannedQuery:
 class Drawn:
     """A region that a control draws: its place in percent, its label, and what its results share.
 
-    `region` is all of a result but its `from_name`, its type and its own value.
+    A region of a film's time has no place. `region` is all of a result but its `from_name`, its
+    type and its own value.
     """
 
     control: Control
-    place: Box | Point
+    place: Box | Point | None
     label: Label | None
     region: Region
 
@@ -192,13 +211,13 @@ class ControlTag:
     `config.attributes`. `labels` says where the labels, choices or other values stand that its
     results may carry: in children of the tag `label_tag`, in a `<Labels>` beside it on the same
     image, nowhere, or in whatever a function makes of its element. `allows_several` says of an
-    element whether several of them may be chosen. `serves` says of an element with this tag
-    whether it is served. A `required` control that cannot be served makes the config an error; any
-    other is left alone. A wrong `model_…` attribute is an error either way. `draws` is the shape of
-    its regions, None where it draws none. `accompany` adds the text that the model wrote with a
-    place to the region of it. `value_type` and `value_format` say of an element what its value is
-    and how it is written; `write_value` makes it of what was found, and `is_sound` says of the
-    `value` of a result whether the page can read it.
+    element whether several of them may be chosen. `serves` says of an element with this tag whether
+    it is served. A `required` control that cannot be served makes the config an error; any other is
+    left alone. `objects` are the kinds of tags that it may be about. A wrong `model_…` attribute is
+    an error either way. `draws` is the shape of its regions, None where it draws none. `accompany`
+    adds the text that the model wrote with a place to the region of it. `value_type` and
+    `value_format` say of an element what its value is and how it is written; `write_value` makes it
+    of what was found, and `is_sound` says of the `value` of a result whether the page can read it.
     """
 
     tag: str
@@ -215,6 +234,7 @@ class ControlTag:
     value_type: Callable[[Element], ValueType] = _is_choice
     value_format: Callable[[Element], str] = _as_it_is
     write_value: ValueWriter | None = None
+    objects: frozenset[str] = frozenset({"image"})
     is_sound: Callable[[Value], bool] | None = None
 
 

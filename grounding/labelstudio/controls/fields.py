@@ -63,7 +63,7 @@ def plan_fields(
     elif intent.phrase:
         for control in (one for one in controls if one.takes_answers):
             field = Field(control.from_name, prompt=intent.phrase, type=control.value_type)
-            query = Fill((field,), control.options.style)
+            query = Fill((field,), control.options.style, film=control.on_film)
             yield PlannedQuery(query, ViewSpec.of(control), (control,))
 
 
@@ -92,7 +92,7 @@ def plan_values(
 def fill_in(controls: Sequence[Control], defaults: PromptDefaults) -> Fill:
     """Return the query that fills in these controls, all of one style."""
     fields = tuple(_field(control, defaults) for control in controls)
-    return Fill(fields, controls[0].options.style)
+    return Fill(fields, controls[0].options.style, film=controls[0].on_film)
 
 
 def _field(control: Control, defaults: PromptDefaults) -> Field:
@@ -197,6 +197,7 @@ def value_tag(
         write_globals(kind, write_value),
         serves=serves,
         required=False,
+        objects=frozenset({"image", "video"}),
         write_value=write_value,
         is_sound=lambda value: is_readable(value.get(key)),
         **more,

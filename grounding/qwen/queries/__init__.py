@@ -10,10 +10,19 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from grounding.geometry import Frame
-from grounding.queries import Act, Count, Fill, Locate, ParseDocument, Query, Transcribe
+from grounding.queries import (
+    Act,
+    Count,
+    Fill,
+    FindSpans,
+    Locate,
+    ParseDocument,
+    Query,
+    Transcribe,
+)
 from grounding.qwen.answers import Answer
 from grounding.qwen.prompts import PromptSet
-from grounding.qwen.queries import act, count, document, fill, locate, transcribe
+from grounding.qwen.queries import act, count, document, fill, locate, spans, transcribe
 from grounding.qwen.scores import Token
 
 KINDS: dict[type[Query], ModuleType] = {
@@ -23,6 +32,7 @@ KINDS: dict[type[Query], ModuleType] = {
     ParseDocument: document,
     Count: count,
     Act: act,
+    FindSpans: spans,
 }
 
 

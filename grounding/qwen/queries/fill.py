@@ -87,6 +87,25 @@ WORDINGS = {
 }
 
 
+FILMS = {
+    "en": replace(
+        WORDINGS["en"],
+        form="These are frames of a video, each after its time. Answer about the whole video with "
+        "one JSON object: {form}.",
+        null="Write the values exactly as given, and null where the video does not show it.",
+        null_typed="Write printed text exactly as it stands, choices exactly as given, "
+        "and null for what the video does not show.",
+    ),
+    "zh": replace(
+        WORDINGS["zh"],
+        form="以下是一段视频的各帧，每帧之前是其时间。观察整段视频，用一个JSON对象回答：{form}。",
+        null="取值与引号中的文字完全一致；视频中看不出的填null。",
+        null_typed="印刷文字照原样填写，选项与引号中的文字完全一致；视频中看不出的填null。",
+    ),
+}
+"""The same about a film."""
+
+
 def write_prompt(
     query: Fill, frame: Frame | None = None, prompts: PromptSet = "qwen2.5", *, strict: bool = False
 ) -> str:
@@ -95,7 +114,7 @@ def write_prompt(
     `frame` and `prompts` change nothing: no place is asked for, and all families share the
     wording. A `strict` prompt also demands the bare object.
     """
-    words = WORDINGS[_language(query)]
+    words = (FILMS if query.film else WORDINGS)[_language(query)]
     form = json.dumps(
         {field.name: [] if field.multiple else "" for field in query.fields}, ensure_ascii=False
     )

@@ -1,0 +1,158 @@
+"""Asks the model: queries and what is seen of each become requests, and completions answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grounding.engines.base import Completion, ModelRequest, Priority
+from grounding.errors import AnswerError, EngineAway
+from grounding.labelstudio.controls.base import PlannedQuery
+from grounding.labelstudio.interactive.status import IN_FRACTIONS
+from grounding.media.views import View
+from grounding.qwen.answers import Answer, Note, Verdict
+from grounding.qwen.queries import (
+    lists_places,
+    read_answer,
+    sketch_answer,
+    write_prompt,
+    write_system,
+)
+from grounding.qwen.queries.spans import write_time
+
+if TYPE_CHECKING:
+    from grounding.pipeline import WorkerContext
+
+NO_PLACE = "the model's numbers are no place in the picture"
+FAMILY_HINT = "Ask again; if it stays so, see that GROUNDING_PROFILE names the model's family"
+
+Look = tuple[View, ...]
+"""What a query is about: one view of a picture, or frames of a film in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A query, its answer, and a view of what it is about: of a film, some frame."""
+
+    planned: PlannedQuery
+    answer: Answer
+    view: View
+
+
+def ask_model(planned: Sequence[tuple[PlannedQuery, Look]], worker: WorkerContext) -> list[Answer]:
+    """Return the answer to each query, asked twice where the first answer cannot be read.
+
+    Greedy decoding would repeat itself, so the second prompt differs: it is stricter.
+    """
+    answers = _ask(planned, worker)
+    unclear = [i for i, answer in enumerate(answers) if not is_clear(answer)]
+    retried = _ask([planned[i] for i in unclear], worker, strict=True)
+    for i, answer in zip(unclear, retried, strict=True):
+        answers[i] = answer
+    return answers
+
+
+def _ask(
+    planned: Sequence[tuple[PlannedQuery, Look]], worker: WorkerContext, *, strict: bool = False
+) -> list[Answer]:
+    # All at once, so that the engine can answer them together.
+    requests = [_request(one, look, worker, strict=strict) for one, look in planned]
+    completions = _results_of(worker.engine.submit(requests))
+    return [
+        _read(one, look, completion, worker)
+        for (one, look), completion in zip(planned, completions, strict=True)
+    ]
+
+
+def _request(
+    planned: PlannedQuery, look: Look, worker: WorkerContext, *, strict: bool
+) -> ModelRequest:
+    profile = worker.engine.profile
+    frame = profile.answer_frame(look[0].frame)
+    prompt = write_prompt(planned.query, frame, profile.prompts, strict=strict)
+    priority = Priority.INTERACTIVE if worker.urgent else Priority.BULK
+    return ModelRequest(
+        (*_parts(look), prompt),
+        worker.max_new_tokens,
+        system=write_system(planned.query, frame),
+        priority=priority,
+        form="places" if lists_places(planned.query, profile.prompts) else "free",
+        template=sketch_answer(planned.query, profile.prompts),
+    )
+
+
+def _parts(look: Look) -> Iterator[View | str]:
+    """Yield the views, each frame of a film after its time."""
+    for view in look:
+        if view.time is not None:
+            yield write_time(view.time)
+        yield view
+
+
+def _results_of(futures: Sequence[Future[Completion]]) -> list[Completion]:
+    """Return the results in order, or raise the error of the request most to blame."""
+    errors = [error for future in futures if (error := future.exception())]
+    if errors:
+        raise min(errors, key=_rank_of_blame)
+    return [future.result() for future in futures]
+
+
+def _rank_of_blame(error: BaseException) -> int:
+    """Return 0 for an error of the request itself, more where the server is the cause."""
+    return (1 if error.suspect else 2) if isinstance(error, EngineAway) else 0
+
+
+def _read(
+    planned: PlannedQuery, look: Look, completion: Completion, worker: WorkerContext
+) -> Answer:
+    return read_answer(
+        planned.query,
+        completion.text,
+        worker.engine.profile.answer_frame(look[0].frame),
+        complete=completion.complete,
+        tokens=completion.tokens,
+    )
+
+
+def is_clear(answer: Answer) -> bool:
+    """Say whether an answer can be used: a truncated one can, by its complete items."""
+    return answer.verdict in (Verdict.FOUND, Verdict.NOTHING) or bool(answer.findings)
+
+
+UNCLEAR: tuple[tuple[Note | Verdict, Callable[[str], AnswerError]], ...] = (
+    (Note.FRACTIONS, lambda _: AnswerError(IN_FRACTIONS, hint=FAMILY_HINT)),
+    (
+        Note.THREE_D,
+        lambda _: AnswerError(
+            "the model answered in three dimensions",
+            hint="Ask for boxes or points in the picture, without words such as 3D",
+        ),
+    ),
+    (Verdict.REFUSED, lambda cause: AnswerError(cause, code="output_refused")),
+    (
+        Note.THINKING,
+        lambda _: AnswerError(
+            "the model spent its answer on thinking",
+            code="output_truncated",
+            hint="Use a checkpoint that does not think, or raise GROUNDING_MAX_NEW_TOKENS",
+        ),
+    ),
+    (
+        Verdict.TRUNCATED,
+        lambda cause: AnswerError(
+            cause,
+            code="output_truncated",
+            hint="Ask for fewer things at once, or raise GROUNDING_MAX_NEW_TOKENS",
+        ),
+    ),
+    (Note.DROPPED_INVALID, lambda _: AnswerError(NO_PLACE)),
+)
+"""What makes an answer unclear, the most telling first, and its error; some name the verdict."""
+
+
+def answer_error(answer: Answer) -> AnswerError:
+    signs = (answer.verdict, *answer.warnings)
+    explain = next((error for sign, error in UNCLEAR if any(sign is s for s in signs)), AnswerError)
+    return explain(f"the model's answer was {answer.verdict}")

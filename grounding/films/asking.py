@@ -1,0 +1,199 @@
+"""Asks about films: frames with their times in one question, and long films in windows.
+
+A query about values sees the whole film at once, as densely as one question allows. A query about
+times sees it at the sampling's own rate, window by window, and its answers are joined; then a
+second, finer look at each end of what was found puts it where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from grounding.answering import Answered, Look, ask_model
+from grounding.films.ends import Edge, edges, moved, settle
+from grounding.geometry import image_frame
+from grounding.labelstudio.controls.base import PlannedQuery, ViewSpec
+from grounding.labelstudio.data import find_image_address
+from grounding.labelstudio.spans import merge_spans
+from grounding.media.films.reader import Film, read_frames
+from grounding.media.films.sampling import (
+    Sampling,
+    count_frames,
+    picture_bounds,
+    spread,
+    windows,
+)
+from grounding.media.views import PixelBounds, View
+from grounding.queries import FindSpans, Span
+from grounding.qwen.answers import Answer, Verdict
+from grounding.tasks import Task
+
+if TYPE_CHECKING:
+    from grounding.pipeline import WorkerContext
+
+AT_ONCE = 8
+"""Second looks whose frames are in memory at once."""
+
+
+def ask_films(planned: Sequence[PlannedQuery], task: Task, worker: WorkerContext) -> list[Answered]:
+    """Return the answers to queries about films; each film is fetched once.
+
+    Raises the `TaskError` that says why a film cannot be fetched or read.
+    """
+    answered: list[Answered] = []
+    for key in dict.fromkeys(one.view.data_key for one in planned):
+        address = find_image_address(task.data, key)
+        worker.check_owner(address, task.id, task.project)
+        with worker.film_reader.open(address, task.id) as film:
+            mine = [one for one in planned if one.view.data_key == key]
+            for spec in dict.fromkeys(one.view for one in mine):
+                look = FilmLook(film, spec, worker)
+                answered += look.ask([one for one in mine if one.view == spec])
+    return answered
+
+
+@dataclass
+class FilmLook:
+    """One film as one view spec sees it."""
+
+    film: Film
+    spec: ViewSpec
+    worker: WorkerContext
+    done: int = 0
+    total: int = 0
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """The deployment's sampling, with what the config sets."""
+        usual, film = self.worker.film_reader.sampling, self.spec.film
+        if film is None:
+            return usual
+        return replace(
+            usual,
+            fps=film.fps or usual.fps,
+            max_frames=film.max_frames or usual.max_frames,
+            max_tokens=film.max_tokens or usual.max_tokens,
+        )
+
+    @property
+    def whole(self) -> Span:
+        """The whole film."""
+        return 0.0, self.film.info.duration
+
+    @cached_property
+    def most(self) -> int:
+        """Most frames of one question."""
+        info = self.film.info
+        return self.sampling.most(image_frame(info.width, info.height), self._factor)
+
+    @property
+    def _factor(self) -> int:
+        return self.worker.engine.profile.factor
+
+    def ask(self, planned: Sequence[PlannedQuery]) -> list[Answered]:
+        """Return the answers to queries, those about values before those about times."""
+        values = [one for one in planned if not isinstance(one.query, FindSpans)]
+        timed = [one for one in planned if isinstance(one.query, FindSpans)]
+        answers: list[Answer] = []
+        if values:
+            look = tuple(self.views(self.whole))
+            answers += self._put([(one, look) for one in values])
+        if timed:
+            answers += self._find_spans(timed)
+        whole = [*values, *(_about(one, self.whole) for one in timed)]
+        return [Answered(*pair, self.first) for pair in zip(whole, answers, strict=True)]
+
+    @cached_property
+    def first(self) -> View:
+        """The first frame that the model sees."""
+        (view,) = read_frames(self.film, [0.0], self.bounds(1))
+        return view
+
+    def _put(self, asked: Sequence[tuple[PlannedQuery, Look]]) -> list[Answer]:
+        """Return the answers to some questions, and say how far all are."""
+        answers = ask_model(asked, self.worker)
+        self.done += len(asked)
+        self.total = max(self.total, self.done)
+        self.worker.on_progress(self.done, self.total)
+        return answers
+
+    def views(self, span: Span, fps: float | None = None) -> list[View]:
+        """Return frames of a part of the film, evenly spread, from its start to its end."""
+        info, fps = self.film.info, fps or self.sampling.fps
+        first, last = info.at(span[0]), info.at(span[1])
+        count = count_frames(last - first + 1, info.rate, fps, self.most)
+        times = spread(info.times[first], info.times[last], count)
+        return read_frames(self.film, times, self.bounds(count))
+
+    def bounds(self, count: int) -> PixelBounds:
+        """Return the bounds of the area of `count` frames of one question, within the config's."""
+        rule = picture_bounds(max(1, count), self.sampling, self._factor)
+        low, high = rule.min_pixels, rule.max_pixels
+        high = min(high, self.spec.max_pixels or high)
+        low = max(low, self.spec.min_pixels or low)
+        return replace(rule, min_pixels=min(low, high), max_pixels=high)
+
+    def _find_spans(self, planned: Sequence[PlannedQuery]) -> list[Answer]:
+        """Return when things happen: window by window, joined, and then at each end."""
+        seconds = self.most / self.sampling.fps
+        found: list[list[Answer]] = [[] for _ in planned]
+        parts = windows(self.film.info.duration, seconds)
+        self.total += len(parts) * len(planned)
+        for window in parts:
+            look = tuple(self.views(window))
+            asked = [(_about(one, window), look) for one in planned]
+            for mine, answer in zip(found, self._put(asked), strict=True):
+                mine.append(answer)
+        step = 1 / self.sampling.fps
+        joined = [_join(*pair, step) for pair in zip(planned, found, strict=True)]
+        return self._look_closer(planned, joined)
+
+    def _look_closer(
+        self, planned: Sequence[PlannedQuery], answers: Sequence[Answer]
+    ) -> list[Answer]:
+        """Return the answers with the ends of their spans where a finer look sees them."""
+        sampling, info = self.sampling, self.film.info
+        fine = min(sampling.fine_fps, info.rate)
+        if fine <= sampling.fps:
+            return list(answers)
+        ends = list(edges(answers, self.whole, sampling.fps))
+        self.total += len(ends)
+        for some in _batches(ends):
+            asked = [
+                (_about(planned[edge.query], edge.window), tuple(self.views(edge.window, fine)))
+                for edge in some
+            ]
+            for edge, answer in zip(some, self._put(asked), strict=True):
+                moved(edge, answer, 1 / fine)
+        return settle(answers, ends, 1 / sampling.fps)
+
+
+def _about(planned: PlannedQuery, span: Span) -> PlannedQuery:
+    assert isinstance(planned.query, FindSpans)  # noqa: S101  the others are about the whole film
+    return replace(planned, query=replace(planned.query, within=span))
+
+
+def _batches(ends: Sequence[Edge]) -> Iterator[Sequence[Edge]]:
+    for at in range(0, len(ends), AT_ONCE):
+        yield ends[at : at + AT_ONCE]
+
+
+ORDER = (Verdict.TRUNCATED, Verdict.FOUND, Verdict.UNREADABLE, Verdict.REFUSED)
+
+
+def _join(planned: PlannedQuery, answers: Sequence[Answer], gap: float) -> Answer:
+    """Return one answer of those about windows that overlap: spans that touch are one.
+
+    Where a query was for one class, the model's own word for it does not matter.
+    """
+    verdicts = [answer.verdict for answer in answers]
+    verdict = next((one for one in ORDER if one in verdicts), Verdict.NOTHING)
+    notes = dict.fromkeys(note for answer in answers for note in answer.warnings)
+    findings = [finding for answer in answers for finding in answer.findings]
+    if isinstance(planned.query, FindSpans) and len(planned.query.classes) == 1:
+        findings = [replace(finding, label=None) for finding in findings]
+    found = merge_spans(findings, gap)
+    return Answer(tuple(found), verdict, tuple(notes), sum(one.repeats for one in answers))

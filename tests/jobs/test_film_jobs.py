@@ -1,0 +1,147 @@
+"""A film is a long job of many questions: it keeps its lease, says how far it is, and ends once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from redis import Redis
+
+from grounding.engines.base import Completion, ModelRequest
+from grounding.jobs.operating.overview import describe_job, describe_queue
+from grounding.jobs.payloads import split
+from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits
+from grounding.jobs.worker import JobRunner
+from grounding.media.fetch import Fetcher, FetchRules
+from grounding.media.films.reader import FilmReader
+from grounding.media.films.sampling import Sampling
+from grounding.pipeline import WorkerContext
+from grounding.settings import Settings
+from grounding.tasks import Task, model_version
+from grounding.testing import ScriptedEngine, answer_each
+from tests.films.watching import scene, uri, watch
+
+CONFIG = (
+    '<View><Video name="video" value="$video"/><TimelineLabels name="when" toName="video">'
+    '<Label value="red"/><Label value="blue"/></TimelineLabels></View>'
+)
+FILM = uri(scene({"red": [(2, 11)]}, 16, fps=5))
+WAIT_S = 20.0
+
+
+class Turnstile:
+    """Lets the model answer one question at each turn."""
+
+    def __init__(self) -> None:
+        self._turns = threading.Semaphore(0)
+        self.asked = 0
+
+    def answer(self, request: ModelRequest) -> Completion:
+        self.asked += 1
+        assert self._turns.acquire(timeout=WAIT_S)
+        return watch(request)
+
+    def turn(self, times: int = 1) -> None:
+        self._turns.release(times)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def store(redis: Redis) -> JobStore:
+    return JobStore(redis, StoreLimits(lease_ttl=1))
+
+
+@pytest.fixture
+def turnstile() -> Turnstile:
+    return Turnstile()
+
+
+@pytest.fixture
+def runner(store: JobStore, turnstile: Turnstile) -> Iterator[JobRunner]:
+    fetcher = Fetcher(FetchRules())
+    films = FilmReader(fetcher, sampling=Sampling(max_frames=16, fine_fps=0))
+    engine = ScriptedEngine(answer_each(turnstile.answer), max_batch=1)
+    context = WorkerContext(engine, fetcher, 512, 10**7, films=films)
+    running = JobRunner("w", store, context, Settings.load())
+    running.leases.start()
+    yield running
+    turnstile.turn(1000)
+    running.leases.stop()
+    running.close()
+
+
+def accept(store: JobStore, film: str = FILM, timeout: float = 0) -> None:
+    task = Task(7, {"video": film}, CONFIG, None, model_version(Settings.load(), CONFIG, ""), "1")
+    parts = split(task.payload())
+    queue = QueueName.INTERACTIVE if timeout else QueueName.BULK
+    store.accept([Job("a", queue, "1", parts.record, parts.data, timeout, parts.config)])
+
+
+def test_a_film_says_how_far_it_is_and_keeps_its_lease(
+    store: JobStore, runner: JobRunner, turnstile: Turnstile
+) -> None:
+    """Its first question takes longer than a lease lasts."""
+    accept(store)
+    working = threading.Thread(target=runner.run, args=("a",))
+    working.start()
+    until(lambda: turnstile.asked > 0)
+    time.sleep(1.5 * store.limits.lease_ttl)
+    assert store.leased() == {"a": True}
+    assert store.claim("a", "another") is None
+    turnstile.turn(2)
+    until(lambda: (describe_job(store, "a") or {})["progress"] == "2/6")
+    assert describe_queue(store)["progress"] == {"a": "2/6"}
+    turnstile.turn(4)
+    working.join(WAIT_S)
+    outcome = store.outcomes(["a"])["a"]
+    assert outcome.prediction is not None
+    assert len(outcome.prediction["result"]) == 1
+    assert turnstile.asked == 6
+    assert (describe_job(store, "a") or {})["progress"] == ""
+    assert describe_queue(store)["progress"] == {}
+
+
+def test_a_film_whose_worker_goes_is_taken_by_another(
+    store: JobStore, runner: JobRunner, turnstile: Turnstile
+) -> None:
+    accept(store)
+    working = threading.Thread(target=runner.run, args=("a",))
+    working.start()
+    until(lambda: turnstile.asked > 0)
+    runner.leases.stop()
+    runner.leases.release()
+    claim = store.claim("a", "another")
+    assert claim is not None
+    turnstile.turn(100)
+    working.join(WAIT_S)
+
+
+def test_a_film_that_nobody_waits_for_is_never_begun(
+    store: JobStore, runner: JobRunner, turnstile: Turnstile
+) -> None:
+    """An annotator has gone before a worker was free."""
+    accept(store, timeout=0.05)
+    time.sleep(0.1)
+    assert store.cancel_unwaited() == 1
+    runner.run("a")
+    assert turnstile.asked == 0
+    assert describe_job(store, "a") is None
+
+
+def test_a_film_that_cannot_be_read_fails_alone_with_its_reason(
+    store: JobStore, runner: JobRunner
+) -> None:
+    accept(store, uri(b"no film"))
+    runner.run("a")
+    job = describe_job(store, "a")
+    assert job is not None
+    assert (job["state"], job["code"]) == ("failed", "film_format")
+    assert "no film" in job["reason"]
