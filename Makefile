@@ -53,7 +53,7 @@ lint: $(READY) ## ruff and mypy
 	@$(BIN)/mypy grounding model.py _wsgi.py
 
 faults: $(READY) ## every fault: killed workers, server and Redis, 1,000 tasks and 20 kills
-	@$(BIN)/python -m pytest -m "not soak" tests/faults tests/compat
+	@$(BIN)/python -m pytest -m "not soak" tests/faults tests/compat tests/test_stalled.py
 
 soak: $(READY) ## every fault at one in a hundred for 20 minutes: SOAK_MINUTES=5 make soak
 	@$(BIN)/python -m pytest -m soak tests/faults

@@ -28,8 +28,8 @@ from grounding.pipeline import WorkerContext
 from grounding.settings import Settings
 from grounding.tasks import Task, model_version
 from grounding.testing import ScriptedEngine
-from grounding.web.bodies import MAX_DEPTH
 from grounding.web.interactive import InteractiveRequest
+from grounding.web.parsing.strict import MAX_DEPTH
 from grounding.web.submission import JobFactory
 from tests.serving import CONFIG, TALKING, predict, request, said, typed
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,11 @@ from tests.test_hung_up import certificate, free_port
 __all__ = ["certificate"]
 
 LABEL_STUDIO_WAITS = 1.0
-"""How long Label Studio waits for `/health`; docs/scaling.md has what was measured."""
+"""How long Label Studio waits for `/health`."""
+PROMISED = 0.3
+"""Seconds in which `/health` answers whatever others do; `make faults` holds nearly all answers
+to it. Here half of them are, and all to what Label Studio waits: this suite runs beside other work
+on two cores, which delays a process by more than that now and then."""
 HALF_A_HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 POST = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 HALF_A_BODY = f'{POST}Content-Length: 1000\r\n\r\n{{"tasks"'.encode()
@@ -122,21 +126,87 @@ def is_open(port: int) -> bool:
     return True
 
 
-def test_health_answers_among_stalled_requests_and_waiting_predictions(serve: Serve) -> None:
-    waits = {"GROUNDING_INTERACTIVE_DEADLINE": "8", "GROUNDING_BULK_DEADLINE": "8"}
-    server = serve(**waits)
+def quantile(seconds: list[float], share: float) -> float:
+    """Return the time in which this share of answers came."""
+    return sorted(seconds)[int(share * (len(seconds) - 1))]
+
+
+def crowd(server: Server, pool: ThreadPoolExecutor) -> list[Future[httpx.Response]]:
+    """Let 200 heads and 200 bodies stall and 40 predictions wait; return these."""
     for number in range(200):
         server.send(HALF_A_HEAD)
         server.send(HALF_A_CHUNK if number % 2 else HALF_A_BODY)
+    bodies = [request(n, label_config=TALKING, params=typed(f"cat {n}")) for n in range(40)]
+    asked = [pool.submit(server.post, body) for body in bodies]
+    time.sleep(2)
+    assert not any(one.done() for one in asked)
+    return asked
+
+
+WAITS = {"GROUNDING_INTERACTIVE_DEADLINE": "8", "GROUNDING_BULK_DEADLINE": "8"}
+
+
+def test_health_answers_among_stalled_requests_and_waiting_predictions(serve: Serve) -> None:
+    server = serve(**WAITS)
     with ThreadPoolExecutor(40) as pool:
-        asked = [
-            pool.submit(server.post, request(n, label_config=TALKING, params=typed(f"cat {n}")))
-            for n in range(40)
-        ]
-        time.sleep(2)
-        assert not any(one.done() for one in asked)
-        assert max(server.healths(30)) < LABEL_STUDIO_WAITS
+        asked = crowd(server, pool)
+        took = server.healths(50)
+        assert quantile(took, 0.5) < PROMISED
+        assert max(took) < LABEL_STUDIO_WAITS
         assert [one.result().status_code for one in asked] == [200] * 40
+
+
+@pytest.mark.faults
+def test_health_answers_within_300_ms_whatever_others_do(serve: Serve) -> None:
+    server = serve(**WAITS)
+    with ThreadPoolExecutor(40) as pool:
+        asked = crowd(server, pool)
+        took = server.healths(200)
+        assert [one.result().status_code for one in asked] == [200] * 40
+    print(f"/health among stalled and waiting requests: {describe(took)}")
+    assert quantile(took, 0.95) < PROMISED
+    assert max(took) < LABEL_STUDIO_WAITS
+
+
+SHAPES: dict[str, Callable[[], object]] = {
+    "one text": lambda: "A" * (63 * 2**20),
+    "small numbers": lambda: [1] * (21 * 2**20),
+    "empty lists": lambda: [[]] * (15 * 2**20),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("shape", SHAPES)
+def test_health_answers_within_300_ms_while_a_task_of_63_mib_comes(
+    serve: Serve, shape: str
+) -> None:
+    server = serve(**WAITS)
+    body = request(1)
+    body["tasks"][0]["data"]["note"] = SHAPES[shape]()
+    raw, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+    url = f"http://127.0.0.1:{server.port}/predict"
+    took: list[float] = []
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(
+            httpx.post, url, content=raw, headers=headers, timeout=90, trust_env=False
+        )
+        while not sent.done():
+            took += server.healths(1)
+            time.sleep(0.02)
+        assert (sent.result().status_code, sent.result().json()) == (200, {"results": [[]]})
+    print(f"/health while 63 MiB of {shape} come: {describe(took)}")
+    assert quantile(took, 0.95) < PROMISED
+    assert max(took) < LABEL_STUDIO_WAITS
+
+
+def describe(took: list[float]) -> str:
+    """Return a line about times."""
+    middle, most = quantile(took, 0.5), max(took)
+    nearly = quantile(took, 0.95)
+    return (
+        f"median {middle * 1e3:.0f} ms, 95 % within {nearly * 1e3:.0f} ms, "
+        f"slowest of {len(took)} {most * 1e3:.0f} ms"
+    )
 
 
 def test_a_slow_but_honest_upload_of_64_mib_passes_among_stalled_ones(serve: Serve) -> None:
@@ -213,7 +283,7 @@ def test_limits_hold_where_connections_are_not_kept(serve: Serve) -> None:
 
 
 def test_bytes_that_come_as_their_request_is_dropped_are_no_fault() -> None:
-    arrivals = Arrivals(max_bytes=100)
+    arrivals = Arrivals()
 
     def read() -> None:
         arrivals.begin()

@@ -24,7 +24,7 @@ FORMAT = 2
 """The format of the records that this release writes. Format 1 had the config in each record."""
 OLDEST_FORMAT = 2
 """The oldest format that this release reads."""
-INLINE_CHARACTERS = 1024
+INLINE_BYTES = 1024
 """Task data up to this length stays in the record: an ordinary address and a little more."""
 ASK_AGAIN = "Ask again, once a worker is running"
 
@@ -74,7 +74,7 @@ class Job:
     queue: QueueName
     project: str
     payload: Mapping[str, Any]
-    blob: str = ""
+    blob: bytes = b""
     timeout: float = 0
     config: str = ""
     asker: str = ""
@@ -139,17 +139,20 @@ class Parts:
 
     record: Mapping[str, Any]
     config: str = ""
-    data: str = ""
+    data: bytes = b""
 
 
-def split(payload: Mapping[str, Any]) -> Parts:
-    """Return `payload` apart; `restore` is the reverse."""
-    text = json.dumps(payload["data"], ensure_ascii=False, separators=(",", ":"))
+def split(payload: Mapping[str, Any], written: bytes = b"") -> Parts:
+    """Return `payload` apart; `restore` is the reverse.
+
+    The data may be `written` as JSON already, and is then taken from that alone.
+    """
+    text = written or json.dumps(payload["data"], ensure_ascii=False).encode()
     config = payload["label_config"]
     record = {**payload, "label_config": None if config else ""}
-    if len(text) <= INLINE_CHARACTERS:
-        return Parts(record, config)
-    return Parts({**record, "data": None}, config, text)
+    if len(text) > INLINE_BYTES:
+        return Parts({**record, "data": None}, config, text)
+    return Parts({**record, "data": json.loads(text)} if written else record, config)
 
 
 def restore(claim: Claim) -> Mapping[str, Any]:

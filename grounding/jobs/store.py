@@ -165,7 +165,7 @@ class JobStore:
         answers = pipe.execute()[-len(jobs) :] if jobs else []
         return [State.of(answer.decode()) for answer in answers]
 
-    def _facts(self, job: Job, deliver_after: float | None) -> dict[str, str | int]:
+    def _facts(self, job: Job, deliver_after: float | None) -> dict[str, str | int | bytes]:
         task = job.payload.get("id")
         delivers = deliver_after is not None and job.project and task is not None
         return {

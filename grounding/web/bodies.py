@@ -6,27 +6,19 @@ the status of the response, for what it cannot read.
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NoReturn
+from typing import IO, Any
 
 from flask import request
 
 from grounding.errors import RequestError
 from grounding.jobs.store import QueueName
+from grounding.web.parsing.large import LARGE, read_large
+from grounding.web.parsing.strict import parse
 
-MAX_DEPTH = 100
-"""How deep a task's data may be nested; what Label Studio itself makes is about ten deep."""
-CUT_DEPTH = MAX_DEPTH + 10
-"""How deep a body is read: deeper than any task in it that may be answered."""
 MAX_PROJECT_CHARACTERS = 40
-
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
-"""A string of JSON, or a bracket outside of strings."""
 
 
 class RequestKind(Enum):
@@ -85,22 +77,36 @@ class PredictRequest:
             )
 
 
-def read_json() -> Mapping[str, Any]:
-    """Return the current request's body, a JSON object in UTF-8 with finite numbers."""
+def read_json(*, has_tasks: bool = False) -> Mapping[str, Any]:
+    """Return the current request's body, a JSON object in UTF-8 with finite numbers.
+
+    One from `LARGE` bytes on only where it `has_tasks`: each has `WrittenData` in place of its data
+    then.
+    """
     if request.content_encoding not in (None, "identity"):
         raise RequestError("compressed bodies are not read", code="encoding_refused", status=415)
     if not request.is_json:
         raise RequestError("the body is not JSON", code="not_json", status=415)
-    raw = request.get_data(cache=False)
-    if not raw:
+    body = request.stream
+    first = _read_up_to(body, LARGE)
+    if not first:
         raise RequestError("the body is empty", code="body_missing")
-    try:
-        body = _parse(raw.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as exc:
-        raise RequestError("the body is not JSON", code="body_not_json") from exc
-    if not isinstance(body, dict):
-        raise RequestError("the body is no JSON object", code="body_not_object")
-    return body
+    if len(first) < LARGE:
+        return parse(first)
+    if not has_tasks:
+        raise RequestError(
+            f"the body has more than {LARGE} bytes", code="body_too_large", status=413
+        )
+    return read_large(first, body)
+
+
+def _read_up_to(body: IO[bytes], size: int) -> bytes:
+    """Return the next `size` bytes; fewer only at the end."""
+    parts: list[bytes] = []
+    while size and (part := body.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def read_predict(body: Mapping[str, Any], begun: float) -> PredictRequest:
@@ -139,74 +145,3 @@ def _context(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if context is not None and not isinstance(context, dict):
         raise RequestError("context is no object", code="context_invalid")
     return context
-
-
-def is_too_deep(value: object) -> bool:
-    """Say whether JSON is nested deeper than a task's data may be."""
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [inner for outer in level for inner in _children(outer)]
-        if not level:
-            return False
-    return True
-
-
-def _children(value: object) -> Iterable[object]:
-    if isinstance(value, Mapping):
-        return value.values()
-    return value if isinstance(value, list) else ()
-
-
-def _parse(text: str) -> Any:
-    """Return the JSON in `text`; what lies too deep to be read is null in it.
-
-    So a task that is too deep costs its own answer, and not those of all tasks beside it.
-    """
-    try:
-        return _loads(text)
-    except RecursionError:
-        return _loads(_cut(text))
-
-
-def _loads(text: str) -> Any:
-    return json.loads(
-        text,
-        object_pairs_hook=_unambiguous,
-        parse_constant=_refuse_constant,
-        parse_float=_finite_number,
-    )
-
-
-def _cut(text: str) -> str:
-    """Return `text` with null in place of each value that is nested deeper than `CUT_DEPTH`."""
-    kept: list[str] = []
-    depth = begun = 0
-    for token in _TOKEN.finditer(text):
-        first = text[token.start()]
-        if first in "[{":
-            depth += 1
-            if depth == CUT_DEPTH + 1:
-                kept += [text[begun : token.start()], "null"]
-        elif first in "]}":
-            depth -= 1
-            if depth == CUT_DEPTH:
-                begun = token.end()
-    return "".join(kept) + (text[begun:] if depth <= CUT_DEPTH else "")
-
-
-def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):  # which one counts differs from reader to reader
-        raise RequestError("the body has the same key twice", code="duplicate_key")
-    return found
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _finite_number(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number is too large")
-    return number

@@ -74,11 +74,13 @@ def _prelabel(services: Services, request: PredictRequest) -> PredictResponse:
     with queue_errors():
         prompt = _last_prompt(services, request.project, config)
         factory = JobFactory(request, services.settings, version, params, prompt=prompt)
-        jobs = [factory.job(raw) for raw in request.tasks]
-        count_unusable(services, jobs)
-        queued = [job for job in jobs if isinstance(job, Job)]
-        answers = run_jobs(services, queued, request)
-    found = [answers.outcomes.get(job.key) if isinstance(job, Job) else job for job in jobs]
+        made = [factory.job(raw) for raw in request.tasks]
+        count_unusable(services, made)
+        keys = [job.key if isinstance(job, Job) else job for job in made]
+        jobs = [job for job in made if isinstance(job, Job)]
+        del made
+        answers = run_jobs(services, jobs, request)
+    found = [answers.outcomes.get(key) if isinstance(key, str) else key for key in keys]
     undelivered = list(answers.outcomes) if request.uses_outbox else []
     return PredictResponse([_entry(outcome) for outcome in found], request.project, undelivered)
 

@@ -13,10 +13,12 @@ import resource
 import secrets
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http import HTTPStatus
-from typing import IO, Any
+from typing import Any
 
 import gevent
 from gevent import socket as gevent_socket
@@ -49,9 +51,14 @@ MAX_ARRIVING = 1000
 """Requests that may arrive at once; one more costs the slowest of them."""
 NEW_SECONDS = 1.0
 """Age below which a request is not called slow."""
-BODIES = 4
-"""How many bodies of the largest size may arrive at once; they lie in the temporary folder."""
+BODIES = 3
+"""How many bodies of the largest size may arrive, or wait to be read, at once.
+
+They lie in the temporary folder, which has 256 MiB in docker-compose.yml.
+"""
 IN_MEMORY = 2**20
+"""Bytes of a body above which it lies in the temporary folder."""
+DISK_THREADS = 4
 OPEN_FILES = 8192
 
 STATUSES: dict[type[Exception], HTTPStatus] = {
@@ -87,8 +94,7 @@ class Arrival:
 class Arrivals:
     """The requests that are arriving; used in the greenlets of one thread alone."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self) -> None:
         self._arrivals: dict[Any, Arrival] = {}
 
     def begin(self) -> None:
@@ -101,13 +107,11 @@ class Arrivals:
         self._arrivals[arrival.greenlet] = arrival
 
     def note(self, count: int) -> None:
-        """Note that `count` bytes more have come; `RefusedError` if all together are too many."""
+        """Note that `count` bytes more have come."""
         arrival = self._arrivals.get(gevent.getcurrent())
         if arrival is None:  # dropped, and its bytes came before its end
             raise gevent.GreenletExit
         arrival.received += count
-        if sum(one.received for one in self._arrivals.values()) > self._max_bytes:
-            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def end(self) -> None:
         """Note that the current greenlet reads no more."""
@@ -123,6 +127,72 @@ class Arrivals:
         arrival.greenlet.kill(block=False)
 
 
+class Room:
+    """Room for the bodies that are not read yet, in bytes; safe to share between threads."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> None:
+        """Take room for `count` bytes; `RefusedError` if there is none."""
+        with self._lock:
+            if count > self._free:
+                raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE)
+            self._free -= count
+
+    def give(self, count: int) -> None:
+        """Give room back."""
+        with self._lock:
+            self._free += count
+
+
+class KeptBody:
+    """A request's body in the temporary folder, which is gone once it is read to its end.
+
+    A request may wait for minutes after that, and the folder is small.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - read later
+        self._left = self.size = 0
+
+    def reserve(self, count: int) -> int:
+        """Take room for `count` bytes, and return the size; `RefusedError` if there is none."""
+        self._room.take(count)
+        self.size += count
+        return self.size
+
+    def write(self, part: bytes) -> None:
+        """Append `part`, for which there is room."""
+        self._left += self._file.write(part)
+
+    def rewind(self) -> None:
+        """Begin to read."""
+        self._file.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes; none once the end was reached."""
+        if self._file.closed:
+            return b""
+        part = self._file.read(size)
+        self._left -= len(part)
+        if not self._left:
+            self.close()
+        return part
+
+    def readline(self, size: int = -1) -> bytes:
+        """Return up to a line; WSGI wants it, and nobody calls it."""
+        return self.read(size)
+
+    def close(self) -> None:
+        """Forget the body."""
+        self._file.close()
+        self._room.give(self.size)
+        self.size = 0
+
+
 class FrontedApp:
     """Calls `app` in a thread once the request is all there; itself called in a greenlet."""
 
@@ -130,30 +200,39 @@ class FrontedApp:
         self._app = app
         self._settings = settings
         self._threads = ThreadPool(threads)
-        self.arrivals = Arrivals(BODIES * settings.max_request_bytes)
+        self._disk = ThreadPool(DISK_THREADS)
+        self._room = Room(BODIES * settings.max_request_bytes)
+        self.arrivals = Arrivals()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Return the parts of the answer; `RefusedError` if the body is too large or too slow."""
         header = environ.get("HTTP_AUTHORIZATION")
-        if is_authorized(self._settings, environ["PATH_INFO"], header):
-            environ["wsgi.input"] = self._read(environ)
+        if not is_authorized(self._settings, environ["PATH_INFO"], header):
+            return self._answer(environ, start_response)
+        with closing(KeptBody(self._room)) as kept:
+            self._receive(environ, kept)
+            environ["wsgi.input"] = kept
+            return self._answer(environ, start_response)
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         self.arrivals.end()
         if environ["PATH_INFO"] == HEALTH:  # even while every thread has work
             return self._app(environ, start_response)
         return self._parts(self._threads.apply(self._app, (environ, start_response)))
 
-    def _read(self, environ: dict[str, Any]) -> IO[bytes]:
+    def _receive(self, environ: dict[str, Any], kept: KeptBody) -> None:
         body, most = environ["wsgi.input"], self._settings.max_request_bytes
         if int(environ.get("CONTENT_LENGTH") or 0) > most:
             raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        kept = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - the app reads it later
         while part := self._read_step(body):
             self.arrivals.note(len(part))
-            if kept.tell() + len(part) > most:
+            if kept.reserve(len(part)) > most:
                 raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-            kept.write(part)
-        kept.seek(0)
-        return kept
+            if kept.size > IN_MEMORY:  # a slow disk holds up this body alone
+                self._disk.apply(kept.write, (part,))
+            else:
+                kept.write(part)
+        kept.rewind()
 
     def _read_step(self, body: Any) -> bytes:
         with gevent.Timeout(STEP_SECONDS, RefusedError(HTTPStatus.REQUEST_TIMEOUT)):

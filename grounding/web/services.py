@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import BoundedSemaphore, Lock
 
 from redis import Redis
@@ -62,6 +62,8 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 1.5
 """Longest wait for one answer of Redis, after which the request is refused."""
+PATIENT_SECONDS = 20.0
+"""The same for an answer to megabytes, which Redis has to take in and write to its file first."""
 MAX_WARNINGS = 10_000
 
 
@@ -70,6 +72,7 @@ class OpenQueue:
     """The connection to Redis, what works through it, and the threads of this process."""
 
     redis: Redis
+    patient_redis: Redis
     store: JobStore
     outbox: Outbox
     queues: Queues
@@ -80,24 +83,35 @@ class OpenQueue:
     @classmethod
     def open(cls, settings: Settings) -> OpenQueue:
         """Return the queue that the settings name; its threads run, nothing is sent yet."""
-        redis = connect(queue_url(settings), answer_seconds=ANSWER_SECONDS)
-        store = JobStore(redis, StoreLimits.of(settings))
+        url, limits = queue_url(settings), StoreLimits.of(settings)
+        redis = connect(url, answer_seconds=ANSWER_SECONDS)
+        patient = connect(url, answer_seconds=PATIENT_SECONDS)
+        store = JobStore(redis, limits)
         wakeups, reconciler = Wakeups(store), Reconciler(redis, store)
         delivery = Delivery.of(settings, redis)
-        opened = cls(redis, store, Outbox(redis), Queues(redis), reconciler, delivery, wakeups)
+        opened = cls(
+            redis, patient, store, Outbox(redis), Queues(redis), reconciler, delivery, wakeups
+        )
         wakeups.start()
         reconciler.start()
         if delivery is not None:
             delivery.start()
         return opened
 
+    def with_patience(self) -> OpenQueue:
+        """Return the same queue for a request of megabytes, which Redis answers late."""
+        redis = self.patient_redis
+        store = JobStore(redis, self.store.limits)
+        return replace(self, redis=redis, store=store, outbox=Outbox(redis), queues=Queues(redis))
+
     def close(self) -> None:
-        """End the threads and the connection."""
+        """End the threads and the connections."""
         self.wakeups.stop()
         self.reconciler.stop()
         if self.delivery is not None:
             self.delivery.stop()
         self.redis.close()
+        self.patient_redis.close()
 
 
 class Services:

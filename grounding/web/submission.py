@@ -7,11 +7,10 @@ time limits.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +19,15 @@ from grounding.jobs.payloads import split
 from grounding.jobs.store import FULL, UNUSABLE, Job, Outcome, State
 from grounding.settings import Settings
 from grounding.tasks import Task
-from grounding.web.bodies import MAX_DEPTH, PredictRequest, RequestKind, is_too_deep
+from grounding.web.bodies import PredictRequest, RequestKind
+from grounding.web.parsing.strict import data_unwritable, write, write_data
 from grounding.web.services import OpenQueue, Services, deadline
 
 log = logging.getLogger(__name__)
 
 ACCEPT_BATCH = 1000
+ACCEPT_BYTES = 4 * 2**20
+"""Bytes of task data that are entered at once, but for a job that has more by itself."""
 PROGRESS_SECONDS = 5.0
 """Time between two lines about a running bulk request."""
 OUTBOX_SECONDS = 3.0
@@ -68,28 +70,22 @@ class JobFactory:
 
     def _job(self, raw: object, asker: str) -> Job:
         project, kind = self.request.project, self.request.kind
+        written = write_data(raw)
+        written.check()
         payload = self._task(raw).payload()
-        identity = _canonical([project, self.settings.label_studio_url, payload])
-        key = hashlib.sha256(identity).hexdigest()[:40]
+        key = self._identify(payload, written.text)
         # A job that nobody waits for any more is dropped. All answers but an annotator's serve the
         # next request.
         interactive = kind is RequestKind.INTERACTIVE
         timeout = self.settings.interactive_deadline if interactive else 0
-        parts = split(payload)
+        parts = split(payload, written.text)
         return Job(key, kind.queue, project, parts.record, parts.data, timeout, parts.config, asker)
 
     def _task(self, raw: object) -> Task:
-        if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), Mapping):
-            raise DataError("a task has no data")
-        if is_too_deep(raw["data"]):
-            raise DataError(
-                f"a task's data is nested deeper than {MAX_DEPTH}",
-                code="data_too_deep",
-                hint="Import the task again with flatter data",
-            )
+        """Return a raw task without its data, which is written apart."""
         return Task(
             id=task_id(raw),
-            data=raw["data"],
+            data={},
             label_config=self.request.label_config,
             context=self.context,
             model_version=self.version,
@@ -97,6 +93,21 @@ class JobFactory:
             project=self.request.project,
             prompt=self.prompt,
         )
+
+    def _identify(self, payload: Mapping[str, Any], data: bytes) -> str:
+        """Return the key of a payload with this data: a digest of what its answer depends on."""
+        try:
+            texts = {name: write(value).encode() for name, value in payload.items()}
+            texts["data"] = data  # megabytes are digested without holding Python's lock
+            project, url = write(self.request.project), write(self.settings.label_studio_url)
+            found = hashlib.sha256(f"[{project}, {url}, {{".encode())
+        except (ValueError, RecursionError) as exc:  # a lone surrogate, or nested too deep
+            raise data_unwritable() from exc
+        for number, (name, text) in enumerate(sorted(texts.items())):
+            found.update(f'{", " if number else ""}"{name}": '.encode())
+            found.update(text)
+        found.update(b"}]")
+        return found.hexdigest()[:40]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +145,20 @@ class Progress:
         """Log nothing: a request that is over in a moment needs no progress."""
 
 
-def run_jobs(services: Services, jobs: Sequence[Job], request: PredictRequest) -> Answers:
+def run_jobs(services: Services, jobs: list[Job], request: PredictRequest) -> Answers:
     """Queue `jobs`, wait for them at most until the request's deadline, and return what is done.
+
+    The list is empty once they are queued, since they may have megabytes and the wait is long.
 
     Raises `QueueError` if an annotator's job is not accepted, and lets Redis's own errors through.
     """
     queue, kind = services.queue, request.kind
+    if sum(len(job.blob) for job in jobs) > ACCEPT_BYTES:
+        queue = queue.with_patience()
     seconds = deadline(kind, services.settings, queue.redis)
     due = seconds + OUTBOX_SECONDS if request.uses_outbox else None
     accepted = _accept(queue, jobs, due, urgent=kind is RequestKind.INTERACTIVE)
+    jobs.clear()
     with services.places.take(kind) as placed:
         if placed:
             # Reading and accepting twenty thousand tasks takes some of the caller's time, too.
@@ -177,14 +193,6 @@ def task_id(raw: object) -> int | None:
     return found if abs(found) <= MAX_ID else None
 
 
-def _canonical(value: Any) -> bytes:
-    """Return `value` as JSON in UTF-8, always the same; `DataError` if it cannot be written."""
-    try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True).encode()
-    except (ValueError, RecursionError) as exc:  # a lone surrogate, or nested too deep
-        raise DataError("a task's data cannot be written as JSON", code="data_invalid") from exc
-
-
 def _accept(queue: OpenQueue, jobs: Sequence[Job], due: float | None, *, urgent: bool) -> list[str]:
     """Enter and queue `jobs`; return the keys of those accepted.
 
@@ -192,8 +200,8 @@ def _accept(queue: OpenQueue, jobs: Sequence[Job], due: float | None, *, urgent:
     """
     accepted: list[str] = []
     refused: Counter[State] = Counter()
-    for start in range(0, len(jobs), ACCEPT_BATCH):
-        states = _accept_batch(queue, jobs[start : start + ACCEPT_BATCH], due)
+    for batch in _batches(jobs):
+        states = _accept_batch(queue, batch, due)
         refused.update(state for state in states.values() if state in REFUSALS)
         accepted += [key for key, state in states.items() if state not in REFUSALS]
     for state, count in refused.items():
@@ -203,6 +211,20 @@ def _accept(queue: OpenQueue, jobs: Sequence[Job], due: float | None, *, urgent:
                 f"no room: {REFUSALS[state]}", code="queue_full", hint="Ask again in a while"
             )
     return accepted
+
+
+def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Yield the jobs, a few at a time: Redis serves nobody else while it takes in a batch."""
+    batch: list[Job] = []
+    size = 0
+    for job in jobs:
+        if batch and (len(batch) == ACCEPT_BATCH or size + len(job.blob) > ACCEPT_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(job)
+        size += len(job.blob)
+    if batch:
+        yield batch
 
 
 def _accept_batch(queue: OpenQueue, batch: Sequence[Job], due: float | None) -> dict[str, State]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from grounding.errors import DataError
 from grounding.jobs.payloads import (
-    INLINE_CHARACTERS,
+    INLINE_BYTES,
     Claim,
     Outcome,
     Parts,
@@ -27,13 +27,13 @@ texts = st.text(st.characters(codec="utf-8"))
 
 def claim(parts: Parts) -> Claim:
     """Return the claim of a job with these parts; Redis has nothing where a part is empty."""
-    blob, config = parts.data.encode() or None, parts.config.encode() or None
+    blob, config = parts.data or None, parts.config.encode() or None
     return Claim("a", parts.record, False, blob=blob, config=config)
 
 
 @given(
     data=st.dictionaries(texts, texts),
-    length=st.integers(0, 2 * INLINE_CHARACTERS),
+    length=st.integers(0, 2 * INLINE_BYTES),
     config=texts,
 )
 def test_restore_returns_what_split_took_apart(
@@ -41,7 +41,7 @@ def test_restore_returns_what_split_took_apart(
 ) -> None:
     payload = {"id": 1, "data": {**data, "image": "x" * length}, "label_config": config}
     parts = split(payload)
-    assert len(json.dumps(parts.record, ensure_ascii=False)) <= INLINE_CHARACTERS + 100
+    assert len(json.dumps(parts.record, ensure_ascii=False)) <= INLINE_BYTES + 100
     assert restore(claim(parts)) == payload
 
 

@@ -173,7 +173,7 @@ def test_a_job_whose_record_is_lost_fails_and_holds_nothing_up(
 def test_a_project_whose_only_record_is_lost_has_its_room_back(
     redis: Redis, store: JobStore, reconciler: Reconciler
 ) -> None:
-    store.accept([Job("a", QueueName.BULK, "1", {"id": 1}, blob="x" * 2000, config="<View/>")])
+    store.accept([Job("a", QueueName.BULK, "1", {"id": 1}, blob=b"x" * 2000, config="<View/>")])
     Queues(redis).put(QueueName.BULK, ["a"])
     redis.delete(job_key("a"), BULK, SWEPT)
     reconciler.reconcile()

@@ -188,7 +188,7 @@ def blobs(redis: Redis) -> tuple[int, int]:
 
 
 def with_blob(key: str, text: str) -> Job:
-    return Job(key, QueueName.BULK, "1", {"id": key}, text)
+    return Job(key, QueueName.BULK, "1", {"id": key}, text.encode())
 
 
 def test_a_blob_lies_beside_the_record_until_the_job_is_finished(
