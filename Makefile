@@ -30,6 +30,7 @@ $(READY): $(REQUIREMENTS)
 	@echo "[4/4] tests and linters"
 	@$(PIP) -r requirements/dev.txt
 	@$(PIP) -r requirements/unpinned.txt
+	@$(PIP) -r requirements/vocabulary.txt
 	@touch $@
 
 demo: $(READY) ## answer the sample tasks; writes annotated pictures to demo-output/

@@ -1,7 +1,6 @@
 """Measures how many tokens a step the drafts give on answers that Qwen's models wrote.
 
-`python -m benchmarks.drafts qwen.tiktoken` takes Qwen's vocabulary, a file of the PyPI package
-`dashscope` (`pip download --no-deps dashscope`, in it `dashscope/resources/qwen.tiktoken`). The
+`python -m benchmarks.drafts` takes Qwen's vocabulary from `requirements/vocabulary.txt`. The
 answers are forced one after the other, each drafted from itself, those before it, and the sketch
 for its first label; a step keeps the right part of a draft and one token more. The prompt counts as
 a step: it checks the first draft.
@@ -13,6 +12,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,14 @@ class Printed:
     text: str
     regions: int
     sketch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How many answers were counted, and how many of their tokens a step writes."""
+
+    answers: int
+    tokens_a_step: float
 
 
 def printed() -> list[Printed]:
@@ -106,22 +114,37 @@ def count_steps(ids: Sequence[int], drafter: Drafter, most: int) -> int:
     return steps
 
 
-@click.command()
-@click.argument("vocabulary", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--most", default=DRAFT_TOKENS, show_default=True, help="Tokens of a draft.")
-def main(vocabulary: Path, most: int) -> None:
-    """Print tokens a step: of lists, of answers with a region, of all."""
-    tokenizer, memory = load_vocabulary(vocabulary), Memory()
+def vocabulary() -> Path:
+    """Return the file with Qwen's vocabulary, in an installed package whose code is not run."""
+    found = find_spec("dashscope")
+    if found is None or not found.submodule_search_locations:
+        raise click.ClickException("install Qwen's vocabulary: requirements/vocabulary.txt")
+    return Path(found.submodule_search_locations[0]) / "resources" / "qwen.tiktoken"
+
+
+def measure(tokenizer: Tokenizer, most: int = DRAFT_TOKENS) -> dict[str, Found]:
+    """Return what drafts give for lists, for answers with a region, and for all."""
+    memory = Memory()
     counted: list[tuple[int, int, int]] = []
     for answer in printed():
         drafter = Drafter(memory, tokenizer.encode(answer.sketch).ids)
         ids = [*tokenizer.encode(answer.text).ids, -1]  # its end
         counted.append((answer.regions, len(ids), count_steps(ids, drafter, most)))
         memory.keep(drafter.text)
+    found = {}
     for name, least in (("lists", LISTED), ("with a region", 1), ("all", 0)):
         chosen = [(tokens, steps) for regions, tokens, steps in counted if regions >= least]
         tokens, steps = (sum(column) for column in zip(*chosen, strict=True))
-        click.echo(f"{name}: {tokens / steps:.2f} tokens a step, {len(chosen)} answers")
+        found[name] = Found(len(chosen), tokens / steps)
+    return found
+
+
+@click.command()
+@click.option("--most", default=DRAFT_TOKENS, show_default=True, help="Tokens of a draft.")
+def main(most: int) -> None:
+    """Print tokens a step: of lists, of answers with a region, of all."""
+    for name, found in measure(load_vocabulary(vocabulary()), most).items():
+        click.echo(f"{name}: {found.tokens_a_step:.2f} tokens a step, {found.answers} answers")
 
 
 if __name__ == "__main__":

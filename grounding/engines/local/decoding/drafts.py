@@ -14,7 +14,7 @@ from itertools import chain
 RUN = 4
 """Most tokens that are looked up to guess those that follow; fewer are, down to one."""
 
-REMEMBERED = 8
+REMEMBERED = 32
 """Answers whose form is remembered."""
 
 
