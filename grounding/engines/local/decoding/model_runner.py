@@ -60,6 +60,8 @@ class ModelRunner:
     def __init__(self, model: Any, encoder: Encoder) -> None:
         self._model = model
         self._encoder = encoder
+        text = model.config.get_text_config()
+        self._heads_per_group = text.num_attention_heads // text.num_key_value_heads
         speed_up_attention(model)
 
     def feed_prompt(self, request: TokenizedRequest) -> tuple[Feed, int]:
@@ -83,17 +85,26 @@ class ModelRunner:
         `pictures` are those of whole prompts, in order.
         """
         tokens = max(len(one.ids) for one in feeds)
-        _, seen = cache.select(first, [one.start for one in feeds], tokens)
+        seen = cache.select(first, [one.start for one in feeds], tokens)
         ids = [[*one.ids, *[self._encoder.pad] * (tokens - len(one.ids))] for one in feeds]
         hidden = self._model.model(
             input_ids=torch.tensor(ids, device=self._encoder.device),
-            attention_mask=seen,
+            attention_mask=self._weigh(seen),
             position_ids=self._positions(feeds, tokens),
             past_key_values=cache,
             use_cache=True,
             **self._encoder.encode_pictures(pictures),
         ).last_hidden_state
         return self._successors(hidden, feeds)
+
+    def _weigh(self, seen: Tensor) -> Tensor:
+        """Return what attention adds for each token that is seen, nothing, or not: -inf.
+
+        Of booleans, every layer would make these numbers anew. Query heads of one group stand in
+        one row, so each token's row comes once for each of them.
+        """
+        hidden = torch.zeros_like(seen, dtype=self._model.dtype).masked_fill_(~seen, -torch.inf)
+        return hidden.repeat(1, 1, self._heads_per_group, 1)
 
     def _positions(self, feeds: Sequence[Feed], tokens: int) -> Tensor:
         positions = torch.zeros(3, len(feeds), tokens, dtype=torch.long)
@@ -142,6 +153,8 @@ def attend_in_rows(
     `query` is (rows, heads, tokens, dimensions); `key` and `value` have fewer heads, each for a
     group of the query's. The library copies them for every query head, in a step of few tokens
     over a long row much more work than the rest. Here a group's queries stand in one row instead.
+    So `attention_mask`, which is added to the scores, has the tokens once for each head of a group:
+    (rows, 1, heads per group * tokens, length).
     """
     rows, heads, tokens, size = query.shape
     groups = key.shape[1]
@@ -149,7 +162,7 @@ def attend_in_rows(
         query.reshape(rows, groups, -1, size),
         key,
         value,
-        attn_mask=attention_mask.repeat(1, 1, heads // groups, 1),
+        attn_mask=attention_mask,
         scale=how["scaling"],
     )
     return seen.reshape(rows, heads, tokens, size).transpose(1, 2), None

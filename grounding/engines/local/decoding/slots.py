@@ -61,11 +61,11 @@ class SlotCache:
         self._rows = self._places = torch.empty(0, dtype=torch.long)
         self._length = 0
 
-    def select(self, first: int, starts: Sequence[int], tokens: int) -> tuple[Tensor, Tensor]:
+    def select(self, first: int, starts: Sequence[int], tokens: int) -> Tensor:
         """Choose what the model's next call writes: `tokens` behind each row's start.
 
-        Rows begin at slot `first`. Returns the new tokens' indices in their rows, (rows, tokens),
-        and what each of them sees, (rows, 1, tokens, length) booleans: its row up to itself.
+        Rows begin at slot `first`. Returns what each new token sees, (rows, 1, tokens, length)
+        booleans: its row up to itself.
         """
         rows = len(starts)
         self._length = max(starts) + tokens
@@ -75,7 +75,7 @@ class SlotCache:
         new = torch.arange(tokens, device=self._device)
         self._places = torch.tensor(starts, device=self._device)[:, None] + new
         seen = torch.arange(self._length, device=self._device)
-        return self._places, seen <= self._places[:, None, :, None]
+        return seen <= self._places[:, None, :, None]
 
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object

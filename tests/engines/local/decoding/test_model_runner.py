@@ -48,7 +48,8 @@ def test_query_heads_share_the_keys_and_values_of_their_group(
     key, value = torch.randn(2, rows, groups, 7, 4)
     mask = torch.rand(rows, 1, tokens, 7) > 0.3
     mask[..., 0] = True
-    out, _ = attend_in_rows(None, query, key, value, mask, scaling=0.5)
+    weighed = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf).repeat(1, 1, per_group, 1)
+    out, _ = attend_in_rows(None, query, key, value, weighed, scaling=0.5)
     copies = (part.repeat_interleave(per_group, dim=1) for part in (key, value))
     expected = scaled_dot_product_attention(query, *copies, attn_mask=mask, scale=0.5)
     assert torch.allclose(out, expected.transpose(1, 2), atol=1e-6)
