@@ -1,7 +1,8 @@
 """Says which predicted regions are right, and which region of one labelling is which of another.
 
 How close two regions are is a number from 0 to 1, and from 0.5 on they are of one thing: for boxes
-it is their IoU, for points it is 0.5 at `POINT_DISTANCE`, and for values it is 1 if they are equal.
+and for spans of a film's time it is their IoU, for points it is 0.5 at `POINT_DISTANCE`, and for
+values it is 1 if they are equal.
 """
 
 from __future__ import annotations

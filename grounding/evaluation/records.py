@@ -23,6 +23,8 @@ class Kind(StrEnum):
 
     BOX = "box"
     POINT = "point"
+    SPAN = "span"
+    """Frames of a film: a box one unit high, as wide as they are many."""
     CHOICE = "choice"
     """One of a list, or of a tree."""
     TEXT = "text"
@@ -34,6 +36,7 @@ _PLACES = {
     "rectangle": Kind.BOX,
     "keypointlabels": Kind.POINT,
     "keypoint": Kind.POINT,
+    "timelinelabels": Kind.SPAN,
 }
 _VALUES = {
     "choices": Kind.CHOICE,
@@ -51,7 +54,8 @@ _BESIDE = ("labels", "relation")
 class Region:
     """One thing that an annotator or the model wrote: a place, or a value of the whole image.
 
-    `place` is in percent; a box that is turned is the upright box around it. `image` is the frame
+    `place` is in percent; a box that is turned is the upright box around it, and a span of a film
+    is one over its frames. `image` is the frame
     of the upright original. `names` are labels or choices. `beside` holds the values that belong to
     the place, as text, by control.
     """
@@ -252,7 +256,9 @@ def _read_place(entry: Mapping[str, Any]) -> Region | None:
         return None
     sizes = (_number(entry.get("original_width")), _number(entry.get("original_height")))
     image = image_frame(*map(int, sizes)) if all(sizes) else PERCENT  # type: ignore[arg-type]
-    place = _box(value, image) if kind is Kind.BOX else _point(value)
+    place: Box | Point | None = _point(value)
+    if kind is not Kind.POINT:
+        place = _box(value, image) if kind is Kind.BOX else _span(value)
     return None if place is None else _region(entry, kind, place=place, image=image)
 
 
@@ -263,6 +269,13 @@ def _box(value: Mapping[str, Any], image: Frame) -> Box | None:
     box = Box.spanning((x, y), (x + width, y + height), PERCENT)
     turn = _number(value.get("rotation")) or 0.0
     return box.around_turned(turn, image) if turn else box
+
+
+def _span(value: Mapping[str, Any]) -> Box | None:
+    """Return the frames of a range, both ends included; of several, of the first."""
+    ranges = _mappings(value.get("ranges"))
+    first, last = (_number(ranges[0].get(end)) if ranges else None for end in ("start", "end"))
+    return None if first is None or last is None else Box(first - 1, 0, last, 1, PERCENT)
 
 
 def _point(value: Mapping[str, Any]) -> Point | None:

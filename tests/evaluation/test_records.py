@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from grounding.errors import InputError
+from grounding.evaluation.matching import closeness
 from grounding.evaluation.records import Kind, Region, read_regions, read_tasks
 from grounding.geometry import Box, Point
 from grounding.labelstudio.controls import CONTROLS
@@ -65,8 +66,27 @@ def test_every_value_that_we_write_is_read_of_the_image_and_of_a_region(
 @pytest.mark.parametrize("tag", CONTROLS)
 def test_what_every_control_writes_is_compared(tag: str) -> None:
     unmeasured: Counter[str] = Counter()
-    read_regions([box(1, 2, 3, 4) | {"type": tag.lower()}], unmeasured)
+    result = box(1, 2, 3, 4) | {"type": tag.lower()}
+    result["value"]["ranges"] = [{"start": 1, "end": 9}]
+    read_regions([result], unmeasured)
     assert unmeasured == {}
+
+
+def test_spans_of_time_are_compared_by_their_frames() -> None:
+    """Both ends are included: 11 to 20 and 16 to 25 share five of fifteen frames."""
+    spans = [
+        {
+            "id": name,
+            "type": "timelinelabels",
+            "from_name": "when",
+            "value": {"ranges": [{"start": start, "end": end}], "timelinelabels": ["cut"]},
+        }
+        for name, start, end in (("a", 11, 20), ("b", 16, 25))
+    ]
+    first, second = regions(*spans)
+    assert (first.label, second.label) == ("cut", "cut")
+    assert closeness(first, second) == pytest.approx(5 / 15)
+    assert regions({**spans[0], "value": {"ranges": []}}) == []
 
 
 def test_a_turned_box_is_the_upright_one_around_it() -> None:
