@@ -186,8 +186,8 @@ def _refuse_file(model: str) -> SettingError:
 def _refuse_gguf(cause: str) -> SettingError:
     return SettingError(
         f"{cause}, which are not run here",
-        hint=f"Use the checkpoint in safetensors format, or start llama.cpp's server with it and "
-        f"{ELSEWHERE}",
+        hint=f"Use the checkpoint in safetensors format, or start llama.cpp's server with it: "
+        f"GROUNDING_SERVER=llamacpp, and {ELSEWHERE}",
     )
 
 

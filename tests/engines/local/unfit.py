@@ -54,7 +54,9 @@ UNFIT = {
         ("adapter_model.safetensors", "tokenizer.json"),
         ADAPTER,
     ),
-    "gguf": Unfit("holds GGUF files", "llama.cpp", None, ("model-Q4_K_M.gguf", "README.md")),
+    "gguf": Unfit(
+        "holds GGUF files", "GROUNDING_SERVER=llamacpp", None, ("model-Q4_K_M.gguf", "README.md")
+    ),
     "gguf with a config": Unfit(
         "holds GGUF files", "llama.cpp", CONFIG, ("model-Q4_K_M.gguf", "tokenizer.json")
     ),
