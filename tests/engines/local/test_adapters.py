@@ -114,6 +114,19 @@ def test_the_variants_of_lora_are_merged_too(tmp_path: Path, options: dict[str, 
     assert [text for text, _ in live] == [text for text, _ in whole]
 
 
+def test_an_adapter_that_was_trained_with_an_older_library_is_merged_all_the_same(
+    trained: Path, adapter: Path
+) -> None:
+    """Before 4.52 transformers called the parts of these models by other names."""
+    names = {"model.model.language_model.": "model.model.", "model.model.visual.": "model.visual."}
+    weights = load_file(adapter / WEIGHTS)
+    for new, old in names.items():
+        weights = {key.replace(new, old): value for key, value in weights.items()}
+    assert weights.keys().isdisjoint(load_file(trained / WEIGHTS))
+    save_file(weights, adapter / WEIGHTS)
+    assert answers(load(SHAPES, adapter)) == answers(load(SHAPES, trained))
+
+
 def test_an_adapter_that_was_left_beside_merged_weights_is_not_merged_again(
     trained: Path, tmp_path: Path
 ) -> None:

@@ -39,6 +39,12 @@ SETTING = "GROUNDING_ADAPTER"
 NAME = "default"
 """PEFT's name of an adapter that has none."""
 
+FORMER_NAMES = {
+    r"^visual\.": "model.visual.",
+    r"^model\.(?!language_model\.|visual\.)": "model.language_model.",
+}
+"""What transformers before 4.52 called the parts of these models, by what they are called since."""
+
 _PACKED = re.compile(r"[-_.]((unsloth[-_])?bnb[-_].*|awq|gptq.*|fp8.*|int[48].*|[48]bit)$")
 """The end of a name that says how its weights are packed: the adapter fits the unpacked ones."""
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?b)(?![a-z])")
@@ -87,7 +93,7 @@ class Adapter:
                 str(folder),
                 NAME,
                 torch_device=str(model.device),
-                key_mapping=getattr(model, "_checkpoint_conversion_mapping", None),
+                key_mapping=FORMER_NAMES,
             )
             self._check_keys([*loaded.missing_keys, *loaded.unexpected_keys])
             merged: PreTrainedModel = layered.merge_and_unload(safe_merge=True)
