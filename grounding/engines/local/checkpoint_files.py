@@ -131,6 +131,9 @@ QUANTISED = ("quantization_config", "compression_config", "quantization")
 """Keys of config.json where AWQ, GPTQ, bitsandbytes and FP8 checkpoints, older ones of
 compressed-tensors, and those of MLX say how their weights are packed."""
 
+FORMER = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
+"""Files that older releases of AutoGPTQ and AutoAWQ wrote instead, with what they tell."""
+
 ELSEWHERE = "set GROUNDING_ENGINE=openai, OPENAI_BASE_URL and GROUNDING_PROFILE"
 PLAIN = "Use the checkpoint without quantisation"
 
@@ -151,7 +154,7 @@ def read_config(model: str, revision: str | None) -> dict[str, Any]:
     if _holds(names, "*.gguf") and not _holds(names, "*.safetensors"):
         raise _refuse_gguf(f"{model} holds GGUF files")
     config = read_json(folder / CONFIG)
-    _refuse_quantised(model, config)
+    _refuse_quantised(model, config, names)
     if names and not any(files <= names for files in VOCABULARIES):
         raise SettingError(
             f"{model} has no vocabulary: neither tokenizer.json nor vocab.json with merges.txt",
@@ -200,10 +203,14 @@ def _refuse_adapter(model: str, adapter: Mapping[str, Any]) -> SettingError:
     )
 
 
-def _refuse_quantised(model: str, config: Mapping[str, Any]) -> None:
+def _refuse_quantised(model: str, config: Mapping[str, Any], names: Collection[str]) -> None:
     """Raise `SettingError` where the weights are packed in fewer bits."""
     parts = (config, config.get("text_config") or {})
     packed = next((part[key] for part in parts for key in QUANTISED if part.get(key)), None)
+    if packed is None:
+        packed = next(
+            ({"quant_method": one} for name, one in FORMER.items() if name in names), None
+        )
     if packed is not None:
         method = packed.get("quant_method") or packed.get("format") or "of some bits"
         raise SettingError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 CONFIG = {"model_type": "qwen2_5_vl"}
@@ -39,6 +39,11 @@ UNFIT = {
     "older compressed-tensors": _quantised(
         "int-quantized", compression_config={"format": "int-quantized"}
     ),
+    "older gptq": replace(
+        _quantised("gptq"),
+        files=(*WHOLE, "quantize_config.json", "gptq_model-4bit-128g.safetensors"),
+    ),
+    "older awq": replace(_quantised("awq"), files=(*WHOLE, "quant_config.json")),
     "mlx": _quantised("of some bits", quantization={"group_size": 64, "bits": 4}),
     "adapter": Unfit(
         "is an adapter of Qwen/Qwen2.5-VL-7B-Instruct",
