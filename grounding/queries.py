@@ -57,7 +57,7 @@ class Locate:
     describes what to find. With both, the phrase says what to find and the classes say which names
     an answer may have. `around` is a place to look at, in the image or percent frame. `meanings`
     explain some of the classes. Findings at one of the `excluded` points are left out; the model
-    does not read them.
+    does not read them. In a film, `at` is the time in seconds at which the thing is `around`.
     """
 
     shape: Shape
@@ -67,6 +67,7 @@ class Locate:
     style: PromptStyle = PromptStyle()
     meanings: tuple[Meaning, ...] = ()
     excluded: tuple[Point, ...] = ()
+    at: float | None = None
 
 
 class ValueKind(StrEnum):
@@ -270,6 +271,26 @@ Query = Locate | Fill | Transcribe | ParseDocument | Count | Act | FindSpans
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a thing is at a time of a film; without `stays`, it is not seen after it."""
+
+    time: float
+    box: Box
+    stays: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """Where a thing is in the course of a film of `duration` seconds: its moments, in order.
+
+    What is not seen for a while has a moment without `stays`, and the next one where it is back.
+    """
+
+    moments: tuple[Moment, ...]
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that the model says.
 
@@ -290,10 +311,13 @@ class Finding:
     value: str | None = None
     time: Span | None = None
     end: Point | None = None
+    track: Track | None = None
 
     @property
     def shape(self) -> Shape | None:
         """The shape of the place; a time without a place is a span, and None is neither."""
+        if self.track is not None:
+            return Shape.BOX
         if self.place is None:
             return None if self.time is None else Shape.SPAN
         return Shape.BOX if isinstance(self.place, Box) else Shape.POINT

@@ -8,12 +8,15 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import av
+import numpy as np
 import pytest
 from PIL import Image
 
 from grounding.labelstudio.config.parse import parse
 from grounding.queries import Shape
 from grounding.settings import Settings
+from tools.shapes.films import EXAMPLE
 
 from .serving import Start
 
@@ -25,6 +28,7 @@ SHOWN = {
     "class-list": ({Shape.BOX}, False, False),
     "click-to-box": ({Shape.BOX}, False, True),
     "counting": ({Shape.BOX, None}, False, False),
+    "moving-boxes": ({Shape.BOX}, False, False),
     "ocr-lines": ({Shape.BOX, None}, False, False),
     "page-layout": ({Shape.BOX, None}, False, False),
     "receipt-fields": ({None}, False, False),
@@ -33,7 +37,15 @@ SHOWN = {
 }
 """What each draws, whether it takes a prompt, and whether the answer is told in words."""
 
+FILMS = {"moving-boxes"}
+"""Examples with tasks of their own: a film."""
+
 each = pytest.mark.parametrize("name", NAMES)
+
+
+def frames_of(data: bytes) -> list[np.ndarray]:
+    with av.open(io.BytesIO(data)) as container:
+        return [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(0)]
 
 
 def config_of(name: str) -> str:
@@ -42,7 +54,8 @@ def config_of(name: str) -> str:
 
 @each
 def test_an_example_has_a_config_and_a_word_on_what_to_expect(name: str) -> None:
-    assert {path.name for path in (EXAMPLES / name).iterdir()} == {"config.xml", "README.md"}
+    own = {"tasks.json"} if name in FILMS else set()
+    assert {path.name for path in (EXAMPLES / name).iterdir()} == {"config.xml", "README.md"} | own
     assert "**Expect:**" in (EXAMPLES / name / "README.md").read_text()
     assert f"({name}/README.md)" in (EXAMPLES / "README.md").read_text()
 
@@ -69,14 +82,22 @@ def test_every_text_area_of_an_example_says_what_it_is_for(name: str) -> None:
 @each
 def test_an_example_shows_the_pictures_that_the_backend_serves(start: Start, name: str) -> None:
     (key,) = {control.data_key for control in parse(config_of(name)).controls}
-    tasks = json.loads((EXAMPLES / "tasks.json").read_text())
+    folder = EXAMPLES / name if name in FILMS else EXAMPLES
+    tasks = json.loads((folder / "tasks.json").read_text())
     origin = f"http://localhost:{Settings.load().port}"
     client = start()
     for task in tasks:
         address = task["data"][key]
         assert address.startswith(origin)
         with client.get(address.removeprefix(origin)) as answer:
-            Image.open(io.BytesIO(answer.data)).verify()
+            if name in FILMS:
+                shown = frames_of(answer.data)
+                assert len(shown) == EXAMPLE.frames
+                for number in (0, 70, 149):
+                    off = np.abs(shown[number] - np.asarray(EXAMPLE.scene(number).draw(), float))
+                    assert off.mean() < 4, "make it again: python -m tools.shapes.films"
+            else:
+                Image.open(io.BytesIO(answer.data)).verify()
 
 
 @each

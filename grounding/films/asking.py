@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from grounding.answering import Answered, Look, ask_model
 from grounding.films.ends import Edge, edges, moved, settle
+from grounding.films.following import follow
 from grounding.geometry import image_frame
 from grounding.labelstudio.controls.base import PlannedQuery, ViewSpec
 from grounding.labelstudio.data import find_image_address
-from grounding.labelstudio.spans import merge_spans
+from grounding.labelstudio.films.spans import merge_spans
 from grounding.media.films.reader import Film, read_frames
 from grounding.media.films.sampling import (
     Sampling,
@@ -27,7 +28,7 @@ from grounding.media.films.sampling import (
     windows,
 )
 from grounding.media.views import PixelBounds, View
-from grounding.queries import FindSpans, Span
+from grounding.queries import FindSpans, Locate, Span
 from grounding.qwen.answers import Answer, Verdict
 from grounding.tasks import Task
 
@@ -93,17 +94,27 @@ class FilmLook:
     def _factor(self) -> int:
         return self.worker.engine.profile.factor
 
+    @property
+    def single(self) -> PixelBounds:
+        """The bounds of the area of a frame that is asked about alone, as a picture is."""
+        own = self.worker.engine.profile
+        profile = own.within(self.spec.min_pixels, self.spec.max_pixels)
+        return PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
+
     def ask(self, planned: Sequence[PlannedQuery]) -> list[Answered]:
         """Return the answers to queries, those about values before those about times."""
-        values = [one for one in planned if not isinstance(one.query, FindSpans)]
+        values = [one for one in planned if not isinstance(one.query, FindSpans | Locate)]
+        moving = [one for one in planned if isinstance(one.query, Locate)]
         timed = [one for one in planned if isinstance(one.query, FindSpans)]
         answers: list[Answer] = []
         if values:
             look = tuple(self.views(self.whole))
-            answers += self._put([(one, look) for one in values])
+            answers += self.put([(one, look) for one in values])
         if timed:
             answers += self._find_spans(timed)
-        whole = [*values, *(_about(one, self.whole) for one in timed)]
+        if moving:
+            answers += follow(self, moving)
+        whole = [*values, *(_about(one, self.whole) for one in timed), *moving]
         return [Answered(*pair, self.first) for pair in zip(whole, answers, strict=True)]
 
     @cached_property
@@ -112,7 +123,7 @@ class FilmLook:
         (view,) = read_frames(self.film, [0.0], self.bounds(1))
         return view
 
-    def _put(self, asked: Sequence[tuple[PlannedQuery, Look]]) -> list[Answer]:
+    def put(self, asked: Sequence[tuple[PlannedQuery, Look]]) -> list[Answer]:
         """Return the answers to some questions, and say how far all are."""
         answers = ask_model(asked, self.worker)
         self.done += len(asked)
@@ -145,7 +156,7 @@ class FilmLook:
         for window in parts:
             look = tuple(self.views(window))
             asked = [(_about(one, window), look) for one in planned]
-            for mine, answer in zip(found, self._put(asked), strict=True):
+            for mine, answer in zip(found, self.put(asked), strict=True):
                 mine.append(answer)
         step = 1 / self.sampling.fps
         joined = [_join(*pair, step) for pair in zip(planned, found, strict=True)]
@@ -166,7 +177,7 @@ class FilmLook:
                 (_about(planned[edge.query], edge.window), tuple(self.views(edge.window, fine)))
                 for edge in some
             ]
-            for edge, answer in zip(some, self._put(asked), strict=True):
+            for edge, answer in zip(some, self.put(asked), strict=True):
                 moved(edge, answer, 1 / fine)
         return settle(answers, ends, 1 / sampling.fps)
 

@@ -21,7 +21,7 @@ OVERLAP = 0.1
 NEAR = 1.0
 """How far a thing may get in one step, in multiples of its own sides."""
 
-MISSES = 2
+MISSES = 4
 """Frames in a row in which a thing may be missed, or hidden, and still be the same."""
 
 

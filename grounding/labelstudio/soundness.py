@@ -16,7 +16,8 @@ from grounding.labelstudio.controls.base import Drop, Region, Results, are_texts
 
 log = logging.getLogger(__name__)
 
-PLACES = frozenset({"rectanglelabels", "rectangle", "keypointlabels", "keypoint", "timelinelabels"})
+PLACES = frozenset({"rectanglelabels", "rectangle", "keypointlabels", "keypoint"})
+PLACES |= {"timelinelabels", "videorectangle"}
 """Types of results that draw: without theirs, a region has nothing to belong to."""
 
 RELATION = "relation"

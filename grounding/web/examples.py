@@ -1,4 +1,4 @@
-"""The sample pictures over HTTP: what the tasks of `examples/` show.
+"""The sample pictures and films over HTTP: what the tasks of `examples/` show.
 
 The browser and the worker fetch them without a password, like any picture on the web.
 """
@@ -13,11 +13,12 @@ from grounding import demo
 
 PREFIX = "/examples/"
 PICTURES = Path(demo.__file__).parent / "pictures"
+FILMS = PICTURES.with_name("films")
 
 
 def send_picture(name: str) -> Response:
-    """Return one sample picture, or 404; any page may draw it."""
-    response = send_from_directory(PICTURES, name)
+    """Return one sample picture or film, or 404; any page may draw it."""
+    response = send_from_directory(FILMS if name.endswith(".mp4") else PICTURES, name)
     # Label Studio's page has another origin, and reads the pixels of what it shows.
     response.headers["Access-Control-Allow-Origin"] = "*"
     return response

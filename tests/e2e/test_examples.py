@@ -56,7 +56,9 @@ Case = tuple[str, list[Any], list[Any]]
 
 def example(name: str, backend: str = ADDRESS) -> tuple[str, list[dict[str, Any]]]:
     """Return the labelling config of an example and its tasks' data, for a `backend`'s address."""
-    tasks = (EXAMPLES / "tasks.json").read_text().replace(ADDRESS, backend)
+    own = EXAMPLES / name / "tasks.json"
+    file = own if own.exists() else EXAMPLES / "tasks.json"
+    tasks = file.read_text().replace(ADDRESS, backend)
     config = (EXAMPLES / name / "config.xml").read_text()
     return config, [task["data"] for task in json.loads(tasks)]
 

@@ -15,9 +15,9 @@ from grounding.labelstudio.config.interface import Control, LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import FilmSpec, PromptDefaults, Results
+from grounding.labelstudio.films.spans import merge_spans, to_frames
 from grounding.labelstudio.plan import plan
 from grounding.labelstudio.soundness import is_sound, keep_sound
-from grounding.labelstudio.spans import merge_spans, to_frames
 from grounding.queries import Fill, Finding, FindSpans, Locate, Shape, Span
 from grounding.settings import Settings
 from grounding.tasks import model_version

@@ -214,6 +214,11 @@ SPAN_ATTRIBUTES: Attributes = (
 )
 """Attributes of a control that draws spans of a film's time."""
 
+TRACK_ATTRIBUTES: Attributes = {
+    name: attribute for name, attribute in SPAN_ATTRIBUTES.items() if name != "model_max_tokens"
+}
+"""Attributes of a control that draws boxes that move."""
+
 NUMBER_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _CHECK | _tasks(ModelTask.FILL, ModelTask.COUNT)
 """Attributes of a number."""
 
@@ -221,6 +226,7 @@ TABLES = (
     BOX_ATTRIBUTES,
     POINT_ATTRIBUTES,
     SPAN_ATTRIBUTES,
+    TRACK_ATTRIBUTES,
     FIELD_ATTRIBUTES,
     CHOICE_ATTRIBUTES,
     TEXT_ATTRIBUTES,

@@ -249,7 +249,11 @@ class _Document:
             return False
         labelled = any(read_label(e) for e in element.walk() if e.kind == kind.label_tag)
         single = VARIABLE.fullmatch(image.get("value") or "")
-        return bool(single) and (labelled or kind.labels != "own")
+        if kind.labels == "beside":
+            target = element.get("toName")
+            beside = [e for e in self.elements if e.kind == "labels" and e.get("toName") == target]
+            labelled = any(map(read_labels, beside))
+        return bool(single) and (labelled or kind.labels not in ("own", "beside"))
 
     def warnings(self, controls: Sequence[Control]) -> Iterator[str]:
         """Yield what a config's author should know though it hinders nothing."""

@@ -14,6 +14,8 @@ from grounding.labelstudio.controls.actions import write_actions
 from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.controls.choices import CHOICES
 from grounding.labelstudio.controls.date_time import DATE_TIME
+from grounding.labelstudio.controls.films.timeline_labels import TIMELINE_LABELS
+from grounding.labelstudio.controls.films.video_rectangle import VIDEO_RECTANGLE
 from grounding.labelstudio.controls.number import NUMBER
 from grounding.labelstudio.controls.rating import RATING
 from grounding.labelstudio.controls.shapes import (
@@ -24,7 +26,6 @@ from grounding.labelstudio.controls.shapes import (
 )
 from grounding.labelstudio.controls.taxonomy import TAXONOMY
 from grounding.labelstudio.controls.text_area import TEXT_AREA
-from grounding.labelstudio.controls.timeline_labels import TIMELINE_LABELS
 from grounding.queries import Finding, Query
 
 CONTROLS = {
@@ -35,6 +36,7 @@ CONTROLS = {
         RECTANGLE,
         KEY_POINT,
         TIMELINE_LABELS,
+        VIDEO_RECTANGLE,
         CHOICES,
         TEXT_AREA,
         NUMBER,

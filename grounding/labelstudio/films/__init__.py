@@ -1,0 +1,1 @@
+"""The arithmetic of films: spans of time, and key frames of tracks."""

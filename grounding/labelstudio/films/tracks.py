@@ -58,15 +58,19 @@ def _thin(keys: Sequence[KeyFrame], loss: float) -> list[KeyFrame]:
     waiting = [(0, len(keys) - 1)]
     while waiting:
         first, last = waiting.pop()
-        missed = [
-            (1 - between(keys[first], keys[last], keys[at].frame).iou(keys[at].box), -at)
-            for at in range(first + 1, last)
-        ]
-        worst, at = max(missed, default=(0.0, 0))
+        ends = keys[first], keys[last]
+        missed = [(*_miss(*ends, keys[at]), -at) for at in range(first + 1, last)]
+        worst, _, at = max(missed, default=(0.0, 0.0, 0))
         if worst > loss:
             kept.add(-at)
             waiting += [(first, -at), (-at, last)]
     return [keys[at] for at in sorted(kept)]
+
+
+def _miss(first: KeyFrame, last: KeyFrame, key: KeyFrame) -> tuple[float, float]:
+    """Return by how much the page would miss a key frame: in IoU, then in distance."""
+    box = between(first, last, key.frame)
+    return 1 - box.iou(key.box), box.center.apart(key.box.center, key.box.frame)
 
 
 def shown(keys: Sequence[KeyFrame], frame: int) -> Box | None:

@@ -28,9 +28,9 @@ from grounding.labelstudio.controls.base import (
     new_id,
 )
 from grounding.labelstudio.data import clean
+from grounding.labelstudio.films.spans import merge_spans, to_frames
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.locating import plan_places
-from grounding.labelstudio.spans import merge_spans, to_frames
 from grounding.queries import Finding, FindSpans, Query, Shape
 
 KIND = "timelinelabels"

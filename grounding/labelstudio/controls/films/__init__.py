@@ -1,0 +1,1 @@
+"""The tags about films: spans of time, and boxes that move."""
