@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from grounding.geometry import Box, Frame
 from grounding.queries import Finding
+from grounding.qwen.reading.blocks import read_blocks
 from grounding.qwen.reading.elements import KNOWN
 from grounding.qwen.reading.lines import read_lines
 from grounding.qwen.reading.matches import Matches, Note, normalize
@@ -24,7 +25,7 @@ from grounding.qwen.reading.records import means_none
 from grounding.qwen.reading.sentences import declines, says_none
 from grounding.qwen.reading.tags import TagReader
 from grounding.qwen.reading.thinking import MAX_TEXT, drop_drafts, extract_answer
-from grounding.qwen.reading.tokenizer import Lexemes, Text, join_corners, tokenize
+from grounding.qwen.reading.tokenizer import Lexeme, Lexemes, Tag, Text, join_corners, tokenize
 from grounding.qwen.reading.values import Group
 
 __all__ = ["Answer", "Note", "Verdict", "read"]
@@ -73,7 +74,7 @@ def read(text: str, frame: Frame, complete: bool = True) -> Answer:
     reader = TagReader(content, matches)
     reader.read(join_corners(content, lexemes.items))
     if not matches.items:
-        read_lines(content, reader.unread, matches, complete=complete)
+        matches.merge(_read_plain(content, reader.unread, complete=complete))
     unread = len(text) > MAX_TEXT or lexemes.unread or matches.full
     matches.cut |= unread and bool(matches.items)
     ended = matches.cut or not (complete or _is_closed(lexemes, content))
@@ -88,6 +89,28 @@ def read(text: str, frame: Frame, complete: bool = True) -> Answer:
     if ended or not complete:
         matches.warnings.add(Note.TRUNCATED)
     return Answer(findings, verdict, tuple(n for n in Note if n in matches.warnings), repeats)
+
+
+def _read_plain(text: str, lexemes: list[Lexeme], *, complete: bool) -> Matches:
+    """Return the places of an answer without brackets around its records or tags.
+
+    Lines that are records or names over places count where they name more of what is there.
+    """
+    lines = Matches()
+    read_lines(text, lexemes, lines, complete=complete)
+    if not lexemes or any(isinstance(lexeme, Tag) for lexeme in lexemes):
+        return lines
+    blocks = read_blocks(text[lexemes[0].start :], complete=complete)
+    # The last record of a cut text is left out.
+    fewer = len(blocks.items) + (not complete) < len(lines.items)
+    if fewer or _count_names(blocks) <= _count_names(lines):
+        return lines
+    blocks.cut |= not complete
+    return blocks.moved(lexemes[0].start)
+
+
+def _count_names(matches: Matches) -> int:
+    return sum(match.label is not None for match in matches.items)
 
 
 def _verdict(

@@ -5,7 +5,8 @@
     lenient_json  parses one bracketed group, and repairs it
     records       reads groups with keys: JSON, Python and function calls
     tags          reads elements and special tokens; `elements` knows what each one means
-    lines         reads plain text line by line, where nothing more structured was found
+    blocks        reads lines that are records, as in YAML, and names over places
+    lines         reads other plain text line by line, where nothing more structured was found
     sentences     recognises "there are none" and refusals
     matches       converts the places to findings in a frame; removes duplicates and loops
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
 from typing import NamedTuple
@@ -97,6 +97,11 @@ class Matches:
         self.warnings |= other.warnings
         self.empty |= other.empty
         self.cut |= other.cut
+
+    def moved(self, offset: int) -> Matches:
+        """Return the matches with spans in a text that begins `offset` characters earlier."""
+        items = [m._replace(span=(m.span[0] + offset, m.span[1] + offset)) for m in self.items]
+        return replace(self, items=items)
 
     def merge_at(self, other: Matches, span: tuple[int, int]) -> None:
         """Add the matches of `other`, moved to `span`, and its warnings."""

@@ -69,6 +69,8 @@ class TagReader:
         self._in_use = 0
         self._name: Name | None = None
         self._name_end = 0
+        self._names: list[str] = []
+        self._named_from = 0
         self._record_end = 0
         self._before: Text | None = None
 
@@ -84,6 +86,7 @@ class TagReader:
         self.out.cut |= any(e.use is not Use.NOTHING or e.tag.name in KNOWN for e in self._stack)
         while self._stack:
             self._pop(len(self.text), len(self.text), cut=True)
+        self._share_names()
 
     # One method for each kind of lexeme
 
@@ -158,6 +161,15 @@ class TagReader:
         if self._name is not None and self._name is name:
             self._name = Name(name.text)
 
+    def _share_names(self) -> None:
+        """Give each of several names in a row its own of as many places behind them."""
+        items, first = self.out.items, self._named_from
+        labels = {item.label for item in items[first:]}
+        if len(items) - first == len(self._names) > 1 and labels == {self._names[-1]}:
+            pairs = zip(items[first:], self._names, strict=True)
+            items[first:] = [item._replace(label=name) for item, name in pairs]
+        self._names, self._named_from = [], len(items)
+
     # Elements
 
     def _open(self, tag: Tag) -> None:
@@ -225,6 +237,9 @@ class TagReader:
             self.close_box(element, content, end, cut)
         elif text and not cut:
             self._name, self._name_end = Name(text, (element.tag.start, end)), end
+            if len(self.out.items) > self._named_from:
+                self._share_names()
+            self._names.append(text)
 
     def close_box(self, element: _Element, content: str, end: int, cut: bool) -> None:
         """Add the box or points whose numbers stand between the tags."""
