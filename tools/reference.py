@@ -36,8 +36,9 @@ ERRORS_HEAD = """\
 # Errors
 
 The meaning of each code in `/jobs`, `/metrics` and the log. *Retried* tells whether the same
-request may succeed later without any change. One code is no error: `nobody_waits` counts
-annotators' requests that no worker had begun by their deadline.
+request may succeed later without any change. Two codes are no errors: `nobody_waits` counts
+annotators' requests that no worker had begun by their deadline, `cancelled` the tasks that an
+operator dropped.
 
 | code | what happened | retried | cure |
 |---|---|---|---|

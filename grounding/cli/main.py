@@ -55,7 +55,7 @@ def up(host: str | None, port: int | None) -> None:
     """Run the queue, a worker and the web server until SIGTERM or Ctrl-C."""
     from grounding.cli.supervisor import keep_running, running
     from grounding.factory import fetcher
-    from grounding.web.operator import warnings
+    from grounding.web.operator.status import warnings
 
     options = {"host": host, "port": port}
     settings = load_settings(**{name: text for name, text in options.items() if text is not None})

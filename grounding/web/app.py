@@ -14,16 +14,19 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from urllib.parse import urlencode
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import HTTPException
 
 from grounding.errors import GroundingError
+from grounding.jobs.connection import queue_errors
 from grounding.jobs.metrics import CONTENT_TYPE
 from grounding.settings import Settings
-from grounding.web import examples, operator, predictions
+from grounding.web import examples, predictions
 from grounding.web.bodies import read_json, read_label_config, read_predict, read_project
+from grounding.web.operator import actions, page, status
 from grounding.web.projects import connect_project
 from grounding.web.services import Services
 
@@ -52,13 +55,20 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_error_handler(Exception, _fault_response)
     for rule, method, view in (
         ("/", "GET", lambda: _home(services)),
+        ("/operator.js", "GET", page.script),
+        ("/thumbnails/<key>", "GET", lambda key: _thumbnail(services, key)),
+        (
+            f"/projects/<project>/<any({', '.join(actions.ACTIONS)}):action>",
+            "POST",
+            lambda project, action: _act(services, project, action),
+        ),
         (HEALTH, "GET", _health),
         ("/setup", "POST", lambda: _setup(services)),
         ("/predict", "POST", lambda: _predict(services)),
         ("/webhook", "POST", _webhook),
         ("/versions", "GET", lambda: _versions(settings)),
         ("/ready", "GET", lambda: _ready(services)),
-        ("/jobs", "GET", lambda: jsonify(operator.read_overview(services))),
+        ("/jobs", "GET", lambda: jsonify(status.read_overview(services))),
         ("/jobs/<key>", "GET", lambda key: _job(services, key)),
         ("/metrics", "GET", lambda: _metrics(services)),
         (f"{examples.PREFIX}<name>", "GET", examples.send_picture),
@@ -71,19 +81,28 @@ def _health() -> Response:
     return jsonify(status="UP", model_class="QwenGrounding")
 
 
-PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-"""What a browser may load for the operator's page: nothing from anywhere."""
-
-
 def _home(services: Services) -> Response:
     """Answer people with a page, and whoever does not prefer one, such as Label Studio, as ever."""
     kinds = request.accept_mimetypes
     if kinds.best_match(("application/json", "text/html")) != "text/html":
         return _health()
-    page = Response(operator.render_page(services), mimetype="text/html")
-    page.headers["Content-Security-Policy"] = PAGE_POLICY
-    page.headers["Cache-Control"] = "no-store"
-    return page
+    return page.page(services)
+
+
+def _thumbnail(services: Services, key: str) -> Response:
+    return page.thumbnail(services, key) or _error(404, "picture_unknown", "it is kept no more")
+
+
+def _act(services: Services, project: str, action: str) -> Response:
+    """Do what an operator asks; answer forms with the page, programs with JSON."""
+    with queue_errors():
+        actions.check_origin(services.queue.redis)
+    done = actions.ACTIONS[action](services, read_project({"project": project}))
+    if request.is_json:
+        return jsonify(done)
+    told = urlencode({"did": action, "project": project, **done})
+    # Relative, for a proxy may serve the page below a path of its own.
+    return Response(status=303, headers={"Location": f"../../?{told}"})
 
 
 def _setup(services: Services) -> Response:
@@ -114,19 +133,19 @@ def _versions(settings: Settings) -> Response:
 
 
 def _ready(services: Services) -> tuple[Response, int]:
-    readiness = operator.read_readiness(services)
+    readiness = status.read_readiness(services)
     return jsonify(readiness), 200 if readiness["ready"] else 503
 
 
 def _job(services: Services, key: str) -> Response:
-    job = operator.read_job(services, key)
+    job = status.read_job(services, key)
     if job is None:
         return _error(404, "job_unknown", "there is no such job, or it is forgotten by now")
     return jsonify(job)
 
 
 def _metrics(services: Services) -> Response:
-    return Response(operator.read_metrics(services), content_type=CONTENT_TYPE)
+    return Response(status.read_metrics(services), content_type=CONTENT_TYPE)
 
 
 def call_when_sent(response: Response, callback: Callable[[], None]) -> Response:

@@ -157,7 +157,7 @@ def run_jobs(services: Services, jobs: list[Job], request: PredictRequest) -> An
         queue = queue.with_patience()
     seconds = deadline(kind, services.settings, queue.redis)
     due = seconds + OUTBOX_SECONDS if request.uses_outbox else None
-    accepted = _accept(queue, jobs, due, urgent=kind is RequestKind.INTERACTIVE)
+    accepted = accept(queue, jobs, due, urgent=kind is RequestKind.INTERACTIVE)
     jobs.clear()
     with services.places.take(kind) as placed:
         if placed:
@@ -193,7 +193,7 @@ def task_id(raw: object) -> int | None:
     return found if abs(found) <= MAX_ID else None
 
 
-def _accept(queue: OpenQueue, jobs: Sequence[Job], due: float | None, *, urgent: bool) -> list[str]:
+def accept(queue: OpenQueue, jobs: Sequence[Job], due: float | None, *, urgent: bool) -> list[str]:
     """Enter and queue `jobs`; return the keys of those accepted.
 
     Refused ones are counted and logged; if an annotator waits (`urgent`), `QueueError` says why.

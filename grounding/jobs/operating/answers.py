@@ -35,7 +35,7 @@ class LastAnswer:
     project: str
     task: int | None
     at: float
-    size: tuple[float, float]
+    size: Sequence[int]
     result: Sequence[Mapping[str, Any]]
 
 
@@ -50,7 +50,7 @@ class LastAnswers:
     def keep(
         self,
         task: tuple[str, int | None],
-        size: tuple[float, float],
+        size: tuple[int, int],
         result: list[dict[str, Any]],
         picture: bytes,
     ) -> None:

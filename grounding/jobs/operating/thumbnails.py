@@ -33,10 +33,11 @@ class AnswerRecorder:
         """Keep the answer to `task`, unless one was kept a moment ago or it shows no whole view."""
         if not self._is_on or result.view is None or not self._take_turn():
             return
-        size, regions = result.view.image, result.prediction["result"]
+        image, regions = result.view.image, result.prediction["result"]
+        size = (int(image.width), int(image.height))
         try:
             picture = thumbnail(result.view)
-            self._answers.keep((task.project, task.id), (size.width, size.height), regions, picture)
+            self._answers.keep((task.project, task.id), size, regions, picture)
         except (RedisError, OSError) as exc:  # it is only for looking at
             log.debug("an answer is not kept for the operator's page: %s", exc)
 

@@ -1,10 +1,9 @@
-"""What operators look at: whether a model is ready, every project's jobs, and the counters."""
+"""What operators ask as JSON: whether a model is ready, every project's jobs, and the counters."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
-
-from flask import render_template
 
 from grounding.errors import QueueError, SettingError
 from grounding.jobs.connection import check_keeping, queue_errors
@@ -53,29 +52,6 @@ def read_overview(services: Services) -> dict[str, Any]:
         return describe_queue(services.queue.store)
 
 
-def render_page(services: Services) -> str:
-    """Return the same as a page for people, which loads itself again every few seconds."""
-    try:
-        overview = read_overview(services)
-    except QueueError:  # the state of the workers says so
-        overview = {"projects": [], "failed": []}
-    settings = services.settings
-    projects = [{**one, "link": _link(settings, one["project"])} for one in overview["projects"]]
-    failed = [
-        {**one, "link": _link(settings, one["project"], one["task"])} for one in overview["failed"]
-    ]
-    state = read_readiness(services)
-    return render_template("operator.html", state=state, projects=projects, failed=failed)
-
-
-def _link(settings: Settings, project: str, task: object = None) -> str:
-    """Return the address of a project or a task in Label Studio; empty where it is unknown."""
-    home, number = settings.label_studio_host or settings.label_studio_url, project.split(".")[0]
-    if not home or not number:
-        return ""
-    return f"{home}/projects/{number}/data{f'?task={task}' if task else ''}"
-
-
 def read_job(services: Services, key: str) -> dict[str, Any] | None:
     """Return the state of one job; None if there is no such job (any more)."""
     with queue_errors():
@@ -89,5 +65,4 @@ def read_metrics(services: Services) -> bytes:
 
 
 def _worker(status: WorkerStatus) -> dict[str, Any]:
-    names = ("worker", "model", "phase", "done", "detail")
-    return {name: getattr(status, name) for name in names}
+    return {name: value for name, value in asdict(status).items() if name != "obstacle"}

@@ -1,0 +1,95 @@
+"""Tests of the last answers: a bounded number of small pictures, for an hour, and no error."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+from redis import Redis
+
+from grounding.jobs.connection import connect
+from grounding.jobs.operating.answers import KEPT_SECONDS, MAX_BYTES, LastAnswers
+from grounding.jobs.operating.thumbnails import AnswerRecorder
+from grounding.media.views import PixelBounds, View, whole
+from grounding.pipeline import TaskResult
+from grounding.qwen.answers import Verdict
+from grounding.tasks import Task
+from tests.serving import FOUND
+
+
+@pytest.fixture
+def view() -> View:
+    return whole(Image.effect_noise((1600, 900), 80).convert("RGB"), PixelBounds(28, 784, 10**6))
+
+
+def result(view: View | None) -> TaskResult:
+    return TaskResult({"result": FOUND}, Verdict.FOUND, {}, {}, {}, view)
+
+
+def task(number: int) -> Task:
+    return Task(number, {}, "", None, "v", "7.5")
+
+
+def note(redis: Redis, number: int, shown: View | None, most: int = 3) -> None:
+    AnswerRecorder(redis, most).note(task(number), result(shown))
+
+
+def test_only_so_many_are_kept_the_latest_first_and_the_rest_leave_nothing(
+    redis: Redis, view: View
+) -> None:
+    for number in range(6):
+        note(redis, number, view)
+    kept = LastAnswers(redis, 3).read()
+    assert [one.task for one in kept] == [5, 4, 3]
+    assert [tuple(one.size) for one in kept] == [(1600, 900)] * 3
+    assert list(kept[0].result) == FOUND
+    names = {key.decode() for key in redis.scan_iter()}
+    assert names == {"grounding:2:answers", *(f"grounding:2:thumbnail:{one.key}" for one in kept)}
+    assert all(0 < redis.ttl(name) <= KEPT_SECONDS for name in names)
+
+
+def test_a_picture_is_small_even_of_noise(redis: Redis, view: View) -> None:
+    note(redis, 1, view)
+    (one,) = LastAnswers(redis, 3).read()
+    file = LastAnswers(redis, 3).picture(one.key)
+    assert file is not None
+    assert len(file) < 30_000
+    with Image.open(io.BytesIO(file)) as picture:
+        assert (picture.format, max(picture.size)) == ("JPEG", 240)
+
+
+def test_one_worker_keeps_one_a_second(redis: Redis, view: View) -> None:
+    recorder = AnswerRecorder(redis, 3)
+    for number in range(5):
+        recorder.note(task(number), result(view))
+    assert [one.task for one in LastAnswers(redis, 3).read()] == [0]
+
+
+def test_nothing_is_kept_where_it_is_off_or_no_whole_picture_was_shown(
+    redis: Redis, view: View
+) -> None:
+    note(redis, 1, view, most=0)
+    note(redis, 1, None)
+    assert list(redis.scan_iter()) == []
+
+
+@pytest.mark.parametrize(
+    ("regions", "picture"), [([{"x": "y" * MAX_BYTES}], b"p"), ([], b"p" * (MAX_BYTES + 1))]
+)
+def test_what_is_too_large_is_not_kept(
+    redis: Redis, regions: list[dict[str, Any]], picture: bytes
+) -> None:
+    LastAnswers(redis, 3).keep(("7", 1), (10, 10), regions, picture)
+    assert list(redis.scan_iter()) == []
+
+
+def test_without_redis_or_its_memory_the_task_goes_on(redis: Redis, view: View) -> None:
+    note(connect("redis://127.0.0.1:1"), 1, view)
+    redis.config_set("maxmemory", 1)
+    try:
+        note(redis, 1, view)
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert LastAnswers(redis, 3).read() == []
