@@ -12,9 +12,12 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from redis import Redis
 
 from grounding.cli.main import cli
 from grounding.environment import ECOSYSTEM, variable
+from grounding.jobs.metrics import render_metrics
+from grounding.jobs.store import JobStore
 from grounding.labelstudio.config.parse import parse
 from grounding.settings import Settings
 from tools.reference import DOCS, PAGES, ROOT
@@ -72,6 +75,15 @@ def test_every_variable_is_a_setting(page: Path) -> None:
     code = " ".join([*CODE.findall(page.read_text()), *commands(page)])
     known = {variable(name) for name in Settings.model_fields} | FOREIGN
     assert set(VARIABLE.findall(code)) - known == set()
+
+
+def test_every_metric_that_is_named_is_there(redis: Redis) -> None:
+    text = render_metrics(JobStore(redis)).decode()
+    known = set(re.findall(r"^# HELP (\S+)", text, re.MULTILINE))
+    pages = " ".join(page.read_text() for page in PAGES_OF_OURS)
+    named = set(re.findall(r"\bgrounding_[a-z_]+\b", pages))
+    assert named
+    assert named - known == set()
 
 
 TEXTS = [
