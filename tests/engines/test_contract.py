@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from grounding.engines.base import Completion, Engine, ModelRequest, Priority
-from grounding.engines.local import endings
+from grounding.engines.local.decoding import endings
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
 from grounding.errors import EngineError, ImageError
