@@ -202,7 +202,16 @@ def _locate(control: Control, labels: Labels, intent: Intent) -> Locate | FindSp
         style,
         meanings,
         intent.excluded,
+        _time_of(control, intent),
     )
+
+
+def _time_of(control: Control, intent: Intent) -> float | None:
+    """Return when in a film, in seconds, a place was drawn; the page counts its frames from 1."""
+    rate = control.frame_rate
+    if intent.frame is None or not isinstance(rate, float):
+        return None
+    return (intent.frame - 1) / rate
 
 
 def _classes(labels: Sequence[Label]) -> tuple[str, ...]:

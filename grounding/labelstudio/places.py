@@ -15,7 +15,11 @@ from grounding.geometry import PERCENT, Box, Frame, Point
 OVERSHOOT = 0.01
 """Percent by which the page's own rounding may put a place outside the image."""
 
-_SIDES = frozenset({"x", "y", "width", "height"})
+_SIDES = frozenset({"x", "y", "width", "height", "sequence"})
+"""Keys of a value that says where something is; a film's has a sequence of key frames."""
+
+MOVING = "videorectangle"
+"""The type of a box that moves through a film."""
 
 Result = Mapping[str, Any]
 """One entry of a `result` list as Label Studio sends it: untrusted JSON."""
@@ -67,6 +71,23 @@ def _read_box(value: Result) -> Box:
     return Box.spanning((x, y), corner, PERCENT).clip()
 
 
+def last_key_frame(value: Result) -> Result:
+    """Return the last key frame of a box that moves, which has a box and a `frame` from 1.
+
+    Raises `RequestError` as `read_place` does.
+    """
+    keys = value.get("sequence")
+    found = [key for key in keys if isinstance(key, Mapping)] if isinstance(keys, list) else []
+    frames = [key.get("frame") for key in found]
+    if not found or not all(type(frame) is int and frame >= 1 for frame in frames):
+        raise context_error("a drawn box of a film has no key frame")
+    return max(found, key=lambda key: key["frame"])
+
+
+def _read_moving(value: Result) -> Box:
+    return _read_box(last_key_frame(value))
+
+
 def _read_percent(value: Result, key: str) -> float:
     number = value.get(key)
     if not isinstance(number, int | float) or not -OVERSHOOT <= number <= 100 + OVERSHOOT:
@@ -79,6 +100,7 @@ _READERS: dict[str, Callable[[Result], Box | Point]] = {
     "rectangle": _read_box,
     "keypointlabels": _read_point,
     "keypoint": _read_point,
+    MOVING: _read_moving,
 }
 """The reader for each type of drawn region."""
 

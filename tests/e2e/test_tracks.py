@@ -53,8 +53,7 @@ def test_tracks_are_saved_played_corrected_and_submitted(
 
     annotator = LabellingPage(browser, studio.url, studio.token, output)
     page = annotator.page
-    page.goto(f"{studio.url}/projects/{project.id}/data?task={saved.task}")
-    page.wait_for_selector("video", timeout=OPEN_MS)
+    open_film(annotator, studio, project, saved.task)
     annotator.wait_for_regions(len(saved.result))
     page.locator(".lsf-outliner-item").nth(0).click()
     annotator.screenshot("tracks-start")
@@ -71,6 +70,45 @@ def test_tracks_are_saved_played_corrected_and_submitted(
     assert [one["value"]["sequence"] for one in exported] == [
         one["value"]["sequence"] for one in saved.result
     ]
+
+
+def open_film(annotator: LabellingPage, studio: Client, project: Project, task: int) -> None:
+    """Open a task whose film can be played."""
+    page = annotator.page
+    address = f"{studio.url}/projects/{project.id}/data?task={task}"
+    page.goto(address, wait_until="commit", timeout=OPEN_MS)
+    page.wait_for_selector("video", timeout=OPEN_MS)
+    page.wait_for_function("document.querySelector('video').readyState >= 2", timeout=OPEN_MS)
+
+
+def test_a_box_that_is_drawn_in_a_frame_is_followed_to_the_end(
+    project: Project, browser: Browser, studio: Client, output: Path
+) -> None:
+    studio.ask_nothing_on_opening(project.id)
+    task = min(one.id for one in studio.tasks(project.id))
+    annotator = LabellingPage(browser, studio.url, studio.token, output)
+    page = annotator.page
+    open_film(annotator, studio, project, task)
+    page.wait_for_timeout(2000)
+    seen: list[Any] = []
+    page.on("request", lambda r: seen.append((r.url, r.post_data)) if "interactive" in r.url else 0)
+    annotator.auto_annotate()
+    annotator.screenshot("draw-1")
+    annotator.choose_label("blue square")
+    annotator.screenshot("draw-2")
+    print([(c.bounding_box()) for c in page.locator("canvas").all()])
+    box = page.locator("canvas").first.bounding_box()
+    assert box
+    x, y, w, h = box["x"], box["y"], box["width"], box["height"]
+    page.mouse.move(x + 0.4 * w, y + 0.4 * h)
+    page.mouse.down()
+    page.mouse.move(x + 0.5 * w, y + 0.5 * h, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(8000)
+    annotator.screenshot("draw-3")
+    print(seen)
+    annotator.close()
+    assert seen
 
 
 def play(page: Page) -> None:

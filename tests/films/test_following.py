@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from grounding.engines.base import Completion, ModelRequest
-from grounding.errors import AnswerError
+from grounding.errors import AnswerError, RequestError
+from grounding.geometry import PERCENT, Box, image_frame
+from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.films.tracks import shown
+from grounding.labelstudio.interactive.context import read_request
 from grounding.testing import ScriptedEngine, answer_each, make_completion
 from tests.films.test_predicting import ask
 from tests.films.truth import keys_of, overlaps
@@ -149,3 +153,73 @@ def test_nothing_in_any_frame_is_nothing_and_what_cannot_be_read_is_an_error() -
     with pytest.raises(AnswerError):
         ask(engine, config("red circle"), uri(MOVING.encode()))
     engine.close()
+
+
+def drawn(box: list[float], frame: int, label: str | None = "red circle") -> dict[str, Any]:
+    """Return the context of a box that an annotator draws in a film, as the page sends it."""
+    x, y, width, height = box
+    key = {"frame": frame, "enabled": True, "rotation": 0, "time": frame / RATE}
+    named = {"labels": [label]} if label else {}
+    sequence = [{**key, "x": x, "y": y, "width": width, "height": height}]
+    value = {"framesCount": 180, "duration": 6.0, "sequence": sequence, **named}
+    return {
+        "result": [
+            {"id": "a", "type": "videorectangle", "from_name": "box", "to_name": "video",
+             "value": value}
+        ]
+    }  # fmt: skip
+
+
+def percent_box(frame: int, way: Way) -> list[float]:
+    """Return the true box of a thing in a frame of the page, in percent, a little off."""
+    truth = way.box(int((frame - 1) / RATE * MOVING.fps), MOVING.size)
+    assert truth
+    box = Box(*truth, image_frame(*MOVING.size)).to(PERCENT)
+    return [box.x1 + 0.5, box.y1, box.width, box.height]
+
+
+@pytest.mark.parametrize("label", ["red circle", None])
+def test_a_key_frame_that_an_annotator_draws_starts_a_track(
+    engine: ScriptedEngine, label: str | None
+) -> None:
+    circle = MOVING.ways[0]
+    box = percent_box(91, circle)
+    context = drawn(box, 91, label)
+    (region,) = ask(engine, config(), uri(MOVING.encode()), context=context).prediction["result"]
+    assert region["value"]["labels"] == ["red circle"]
+    first = keys_of(region)[0]
+    assert first.frame == 91
+    assert [first.box.x1, first.box.y1] == pytest.approx(box[:2], abs=0.01), "as it was drawn"
+    assert len(engine.requests) == 6, "from there to the end"
+    for frame in (120, 150, 180):
+        there = shown(keys_of(region), frame)
+        truth = percent_box(frame, circle)
+        assert there is not None
+        assert there.x1 == pytest.approx(truth[0], abs=3)
+
+
+def test_a_box_drawn_where_nothing_is_starts_no_track(engine: ScriptedEngine) -> None:
+    context = drawn([0.5, 88, 5, 5], 91)
+    assert ask(engine, config(), uri(MOVING.encode()), context=context).prediction["result"] == []
+
+
+@pytest.mark.parametrize("sequence", [[], None, [{"frame": 0}], [{"frame": 1.5}], [{"x": 1}], "x"])
+def test_a_drawn_track_without_a_key_frame_is_a_wrong_context(
+    engine: ScriptedEngine, sequence: object
+) -> None:
+    context = drawn([10, 10, 10, 10], 1)
+    context["result"][0]["value"]["sequence"] = sequence
+    with pytest.raises(RequestError):
+        ask(engine, config(), uri(MOVING.encode()), context=context)
+
+
+def test_the_same_drawn_box_is_the_same_request() -> None:
+    parsed = parse(f"<View>{config()}</View>")
+    one, other = drawn([10, 10, 10, 10], 7), drawn([10, 10, 10, 10], 7)
+    other["result"][0]["id"] = "b"
+    other["result"][0]["value"]["duration"] = 5.9
+    assert read_request(one, parsed).reduced == read_request(other, parsed).reduced
+    later = drawn([10, 10, 10, 10], 8)
+    assert read_request(one, parsed).reduced != read_request(later, parsed).reduced
+    again = read_request(read_request(one, parsed).reduced, parsed)
+    assert again.intent == read_request(one, parsed).intent

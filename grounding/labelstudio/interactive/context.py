@@ -16,7 +16,15 @@ from grounding.labelstudio.data import strip_markup
 from grounding.labelstudio.interactive.commands import choose_controls
 from grounding.labelstudio.interactive.questions import choose_answer
 from grounding.labelstudio.labels import match
-from grounding.labelstudio.places import Result, context_error, is_drawn, read_place, read_text
+from grounding.labelstudio.places import (
+    MOVING,
+    Result,
+    context_error,
+    is_drawn,
+    last_key_frame,
+    read_place,
+    read_text,
+)
 from grounding.queries import Shape
 
 MAX_PHRASE_CHARS = 1000
@@ -29,8 +37,9 @@ class Intent:
 
     `phrase` is the typed text. `around` is the drawn place, in the percent frame, and `label` the
     label it was drawn with. `excluded` are points, in the percent frame, that the answer leaves
-    out. `from_name` is the tag that the text or the place came from. `controls` are those that
-    answer; without any, nothing was asked.
+    out. In a film, `frame` is the page's frame, from 1, that the place was drawn in. `from_name` is
+    the tag that the text or the place came from. `controls` are those that answer; without any,
+    nothing was asked.
     """
 
     phrase: str | None = None
@@ -39,6 +48,7 @@ class Intent:
     from_name: str | None = None
     controls: tuple[Control, ...] = ()
     excluded: tuple[Point, ...] = ()
+    frame: int | None = None
 
     @property
     def typed(self) -> bool:
@@ -126,8 +136,12 @@ def _last_typed(results: Sequence[Result], areas: Mapping[str, TextArea]) -> Res
 
 def _reduce(drawn: Result, label: str | None) -> dict[str, Any]:
     """Return a drawn region with only the keys that ask for something, and its label in it."""
-    keys = BOX_KEYS if isinstance(read_place(drawn), Box) else POINT_KEYS
-    value = {key: drawn["value"][key] for key in keys if key in drawn["value"]}
+    if drawn["type"] == MOVING:
+        last = last_key_frame(drawn["value"])
+        value = {"sequence": [{key: last[key] for key in ("frame", *BOX_KEYS) if key in last}]}
+    else:
+        keys = BOX_KEYS if isinstance(read_place(drawn), Box) else POINT_KEYS
+        value = {key: drawn["value"][key] for key in keys if key in drawn["value"]}
     labels = {} if label is None else {"labels": [label]}
     kept = {key: drawn[key] for key in ("type", "from_name", "to_name") if read_text(drawn, key)}
     sign = {"is_positive": drawn["is_positive"]} if "is_positive" in drawn else {}
@@ -160,7 +174,9 @@ def _drawn_intent(drawn: Result, results: Sequence[Result], config: LabelConfig)
     label = _read_label(drawn, results)
     controls = _choose_answering(drawn, around, label, config)
     excluded = tuple(p for r in _negatives(results) if isinstance(p := read_place(r), Point))
-    return Intent(None, around, label, read_text(drawn, "from_name"), tuple(controls), excluded)
+    frame = last_key_frame(drawn["value"])["frame"] if drawn["type"] == MOVING else None
+    name = read_text(drawn, "from_name")
+    return Intent(None, around, label, name, tuple(controls), excluded, frame)
 
 
 def _negatives(results: Sequence[Result]) -> list[Result]:

@@ -21,7 +21,15 @@ from grounding.geometry import Box, Frame, Point, image_frame
 from grounding.labelstudio.config.interface import Label, LabelConfig
 from grounding.labelstudio.controls.base import Region, new_id
 from grounding.labelstudio.interactive.context import find_drawn
-from grounding.labelstudio.places import BoxGrid, PointGrid, Result, is_drawn, read_place, read_text
+from grounding.labelstudio.places import (
+    MOVING,
+    BoxGrid,
+    PointGrid,
+    Result,
+    is_drawn,
+    read_place,
+    read_text,
+)
 
 SAME_IOU = 0.9
 """Boxes of one label that overlap this much mark the same thing."""
@@ -191,8 +199,8 @@ def _ids(results: Iterable[Result]) -> set[str]:
 def _marks(group: RegionGroup, spelling: Mapping[str, str]) -> Iterator[_Mark]:
     """Yield the mark of a region; none if its type is unknown or it is rotated."""
     drawn = next((r for r in group if is_drawn(r)), None)
-    if drawn is None:
-        return
+    if drawn is None or read_text(drawn, "type") == MOVING:
+        return  # that two tracks meet in one frame does not make them one
     try:
         place = read_place(drawn)
     except RequestError:
