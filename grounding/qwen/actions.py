@@ -18,7 +18,17 @@ from grounding.queries import ACTIONS
 from grounding.qwen.reading.fields import CONSTANTS, Role, classify_key, fold, read_axes
 from grounding.qwen.reading.lenient_json import OPENERS, Parser
 from grounding.qwen.reading.matches import Matches, Place
-from grounding.qwen.reading.values import Group, Number, String, Value, Word, read_places
+from grounding.qwen.reading.values import (
+    NUMBER,
+    Group,
+    Key,
+    Number,
+    String,
+    Value,
+    Word,
+    parse_number,
+    read_places,
+)
 
 TOOLS = {"mobileuse", "computeruse", "mobile", "computer", "browseruse", "function", "tool"}
 """Names of the tool that has all actions, folded: no actions themselves."""
@@ -108,10 +118,14 @@ def _named(group: Group) -> Iterator[tuple[str, Value]]:
     plain = group.numbers or tuple(number.value for number in numbers)
     if len(plain) in (2, 4):
         yield "coordinate", Group("(", group.start, group.end, closed=True, numbers=plain)
+    texts = [v for k, v in group.entries if k is None and isinstance(v, String)]
+    if len(texts) > 1:  # keys that are pressed together
+        entries: list[tuple[Key | None, Value]] = [(None, text) for text in texts]
+        yield "keys", Group("[", group.start, group.end, closed=True, entries=entries)
     for key, value in group.entries:
         if key is not None:
             yield key.text, value
-        elif isinstance(value, String):
+        elif isinstance(value, String) and len(texts) == 1:
             yield "text", value
         elif isinstance(value, Group):
             yield "coordinate", value
@@ -134,14 +148,15 @@ def _find_name(entries: Entries) -> str | None:
     words = [(fold(k), v.text.strip()) for k, v in entries if isinstance(v, String | Word)]
     for key, word in words:
         if key in ACTION_KEYS and word.lower() not in CONSTANTS and fold(word) not in TOOLS | {""}:
-            return word
+            return None if fold(word) in NO_ACTION else word
     return next((word for k, word in words if k in NAME_KEYS and fold(word) in KNOWN), None)
 
 
 def _find_tool(entries: Entries) -> str | None:
     """Return the name of a function that is an action itself."""
     words = [v.text.strip() for k, v in entries if fold(k) in NAME_KEYS and isinstance(v, String)]
-    return next((word for word in words if fold(word) not in TOOLS | {""}), None)
+    names = [word.rpartition(".")[2] for word in words]  # computer_use.left_click
+    return next((name for name in names if fold(name) not in TOOLS | {""}), None)
 
 
 def _without_name(entries: Entries, name: str) -> Entries:
@@ -177,11 +192,18 @@ def _make_call(name: str, entries: Entries, span: tuple[int, int]) -> Call:
             _is_place(key) and not made
         ):
             arguments[key] = made
+    if two_ended and len(first) == 1 and not second and _is_no_box(first[0]):
+        first, second = [first[0][:2]], [first[0][2:]]
     place, end, used = _from_axes(axes, two_ended=two_ended)
     arguments |= {k: to_json(v) for k, v in axes.items() if k not in used}
     if len(first) == 2 and all(len(numbers) == 2 for numbers in first) and not second:
         first, second = (first[:1], first[1:]) if two_ended else ([first[0] + first[1]], [])
     return Call(name, first[0] if first else place, second[0] if second else end, arguments, span)
+
+
+def _is_no_box(numbers: tuple[float, ...]) -> bool:
+    """Say whether four numbers are no corners in order, and so where a gesture begins and ends."""
+    return len(numbers) > 2 and not (numbers[0] < numbers[2] and numbers[1] < numbers[3])
 
 
 def _is_place(key: str) -> bool:
@@ -196,8 +218,36 @@ def _places(key: str, value: Value) -> list[Place]:
         named = {fold(k.text): v for k, v in value.entries if k is not None}
         numbers = read_axes(named, Matches())
         return [(numbers, (value.start, value.end))] if numbers else []
+    if isinstance(value, String) and (spots := find_named_places(value.text)):
+        return [(numbers, (value.start, value.end)) for numbers in spots]
     found = read_places(value, corners=False)
     return [(numbers[:4], span) for numbers, span in found if len(numbers) in (2, 4, 5)]
+
+
+_AXES = re.compile(
+    rf"\bx\W{{0,3}}[=:：是]\s*(?P<x>{NUMBER})[^\dxy]{{1,12}}y\W{{0,3}}[=:：是]\s*(?P<y>{NUMBER})",
+    re.IGNORECASE,
+)
+"""A point in words: x=10, y=20."""
+
+
+def find_named_places(text: str) -> list[tuple[float, ...]]:
+    """Return the points that a text names by their axes."""
+    return [(parse_number(m["x"]), parse_number(m["y"])) for m in _AXES.finditer(text)]
+
+
+def says_no_action(groups: Iterable[Group]) -> bool:
+    """Say whether an answer names its action as none at all."""
+    for group in groups:
+        named = [v for k, v in group.entries if k is not None and fold(k.text) in ACTION_KEYS]
+        if any(not isinstance(v, Group) and fold(v.text) in NO_ACTION for v in named):
+            return True
+        if says_no_action(v for _, v in group.entries if isinstance(v, Group)):
+            return True
+    return False
+
+
+NO_ACTION = {"", "none", "null", "nil", "noaction", "nothing", "无"}
 
 
 def _from_axes(

@@ -6,6 +6,7 @@ The shapes checkpoint sees each frame as the picture that it is, so what is show
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page

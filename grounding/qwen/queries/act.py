@@ -7,6 +7,7 @@ size of the screen in the units of the answer, and the actions with their argume
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import Any
 
 from grounding.geometry import Box, Frame, Point
 from grounding.queries import Act, Finding, Screen
-from grounding.qwen.actions import Call, find_calls, is_action
+from grounding.qwen.actions import Call, find_calls, find_named_places, is_action, says_no_action
 from grounding.qwen.answers import Answer, Note, Verdict, add_caveats, read
 from grounding.qwen.prompts import PromptSet, language_of
 from grounding.qwen.reading.elements import KNOWN
@@ -23,7 +24,7 @@ from grounding.qwen.reading.records import means_none
 from grounding.qwen.reading.sentences import declines, says_none
 from grounding.qwen.reading.thinking import extract_answer
 from grounding.qwen.reading.tokenizer import ENDINGS, Fence, Lexemes, Tag, Text, tokenize
-from grounding.qwen.reading.values import Group
+from grounding.qwen.reading.values import NUMBER, Group, parse_number
 from grounding.qwen.scores import Token, score_findings
 
 TOOLS = {Screen.MOBILE: "mobile_use", Screen.COMPUTER: "computer_use"}
@@ -182,7 +183,7 @@ def read_answer(query: Act, text: str, frame: Frame, *, complete: bool) -> Answe
     notes = Matches()
     found = tuple(dict.fromkeys(_findings(calls, frame, notes)))
     prose = "".join(content[t.start : t.end] for t in lexemes.items if isinstance(t, Text))
-    none = any(map(means_none, groups)) or says_none(prose)
+    none = any(map(means_none, groups)) or says_none(prose) or says_no_action(groups)
     verdict = _verdict(prose, found=bool(found), cut=cut, none=none)
     warnings = {*notes.warnings, *((Note.TRUNCATED,) if cut and not complete else ())}
     return add_caveats(Answer(found, verdict, tuple(n for n in Note if n in warnings)))
@@ -204,6 +205,8 @@ def _read_places(text: str, frame: Frame, *, complete: bool) -> Answer:
     A place beside the word for an action is one, as in "click (88, 40)".
     """
     answer = read(text, frame, complete)
+    if not answer.findings and complete:
+        answer = _read_loose(answer, extract_answer(text).text, frame)
     said = {m[1] for m in _ACTION_LINE.finditer(text) if is_action(m[1])}
     alone = next(iter(said)) if len(said) == len(answer.findings) == 1 else None
     return replace(answer, findings=tuple(_settle(one, alone) for one in answer.findings))
@@ -213,6 +216,24 @@ _ACTION_LINE = re.compile(
     r"^[\s*#_>]*action[\w ]{0,8}[*_\s]*[:：][\s*_\"'`]*(\w{2,40})", re.M | re.I
 )
 """The line "Action: click"."""
+
+
+_LONE = re.compile(rf"\s*({NUMBER})\s*[,，]\s*({NUMBER})\s*\.?\s*")
+"""An answer that is two numbers."""
+
+
+def _read_loose(answer: Answer, content: str, frame: Frame) -> Answer:
+    """Return an answer with the points that no notation of places marks as such."""
+    lone = _LONE.fullmatch(content) or _LONE.fullmatch("".join(_QUOTED_PAIR.findall(content)[:1]))
+    places = [tuple(map(parse_number, lone.groups()))] if lone else find_named_places(content)
+    notes = Matches()
+    points = [_point(numbers, frame, notes) for numbers in places if max(numbers) > 1]
+    found = tuple(Finding(one, span=(0, len(content))) for one in dict.fromkeys(points) if one)
+    verdict = Verdict.FOUND if found and answer.verdict is not Verdict.TRUNCATED else answer.verdict
+    return replace(answer, findings=found, verdict=verdict)
+
+
+_QUOTED_PAIR = re.compile(rf"[\"']({NUMBER}\s*[,，]\s*{NUMBER})[\"']")
 
 
 def _settle(finding: Finding, action: str | None) -> Finding:
@@ -278,8 +299,10 @@ def _point(numbers: tuple[float, ...] | None, frame: Frame, notes: Matches) -> P
     if numbers is None or is_absent(numbers):
         return None
     place = PLACES[len(numbers)](numbers, frame, notes)
-    if place is None and numbers[:2] == numbers[2:]:
-        place = PLACES[2](numbers[:2], frame, notes)
+    if place is None and len(numbers) > 2 and all(map(math.isfinite, numbers)):
+        x1, y1, x2, y2 = numbers  # a box without an area has a middle too
+        middle = Box.spanning((x1, y1), (x2, y2), frame).center
+        place = PLACES[2]((middle.x, middle.y), frame, notes)
     return place.center if isinstance(place, Box) else place
 
 
