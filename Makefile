@@ -10,7 +10,7 @@ REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test coverage mutants lint faults soak fuzz e2e pictures containers \
-	servers accuracy bench remote interactive lock audit digests sbom wheel clean
+	manifests servers accuracy bench remote interactive lock audit digests sbom wheel clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,9 @@ pictures: $(READY) ## take the pictures of docs/ anew, from the real Label Studi
 
 containers: $(READY) ## what docker-compose.yml runs, without Docker (needs bubblewrap, redis-tools)
 	@$(BIN)/python -m pytest -m containers tests/containers
+
+manifests: $(READY) ## lint deploy/: Kubernetes, alerts, dashboard (needs kubectl and promtool)
+	@$(BIN)/python -m pytest -m "deploy or not deploy" tests/deploy
 
 servers: $(READY) ## real vLLM and `transformers serve` on this CPU: the same answers, priorities, kills
 	@$(BIN)/python -m pytest -m servers -p no:randomly tests/servers -s

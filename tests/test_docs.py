@@ -143,7 +143,7 @@ def exists(words: list[str]) -> bool:
     if program.startswith(".venv/bin/"):
         return Path(sys.executable).with_name(Path(program).name).exists()
     servers = {"vllm", "llama-server", "ollama"}
-    return program in {"make", "curl", "docker", "label-studio"} | servers
+    return program in {"make", "curl", "docker", "kubectl", "label-studio"} | servers
 
 
 def test_readme_is_short() -> None:

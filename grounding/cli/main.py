@@ -123,9 +123,12 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  listened on
 
 @click.command(help="Say whether this machine's server or worker is alive: 0 is yes.")
 @click.argument("part", type=click.Choice(["server", "worker"]))
-def health(part: Literal["server", "worker"]) -> None:
+@click.option("--ready", is_flag=True, help="Of a worker: only if its model is loaded.")
+def health(part: Literal["server", "worker"], ready: bool) -> None:
     """Exit 0 if the part is alive, else 1: what a container's health check runs."""
-    sys.exit(0 if is_alive(part, load_settings()) else 1)
+    settings = load_settings()
+    alive = _worker_reports(settings, ready=True) if ready else is_alive(part, settings)
+    sys.exit(0 if alive else 1)
 
 
 @click.command(help="Ask the model a picture whose answer is known, and compare.")
@@ -164,11 +167,12 @@ def _server_answers(settings: Settings) -> bool:
     return response.is_success
 
 
-def _worker_reports(settings: Settings) -> bool:
+def _worker_reports(settings: Settings, *, ready: bool = False) -> bool:
     here = socket.gethostname()
     with connect(queue_url(settings)) as redis, queue_errors():
         workers = worker_statuses(redis)
-        return any(one.host == here and one.phase != "failed" for one in workers)
+        mine = [one for one in workers if one.host == here]
+    return any(one.is_ready if ready else one.phase != "failed" for one in mine)
 
 
 @click.group(help="A Label Studio ML backend that answers with Qwen2.5-VL.")

@@ -226,13 +226,20 @@ class StoreCollector(Collector):
         oldest: Any = redis.zrange(PENDING, 0, 0, withscores=True)
         age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0
         depths = {queue.value: count for queue, count in Queues(redis).depths().items()}
-        ready = {one.worker: int(one.is_ready) for one in worker_statuses(redis)}
+        workers = worker_statuses(redis)
+        ready = {one.worker: int(one.is_ready) for one in workers}
+        used = {one.worker: one.memory_used for one in workers}
+        total = {one.worker: one.memory_total for one in workers}
         yield _gauge("tasks_undelivered", "Finished tasks that Label Studio lacks", undelivered)
         yield _gauge("oldest_pending_seconds", "Age of the oldest pending task", age)
         leased: Any = redis.scard(LEASED)
         yield _gauge("leases_active", "Tasks that workers hold", leased)
         yield _labelled_gauge("queue_depth", "Entries that wait in a queue", "queue", depths)
         yield _labelled_gauge("worker_ready", "1 if the worker answers tasks", "worker", ready)
+        text = "Memory in use on the worker's GPU, or by the worker itself; 0 if unknown"
+        yield _labelled_gauge("worker_memory_used_bytes", text, "worker", used)
+        text = "Memory of the worker's GPU, or of its machine or container; 0 if unknown"
+        yield _labelled_gauge("worker_memory_total_bytes", text, "worker", total)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
