@@ -66,9 +66,9 @@ class Losses:
     extents: Tensor  # of image tokens: the box of the line, or the middle of the figure
     told: Tensor  # of answer tokens: rank, part and index of what is written
 
-    def total(self, share: float = 1.0) -> Tensor:
-        """Return the loss to minimise, with a `share` of the helpers' weight."""
-        return self.answer + HELP_WEIGHT * share * self._each()[1:].sum()
+    def total(self) -> Tensor:
+        """Return the loss to minimise; without characters there is nothing to place."""
+        return self.answer + self.chars + HELP_WEIGHT * self._each()[2:].sum()
 
     def stacked(self) -> Tensor:
         """Return all losses as one tensor without a gradient, in the order of the fields."""
@@ -109,6 +109,12 @@ class Learner(nn.Module):
         weights = batch.weights[:, 1:][given]
         return Losses((each * weights).sum() / weights.sum(), *self._help(batch, image, shown))
 
+    def look(self, batch: Batch) -> Losses:
+        """Return the losses of the vision tower's own tokens alone; the others are zero."""
+        shown = self.model.model.visual(batch.patches, grid_thw=batch.grids).pooler_output
+        none = shown.new_zeros(())
+        return Losses(none, *self._shown(batch, shown), none, none, none)
+
     def hidden(self, batch: Batch, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the (B, L, HIDDEN) last states, and the vision tower's (N, HIDDEN) tokens."""
         core = self.model.model
@@ -129,16 +135,21 @@ class Learner(nn.Module):
         return linear(patches, weights.flatten(1))
 
     def _help(self, batch: Batch, image: Tensor, shown: Tensor) -> tuple[Tensor, ...]:
-        *chars, kind = self.shown_head(shown).float().split(SHOWN, dim=-1)
         there = self._states[SEE_LAYER][image]
         extents = self.extent_head(there).float().split(BINS, dim=-1)
         at = self.placed_head(self._states[POINT_LAYER][:, :-1]).float()
         return (
-            _mean(chars, batch.chars),
-            _mean([kind], batch.facts[:, :1]),
+            *self._shown(batch, shown),
             _mean(self.placed_head(there).float().split(PLACED, dim=-1), batch.facts[:, 1:]),
             _mean(extents, batch.extents),
             _mean(at.flatten(0, 1).split(PLACED, dim=-1), batch.told[:, 1:].flatten(0, 1)),
+        )
+
+    def _shown(self, batch: Batch, shown: Tensor) -> tuple[Tensor, Tensor]:
+        *chars, kind = self.shown_head(shown).float().split(SHOWN, dim=-1)
+        return (
+            _telling(chars, batch.chars, BLANK),
+            _telling([kind], batch.facts[:, :1], NO_KIND),
         )
 
     def _keep(self, layer: int) -> Any:
@@ -146,6 +157,14 @@ class Learner(nn.Module):
             self._states[layer] = output if isinstance(output, Tensor) else output[0]
 
         return keep
+
+
+def _telling(scores: Any, truths: Tensor, nothing: int) -> Tensor:
+    """Return the mean loss over all tokens, and that over those which show something.
+
+    Most show nothing, and would drown the others.
+    """
+    return _mean(scores, truths) + _mean(scores, truths.masked_fill(truths == nothing, UNSAID))
 
 
 def _mean(scores: Any, truths: Tensor) -> Tensor:

@@ -114,12 +114,24 @@ def page(seed: int | str, kind: str) -> Page:
 
 def lines_page(rng: random.Random, size: tuple[int, int], scale: float) -> Page:
     """Return a page with one to four short lines of print."""
+    height = size[1]
+    rows = min(rng.choice((1, 2, 2, 3, 3, 4)), int(height / (34 * scale)))
+    return _with_lines(rng, size, scale, rows)
+
+
+def dense_page(rng: random.Random, size: tuple[int, int], scale: float) -> Page:
+    """Return a page with as many lines of print as it holds."""
+    return _with_lines(rng, size, scale, int(size[1] / (34 * scale)), 5)
+
+
+def _with_lines(
+    rng: random.Random, size: tuple[int, int], scale: float, rows: int, least: int = 3
+) -> Page:
     width, height = size
     ground = _light(rng)
-    rows = min(rng.choice((1, 2, 2, 3, 3, 4)), int(height / (34 * scale)))
     prints = []
     for row in range(rows):
-        text = "".join(rng.choices(_letters(rng), k=rng.randint(3, 6)))
+        text = "".join(rng.choices(_letters(rng), k=rng.randint(least, 6)))
         font, points = rng.choice(FONTS), round(rng.uniform(24, 32) * scale)
         high, wide = height / rows, typeface(font, points).getlength(text)
         x = rng.uniform(4 * scale, max(4 * scale, width - wide - 4 * scale))
@@ -183,6 +195,7 @@ def single_page(rng: random.Random, size: tuple[int, int], scale: float) -> Page
 
 KINDS = {
     "lines": lines_page,
+    "dense": dense_page,
     "receipt": receipt_page,
     "count": count_page,
     "single": single_page,

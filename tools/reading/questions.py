@@ -125,7 +125,7 @@ def middle(figure: Figure, page: Page, frame: Frame) -> tuple[int, int]:
 def pose(page: Page, frame: Frame, rng: random.Random) -> list[Case]:
     """Return the questions of a training picture."""
     names = rng.choice((("shape",), ("colour",), ("shape", "colour")))
-    if page.kind == "lines":
+    if page.kind in ("lines", "dense"):
         return [lines(page, frame)]
     if page.kind == "receipt":
         return [fields(page)]
