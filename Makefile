@@ -77,8 +77,8 @@ manifests: $(READY) ## lint deploy/: Kubernetes, alerts, dashboard (needs kubect
 servers: $(READY) ## real vLLM and `transformers serve` on this CPU: the same answers, priorities, kills
 	@$(BIN)/python -m pytest -m servers -p no:randomly tests/servers -s
 
-accuracy: $(READY) ## the shapes checkpoint on 300 fresh pictures, through /predict
-	@$(BIN)/python -m benchmarks.accuracy
+accuracy: $(READY) ## the small checkpoints on fresh pictures, through /predict: shapes and reading
+	@$(BIN)/python -m benchmarks.accuracy; shapes=$$?; $(BIN)/python -m benchmarks.reading && exit $$shapes
 
 bench: $(READY) ## the local engine against the cookbook's way, static batches, and vLLM after `make servers`
 	@$(BIN)/python -m benchmarks.speed

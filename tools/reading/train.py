@@ -1,6 +1,6 @@
 """Trains the reading checkpoint.
 
-    python -m tools.reading.train --minutes 50 --work reading-run --out reading-new \
+    python -m tools.reading.train --minutes 47 --work reading-run --out reading-new \
         --start grounding/demo/shapes
 
 The learning rate follows the clock, so that the run ends on time on any computer. An interrupted
