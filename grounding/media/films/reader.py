@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, cast
 
 from PIL import Image
 
@@ -173,12 +173,12 @@ class FilmReader:
         Raises the `ImageError` of a file that cannot be fetched, `FilmUnreadable` for what is no
         film, and `FilmTooLarge`.
         """
-        with tempfile.TemporaryFile(prefix="film-") as file:
+        # Unbuffered, so that a full disk shows where it is written to.
+        with tempfile.TemporaryFile(prefix="film-", buffering=0) as file:
             try:
-                self.fetcher.fetch_into(file, address, task_id)
+                self.fetcher.fetch_into(cast(BinaryIO, _Scratch(file)), address, task_id)
             except ImageTooLarge as exc:
                 raise FilmTooLarge(exc.cause) from exc
-            file.flush()
             yield Film(self._probe(file), file, self)
 
     def _probe(self, file: IO[bytes]) -> FilmInfo:
@@ -229,6 +229,39 @@ class FilmReader:
             "the film ended its decoder",
             hint="Encode it anew, or raise GROUNDING_FILM_MEMORY_BYTES",
         )
+
+
+class _Scratch:
+    """A temporary file that says so where it has no more room."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        """Write all of `data`; raises `FilmTooLarge` where there is no room for it."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as exc:
+            raise FilmTooLarge(
+                "the temporary folder has no room for the film",
+                code="film_no_space",
+                hint="Give the workers' TMPDIR more room, or lower GROUNDING_MAX_FILM_BYTES",
+            ) from exc
+        return len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        """Read from where the file is."""
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move in the file."""
+        return self._file.seek(offset, whence)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Cut the file."""
+        return self._file.truncate(size)
 
 
 class _Ended(Exception):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -265,6 +266,17 @@ def test_a_film_has_bounds_of_its_own(tmp_path: Path) -> None:
         for address in (f"{server.origin}/a.mp4", "/data/local-files/?d=a.mp4"):
             with pytest.raises(FilmTooLarge, match="bytes"), FilmReader(fetcher).open(address):
                 pass
+
+
+def test_a_full_disk_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> BinaryIO:
+        return open("/dev/full", "r+b", buffering=0)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(FilmTooLarge) as failure:
+        read(film(frames=3), 0)
+    assert failure.value.code == "film_no_space"
+    assert "TMPDIR" in failure.value.hint
 
 
 def test_a_second_try_replaces_the_first_half_of_a_file() -> None:
