@@ -138,7 +138,7 @@ def test_answers_in_flight_are_those_of_the_library_alone(
 
 
 def test_the_shapes_checkpoint_answers_as_it_does_by_the_library() -> None:
-    wanted = [Locate(shape, phrase="the red circle") for shape in Shape]
+    wanted = [Locate(shape, phrase="the red circle") for shape in (Shape.BOX, Shape.POINT)]
     asked = [
         replace(request(wide, high, locate.write_prompt(one), 200), priority=priority)
         for (wide, high) in ((4, 4), (5, 5), (3, 6))
