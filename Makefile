@@ -74,7 +74,7 @@ containers: $(READY) ## what docker-compose.yml runs, without Docker (needs bubb
 manifests: $(READY) ## lint deploy/: Kubernetes, alerts, dashboard (needs kubectl and promtool)
 	@$(BIN)/python -m pytest -m "deploy or not deploy" tests/deploy
 
-servers: $(READY) ## real vLLM and `transformers serve` on this CPU: the same answers, priorities, kills
+servers: $(READY) ## real vLLM, `transformers serve` and llama.cpp on this CPU: the same answers, priorities, kills
 	@$(BIN)/python -m pytest -m servers -p no:randomly tests/servers -s
 
 accuracy: $(READY) ## the small checkpoints on fresh pictures, through /predict: shapes and reading

@@ -29,6 +29,14 @@ def transformers() -> Iterator[RealServer]:
     server.kill()
 
 
+@pytest.fixture(scope="module")
+def llama() -> Iterator[RealServer]:
+    server = running.llama()
+    server.start()
+    yield server
+    server.kill()
+
+
 @pytest.fixture(scope="session")
 def shapes() -> Iterator[LocalEngine]:
     engine = LocalEngine.load(str(SHAPES), LoadOptions(device="cpu", torch_threads=1))

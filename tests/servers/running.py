@@ -16,7 +16,7 @@ import httpx
 from grounding.demo.local import free_port
 from grounding.settings import SHAPES
 from tests.engines.remote.connecting import MAX_PIXELS, MIN_PIXELS
-from tests.servers.installing import HOME, install_transformers, install_vllm
+from tests.servers.installing import HOME, install_llama, install_transformers, install_vllm
 
 START_SECONDS = 400
 QUIET = {
@@ -110,3 +110,16 @@ def transformers() -> RealServer:
         return [program, "serve", SHAPES, *address, "--device", "cpu", "--dtype", "float32"]
 
     return RealServer("transformers", command, "generic", str(SHAPES))
+
+
+def llama() -> RealServer:
+    """Return llama.cpp's server, not started; one slot of 2,048 tokens for each of 8 requests."""
+    folder = install_llama()
+    files = ("-m", folder / "model.gguf", "--mmproj", folder / "mmproj.gguf")
+
+    def command(port: int) -> list[str | Path]:
+        address = ("--host", "127.0.0.1", "--port", str(port))
+        slots = ("--parallel", "8", "--ctx-size", str(8 * 2048), "--poll", "0")
+        return [folder / "llama-server", *files, *address, *slots, "--jinja"]
+
+    return RealServer("llama", command, "llamacpp", "shapes")

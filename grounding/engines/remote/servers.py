@@ -14,7 +14,7 @@ llama.cpp takes pictures of 8 to 4,096 tokens as they are unless it is started w
 and Ollama those of 56×56 to 2,097,152 pixels unless the model's file says otherwise; neither reads
 bounds in requests. Ollama makes a message of each part of ours, and takes its repetition penalty
 of 1.1 from the model's file alone. (Read: llama.cpp's tools/mtmd/clip.cpp, Ollama's
-openai/openai.go, api/types.go and model/models/qwen25vl. Neither preset has been run.)
+openai/openai.go, api/types.go and model/models/qwen25vl. Run: llama.cpp's build 9993.)
 
 A model that thinks spends its answer on drafts, so it is asked not to where there is a switch.
 vLLM, SGLang and llama.cpp hand `chat_template_kwargs` to the chat template, which ignores what it
