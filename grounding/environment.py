@@ -42,6 +42,8 @@ ECOSYSTEM = frozenset(
 FORMER = {
     "SERVER_PATIENCE": "server_retry_timeout",
     "BASIC_AUTH_PASSWORD": "basic_auth_pass",
+    "BASIC_AUTH_USERNAME": "basic_auth_user",
+    "REDIS_URI": "redis_url",
     "LABELS_PER_QUESTION": "labels_per_query",
 }
 """Settings that had another name, or are often given one, by its variable."""

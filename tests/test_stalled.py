@@ -357,6 +357,10 @@ REFUSED = {
     ),
     "a bad chunk": (f"{POST}Transfer-Encoding: chunked\r\n\r\nzz\r\n".encode(), 400),
     "an unknown coding": (f"{POST}Transfer-Encoding: tea\r\n\r\n".encode(), 501),
+    "a compressed coding": (
+        f"{POST}Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n".encode(),
+        501,
+    ),
     "an unknown expectation": (f"{POST}Expect: tea\r\nContent-Length: 0\r\n\r\n".encode(), 417),
     "too large": (f"{POST}Content-Length: {LARGE}\r\n\r\n".encode(), 413),
     "far too large": (f"{POST}Content-Length: {'9' * 40}\r\n\r\n".encode(), 413),

@@ -222,6 +222,8 @@ class FrontedApp:
 
     def _receive(self, environ: dict[str, Any], kept: KeptBody) -> None:
         body, most = environ["wsgi.input"], self._settings.max_request_bytes
+        if environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip().lower() != "chunked":
+            raise RefusedError(HTTPStatus.NOT_IMPLEMENTED)
         if int(environ.get("CONTENT_LENGTH") or 0) > most:
             raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         while part := self._read_step(body):
