@@ -40,7 +40,7 @@ from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import ExclusiveRunner, Leases, Slots
 from grounding.jobs.store import MAX_DEATHS, NOTED, Claim, JobStore, QueueName, StoreLimits
-from grounding.media.images import memory_limit
+from grounding.media.memory import memory_limit
 from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.settings import Settings
 from grounding.tasks import Task, model_version

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import io
-import os
 import struct
 import threading
 import time
@@ -19,11 +18,11 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from PIL import Image, ImageChops, UnidentifiedImageError
 
 from grounding.errors import ImageError, ImageTooLarge, ImageUnreadable
+from grounding.media.memory import memory_limit
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """The formats that are opened; of an animation, the first frame is used."""
@@ -272,8 +271,6 @@ URGENT_SHARE = 4
 RETURN_SECONDS = 5.0
 """How often freed memory goes back to the system while pictures are being decoded."""
 
-ROOT = Path("/")
-
 
 class DecodeBudget:
     """Memory for decoding, in bytes, shared by threads in the order in which they ask.
@@ -352,6 +349,7 @@ class Decoder:
         header = open_header(data, max_pixels)
         with self._budget.reserve(decode_bytes(header), urgent=urgent):
             picture = decode(header, data)
+            del header  # it shares the pixels, and would keep them beyond the reservation
             try:
                 yield picture
             finally:
@@ -372,29 +370,3 @@ def _trim() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def memory_limit(root: Path = ROOT) -> int:
-    """Return how much memory this process may use: its container's limit, or the machine's.
-
-    Reads the limits of control groups, version 2 or 1, as /proc and /sys below `root` show them.
-    A limit of any group above this process's own holds too.
-    """
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
-            tree = root / "sys/fs/cgroup" / controllers
-            name = "memory.limit_in_bytes" if controllers else "memory.max"
-            group = tree / path.strip("/")
-            # In a container, the path may be the host's, while the tree begins at the container.
-            folders = (folder for folder in (group, *group.parents) if folder.is_relative_to(tree))
-            limits += [int(text) for f in folders if (text := _read(f / name).strip()).isdigit()]
-    return min(limits)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +19,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from grounding.errors import ImageTooLarge, ImageUnreadable
+from grounding.media import images
 from grounding.media.images import (
     DecodeBudget,
     Decoder,
     decode_bytes,
-    memory_limit,
     open_header,
 )
+from grounding.media.memory import memory_limit
 from tests.media.pictures import MAX_PIXELS, WHITE, exif, palette, plain, png, saved, upright
 
 SMALL = saved(plain("RGB", (1, 2, 3)), "PNG")
@@ -196,6 +198,21 @@ def test_the_decoder_yields_the_upright_picture_and_frees_it() -> None:
         assert picture.tobytes() == upright(data).tobytes()
     with pytest.raises(ValueError, match="closed image"):
         picture.getpixel((0, 0))
+
+
+def test_nothing_but_the_picture_holds_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would outlive the reservation, and the memory that is given back after it."""
+    opened: list[weakref.ref[Image.Image]] = []
+
+    def noted(data: bytes, max_pixels: int) -> Image.Image:
+        header = open_header(data, max_pixels)
+        opened.append(weakref.ref(header))
+        return header
+
+    monkeypatch.setattr(images, "open_header", noted)
+    with Decoder(10**6).decode(SMALL, 10_000) as picture:
+        assert picture.size
+        assert [header() for header in opened] == [None]
 
 
 def test_the_decoder_refuses_what_upright_refuses_and_waits_for_nothing_then() -> None:

@@ -145,7 +145,8 @@ def normalize(matches: Matches, frame: Frame) -> Normalized:
     """Return the matches as findings in `frame`: corners ordered, clipped, each once.
 
     Zeros and minus ones are no place: if `matches` has only those, it becomes `empty`. An answer
-    in fractions of the picture has another unit than `frame`, and yields nothing.
+    in fractions of the picture has another unit than `frame`, and yields nothing; where some are
+    in its pixels, the others are no places.
     """
     if _are_fractions(matches, frame):
         matches.warnings.add(Note.FRACTIONS)
@@ -157,7 +158,7 @@ def normalize(matches: Matches, frame: Frame) -> Normalized:
     keys: list[Key] = []
     for numbers, label, text, score, span in present:
         place = PLACES[len(numbers)](numbers, frame, matches)
-        if place is None:
+        if place is None or _is_fraction(numbers, frame):
             matches.reject()
             continue
         key = (_get_numbers(place), label)
@@ -174,11 +175,17 @@ def normalize(matches: Matches, frame: Frame) -> Normalized:
 
 
 def _are_fractions(matches: Matches, frame: Frame) -> bool:
-    """Return whether all numbers are in 0..1, not all of them whole, in a frame of pixels."""
-    numbers = [n for match in matches.items if not is_absent(match.numbers) for n in match.numbers]
-    in_range = bool(numbers) and all(0 <= n <= 1 for n in numbers)
+    """Return whether all numbers are in 0..1, in a frame of pixels, and not all points of it."""
+    places = [match.numbers for match in matches.items if not is_absent(match.numbers)]
+    in_range = all(0 <= n <= 1 for numbers in places for n in numbers)
+    return in_range and any(_is_fraction(numbers, frame) for numbers in places)
+
+
+def _is_fraction(numbers: Numbers, frame: Frame) -> bool:
+    """Return whether a place is in shares of the picture: nobody means a box of one pixel."""
     is_large = min(frame.width, frame.height) > SMALLEST_FRAME
-    return is_large and in_range and any(n % 1 for n in numbers)
+    in_range = all(0 <= n <= 1 for n in numbers)
+    return is_large and in_range and (len(numbers) == 4 or any(n % 1 for n in numbers))
 
 
 def _count_repeats(keys: list[Key]) -> int:
