@@ -125,6 +125,13 @@ def test_an_alert_tells_cause_and_cure_and_is_in_the_documents(rule: dict[str, A
         assert setting in (ROOT / "docs" / "settings.md").read_text()
 
 
+def test_the_runbook_has_a_section_for_each_alert_and_the_alert_leads_to_it() -> None:
+    headings = re.findall(r"^### (\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    assert set(headings) == {rule["alert"] for rule in rules()}
+    for rule in rules():
+        assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
+
+
 def test_every_alert_has_figures_at_which_it_is_raised() -> None:
     tests = yaml.safe_load(CASES.read_text())["tests"]
     raised = {
