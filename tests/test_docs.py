@@ -86,6 +86,13 @@ def test_every_metric_that_is_named_is_there(redis: Redis) -> None:
     assert named - known == set()
 
 
+def test_the_runbook_has_a_section_for_every_alert() -> None:
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    sections = set(re.findall(r"^### (Grounding\w+)$", (DOCS / "runbook.md").read_text(), re.M))
+    assert sections == alerts
+
+
 TEXTS = [
     *sorted((ROOT / "grounding").rglob("*.py")),
     *(ROOT / name for name in ("docker-compose.yml", "docker/example.env", "Dockerfile")),
