@@ -97,7 +97,7 @@ def open_film(annotator: LabellingPage, studio: Client, project: Project, task: 
     page.goto(address, wait_until="commit", timeout=OPEN_MS)
     # The page draws the film's frames on a canvas; the film itself is hidden.
     page.wait_for_selector("video", state="attached", timeout=OPEN_MS)
-    page.wait_for_function("document.querySelector('video').readyState >= 2", timeout=OPEN_MS)
+    page.wait_for_function("document.querySelector('video')?.readyState >= 2", timeout=OPEN_MS)
 
 
 def test_a_box_that_is_drawn_in_a_frame_is_followed_to_the_end(
@@ -131,7 +131,7 @@ def test_a_box_that_is_drawn_in_a_frame_is_followed_to_the_end(
 
 def play(page: Page) -> int:
     """Play the film for two seconds, stop it, and return the frame that is shown."""
-    at = "document.querySelector('video').currentTime"
+    at = "document.querySelector('video')?.currentTime"
     page.get_by_test_id("playback-button:play").click()
     page.wait_for_function(f"{at} > 1.5", timeout=OPEN_MS)
     page.get_by_test_id("playback-button:pause").click()
