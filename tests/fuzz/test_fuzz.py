@@ -237,7 +237,7 @@ ANSWERS = st.lists(
 @pytest.mark.fuzz
 def test_answers() -> None:
     def read(text: str) -> None:
-        for shape in Shape:
+        for shape in (Shape.BOX, Shape.POINT):
             for complete in (True, False):
                 query = Locate(shape, ("a",))
                 answer = read_answer(query, text, FRAME, complete=complete)

@@ -174,7 +174,9 @@ def _one(shape: Shape, tongue: Tongue = "en") -> Callable[[Scene, random.Random]
 def _nothing(tongue: Tongue = "en") -> Callable[[Scene, random.Random], Case]:
     def make(drawn: Scene, rng: random.Random) -> Case:
         name = absent(drawn, rng)
-        return Case(_ask(rng.choice(list(Shape)), said(name, tongue), rng), tongue, (name,), ())
+        return Case(
+            _ask(rng.choice((Shape.BOX, Shape.POINT)), said(name, tongue), rng), tongue, (name,), ()
+        )
 
     return make
 
