@@ -82,6 +82,8 @@ accuracy: $(READY) ## the small checkpoints on fresh pictures, through /predict:
 
 bench: $(READY) ## the local engine against the cookbook's way, static batches, and vLLM after `make servers`
 	@$(BIN)/python -m benchmarks.speed
+	@$(BIN)/python -m benchmarks.tasks
+	@$(BIN)/python -m benchmarks.plot
 	@$(BIN)/python -m benchmarks.served
 
 remote: $(READY) ## what a worker with GROUNDING_ENGINE=openai costs, and keeps in flight at a server

@@ -63,8 +63,8 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def probed(folder: Path, origin: str) -> Iterator[Local]:
-    """Run queue, worker and web server with timers during the block."""
+def probed(folder: Path, origin: str, **more: str) -> Iterator[Local]:
+    """Run queue, worker and web server with timers, and `more` in their environment."""
     port = free_port()
     with ExitStack() as stack:
         valkey = stack.enter_context(ValkeyServer(data_dir=folder))
@@ -74,6 +74,7 @@ def probed(folder: Path, origin: str) -> Iterator[Local]:
             "GROUNDING_ALLOWED_ORIGINS": origin,
             "PROBES": str(folder / "probes"),
             "LOG_LEVEL": "error",
+            **more,
         }
         *server, _ = command("server")
         for parts in (

@@ -2,7 +2,7 @@
 
 `app` is for gunicorn; `python -m benchmarks.probes` runs a worker. Each step adds a line to the
 file named by PROBES: its name, and its start and end in seconds of the monotonic clock, which
-all processes of a machine share.
+all processes of a machine share. With FREE_MODEL, the worker's model answers at once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from grounding import pipeline
+from grounding import factory, pipeline
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import JobStore
 from grounding.jobs.worker import Worker
 from grounding.media.fetch import Fetcher
+from grounding.qwen.profiles import PROFILES
+from grounding.testing import ScriptedEngine, answer_each, make_completion
 from grounding.web import predictions
 from grounding.web.app import create_app
 
@@ -29,8 +31,8 @@ STEPS: tuple[tuple[str, Any, str], ...] = (
     ("job", Worker, "_work"),
     ("claim", JobStore, "claim"),
     ("fetch", Fetcher, "fetch"),
-    ("view", pipeline, "_load_view"),
-    ("model", pipeline, "_results_of"),
+    ("view", pipeline._Pictures, "views"),
+    ("model", pipeline, "ask_model"),
     ("write", JobStore, "finish"),
 )
 
@@ -54,6 +56,13 @@ def _time(name: str, step: Callable[..., Any], file: int) -> Callable[..., Any]:
     return timed
 
 
+def free_engine(*_: object) -> ScriptedEngine:
+    """Return an engine that finds a cat in every picture, and costs nothing."""
+    found = make_completion('[{"bbox_2d": [10, 10, 90, 90], "label": "cat"}]', -0.1)
+    bounded = PROFILES["qwen2.5-vl"].bounded(min_pixels=280**2, max_pixels=280**2)
+    return ScriptedEngine(answer_each(lambda _: found), bounded)
+
+
 if "PROBES" in os.environ:
     install_timers()
     app = create_app()
@@ -61,5 +70,7 @@ if "PROBES" in os.environ:
 if __name__ == "__main__":
     from grounding.cli.main import worker
 
+    if "FREE_MODEL" in os.environ:
+        factory.load_engine = free_engine
     sys.argv = ["worker"]
     worker()

