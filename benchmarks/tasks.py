@@ -76,7 +76,9 @@ def part_of(command: Sequence[str]) -> str | None:
     words = [word for word in command if word]
     if words and words[0].startswith("gunicorn:"):
         return "web"
-    if words[-2:] in (["-m", "benchmarks.probes"], ["grounding", "worker"]):
+    # RQ gives the process a title of its own at its first job.
+    titled = bool(words) and words[0].startswith("rq:worker:")
+    if titled or words[-2:] in (["-m", "benchmarks.probes"], ["grounding", "worker"]):
         return "worker"
     return "redis" if words and "valkey-server" in words[0] else None
 

