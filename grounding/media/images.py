@@ -106,6 +106,13 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # the system as soon as the picture is freed.
 Image.core.set_use_block_allocator(1)  # type: ignore[attr-defined]
 
+M_ARENA_MAX = -8
+"""glibc's parameter for how many heaps the threads of a process share."""
+# By default each thread has a heap, of which up to 64 MiB never go back to the system.
+_mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+if _mallopt is not None:
+    _mallopt(M_ARENA_MAX, 2)
+
 
 def open_header(data: bytes, max_image_pixels: int) -> Image.Image:
     """Return the picture in `data` with its header read and no pixel decoded.
