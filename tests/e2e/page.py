@@ -175,6 +175,14 @@ class LabellingPage:
         with self.page.expect_response(lambda answer: "/drafts" in answer.url, timeout=ANSWER_MS):
             button.click()
 
+    def delete(self, region: int) -> None:
+        """Delete a region, by its place in the list."""
+        listed = self.page.locator(".lsf-outliner-item")
+        left = listed.count() - 1
+        listed.nth(region).click()
+        self.page.get_by_label("Delete selected region").click()
+        self.wait_for_regions(left)
+
     def submit(self) -> None:
         """Submit the annotation."""
         with self.page.expect_response(lambda answer: "/annotations" in answer.url):

@@ -64,8 +64,13 @@ def test_the_count_is_that_of_the_boxes_and_a_question_is_answered_in_its_area(
     annotator.ask("what colour are they?")
     annotator.wait_for_text("They are brown.")
     annotator.screenshot("question")
+    annotator.delete(0)
+    annotator.page.locator("input[name=count]").fill("2")
+    annotator.page.locator("input[name=count]").press("Tab")
     annotator.submit()
     annotator.close()
-    submitted = {one["from_name"]: one["value"] for one in studio.annotations(saved.task)}
-    assert submitted["count"] == {"number": 3}
-    assert submitted["answer"] == {"text": ["They are brown."]}
+    for result in (studio.annotations(saved.task), studio.exported(project.id)):
+        assert [one["type"] for one in result].count("rectanglelabels") == 2
+        values = {one["from_name"]: one["value"] for one in result}
+        assert values["count"] == {"number": 2}
+        assert values["answer"] == {"text": ["They are brown."]}

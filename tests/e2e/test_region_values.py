@@ -93,14 +93,17 @@ def test_the_page_shows_them_with_their_region_and_submits_them(
     expect(page.locator(".ant-rate-star-full")).to_have_count(3)
     expect(page.locator("input[name=day-date]")).to_have_value("2020-05-01")
     annotator.screenshot("region-values")
+    page.locator("input[name=height]").fill("2.75")
+    page.locator("input[name=height]").press("Tab")
     annotator.submit()
     annotator.close()
     submitted = studio.annotations(task)
     regions = {one["id"] for one in submitted if one["type"] == "rectanglelabels"}
     assert len(regions) == 2
-    for region in regions:
-        values = {one["from_name"]: one["value"] for one in submitted if one["id"] == region}
-        for name, value in WRITTEN.items():
-            assert values[name].items() >= value.items()
-    exported = {one["from_name"]: one["value"] for one in studio.exported(project.id)}
-    assert all(exported[name].items() >= value.items() for name, value in WRITTEN.items())
+    for result in (submitted, studio.exported(project.id)):
+        heights = {one["value"]["number"] for one in result if one["from_name"] == "height"}
+        assert heights == {2.5, 2.75}
+        for region in regions:
+            values = {one["from_name"]: one["value"] for one in result if one["id"] == region}
+            for name, value in WRITTEN.items():
+                assert name == "height" or values[name].items() >= value.items()
