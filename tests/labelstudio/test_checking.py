@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from grounding.labelstudio.checking import MARK, is_printed
+from grounding.labelstudio.checking import MARK, is_dated, is_printed
 from tests.labelstudio.configs import BOXES, area, config, having
 from tests.test_pipeline import CAR, InlineEngine, grounded
 
@@ -56,6 +56,41 @@ def test_a_number_that_may_be_read_two_ways_is_there_in_both() -> None:
     assert is_printed(12.5, "12,50 €")
 
 
+@pytest.mark.parametrize(
+    ("moment", "text", "dated"),
+    [
+        ("2018-06-01", "Date: 01 Jun 2018", True),
+        ("2018-06-01", "01/06/18  Invoice 7", True),
+        ("2018-06-01", "06.01.2018", True),
+        ("2018-06-01", "20180601", True),
+        ("2018-06-01", "2018年6月1日", True),
+        ("2018-06-01", "June 1st, 2018", True),
+        ("2018-03-01", "1. März 2018", True),
+        ("01.06.2018", "2018-06-01", True),
+        ("2018-06-01", "01 Jul 2018", False),
+        ("2018-06-01", "01/06/19", False),
+        ("2018-06-01", "no date", False),
+        ("2018-06", "06/2018", True),
+        ("2018", "(c) 2018", True),
+        ("2018", "(c) 2019", False),
+        ("2018-06-01T18:41", "01 Jun 2018 6:41 PM", True),
+        ("2018-06-01T18:41", "01 Jun 2018 6:42 PM", False),
+        ("18:41", "18.41 Uhr", True),
+        ("18:41", "8:41", False),
+        ("00:05", "12:05 am", True),
+    ],
+)
+def test_a_date_is_there_in_any_usual_spelling(moment: str, text: str, dated: bool) -> None:
+    assert is_dated(moment, text) is dated
+
+
+def test_a_date_that_is_not_printed_is_marked() -> None:
+    day = '<DateTime name="day" toName="image" only="date" model_check="true"/>'
+    for printed, note in (("On 01 Jun 2018", []), ("On 02 Jun 2018", [MARK])):
+        result = grounded(engine(printed, day="2018-06-01"), day).prediction["result"]
+        assert notes(result) == {"day": note}
+
+
 def test_a_value_that_is_not_printed_is_marked_and_stays() -> None:
     asked = engine(shop="Tesco", sum=1234.5)
     result = grounded(asked, SHOP, SUM).prediction["result"]
@@ -86,7 +121,7 @@ def test_without_the_attribute_or_a_value_nothing_is_read() -> None:
     assert not [one for one in empty.requests if one.text.startswith("Read")]
 
 
-def test_only_texts_and_numbers_take_the_attribute() -> None:
+def test_only_what_can_be_printed_takes_the_attribute() -> None:
     assert config(SHOP).controls[0].options.check
     with pytest.raises(Exception, match="model_check"):
         config(having(BOXES, 'model_check="true"'))

@@ -222,6 +222,9 @@ TRACK_ATTRIBUTES: Attributes = {
 NUMBER_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _CHECK | _tasks(ModelTask.FILL, ModelTask.COUNT)
 """Attributes of a number."""
 
+DATE_ATTRIBUTES: Attributes = FIELD_ATTRIBUTES | _CHECK
+"""Attributes of a date or a time of day."""
+
 TABLES = (
     BOX_ATTRIBUTES,
     POINT_ATTRIBUTES,
@@ -231,6 +234,7 @@ TABLES = (
     CHOICE_ATTRIBUTES,
     TEXT_ATTRIBUTES,
     NUMBER_ATTRIBUTES,
+    DATE_ATTRIBUTES,
 )
 
 SHARED_DEFAULTS = frozenset(_VIEW | _CHECK)

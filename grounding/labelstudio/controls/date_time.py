@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, time
 
+from grounding.labelstudio.config.attributes import DATE_ATTRIBUTES
 from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.config.xml import Element
@@ -71,4 +72,5 @@ DATE_TIME = value_tag(
     serves=is_readable,
     value_type=read_form,
     value_format=read_format,
+    attributes=DATE_ATTRIBUTES,
 )
