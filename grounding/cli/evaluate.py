@@ -26,6 +26,7 @@ from grounding.errors import ConfigError, SettingError
 if TYPE_CHECKING:
     from grounding.evaluation.records import Records
     from grounding.evaluation.report import Report
+    from grounding.labelstudio.config.interface import Control
 
 EXTRA_HINT = "Install them: pip install 'qwen-grounding[evaluate]'"
 
@@ -80,8 +81,8 @@ def evaluate(
 
     source = _of_project(project) if project is not None else _of_files(annotations, predictions)  # type: ignore[arg-type]
     if options["config"]:
-        xml = read_text(options["config"])
-        source = replace(source, controls=_served(xml), keys=_keys(xml))
+        controls = _parse(read_text(options["config"]))
+        source = replace(source, controls=_served(controls), keys=_keys(controls))
     wanted = Wanted(options["version"], options["against"], source.controls, options["precision"])
     _show(measure(source.records, wanted), source, options)
 
@@ -116,25 +117,27 @@ def _of_project(number: int) -> Source:
     links = {task["id"]: f"{home}/projects/{number}/data?task={task['id']}" for task in tasks}
     title = f"project {number}, {project.title}"
     try:
-        keys = _keys(project.label_config)
+        keys = _keys(_parse(project.label_config))
     except ConfigError:  # of today; its annotations may be of another one
         keys = ()
     return Source(read_tasks(tasks), title, links, keys=keys)
 
 
-def _served(config: str) -> frozenset[str]:
-    """Return the controls of a labelling config that are pre-labelled."""
+def _parse(config: str) -> Sequence[Control]:
+    """Return the controls of a labelling config."""
     from grounding.labelstudio.config.parse import parse
 
-    controls = parse(config).controls
+    return parse(config).controls
+
+
+def _served(controls: Sequence[Control]) -> frozenset[str]:
+    """Return the controls that are pre-labelled."""
     return frozenset(c.from_name for c in controls if not c.options.only_asked and not c.per_region)
 
 
-def _keys(config: str) -> tuple[str, ...]:
-    """Return where a labelling config finds the pictures in the tasks' data."""
-    from grounding.labelstudio.config.parse import parse
-
-    return tuple(dict.fromkeys(control.data_key for control in parse(config).controls))
+def _keys(controls: Sequence[Control]) -> tuple[str, ...]:
+    """Return where controls find the pictures in the tasks' data."""
+    return tuple(dict.fromkeys(control.data_key for control in controls))
 
 
 def _photographs(report: Report, source: Source) -> dict[int, str]:

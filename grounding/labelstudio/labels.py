@@ -86,6 +86,13 @@ def match(word: str, labels: Sequence[Label]) -> Label | None:
     return None
 
 
+def find_queried(classes: Iterable[str], labels: Sequence[Label]) -> Label | None:
+    """Return the label that a query for these classes was for; None for none or several."""
+    wanted = set(classes)
+    queried = [label for label in labels if wanted.intersection(label.words)]
+    return queried[0] if len(queried) == 1 else None
+
+
 def find_named(phrase: str, labels: Sequence[Label]) -> tuple[Label, ...]:
     """Return the labels that words of `phrase` name, in the labels' order.
 

@@ -21,6 +21,8 @@ from grounding.settings import Settings
 from grounding.web.bodies import RequestKind
 from grounding.web.wakeups import Wakeups
 
+log = logging.getLogger(__name__)
+
 
 class Places:
     """The waiting places of one web process, by kind of request; safe to share between threads."""
@@ -57,8 +59,6 @@ def deadline(kind: RequestKind, settings: Settings, redis: Redis) -> float:
         RequestKind.BULK: settings.bulk_deadline,
     }[kind]
 
-
-log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 1.5
 """Longest wait for one answer of Redis, after which the request is refused."""

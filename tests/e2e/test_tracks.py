@@ -12,8 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from grounding.geometry import PERCENT, Box, image_frame
-from grounding.labelstudio.films.tracks import shown
-from tests.films.truth import keys_of, overlaps
+from tests.films.truth import keys_of, overlaps, shown
 from tools.shapes.films import EXAMPLE
 
 from .client import Client

@@ -13,11 +13,10 @@ from grounding.engines.base import Completion, ModelRequest
 from grounding.errors import AnswerError, RequestError
 from grounding.geometry import PERCENT, Box, image_frame
 from grounding.labelstudio.config.parse import parse
-from grounding.labelstudio.films.tracks import shown
 from grounding.labelstudio.interactive.context import read_request
 from grounding.testing import ScriptedEngine, answer_each, make_completion
 from tests.films.test_predicting import ask
-from tests.films.truth import keys_of, overlaps
+from tests.films.truth import keys_of, overlaps, shown
 from tests.films.watching import uri
 from tools.shapes.films import Film, Way, film
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from grounding.geometry import PERCENT, Box, image_frame
-from grounding.labelstudio.films.tracks import KeyFrame, shown
+from grounding.labelstudio.films.tracks import KeyFrame, between
 from tools.shapes.films import Film
 
 
@@ -21,6 +21,18 @@ def keys_of(region: dict[str, Any]) -> list[KeyFrame]:
         )
         for one in region["value"]["sequence"]
     ]
+
+
+def shown(keys: Sequence[KeyFrame], frame: int) -> Box | None:
+    """Return the box that the page shows at a frame, None where it shows none."""
+    before = [key for key in keys if key.frame <= frame]
+    after = [key for key in keys if key.frame > frame]
+    if not before:
+        return None
+    last = before[-1]
+    if last.frame == frame or (last.enabled and not after):
+        return last.box
+    return between(last, after[0], frame) if last.enabled else None
 
 
 def overlaps(regions: Sequence[dict[str, Any]], made: Film, rate: float) -> dict[str, float]:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grounding.geometry import PERCENT, Box
-from grounding.labelstudio.films.tracks import LOSS, KeyFrame, shown, thin
+from grounding.labelstudio.films.tracks import LOSS, KeyFrame, thin
+from tests.films.truth import shown
 
 sides = st.floats(0, 60)
 sizes = st.floats(1, 40)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers import pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
@@ -19,7 +19,7 @@ from grounding.queries import Count, Fill, Transcribe
 from grounding.qwen.queries import count, fill, transcribe
 from tools.reading.questions import CHOSEN, RECEIPT, STEP
 from tools.shapes.scenes import COLOURS, SHAPES
-from tools.shapes.tokens import END, SPECIAL, TEMPLATE, TURN_END
+from tools.shapes.tokens import complete, splitting
 
 WIDEST = 392
 NUMBERS = tuple(str(n) for n in range(0, WIDEST + 1, STEP))
@@ -68,25 +68,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
     known = dict.fromkeys(
         (*sorted(pre_tokenizers.ByteLevel.alphabet()), *map(_spelled, (*PIECES, *numbers)))
     )
-    core = Tokenizer(BPE({one: k for k, one in enumerate(known)}, [], ignore_merges=True))
-    core.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(pattern()), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    core.decoder = decoders.ByteLevel()
-    core.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        eos_token=TURN_END,
-        pad_token=END,
-        additional_special_tokens=list(SPECIAL),
-        padding_side="left",
-        model_max_length=2048,
-        clean_up_tokenization_spaces=False,
-        chat_template=TEMPLATE,
-    )
+    model = BPE({one: k for k, one in enumerate(known)}, [], ignore_merges=True)
+    return complete(splitting(model, pattern()))
 
 
 def _spelled(text: str) -> str:

@@ -57,15 +57,26 @@ TEMPLATE = (
 @lru_cache(maxsize=1)
 def tokenizer() -> PreTrainedTokenizerFast:
     """Return the tokenizer; each process trains it on the same texts."""
-    core = Tokenizer(BPE())
+    core = splitting(BPE(), WORDS)
+    core.train_from_iterator(_texts(), _trainer())
+    return complete(core)
+
+
+def splitting(model: BPE, pattern: str) -> Tokenizer:
+    """Return a byte-level tokenizer with `model`, whose tokens lie within matches of `pattern`."""
+    core = Tokenizer(model)
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(WORDS), "isolated"),
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     core.decoder = decoders.ByteLevel()
-    core.train_from_iterator(_texts(), _trainer())
+    return core
+
+
+def complete(core: Tokenizer) -> PreTrainedTokenizerFast:
+    """Return a tokenizer with Qwen's special tokens and the chat template."""
     core.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,

@@ -35,7 +35,8 @@ def describe_queue(store: JobStore) -> dict[str, Any]:
     """
     names = store.projects()
     facts, failures = _read_projects(store, names)
-    unfinished, running = store.unfinished_by_project(), _running(store)
+    leased = list(store.leased())
+    unfinished, running = store.unfinished_by_project(), _running(store, leased)
     undelivered = Outbox(store.redis).undelivered(store.limits.result_ttl)
     reasons = DeliveryBackoff(store.redis).reasons([name for name, n in undelivered.items() if n])
     projects = [
@@ -50,7 +51,7 @@ def describe_queue(store: JobStore) -> dict[str, Any]:
     return {
         "projects": projects,
         "failed": _describe_failures(store, failures),
-        "progress": read_progress(store.redis, list(store.leased())),
+        "progress": read_progress(store.redis, leased),
     }
 
 
@@ -116,10 +117,10 @@ def _progress(facts: dict[str, Any], unfinished: int, running: int) -> dict[str,
     }
 
 
-def _running(store: JobStore) -> Counter[str]:
-    """Return how many jobs workers hold, by project."""
+def _running(store: JobStore, leased: Sequence[str]) -> Counter[str]:
+    """Return how many of the jobs that workers hold are of each project."""
     pipe = store.redis.pipeline(transaction=False)
-    for key in store.leased():
+    for key in leased:
         pipe.hget(job_key(key), "project")
     return Counter(project.decode() for project in pipe.execute() if project is not None)
 

@@ -5,6 +5,7 @@ Labels are people's own words ("Tap", "right click", 「长按」); a model has 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from grounding.labelstudio.config.interface import Control, Label, ModelTask
@@ -53,7 +54,7 @@ LEAST = 2
 
 def fold(name: str) -> str:
     """Return a name without case, spaces and punctuation."""
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+    return re.sub(r"[\W_]+", "", name).casefold()
 
 
 _ALL = {word for words in WORDS.values() for word in words}

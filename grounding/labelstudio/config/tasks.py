@@ -6,11 +6,10 @@ text area that is the only value of an image, and has no prompt, is for all the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from grounding.labelstudio.config.actions import act, list_only_actions
+from grounding.labelstudio.config.actions import act, fold, list_only_actions
 from grounding.labelstudio.config.interface import Control, Label, ModelTask
 from grounding.labelstudio.config.xml import Element
 from grounding.queries import Shape, ValueKind
@@ -28,11 +27,6 @@ LAYOUT |= {"figure", "list", "equation", "chart", "header", "footer"}
 
 LEAST_LAYOUT = 3
 """Names of parts that make a control one for pages."""
-
-
-def fold(name: str) -> str:
-    """Return a name without case, spaces and punctuation."""
-    return re.sub(r"[\W_]+", "", name).casefold()
 
 
 def with_tasks(controls: Sequence[Control]) -> tuple[Control, ...]:

@@ -22,7 +22,7 @@ from grounding.labelstudio.controls.base import (
     new_id,
 )
 from grounding.labelstudio.data import clean
-from grounding.labelstudio.labels import match
+from grounding.labelstudio.labels import find_queried, match
 from grounding.labelstudio.places import BoxGrid, PointGrid, same_reaches
 from grounding.labelstudio.reading import match_element
 from grounding.queries import Act, Finding, ParseDocument, Placing, Query, Transcribe
@@ -252,11 +252,10 @@ def _label(control: Control, finding: Finding, query: Placing) -> Label | None:
     if isinstance(query, Act):
         alone = control.labels[0] if len(control.labels) == 1 else None
         return match_action(finding.label or "", control.labels) or alone
-    wanted = set(query.classes)
-    queried = [label for label in control.labels if wanted.intersection(label.words)]
+    queried = find_queried(query.classes, control.labels)
     word = (finding.label or "").strip()
-    if len(queried) == 1 and (query.phrase or query.around or not word):
-        return queried[0]
+    if queried and (query.phrase or query.around or not word):
+        return queried
     return match(word, control.labels)
 
 

@@ -71,15 +71,3 @@ def _miss(first: KeyFrame, last: KeyFrame, key: KeyFrame) -> tuple[float, float]
     """Return by how much the page would miss a key frame: in IoU, then in distance."""
     box = between(first, last, key.frame)
     return 1 - box.iou(key.box), box.center.apart(key.box.center, key.box.frame)
-
-
-def shown(keys: Sequence[KeyFrame], frame: int) -> Box | None:
-    """Return the box that the page shows at a frame, None where it shows none."""
-    before = [key for key in keys if key.frame <= frame]
-    after = [key for key in keys if key.frame > frame]
-    if not before:
-        return None
-    last = before[-1]
-    if last.frame == frame or (last.enabled and not after):
-        return last.box
-    return between(last, after[0], frame) if last.enabled else None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import resource
 import signal
@@ -145,7 +146,7 @@ def _stamps(container: Any, stream: Any, order: Order) -> tuple[list[int], list[
 
     stamps: set[int] = set()
     keys: set[int] = set()
-    packets = 0
+    packets, first = 0, math.inf
     longest = order["longest"] / stream.time_base
     try:
         for packet in container.demux(stream):
@@ -154,9 +155,10 @@ def _stamps(container: Any, stream: Any, order: Order) -> tuple[list[int], list[
             if stamp is None or packet.is_discard or not packet.size:
                 continue
             stamps.add(stamp)
+            first = min(first, stamp)
             if packet.is_keyframe:
                 keys.add(stamp)
-            if len(stamps) > MAX_FRAMES or stamp - min(stamps, default=stamp) > longest:
+            if len(stamps) > MAX_FRAMES or stamp - first > longest:
                 raise Refused(
                     "film_too_long", f"the film is longer than {order['longest']} seconds"
                 )

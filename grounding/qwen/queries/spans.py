@@ -32,7 +32,6 @@ class Wording:
 
     one: str
     several: str
-    phrase: str
     output: str
     label: str
     described: str
@@ -49,8 +48,6 @@ WORDINGS = {
         "the described content occur in the video?",
         several="These are frames of a video, each after its time. When does each of the "
         "following occur in the video: {what}?",
-        phrase="These are frames of a video, each after its time. Give the query: {what}, when "
-        "does the described content occur in the video?",
         output="Output every time span with start_time and end_time in seconds{keys} in JSON "
         "format.",
         label=", and its label exactly as given",
@@ -64,7 +61,6 @@ WORDINGS = {
     "zh": Wording(
         one="以下是一段视频的各帧，每帧之前是其时间。视频中{what}发生在什么时间？",
         several="以下是一段视频的各帧，每帧之前是其时间。视频中以下各项分别发生在什么时间：{what}？",
-        phrase="以下是一段视频的各帧，每帧之前是其时间。视频中{what}发生在什么时间？",
         output="以JSON格式输出每一个时间段的start_time和end_time，以秒为单位{keys}。",
         label="，以及与引号中文字完全一致的label",
         described="，以及描述所发生内容的description",
@@ -95,7 +91,7 @@ def write_prompt(
         return query.phrase
     names = quote(query.classes, words.comma)
     if query.phrase:
-        ask = words.phrase.format(what=quote((query.phrase,), words.comma))
+        ask = words.one.format(what=quote((query.phrase,), words.comma))
     else:
         ask = (words.several if len(query.classes) > 1 else words.one).format(what=names)
     meanings = [

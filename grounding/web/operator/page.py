@@ -33,7 +33,7 @@ UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 GIB = 2**30
 NO_FAILURES = ("cancelled", "nobody_waits")
 """Codes of tasks that ended without an answer since nobody wanted one."""
-BUSY_SECONDS = 5
+REFRESH_SECONDS = 5
 """How often the page is loaded anew by its script; without, half as often."""
 
 
@@ -87,7 +87,7 @@ def _render(services: Services) -> str:
         did=request.args,
         number="".join(filter(str.isdecimal, request.args.get("project", "").split(".")[0])),
         token=token,
-        seconds=BUSY_SECONDS,
+        seconds=REFRESH_SECONDS,
         gib=lambda size: f"{size / GIB:.1f}",
     )
 

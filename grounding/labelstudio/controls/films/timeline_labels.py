@@ -29,7 +29,7 @@ from grounding.labelstudio.controls.base import (
 )
 from grounding.labelstudio.data import clean
 from grounding.labelstudio.films.spans import merge_spans, to_frames
-from grounding.labelstudio.labels import match
+from grounding.labelstudio.labels import find_queried, match
 from grounding.labelstudio.locating import plan_places
 from grounding.queries import Finding, FindSpans, Query, Shape
 
@@ -52,7 +52,9 @@ def write_spans(
         if not isinstance(query, FindSpans):
             continue
         duration = max(duration, query.within[1])
-        label = _label(control, finding, query)
+        label = find_queried(query.classes, control.labels) or match(
+            finding.label or "", control.labels
+        )
         if drop := _flaw(control, finding, label):
             results.drop(drop, finding.label)
             continue
@@ -99,15 +101,6 @@ class _Span:
             **({} if finding.score is None else {"score": finding.score}),
             **({"meta": {"text": notes}} if notes else {}),
         }
-
-
-def _label(control: Control, finding: Finding, query: FindSpans) -> Label | None:
-    """Return the label of a finding: the query's where it was for one, else the model's word."""
-    wanted = set(query.classes)
-    queried = [label for label in control.labels if wanted.intersection(label.words)]
-    if len(queried) == 1:
-        return queried[0]
-    return match(finding.label or "", control.labels)
 
 
 def _flaw(control: Control, finding: Finding, label: Label | None) -> Drop | None:

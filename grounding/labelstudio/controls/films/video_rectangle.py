@@ -30,7 +30,7 @@ from grounding.labelstudio.controls.base import (
     new_id,
 )
 from grounding.labelstudio.films.tracks import KeyFrame, thin
-from grounding.labelstudio.labels import match
+from grounding.labelstudio.labels import find_queried, match
 from grounding.labelstudio.locating import plan_places
 from grounding.queries import Finding, Locate, Query, Shape, Track
 
@@ -51,7 +51,9 @@ def write_tracks(
     for finding, query in found:
         if not isinstance(query, Locate):
             continue
-        label = _label(control, finding, query)
+        label = find_queried(query.classes, control.labels) or match(
+            finding.label or "", control.labels
+        )
         if drop := _flaw(control, finding, label, results):
             results.drop(drop, finding.label)
             continue
@@ -62,13 +64,6 @@ def write_tracks(
             results.result.extend(accompany(region, finding))
         results.drawn.append(Drawn(control, None, label, region))
     return results
-
-
-def _label(control: Control, finding: Finding, query: Locate) -> Label | None:
-    """Return the label of a finding: the query's where it was for one, else the model's word."""
-    wanted = set(query.classes)
-    queried = [label for label in control.labels if wanted.intersection(label.words)]
-    return queried[0] if len(queried) == 1 else match(finding.label or "", control.labels)
 
 
 def _flaw(control: Control, finding: Finding, label: Label | None, results: Results) -> Drop | None:
