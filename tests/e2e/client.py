@@ -95,6 +95,10 @@ class Client:
         url = f"/api/projects/{project}/import/predictions"
         return int(self._call("POST", url, json=[prediction])["created"])
 
+    def delete_prediction(self, prediction: int) -> None:
+        """Delete one stored prediction."""
+        self._call("DELETE", f"/api/predictions/{prediction}/")
+
     def annotate(self, task: int, result: list[dict[str, Any]]) -> None:
         """Submit an annotation for a task."""
         self._call("POST", f"/api/tasks/{task}/annotations/", json={"result": result})

@@ -13,6 +13,8 @@ RETRIEVE_WITHIN_S = 400
 LATE_S = 30
 """What the backend could not answer within one request may arrive later by itself."""
 
+PUSHED = "pushed"
+
 LABELS = "".join(f'<Label value="{name}"/>' for name in NAMES)
 ALIASES = {name: f"class-{index}" for index, name in enumerate(NAMES)}
 ALIASED = "".join(f'<Label value="{name}" alias="{word}"/>' for name, word in ALIASES.items())
@@ -87,6 +89,19 @@ class Project:
             presses += 1
             saved = self.studio.wait_for_predictions(self.id, expected, LATE_S)
         return Retrieval(saved, presses, time.monotonic() - began)
+
+    def can_import(self, saved: Prediction) -> bool:
+        """Whether Label Studio's import endpoint takes a saved result too, and all of it.
+
+        It checks what a retrieval does not, and drops the whole prediction. What it made is
+        deleted, so that tests of one project find the same in any order.
+        """
+        pushed = {"task": saved.task, "result": saved.result, "model_version": PUSHED}
+        kept = self.studio.push(self.id, pushed)
+        made = [one for one in self.studio.predictions(self.id) if one.model_version == PUSHED]
+        for one in made:
+            self.studio.delete_prediction(one.id)
+        return kept == 1 and [one.result for one in made] == [saved.result]
 
     def model_version(self) -> str:
         """Return the version that the backend's /setup gave to Label Studio."""

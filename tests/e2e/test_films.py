@@ -68,8 +68,7 @@ def test_spans_are_saved_shown_corrected_and_submitted(
         assert abs(last / FPS - end) <= 0.2
     kinds = [one["type"] for one in saved.result]
     assert kinds == ["timelinelabels", "textarea"] * 3 + ["choices", "number"]
-    pushed = {"task": saved.task, "result": saved.result, "model_version": "pushed"}
-    assert studio.push(project.id, pushed) == 1  # the stricter way in: nothing is dropped there
+    assert project.can_import(saved)
 
     annotator = LabellingPage(browser, studio.url, studio.token, output)
     page = annotator.page

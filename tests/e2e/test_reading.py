@@ -135,8 +135,7 @@ def test_the_parts_of_a_page_are_labelled_linked_corrected_and_submitted(
     (saved,) = pages.retrieve(1).saved
     kinds = [one["type"] for one in saved.result]
     assert kinds == ["rectanglelabels", "textarea"] * 3 + ["relation"] * 2
-    pushed = {"task": saved.task, "result": saved.result, "model_version": "pushed"}
-    assert pages.studio.push(pages.id, pushed) == 1
+    assert pages.can_import(saved)
     annotator = LabellingPage(browser, studio.url, studio.token, output)
     annotator.open(pages.id, saved.task)
     annotator.wait_for_regions(3)

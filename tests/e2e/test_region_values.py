@@ -74,8 +74,7 @@ def test_label_studio_keeps_the_values_of_each_region(project: Project) -> None:
     (saved,) = project.retrieve(1).saved
     kinds = ["sign", "text", "height", "state", "quality", "kind", "day"]
     assert [one["from_name"] for one in saved.result] == kinds * 2
-    prediction = {"task": saved.task, "result": saved.result, "model_version": "pushed"}
-    assert project.studio.push(project.id, prediction) == 1
+    assert project.can_import(saved)
 
 
 def test_the_page_shows_them_with_their_region_and_submits_them(
