@@ -5,6 +5,7 @@
     ├── InputError              a command was given what it cannot use
     ├── RequestError            the HTTP request cannot be read (status 4xx)
     │   └── ConfigError         the labelling config cannot be served
+    ├── WebServerBusy           the web server has no room for the request now
     ├── TaskError               this one task cannot be answered; the others can
     │   ├── DataError           the task's data lacks what the config names
     │   ├── ImageError          the picture cannot be fetched or read
@@ -54,6 +55,8 @@ class GroundingError(Exception):
     retryable = False
     hint = ""
     status = 500
+    wait_s: float = 0
+    """Seconds after which another try may work; 0 where nothing is known of it."""
 
     def __init__(self, cause: str, *, code: str | None = None, hint: str | None = None) -> None:
         super().__init__(cause)
@@ -101,6 +104,21 @@ class ConfigError(RequestError):
 
     code = "label_config_invalid"
     hint = "Correct the labelling interface in the project's settings"
+
+
+class WebServerBusy(GroundingError):
+    """The web server has no room for the request now; another try may work in `wait_s` seconds."""
+
+    code = "web_server_busy"
+    retryable = True
+    status = 503
+    hint = "Ask again in a while, with fewer tasks at once"
+
+    def __init__(
+        self, cause: str, *, code: str | None = None, hint: str | None = None, wait_s: float = 0
+    ) -> None:
+        super().__init__(cause, code=code, hint=hint)
+        self.wait_s = wait_s
 
 
 class TaskError(GroundingError):

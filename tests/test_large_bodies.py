@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from contextlib import closing
@@ -140,6 +141,38 @@ def test_a_child_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(RequestError) as refusal:
         read({"tasks": [{"data": {"a": PADDING}}]})
     assert (refusal.value.code, refusal.value.status) == ("body_too_large", 413)
+
+
+DYING = """
+import os, signal, sys
+from grounding.web.parsing.large import answer
+sys.stdout.buffer.write(b"".join(answer(sys.stdin.buffer.read()))[: int(sys.argv[1])])
+sys.stdout.buffer.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("sent", [20, -1, -LARGE, -2 * LARGE - 1], ids=str)
+def test_a_child_that_dies_after_so_much_of_its_answer_leaves_no_task_cut(
+    monkeypatch: pytest.MonkeyPatch, sent: int
+) -> None:
+    monkeypatch.setattr(large, "COMMAND", (sys.executable, "-c", DYING, str(sent)))
+    with pytest.raises(RequestError) as refusal:
+        read({"tasks": [{"data": {"a": PADDING}}, {"data": {"a": PADDING}}]})
+    assert (refusal.value.code, refusal.value.status) == ("body_too_large", 413)
+
+
+def test_a_body_that_waits_too_long_for_its_turn_is_refused_until_later(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large, "WAIT_SECONDS", 0.05)
+    body = request(1)
+    body["tasks"][0]["data"]["note"] = PADDING
+    with large._ONE:
+        answer = post(client, json.dumps(body))
+    assert (answer.status_code, answer.json["error"]["code"]) == (503, "web_server_busy")
+    assert answer.headers["Retry-After"] == str(large.SECONDS)
+    assert post(client, json.dumps(body)).status_code == 200, "its turn was given back"
 
 
 def test_what_takes_too_much_memory_to_read_costs_this_process_none() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import math
 import secrets
 import select
 import socket
@@ -213,6 +214,8 @@ def _same(sent: str, wanted: str) -> bool:
 def error_response(error: GroundingError) -> Response:
     """Return the response for an error of ours, and log it."""
     response = _error(error.status, error.code, str(error))
+    if error.wait_s:
+        response.headers["Retry-After"] = str(math.ceil(error.wait_s))
     error_id = response.headers["X-Error-Id"]
     log.warning("%s: %s (%s, error %s)", request.path, error, error.code, error_id)
     # The status line is the only text of ours that Label Studio shows when connecting.

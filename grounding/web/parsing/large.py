@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
-from grounding.errors import RequestError
+from grounding.errors import RequestError, WebServerBusy
 from grounding.web.parsing.strict import WrittenData, parse, write_data
 
 LARGE = 2**20
@@ -28,12 +28,16 @@ MEMORY = 3 * 2**29
 """Bytes that the child may take: 64 MiB of the smallest values take 1.4 GiB."""
 SECONDS = 60
 """How long the child may take: 64 MiB of the smallest values take six seconds of a core."""
+WAIT_SECONDS = 30
+"""How long a body may wait for the child, and hold a thread: longer than four of 64 MiB take."""
 MAX_REST = 16 * 2**20
 """Bytes of a body without its tasks' data, which this process parses itself."""
 STEP = 2**20
 ASKED = {"id", "annotations", "predictions", "drafts"}
 """What is read of a task that an annotator asks about, beside its data."""
 PACKAGE = Path(__file__).parents[3]
+COMMAND = (sys.executable, "-m", "grounding.web.parsing.large")
+DIED = "it takes too much memory or time to read"
 
 _ONE = threading.BoundedSemaphore(1)
 
@@ -49,32 +53,50 @@ class Source(Protocol):
 def read_large(first: bytes, more: Source) -> Mapping[str, Any]:
     """Return the body that begins with `first`, with `WrittenData` in place of each task's data.
 
-    Raises `RequestError` as `parse` does, and `body_too_large` for one that takes too much.
+    Raises `RequestError` as `parse` does, and `body_too_large` for one that takes too much;
+    `WebServerBusy` where others are read for too long.
     """
-    with _ONE, _child() as (given, answered):
+    with _turn(), _child() as (given, answered):
         _send(given, first, more)
-        header = answered.readline()
-        if not header:
-            raise _too_large("it takes too much memory or time to read")
-        found = json.loads(header)
-        if "error" in found:
-            cause, code, status = found["error"]
-            raise RequestError(cause, code=code, status=status)
-        tasks = found["body"].get("tasks")
-        for place, (length, code) in enumerate(found["data"]):
-            written = WrittenData(answered.read(length), code)
-            if isinstance(tasks[place], dict):
-                tasks[place]["data"] = written
-        return dict(found["body"])
+        return _receive(answered)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Let the block be the only one that reads a large body."""
+    if not _ONE.acquire(timeout=WAIT_SECONDS):
+        raise WebServerBusy("other large bodies are still being read", wait_s=SECONDS)
+    try:
+        yield
+    finally:
+        _ONE.release()
+
+
+def _receive(answered: IO[bytes]) -> Mapping[str, Any]:
+    """Return the body that the child answers with; a child that died on the way has cut it."""
+    header = answered.readline()
+    if not header.endswith(b"\n"):
+        raise _too_large(DIED)
+    found = json.loads(header)
+    if "error" in found:
+        cause, code, status = found["error"]
+        raise RequestError(cause, code=code, status=status)
+    tasks = found["body"].get("tasks")
+    for place, (length, code) in enumerate(found["data"]):
+        text = answered.read(length)
+        if len(text) < length:
+            raise _too_large(DIED)
+        if isinstance(tasks[place], dict):
+            tasks[place]["data"] = WrittenData(text, code)
+    return dict(found["body"])
 
 
 @contextmanager
 def _child() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """Run the child around the block; yields its input and output, and ends it after its time."""
-    command = [sys.executable, "-m", "grounding.web.parsing.large"]
     pipe = subprocess.PIPE
     with subprocess.Popen(  # noqa: S603 - nothing of a request is in the command
-        command, cwd=PACKAGE, stdin=pipe, stdout=pipe
+        COMMAND, cwd=PACKAGE, stdin=pipe, stdout=pipe
     ) as child:
         limit = threading.Timer(SECONDS, child.kill)
         limit.daemon = True
