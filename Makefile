@@ -78,19 +78,19 @@ servers: $(READY) ## real vLLM, `transformers serve` and llama.cpp on this CPU: 
 	@$(BIN)/python -m pytest -m servers -p no:randomly tests/servers -s
 
 accuracy: $(READY) ## the small checkpoints on fresh pictures, through /predict: shapes and reading
-	@$(BIN)/python -m benchmarks.accuracy; shapes=$$?; $(BIN)/python -m benchmarks.reading && exit $$shapes
+	@$(BIN)/python -m benchmarks.accuracy.shapes; shapes=$$?; $(BIN)/python -m benchmarks.accuracy.reading && exit $$shapes
 
 bench: $(READY) ## the local engine against the cookbook's way, static batches, and vLLM after `make servers`
-	@$(BIN)/python -m benchmarks.speed
-	@$(BIN)/python -m benchmarks.tasks
+	@$(BIN)/python -m benchmarks.engine.speed
+	@$(BIN)/python -m benchmarks.overhead.tasks
 	@$(BIN)/python -m benchmarks.plot
-	@$(BIN)/python -m benchmarks.served
+	@$(BIN)/python -m benchmarks.engine.served
 
 remote: $(READY) ## what a worker with GROUNDING_ENGINE=openai costs, and keeps in flight at a server
-	@$(BIN)/python -m benchmarks.remote
+	@$(BIN)/python -m benchmarks.overhead.remote
 
 interactive: $(READY) ## what an annotator's request costs beside the model, step by step
-	@$(BIN)/python -m benchmarks.interactive
+	@$(BIN)/python -m benchmarks.overhead.interactive
 
 lock: $(READY) ## write the hashes of every pinned release into requirements/
 	@PATH=$(BIN):$$PATH $(BIN)/python -m tools.lock

@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from benchmarks.accuracy import Scores, report, rows
-from benchmarks.page import KINDS, Kind
-from benchmarks.scores import Judged, auroc, bands, share
-from benchmarks.trials import trial
+from benchmarks.accuracy.page import KINDS, Kind
+from benchmarks.accuracy.scores import Judged, auroc, bands, share
+from benchmarks.accuracy.shapes import Scores, report, rows
+from benchmarks.accuracy.trials import trial
 from grounding.geometry import Box, Point
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.interactive.context import read_context

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.reading import Read, rows, score_choice, score_count, score_fields, score_lines
+from benchmarks.accuracy.reading import (
+    Read,
+    rows,
+    score_choice,
+    score_count,
+    score_fields,
+    score_lines,
+)
 from tools.reading.pages import Page, page
 
 PAGE = next(one for seed in range(99) if len((one := page(seed, "lines")).prints) == 2)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from transformers import AutoTokenizer
 
-from benchmarks.reading import (
+from benchmarks.accuracy.reading import (
     LINES,
     READING,
     RECEIPT,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.reading import LINES, RECEIPT, choice_config, count_config
+from benchmarks.accuracy.reading import LINES, RECEIPT, choice_config, count_config
 from grounding.geometry import Box, image_frame
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.plan import plan

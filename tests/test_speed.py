@@ -10,9 +10,11 @@ from unittest.mock import patch
 import pytest
 from PIL import Image
 
-from benchmarks import plot, results, speed, tasks, ways
-from benchmarks.probes import STEPS
-from benchmarks.ways import Cookbook, Engine, ForcedRow, save_deep_checkpoint
+from benchmarks import plot, results
+from benchmarks.engine import speed, ways
+from benchmarks.engine.ways import Cookbook, Engine, ForcedRow, save_deep_checkpoint
+from benchmarks.overhead import tasks
+from benchmarks.overhead.probes import STEPS
 from grounding.engines.local.decoding import in_flight
 from grounding.settings import SHAPES
 
@@ -51,7 +53,7 @@ def test_ratios_are_those_of_rounds_side_by_side() -> None:
 def test_the_gpu_benchmark_needs_torch_and_transformers_only() -> None:
     """It runs from a checkout on a rented machine."""
     ours = {"flask", "redis", "rq", "pydantic", "pydantic_settings", "httpx", "click", "rich"}
-    script = f"import sys, benchmarks.gpu; print({ours} & set(sys.modules))"
+    script = f"import sys, benchmarks.engine.gpu; print({ours} & set(sys.modules))"
     root = Path(__file__).parent.parent
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
@@ -68,7 +70,7 @@ def test_each_step_that_is_timed_is_there() -> None:
     ("command", "part"),
     [
         (["gunicorn: worker [_wsgi:app]", "", ""], "web"),
-        (["/venv/bin/python", "-m", "benchmarks.probes"], "worker"),
+        (["/venv/bin/python", "-m", "benchmarks.overhead.probes"], "worker"),
         (["/venv/bin/python", "-m", "grounding", "worker"], "worker"),
         (["rq:worker:ecd4: Processing grounding.ground from grounding since 1", ""], "worker"),
         (["/venv/bin/python", "-m", "grounding", "queue"], None),

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.accuracy import Scores, config, measure
-from benchmarks.trials import Trial, trial
+from benchmarks.accuracy.shapes import Scores, config, measure
+from benchmarks.accuracy.trials import Trial, trial
 from grounding.demo.local import Local, data_uri, free_port, local_backend
 from tests.faults.rig import until
 from tools.shapes.scenes import encode, scene

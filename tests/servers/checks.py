@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.accuracy import FIRST_SEED, Scores, config, measure, rows
-from benchmarks.trials import answers, trial
+from benchmarks.accuracy.shapes import FIRST_SEED, Scores, config, measure, rows
+from benchmarks.accuracy.trials import answers, trial
 from grounding.demo.local import local_backend
 from grounding.engines.base import Completion, Engine
 from grounding.engines.local.engine import LocalEngine

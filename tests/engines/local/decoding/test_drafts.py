@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.drafts import load_vocabulary, measure, vocabulary
+from benchmarks.engine.drafts import load_vocabulary, measure, vocabulary
 from grounding.engines.local.decoding.drafts import REMEMBERED, Drafter, Memory, Text
 
 DATA = Path(__file__).parents[3] / "data"

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap
+from benchmarks.accuracy.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap
 from grounding.demo.local import Local
 from grounding.geometry import PERCENT
 from tools.shapes.names import Tongue, said

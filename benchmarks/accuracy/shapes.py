@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.page import AT_ONCE, KINDS, list_row, page_row
-from benchmarks.scores import FEWEST, Judged, auroc, share, worth
-from benchmarks.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap, trial
+from benchmarks.accuracy.page import AT_ONCE, KINDS, list_row, page_row
+from benchmarks.accuracy.scores import FEWEST, Judged, auroc, share, worth
+from benchmarks.accuracy.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap, trial
 from grounding.demo.local import Local, local_backend
 from grounding.geometry import PERCENT, Point, image_frame
 from grounding.settings import SHAPES

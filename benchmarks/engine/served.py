@@ -15,8 +15,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.speed import Rounds, locating, ratios, spread, take_turns
-from benchmarks.ways import Cookbook, Engine, Query
+from benchmarks.engine.speed import Rounds, locating, ratios, spread, take_turns
+from benchmarks.engine.ways import Cookbook, Engine, Query
 from grounding.factory import load_engine
 from grounding.media.views import PixelBounds
 from grounding.qwen.queries import locate

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import results
-from benchmarks.interactive import Marks, probed, read_marks
+from benchmarks.overhead.interactive import Marks, probed, read_marks
 from grounding.demo.local import Local, data_uri, local_backend
 from tests.faults.scripted import picture
 from tools.shapes.scenes import NAMES, encode, scene
@@ -35,7 +35,7 @@ REPEATS: Mapping[int, int] = {1: 20, 10: 8, 100: 3, 1_000: 1, 10_000: 1}
 """How often each number of tasks is sent; the median counts."""
 
 STAGES = ("queued", "claim", "view", "model", "write")
-"""Steps of `benchmarks.probes` whose time is one task's own."""
+"""Steps of `benchmarks.overhead.probes` whose time is one task's own."""
 
 MEMORY_TASKS = 1_000
 CONFIG = (
@@ -78,7 +78,7 @@ def part_of(command: Sequence[str]) -> str | None:
         return "web"
     # RQ gives the process a title of its own at its first job.
     titled = bool(words) and words[0].startswith("rq:worker:")
-    if titled or words[-2:] in (["-m", "benchmarks.probes"], ["grounding", "worker"]):
+    if titled or words[-2:] in (["-m", "benchmarks.overhead.probes"], ["grounding", "worker"]):
         return "worker"
     return "redis" if words and "valkey-server" in words[0] else None
 

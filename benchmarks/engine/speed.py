@@ -24,8 +24,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import drafts, results
-from benchmarks.ways import Cookbook, Engine, ForcedRow, Query, save_deep_checkpoint
+from benchmarks import results
+from benchmarks.engine import drafts
+from benchmarks.engine.ways import Cookbook, Engine, ForcedRow, Query, save_deep_checkpoint
 from grounding.engines.base import Priority
 from grounding.engines.local.decoding import in_flight
 from grounding.queries import Locate, Shape
@@ -33,7 +34,7 @@ from grounding.qwen.queries import locate
 from grounding.settings import SHAPES
 from tools.shapes.scenes import NAMES, scene
 
-DATA = Path(__file__).parent.parent / "tests" / "data"
+DATA = Path(__file__).parents[2] / "tests" / "data"
 PRINTED = ("verbatim", "trimmed", "reconstructed")
 LONGEST = 600
 """Most tokens of a forced answer."""

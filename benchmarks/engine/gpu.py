@@ -1,6 +1,6 @@
 """Measures the decode loop on a GPU, with random weights at the true shapes of the 3B and the 7B.
 
-`python -m benchmarks.gpu` needs a checkout, torch and transformers, and no other package or
+`python -m benchmarks.engine.gpu` needs a checkout, torch and transformers, and no other package or
 download. Answers are forced: ten boxes of 34 tokens each, whose form repeats as it does in real
 ones and whose digits do not. The share of the roofline is the time in which the device could at
 best read the weights and the rows' keys and values of each step, over the time that steps took.

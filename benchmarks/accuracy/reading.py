@@ -17,13 +17,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks.trials import RIGHT, Row, answers
+from benchmarks.accuracy.trials import RIGHT, Row, answers
 from grounding.demo.local import Local, data_uri, local_backend
 from grounding.geometry import PERCENT, Box, image_frame
 from tools.reading.pages import FIELDS, Page, page
 from tools.shapes.scenes import COLOURS, SHAPES
 
-READING = Path(__file__).parent.parent / "grounding" / "demo" / "reading"
+READING = Path(__file__).parents[2] / "grounding" / "demo" / "reading"
 FIRST_SEED = 90_000_000
 """Not among the seeds of the training, so that every picture is new to the model."""
 
@@ -189,7 +189,7 @@ def rows(read: Read) -> list[Row]:
 @click.option("--model", default=str(READING), show_default=True, help="The checkpoint.")
 def main(pictures: int, seed: int, model: str) -> None:
     """Measure the reading checkpoint; exit 1 if a goal is missed."""
-    from benchmarks.accuracy import report
+    from benchmarks.accuracy.shapes import report
 
     console = Console()
     with local_backend(model=model) as backend:

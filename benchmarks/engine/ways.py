@@ -1,4 +1,4 @@
-"""The ways of asking that `benchmarks.speed` compares, and a deep checkpoint without knowledge.
+"""The ways of asking that `make bench` compares, and a deep checkpoint without knowledge.
 
 The cookbook's way is written afresh after Qwen's grounding cookbook: the library's processor, one
 picture and one `generate` at a time.

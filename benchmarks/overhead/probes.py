@@ -1,8 +1,8 @@
 """The real web server and worker with a timer around each step of a request.
 
-`app` is for gunicorn; `python -m benchmarks.probes` runs a worker. Each step adds a line to the
-file named by PROBES: its name, and its start and end in seconds of the monotonic clock, which
-all processes of a machine share. With FREE_MODEL, the worker's model answers at once.
+`app` is for gunicorn; `python -m benchmarks.overhead.probes` runs a worker. Each step adds a line
+to the file named by PROBES: its name, and its start and end in seconds of the monotonic clock,
+which all processes of a machine share. With FREE_MODEL, the worker's model answers at once.
 """
 
 from __future__ import annotations

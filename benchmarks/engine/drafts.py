@@ -1,6 +1,6 @@
 """Measures how many tokens a step the drafts give on answers that Qwen's models wrote.
 
-`python -m benchmarks.drafts` takes Qwen's vocabulary from `requirements/vocabulary.txt`. The
+`python -m benchmarks.engine.drafts` takes Qwen's vocabulary from `requirements/vocabulary.txt`. The
 answers are forced one after the other, each drafted from itself, those before it, and the sketch
 for its first label; a step keeps the right part of a draft and one token more. The prompt counts as
 a step: it checks the first draft.
@@ -26,7 +26,7 @@ from grounding.engines.local.decoding.in_flight import DRAFT_TOKENS
 from grounding.queries import Locate, Shape
 from grounding.qwen.queries import locate
 
-DATA = Path(__file__).parent.parent / "tests" / "data"
+DATA = Path(__file__).parents[2] / "tests" / "data"
 PRINTED = ("verbatim", "trimmed", "reconstructed")
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"

@@ -1,9 +1,9 @@
-"""Compares pictures decoded at a reduced scale with the full way: `python -m benchmarks.reduced`.
+"""Compares pictures decoded at a reduced scale with the full way.
 
 A JPEG can be decoded at a half, a quarter or an eighth of its sides, which saves memory and time.
-The table shows by how many grey levels of 256 the pixels that the model sees then differ, for
-pictures of 50 million pixels, the most that are read, and of half their sides. Names of JPEG files
-are measured, enlarged, too.
+The table of `python -m benchmarks.overhead.reduced` shows by how many grey levels of 256 the pixels
+that the model sees then differ, for pictures of 50 million pixels, the most that are read, and of
+half their sides. Names of JPEG files are measured, enlarged, too.
 """
 
 from __future__ import annotations

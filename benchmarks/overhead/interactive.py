@@ -1,4 +1,4 @@
-"""Measures an annotator's waiting time apart from the model: `python -m benchmarks.interactive`.
+"""Measures an annotator's waiting time apart from the model: `make interactive`.
 
 One request at a time goes to an idle worker, about a picture of 1280×960 on a loopback host: first
 a request about a new picture, then a second one about the same picture. The medians of all steps
@@ -78,12 +78,10 @@ def probed(folder: Path, origin: str, **more: str) -> Iterator[Local]:
         }
         *server, _ = command("server")
         for parts in (
-            [sys.executable, "-m", "benchmarks.probes"],
-            [*server, "benchmarks.probes:app"],
+            [sys.executable, "-m", "benchmarks.overhead.probes"],
+            [*server, "benchmarks.overhead.probes:app"],
         ):
-            process = subprocess.Popen(
-                parts, env=os.environ | own, cwd=Path(__file__).parent.parent
-            )
+            process = subprocess.Popen(parts, env=os.environ | own, cwd=Path(__file__).parents[2])
             stack.callback(process.wait, 30)
             stack.callback(process.terminate)
         local = Local(f"http://127.0.0.1:{port}")

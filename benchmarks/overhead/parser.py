@@ -1,4 +1,4 @@
-"""Measures the CPU time of reading model answers: `python -m benchmarks.parser`.
+"""Measures the CPU time of reading model answers: `python -m benchmarks.overhead.parser`.
 
 Prints the minimum and the median CPU time for each kind of text. The minimum depends little on
 other programs of a busy machine.
