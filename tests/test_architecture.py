@@ -75,6 +75,16 @@ def test_a_file_has_at_most_400_lines_and_a_function_60(file: Path) -> None:
     assert {name: length for name, length in lengths.items() if length > 60} == {}
 
 
+@pytest.mark.parametrize(
+    "folder",
+    sorted({file.parent for file in [*FILES, *(ROOT / "benchmarks").rglob("*.py")]}),
+    ids=lambda f: str(f.relative_to(ROOT)),
+)
+def test_a_folder_has_at_most_12_modules(folder: Path) -> None:
+    modules = [file.name for file in folder.glob("*.py") if not file.name.startswith("__")]
+    assert len(modules) <= 12, sorted(modules)
+
+
 def is_area(node: ast.BinOp) -> bool:
     """Say whether `node` is a width times the height of the same thing: a size, not a place."""
     sides = [side for side in (node.left, node.right) if isinstance(side, ast.Attribute)]

@@ -15,11 +15,11 @@ import yaml
 from redis import Redis
 
 from grounding.cli.main import cli
-from grounding.environment import ECOSYSTEM, variable
 from grounding.jobs.metrics import render_metrics
 from grounding.jobs.store import JobStore
 from grounding.labelstudio.config.parse import parse
 from grounding.settings import Settings
+from grounding.settings.environment import ECOSYSTEM, variable
 from tools.reference import DOCS, PAGES, ROOT
 
 PAGES_OF_OURS = [

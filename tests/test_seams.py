@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounding.geometry import PERCENT, Box, image_frame, model_frame
+from grounding.inference.seams import is_long, join
 from grounding.queries import Finding
 from grounding.qwen.answers import Answer, Verdict
-from grounding.seams import is_long, join
 from tests.labelstudio.configs import area, config
 from tests.test_pipeline import InlineEngine, OnePicture, grounded
 

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from grounding import errors
-from grounding.environment import variable
 from grounding.errors import GroundingError
 from grounding.settings import Settings
+from grounding.settings.environment import variable
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -14,9 +14,9 @@ import click
 
 from grounding.cli.console import FILE, load_settings, progress, results_console, write
 from grounding.cli.predict import loaded, wanted_config
-from grounding.environment import variable
 from grounding.errors import GroundingError, InputError
 from grounding.settings import Settings
+from grounding.settings.environment import variable
 
 if TYPE_CHECKING:
     from grounding.asking.run import Asked

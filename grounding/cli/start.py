@@ -11,8 +11,8 @@ import click
 
 import grounding
 from grounding.cli.main import main, up
-from grounding.environment import variable
 from grounding.errors import InputError
+from grounding.settings.environment import variable
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 

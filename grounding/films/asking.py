@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from grounding.answering import Answered, Look, ask_model
 from grounding.films.ends import Edge, edges, moved, settle
 from grounding.films.following import follow
 from grounding.geometry import image_frame
+from grounding.inference.answering import Answered, Look, ask_model
 from grounding.labelstudio.controls.base import PlannedQuery, ViewSpec
 from grounding.labelstudio.data import find_image_address
 from grounding.labelstudio.films.spans import merge_spans

@@ -14,8 +14,8 @@ from typing import Any
 import compose_spec
 import pytest
 
-from grounding.environment import variable
 from grounding.settings import ANSWER_SETTINGS, REMOTE_ANSWER_SETTINGS, Settings
+from grounding.settings.environment import variable
 from tests.e2e import label_studio
 
 from .files import COMPOSE, DOCKERFILE, ROOT, compose, example_env, images, requirement_names

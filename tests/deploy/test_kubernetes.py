@@ -12,8 +12,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from grounding.environment import variable
 from grounding.settings import Settings
+from grounding.settings.environment import variable
 from tests.containers.files import images
 
 ROOT = Path(__file__).parents[2]

