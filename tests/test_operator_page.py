@@ -7,6 +7,7 @@ import re
 
 import pytest
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from grounding.engines.base import DeviceMemory
 from grounding.errors import ImageMissing
@@ -142,6 +143,58 @@ def test_cancel_asks_first_then_drops_what_waits_and_says_so(start: Start, redis
     told = client.get("/?did=cancel&project=7.5&count=5", headers={"Accept": BROWSER}).text
     assert 'title="cancelled 5"' not in told, "what was dropped has not failed"
     assert "Dropped 5 waiting tasks of project 7" in told
+
+
+def test_a_question_about_no_project_is_none(start: Start, redis: Redis) -> None:
+    """Tasks without a project have no address at which they could be cancelled."""
+    enter(redis, 1, project="")
+    client = start()
+    for path in ("/", "/?cancel="):
+        page = client.get(path, headers={"Accept": BROWSER}).text
+        assert "1 waiting task" not in page
+        assert ">Cancel</a>" not in page
+        assert "data-seconds" in page, "it goes on refreshing"
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["a page seen before", "the first page"])
+def test_cancel_can_be_pressed_when_redis_has_no_memory_left(
+    start: Start, redis: Redis, seen: bool
+) -> None:
+    store, client = enter(redis, 1, 2), start()
+    if seen:
+        client.get("/", headers={"Accept": BROWSER})
+    redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(OutOfMemoryError):
+            redis.set("x", "y")
+        asked = client.get("/?cancel=7.5", headers={"Accept": BROWSER}).text
+        done = client.post("/projects/7.5/cancel", data={"token": token_of(asked)})
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert (done.status_code, done.location) == (303, "../../?did=cancel&project=7.5&count=2")
+    assert store.read_totals()[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "shown"),
+    [
+        ("answers", ["Drop 1 waiting task", 'name="token"']),
+        ("form_token", ["7", "Last answers", "data-seconds"]),
+        ("unfinished", ["Last answers"]),
+    ],
+)
+def test_a_part_of_the_page_that_cannot_be_read_leaves_the_others(
+    start: Start, redis: Redis, broken: str, shown: list[str]
+) -> None:
+    enter(redis, 1)
+    LastAnswers(redis, 12).keep(("7.5", 3), (640, 480), FOUND, b"a picture")
+    client = start()
+    client.get("/", headers={"Accept": BROWSER})
+    redis.delete(f"grounding:2:{broken}")
+    redis.zadd(f"grounding:2:{broken}", {"x": 1})
+    page = client.get("/?cancel=7.5", headers={"Accept": BROWSER}).text
+    for part in (*shown, "Workers", "the queue refuses to work"):
+        assert part in page
 
 
 def test_retry_asks_failed_tasks_again_and_label_studio_gets_what_comes_of_it(

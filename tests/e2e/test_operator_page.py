@@ -17,9 +17,10 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from grounding.demo.local import free_port
+from grounding.web.operator.page import REFRESH_SECONDS
 from tests.faults.label_studio import CONTROL, TOKEN, label_studio
 
 from .hosting import READY_S, UP
@@ -171,6 +172,18 @@ def test_waiting_tasks_are_dropped_after_a_question(
         time.sleep(0.2)
     assert (left["pending"], left["running"]) == (0, 0)
     assert left["reasons"]["cancelled"] > 0  # type: ignore[index]
+
+
+@pytest.mark.parametrize("page", [True], indirect=True)
+def test_a_server_that_does_not_answer_is_asked_once_at_a_time(page: Page, server: Server) -> None:
+    held: list[Route] = []
+    page.goto(server.url)
+    page.route(f"{server.url}/", lambda one: held.append(one))
+    page.wait_for_timeout(3.5 * 1000 * REFRESH_SECONDS)
+    assert len(held) == 1
+    expect(page.locator("#connection")).to_contain_text("does not answer", timeout=REFRESHED_MS)
+    page.unroute(f"{server.url}/")
+    expect(page.locator("#connection")).to_be_empty(timeout=REFRESHED_MS)
 
 
 def test_another_site_s_form_changes_nothing(

@@ -128,3 +128,15 @@ redis.call('LTRIM', answers, 0, most - 1)
     keys="answers thumbnail",
     args="key answer picture most seconds",
 )
+
+# It runs without free memory, too: Cancel is what then makes room.
+FORM_TOKEN = Script(
+    """
+redis.call('SET', form_token, fresh, 'NX')
+redis.call('EXPIRE', form_token, seconds)
+return redis.call('GET', form_token)
+""",
+    keys="form_token",
+    args="fresh seconds",
+    finishing=True,
+)

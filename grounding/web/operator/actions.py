@@ -20,8 +20,8 @@ from redis import Redis
 
 from grounding.errors import RequestError
 from grounding.jobs.connection import queue_errors
-from grounding.jobs.keys import redis_key
 from grounding.jobs.operating.control import FailedTask, ProjectControl
+from grounding.jobs.operating.scripts import FORM_TOKEN
 from grounding.jobs.store import Job
 from grounding.tasks import model_version
 from grounding.web.bodies import PredictRequest, read_json
@@ -37,12 +37,8 @@ OWN_SITE = (None, "same-origin", "none")
 
 def form_token(redis: Redis) -> str:
     """Return what a form must carry; the same for every web server, and for a day at least."""
-    name = redis_key("form_token")
-    pipe = redis.pipeline()
-    pipe.set(name, secrets.token_urlsafe(24), nx=True)
-    pipe.expire(name, TOKEN_SECONDS)
-    pipe.get(name)
-    token: bytes = pipe.execute()[-1]
+    tell = FORM_TOKEN.bind(redis)
+    token: bytes = tell(fresh=secrets.token_urlsafe(24), seconds=TOKEN_SECONDS)
     return token.decode()
 
 

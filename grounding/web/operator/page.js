@@ -28,7 +28,8 @@
   async function refresh() {
     if (document.hidden) return;
     try {
-      const answer = await fetch("./", { headers: { Accept: "text/html" }, cache: "no-store" });
+      const signal = AbortSignal.timeout(3000 * seconds);
+      const answer = await fetch("./", { headers: { Accept: "text/html" }, cache: "no-store", signal });
       if (!answer.ok) throw new Error(answer.status);
       put(await answer.text());
       status.textContent = "";
@@ -37,5 +38,10 @@
     }
   }
 
-  setInterval(refresh, 1000 * seconds);
+  // A server that is slow gets the next request after its answer, and never two at once.
+  function wait() {
+    setTimeout(() => refresh().finally(wait), 1000 * seconds);
+  }
+
+  wait();
 })();

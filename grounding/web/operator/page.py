@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Response, render_template, request
-from redis.exceptions import RedisError
 
 from grounding.errors import QueueError
 from grounding.evaluation.plots import Mark, draw
@@ -22,6 +21,8 @@ from grounding.settings import Settings
 from grounding.web.operator import status
 from grounding.web.operator.actions import form_token
 from grounding.web.services import Services
+
+T = TypeVar("T")
 
 FOLDER = Path(__file__).parent
 POLICY = (
@@ -67,29 +68,39 @@ def _answers(services: Services) -> LastAnswers:
 
 
 def _render(services: Services) -> str:
-    settings = services.settings
-    try:
-        overview = status.read_overview(services)
-        with queue_errors():
-            answers, token = _answers(services).read(), form_token(services.queue.redis)
-    except (QueueError, RedisError):  # the state of the workers says so
-        overview, answers, token = {"projects": [], "failed": []}, [], ""
+    settings, faults = services.settings, list[str]()
+    nothing: dict[str, Any] = {"projects": [], "failed": []}
+    overview = _part(lambda: status.read_overview(services), nothing, faults)
+    answers = _part(lambda: _answers(services).read(), list[LastAnswer](), faults)
+    token = _part(lambda: form_token(services.queue.redis), "", faults)
+    state = status.read_readiness(services)
     projects = [_project(one, settings) for one in reversed(overview["projects"])]
-    asked = request.args.get("cancel", "")
+    asked = token and request.args.get("cancel", "")
     return render_template(
         "operator/page.html",
-        state=status.read_readiness(services),
+        state=state,
+        faults=[one for one in dict.fromkeys(faults) if one != state["reason"]],
         projects=projects,
         failed=[_failure(one, settings) for one in overview["failed"]],
         answers=[_answer(one, settings) for one in answers],
         hours=KEPT_SECONDS // 3600,
-        cancelling=next((one for one in projects if one["project"] == asked), None),
+        cancelling=next((one for one in projects if asked and one["project"] == asked), None),
         did=request.args,
         number="".join(filter(str.isdecimal, request.args.get("project", "").split(".")[0])),
         token=token,
         seconds=REFRESH_SECONDS,
         gib=lambda size: f"{size / GIB:.1f}",
     )
+
+
+def _part(read: Callable[[], T], none: T, faults: list[str]) -> T:
+    """Return what one part of the page shows; `none`, and why, where it cannot be read."""
+    try:
+        with queue_errors():
+            return read()
+    except QueueError as exc:
+        faults.append(str(exc))
+        return none
 
 
 def _project(facts: dict[str, Any], settings: Settings) -> dict[str, Any]:
