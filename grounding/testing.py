@@ -49,6 +49,9 @@ class ScriptedLoop:
         self._batch = list(alike)[: self._max_batch]
         return len(self._batch)
 
+    def expect(self, requests: Sequence[ModelRequest]) -> None:
+        """Do nothing: a function needs no preparation."""
+
     def step(self) -> list[tuple[ModelRequest, Completion]]:
         """Answer the whole batch; evicted requests are missing in the result."""
         if not self._batch:

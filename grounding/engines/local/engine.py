@@ -2,7 +2,7 @@
 
 A request is checked and tokenised in the submitter's thread, so that a bad one fails alone. One
 thread owns the model: the scheduler feeds the decode loop, and the loop's answers become the
-requests' completions.
+requests' completions. Another cuts the pictures that come next.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class LocalEngine:
         self._chat = Chat(checkpoint.tokenizer, checkpoint.image_id)
         self._detokenizer = Detokenizer(checkpoint.tokenizer)
         watchdog = Watchdog(options.step_seconds)
-        loop = _decode_loop(checkpoint, options, watchdog, self._detokenizer)
+        ends = Ends.of(checkpoint.model.generation_config, checkpoint.tokenizer)
+        self._encoder = Encoder(checkpoint.patches, checkpoint.image_id, ends.pad, self._device)
+        endings = Endings(ends, self._detokenizer)
+        loop = _decode_loop(checkpoint, options, watchdog, self._encoder, endings)
         self._scheduler: Scheduler[TokenizedRequest, Completion] = Scheduler(loop, watchdog)
 
     @classmethod
@@ -113,6 +116,7 @@ class LocalEngine:
     def close(self) -> None:
         """End running answers at their next token; all unfinished futures get `EngineError`."""
         self._scheduler.close()
+        self._encoder.close()
 
     def _try_tokenize(
         self, request: ModelRequest, digests: PictureDigests
@@ -168,15 +172,16 @@ class LocalEngine:
 
 
 def _decode_loop(
-    checkpoint: Checkpoint, options: LoadOptions, watchdog: Watchdog, detokenizer: Detokenizer
+    checkpoint: Checkpoint,
+    options: LoadOptions,
+    watchdog: Watchdog,
+    encoder: Encoder,
+    endings: Endings,
 ) -> DecodeLoop[TokenizedRequest, Completion]:
     """Return the loop that runs the checkpoint's model: in flight, or in static batches."""
     model: Any = checkpoint.model
-    ends = Ends.of(model.generation_config, checkpoint.tokenizer)
     # Whatever our own generation config leaves open, `generate` takes from this one.
     model.generation_config = GenerationConfig()
-    encoder = Encoder(checkpoint.patches, checkpoint.image_id, ends.pad, model.device)
-    endings = Endings(ends, detokenizer)
     if reason := _why_static(model, options):
         log.warning("answers are written in static batches: %s", reason)
         batches = BatchOptions(options.max_batch, options.repetition_penalty, watchdog.step)

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 GATHER_SECONDS = 0.01
 """How long an idle loop waits for one more request: a third of one step of a 7B model."""
 
+AHEAD = 8
+"""Waiting requests that the loop hears of, so that it can prepare them."""
+
 STDERR = 2
 
 R = TypeVar("R")
@@ -40,7 +43,7 @@ A_co = TypeVar("A_co", covariant=True)
 class DecodeLoop(Protocol[R, A_co]):
     """Runs requests on the model, several at a time; requests are told apart by identity.
 
-    One thread calls `admit` and `step`. After an error of `step` nothing runs any more.
+    One thread calls `admit`, `expect` and `step`. After an error of `step` nothing runs any more.
     """
 
     @property
@@ -55,6 +58,10 @@ class DecodeLoop(Protocol[R, A_co]):
 
     def admit(self, requests: Sequence[R]) -> int:
         """Take the first requests, as many as may run together now, and return how many."""
+        ...
+
+    def expect(self, requests: Sequence[R]) -> None:
+        """Hear which requests wait and are likely to be admitted next, in order."""
         ...
 
     def step(self) -> Sequence[tuple[R, A_co]]:
@@ -208,6 +215,8 @@ class Scheduler(Generic[R, A]):
         for entry in entries:
             if entry[-1] in rest:
                 heapq.heappush(self._waiting, entry)
+        following = heapq.nsmallest(AHEAD, self._waiting)
+        self._loop.expect([one.request for *_, one in following if not one.future.cancelled()])
 
     def _start(self, group: Sequence[Pending[R, A]]) -> list[Pending[R, A]]:
         """Admit the first of a group that are not cancelled; return those without room."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
-from grounding.engines.local.encoder import PatchRule
+from grounding.engines.local.encoder import Encoder, PatchRule
 from grounding.errors import SettingError
 
 CONFIG = {
@@ -63,7 +63,8 @@ def test_patches_equal_the_librarys(
 
     assert cut.dtype == torch.float32
     assert cut.shape == expected["pixel_values"].shape
-    assert (cut - expected["pixel_values"]).abs().max() < 1e-6
+    assert torch.equal(cut, expected["pixel_values"])
+    assert cut.nbytes == ours.count_bytes(width, height)
     assert list(ours.grid(width, height)) == expected["image_grid_thw"][0].tolist()
     assert ours.count_tokens(width, height) == wide * high
 
@@ -105,3 +106,21 @@ def test_a_checkpoint_without_image_processor_says_what_to_copy(tmp_path: Path) 
 def test_a_missing_value_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="lacks 'merge_size'"):
         rule(tmp_path, {k: v for k, v in CONFIG.items() if k != "merge_size"})
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_each_familys_pictures_become_what_its_processor_makes_of_them(
+    folders: dict[str, Path], family: str
+) -> None:
+    """Through the thread that cuts ahead, and without."""
+    rule = PatchRule.of_checkpoint(folders[family])
+    pictures = [noise(wide * rule.factor, high * rule.factor) for wide, high in ((9, 4), (3, 8))]
+    library = Qwen2VLImageProcessorPil.from_pretrained(folders[family])
+    expected = library(images=pictures, return_tensors="pt")
+    encoder = Encoder(rule, 0, 0, torch.device("cpu"))
+    for announced in ([], pictures[1:], pictures):
+        encoder.expect(announced)
+        made = encoder.encode_pictures(pictures)
+        assert torch.equal(made["pixel_values"], expected["pixel_values"])
+        assert torch.equal(made["image_grid_thw"], torch.as_tensor(expected["image_grid_thw"]))
+    encoder.close()

@@ -20,7 +20,7 @@ from transformers import (
 from grounding.engines.base import Completion, ModelRequest
 from grounding.engines.local import engine as module
 from grounding.engines.local.decoding.static_batch import Recorder, StaticBatch
-from grounding.engines.local.encoder import Encoder, PictureDigests, TokenizedRequest
+from grounding.engines.local.encoder import PatchRule, PictureDigests, TokenizedRequest
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
 from grounding.errors import (
@@ -370,17 +370,16 @@ def test_a_cancelled_row_ends_at_its_next_token_and_the_batch_goes_on(
 def test_a_picture_that_several_requests_show_is_cut_once(
     watched: tuple[LocalEngine, Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, loop = watched
+    engine, _ = watched
     (view,) = questions()[0].views
     cuts: list[object] = []
-    encoder = type(loop._encoder)
-    cut = encoder._cut
+    cut = PatchRule.cut
 
-    def count(self: Encoder, one: Image.Image) -> torch.Tensor:
-        cuts.append(one)
-        return cut(self, one)
+    def count(rule: PatchRule, pixels: torch.Tensor) -> torch.Tensor:
+        cuts.append(pixels)
+        return cut(rule, pixels)
 
-    monkeypatch.setattr(encoder, "_cut", count)
+    monkeypatch.setattr(PatchRule, "cut", count)
     ask_all(engine, [ModelRequest((view, text), 3) for text in ("a", "b", "c")])
     assert len(cuts) == 1
 

@@ -37,6 +37,7 @@ class Doubling:
         self.batches: list[list[int]] = []
         self.threads: set[int] = set()
         self.evicted: list[int] = []
+        self.expected: list[int] = []
         self.free = threading.Event()
         self.free.set()
         self._max_batch = max_batch
@@ -55,6 +56,9 @@ class Doubling:
     def admit(self, requests: Sequence[Number]) -> int:
         self._batch = list(requests[: self.room])
         return len(self._batch)
+
+    def expect(self, requests: Sequence[Number]) -> None:
+        self.expected = [one.value for one in requests]
 
     def step(self) -> list[tuple[Number, int]]:
         batch, numbers = self._batch, [one.value for one in self._batch]
@@ -252,6 +256,22 @@ def test_a_request_that_the_loop_does_not_admit_keeps_its_turn() -> None:
         futures = submit(scheduler, [0, 1, 2])
         assert [future.result(60) for future in futures] == [0, 2, 4]
     assert loop.batches == [[0], [1], [2]]
+
+
+def test_the_loop_hears_which_requests_come_next_people_s_first() -> None:
+    loop = Doubling(max_batch=1)
+    with scheduling(loop) as scheduler:
+        loop.free.clear()
+        futures = submit(scheduler, range(12))
+        until(lambda: loop.batches)
+        assert loop.expected == list(range(1, 1 + module.AHEAD))
+        futures[2].cancel()
+        futures += submit(scheduler, [99, 98], INTERACTIVE)
+        loop.free.set()
+        until(lambda: futures[-2].done())
+        concurrent.futures.wait(futures, timeout=60)
+    assert loop.batches[:3] == [[0], [99], [98]]
+    assert loop.expected == []
 
 
 def test_a_cancelled_request_that_waits_never_reaches_the_loop() -> None:

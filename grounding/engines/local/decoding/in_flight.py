@@ -85,6 +85,7 @@ class InFlight:
         endings: Endings,
         options: SlotOptions | None = None,
     ) -> None:
+        self._encoder = encoder
         self._runner = ModelRunner(model, encoder)
         self._device = encoder.device
         self._endings = endings
@@ -133,6 +134,14 @@ class InFlight:
             return self.room > 0
         alike = [one for one in (*self._rows, *self._entering) if not one.is_urgent]
         return self.room > 0 and len(alike) < self._bulk
+
+    def expect(self, requests: Sequence[TokenizedRequest]) -> None:
+        """Prepare the pictures of rows that enter and of requests that follow them."""
+        unread: dict[bytes, TokenizedRequest] = {}
+        for one in (*(row.request for row in self._entering), *requests):
+            if one.prefix not in self._prefixes:
+                unread.setdefault(one.prefix, one)
+        self._encoder.expect([picture for one in unread.values() for picture in one.pictures])
 
     def evict(self, request: TokenizedRequest) -> None:
         """End a request at its next token."""

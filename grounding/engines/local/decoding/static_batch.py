@@ -149,6 +149,11 @@ class StaticBatch:
         self._batch = list(alike)[: self._options.max_batch]
         return len(self._batch)
 
+    def expect(self, requests: Sequence[TokenizedRequest]) -> None:
+        """Prepare the pictures of the batch and of the one that follows it."""
+        following = (*self._batch, *requests)
+        self._encoder.expect([picture for one in following for picture in one.pictures])
+
     def step(self) -> list[tuple[TokenizedRequest, Completion]]:
         """Answer the whole batch; evicted requests are missing in the result.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -23,6 +24,7 @@ from grounding.engines.local.decoding.model_runner import Feed, ModelRunner, Sco
 from grounding.engines.local.decoding.rows import Row
 from grounding.engines.local.decoding.slots import SlotCache
 from grounding.engines.local.decoding.static_batch import StaticBatch
+from grounding.engines.local.encoder import PatchRule
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions, load_checkpoint
 from grounding.errors import EngineError, OutOfMemory
@@ -378,6 +380,28 @@ def test_running_rows_wait_for_one_picture_at_a_time(
     reading = [call for call in watch.calls if call.pictures]
     assert all(call.pictures == 1 for call in reading)
     assert all(one.decodes or other.decodes for one, other in pairwise(watch.calls))
+
+
+def test_pictures_that_come_next_are_cut_once_and_by_another_thread(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model's thread cuts what it wants before it is begun, such as the first."""
+    monkeypatch.setattr(module, "PREFILL_TOKENS", 60)
+    threads: list[str] = []
+    cut = PatchRule.cut
+
+    def note(rule: PatchRule, pixels: torch.Tensor) -> torch.Tensor:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return cut(rule, pixels)
+
+    monkeypatch.setattr(PatchRule, "cut", note)
+    engine = LocalEngine.load(str(tiny), replace(CPU, max_batch=2))
+    asked = [request(4, 4, f"say {n} {m}", 20, seed=n) for n in range(8) for m in range(2)]
+    ask_all(engine, asked)
+    engine.close()
+    assert len(threads) == 8
+    assert threads.count("pictures") > 4
+    assert engine._encoder._ahead._begun == {}
 
 
 def test_a_small_picture_is_not_padded_to_a_large_one(tiny: Path, watch: Watch) -> None:
