@@ -33,7 +33,8 @@
 
 Each class has a `code` (stable, for logs, counters and tests), `retryable` (whether the same
 request may work later) and `hint` (the cure). An instance has the cause as its message, and may
-have a code and hint of its own. Only the module that calls a foreign library names its exceptions.
+have a code and hint of its own: `special` names those codes that a task may fail with. Only the
+module that calls a foreign library names its exceptions.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class GroundingError(Exception):
     """A failure with a `code`, a cause (the message) and a `hint` (the cure)."""
 
     code = "error"
+    special: tuple[str, ...] = ("fault", "model_differs")
     retryable = False
     hint = ""
     status = 500
@@ -125,12 +127,27 @@ class TaskError(GroundingError):
     """This one task cannot be answered; the others can."""
 
     code = "task_failed"
+    special: tuple[str, ...] = ("prompt_refused", "prompt_too_long")
 
 
 class DataError(TaskError):
     """The task's data lacks what the labelling config names."""
 
     code = "data_missing"
+    special: tuple[str, ...] = (
+        "config_expired",
+        "data_expired",
+        "data_invalid",
+        "data_too_deep",
+        "frame_rate_missing",
+        "image_key_missing",
+        "multi_image_unsupported",
+        "prompt_empty",
+        "prompt_field_invalid",
+        "prompt_field_missing",
+        "record_unreadable",
+        "task_id_needed",
+    )
     hint = "Import the task again with the key that the labelling config names"
 
 
@@ -138,12 +155,14 @@ class ImageError(TaskError):
     """The picture cannot be fetched or read."""
 
     code = "image_error"
+    special: tuple[str, ...] = ("image_not_prepared",)
 
 
 class UrlRefused(ImageError):
     """The picture's address may not be fetched."""
 
     code = "url_refused"
+    special: tuple[str, ...] = ("url_too_long",)
     hint = "Use a public http(s) address, or name its origin in GROUNDING_ALLOWED_ORIGINS"
 
 
@@ -151,6 +170,7 @@ class ImageMissing(ImageError):
     """The picture's host does not have it, or refuses us."""
 
     code = "image_not_found"
+    special: tuple[str, ...] = ("image_forbidden",)
     hint = "Check that the address works without a login"
 
 
@@ -158,6 +178,7 @@ class ImageUnreachable(ImageError):
     """The picture's host fails or is too slow; another try may work, `wait_s` seconds later."""
 
     code = "image_unreachable"
+    special: tuple[str, ...] = ("fetch_timeout", "image_truncated")
     retryable = True
     hint = "Check that the host is up and reachable from the worker"
 
@@ -172,6 +193,7 @@ class ImageUnreadable(ImageError):
     """The bytes are no picture that we can decode."""
 
     code = "image_unreadable"
+    special: tuple[str, ...] = ("image_empty", "image_format", "image_truncated")
     hint = "Use JPEG, PNG, WebP, GIF or BMP"
 
 
@@ -179,6 +201,7 @@ class ImageTooLarge(ImageError):
     """The picture's bytes or pixels exceed the limits."""
 
     code = "image_too_large"
+    special: tuple[str, ...] = ("image_too_many_pixels",)
     hint = "Shrink the picture, or raise GROUNDING_MAX_IMAGE_BYTES or GROUNDING_MAX_IMAGE_PIXELS"
 
 
@@ -199,6 +222,7 @@ class FilmUnreadable(FilmError):
     """The bytes are no film that we can decode."""
 
     code = "film_unreadable"
+    special: tuple[str, ...] = ("film_format", "film_truncated")
     hint = "Use MP4 or WebM, whole and with a moving picture"
 
 
@@ -206,6 +230,13 @@ class FilmTooLarge(FilmError):
     """The film's bytes, seconds or pixels exceed the limits, or its decoding does."""
 
     code = "film_too_large"
+    special: tuple[str, ...] = (
+        "film_memory",
+        "film_no_space",
+        "film_timeout",
+        "film_too_long",
+        "film_too_many_pixels",
+    )
     hint = "Shrink the film, or raise GROUNDING_MAX_FILM_BYTES"
 
 
@@ -213,6 +244,7 @@ class AnswerError(TaskError):
     """The model's text holds no answer."""
 
     code = "output_unreadable"
+    special: tuple[str, ...] = ("output_refused", "output_truncated")
     retryable = True
     hint = "Ask in other words"
 
@@ -228,6 +260,14 @@ class EngineError(GroundingError):
     """The model cannot answer now."""
 
     code = "model_unavailable"
+    special: tuple[str, ...] = (
+        "checkpoint_damaged",
+        "completion_unreadable",
+        "hub_unreachable",
+        "self_test_failed",
+        "server_busy",
+        "server_refused",
+    )
     retryable = True
     status = 503
     hint = "See the worker's log"
@@ -320,6 +360,13 @@ class ImportRefused(LabelStudioError):
     code = "import_refused"
     retryable = False
     hint = "Its task may have been deleted"
+
+
+def codes_of(*kinds: type[GroundingError]) -> set[str]:
+    """Return the codes of errors of these kinds, with those of their special cases."""
+    found = {code for kind in kinds for code in (kind.code, *kind.special)}
+    below = [child for kind in kinds for child in kind.__subclasses__()]
+    return found | codes_of(*below) if below else found
 
 
 ANY_LIKENESS = 0.6

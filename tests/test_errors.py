@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 
 from grounding import errors
-from grounding.errors import GroundingError, ImageMissing
+from grounding.errors import EngineError, GroundingError, ImageMissing, TaskError, codes_of
+from grounding.jobs.metrics import FAILURES, FETCHES
+from tools.reference import _finer_codes
 
 
 def tree(root: type[GroundingError], depth: int = 0) -> Iterator[tuple[int, str]]:
@@ -42,3 +44,17 @@ def test_an_error_reads_as_cause_and_cure_on_one_line() -> None:
         "image_forbidden",
         False,
     )
+
+
+def test_each_class_names_the_special_cases_that_a_task_may_fail_with() -> None:
+    """`/metrics` prints them from the start."""
+    classes = [getattr(errors, name) for _, name in tree(TaskError)]
+    classes += [getattr(errors, name) for _, name in tree(EngineError)]
+    used = [(kind, code) for code, kind in _finer_codes() if kind in {one.code for one in classes}]
+    assert {code for _, code in used} | {one.code for one in classes} == codes_of(
+        TaskError, EngineError
+    )
+    for one in classes:
+        own = {code for kind, code in used if kind == one.code} - {kind.code for kind in classes}
+        assert set(vars(one).get("special", ())) == own, one
+    assert [code for code in FETCHES if code not in FAILURES] == ["ok"]

@@ -30,9 +30,16 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from grounding.engines.base import Completion, Engine, ModelRequest
-from grounding.errors import GroundingError, OutOfMemory
+from grounding.errors import (
+    EngineError,
+    GroundingError,
+    ImageError,
+    OutOfMemory,
+    TaskError,
+    codes_of,
+)
 from grounding.jobs.heartbeat import worker_statuses
-from grounding.jobs.outbox.outbox import Outbox
+from grounding.jobs.outbox.outbox import DeliveryResult, Outbox
 from grounding.jobs.queues import Queues
 from grounding.jobs.store import (
     COUNTERS,
@@ -46,8 +53,11 @@ from grounding.jobs.store import (
     JobStore,
     State,
 )
+from grounding.labelstudio.controls.base import Drop
 from grounding.media.fetch import Fetches
+from grounding.qwen.answers import Verdict
 from grounding.qwen.profiles import Profile
+from grounding.qwen.reading.matches import Note
 
 log = logging.getLogger(__name__)
 
@@ -61,17 +71,54 @@ MODEL, FETCH = "model:", "fetch:"
 OUT_OF_MEMORY = "out_of_memory"
 NS = 1e-9
 
-LABELLED_COUNTERS = (
-    ("tasks_done", f"{State.DONE}:", "verdict", "Tasks answered"),
-    ("tasks_failed", f"{State.FAILED}:", "code", "Tasks that cannot be answered"),
-    ("attempts", "attempts:", "reason", "Times that a worker took a task"),
-    ("deliveries", DELIVERIES, "outcome", "Predictions for Label Studio, by what became of them"),
-    ("requests_full", FULL, "kind", "Predict requests that found no free place to wait"),
-    ("tasks_unusable", UNUSABLE, "code", "Tasks of a request that could not be queued"),
-    ("findings_dropped", DROPPED, "reason", "Findings that became no region"),
-    ("answer_warnings", NOTED, "warning", "Answers that were cut, clipped, repaired, …"),
+FAULT = "fault"
+FAILURES = (
+    {"cancelled", "nobody_waits", "record_lost"}
+    | {GroundingError.code, *GroundingError.special}
+    | codes_of(TaskError, EngineError)
 )
-"""Metric, prefix of its counters in Redis, the label that the rest of their names is, and help."""
+"""The codes with which a task may fail."""
+FETCHES = {"ok", FAULT, "film_no_space", "film_too_large", "task_id_needed"} | codes_of(ImageError)
+"""What may come of a fetch."""
+
+LABELLED_COUNTERS: tuple[tuple[str, str, str, str, Iterable[str]], ...] = (
+    ("tasks_done", f"{State.DONE}:", "verdict", "Tasks answered", Verdict),
+    ("tasks_failed", f"{State.FAILED}:", "code", "Tasks that cannot be answered", FAILURES),
+    (
+        "attempts",
+        "attempts:",
+        "reason",
+        "Times that a worker took a task",
+        ("asked", "worker_died"),
+    ),
+    (
+        "deliveries",
+        DELIVERIES,
+        "outcome",
+        "Predictions for Label Studio, by what became of them",
+        (*DeliveryResult, "expired"),
+    ),
+    (
+        "requests_full",
+        FULL,
+        "kind",
+        "Predict requests that found no free place to wait",
+        ("interactive", "page", "bulk"),
+    ),
+    (
+        "tasks_unusable",
+        UNUSABLE,
+        "code",
+        "Tasks of a request that could not be queued",
+        ("data_missing", "data_too_deep", "data_invalid", FAULT),
+    ),
+    ("findings_dropped", DROPPED, "reason", "Findings that became no region", Drop),
+    ("answer_warnings", NOTED, "warning", "Answers that were cut, clipped, repaired, …", Note),
+)
+"""Metric, prefix of its counters in Redis, the label that the rest of their names is, help, and the
+label's known values: each is printed from the start, since Prometheus sees no increase in a series
+that begins with 1. Another release may count more.
+"""
 PLAIN_COUNTERS = (
     ("tasks_accepted", "accepted", "Tasks accepted"),
     ("tasks_refused", "refused", "Tasks over a limit of their project or of memory"),
@@ -168,7 +215,7 @@ class MeteredFetcher:
     @contextmanager
     def _counted(self) -> Iterator[None]:
         begun = time.monotonic_ns()
-        outcome = "fault"
+        outcome = FAULT
         try:
             yield
             outcome = "ok"
@@ -209,9 +256,10 @@ class StoreCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every metric; accepted = done + failed + pending at any moment."""
         counters, pending = self._store.read_totals()
-        for name, prefix, label, text in LABELLED_COUNTERS:
+        for name, prefix, label, text, known in LABELLED_COUNTERS:
             family = CounterMetricFamily(PREFIX + name, text, labels=[label])
-            for value, count in sorted(below(counters, prefix).items()):
+            counts = {**dict.fromkeys(map(str, known), 0), **below(counters, prefix)}
+            for value, count in sorted(counts.items()):
                 family.add_metric([value], count)
             yield family
         for name, counter, text in PLAIN_COUNTERS:
@@ -260,7 +308,7 @@ def _histograms(counters: Mapping[str, int]) -> Iterator[Metric]:
     yield model
     text = "Time from a task's address to the bytes of its picture"
     fetches = HistogramMetricFamily(PREFIX + "fetch_seconds", text, labels=["outcome"])
-    for outcome in sorted({name.split(":")[0] for name in below(counters, FETCH)}):
+    for outcome in sorted(FETCHES | {name.split(":")[0] for name in below(counters, FETCH)}):
         _add_histogram(fetches, [outcome], counters, f"{FETCH}{outcome}:")
     yield fetches
 
