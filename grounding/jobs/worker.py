@@ -121,6 +121,7 @@ class JobRunner:
         try:
             result = self._predict(claim)
             self._write(partial(self._finish, claim.key, result))
+            self._recorder.note(claim.payload, result)  # it never raises
         except DeviceBroken as exc:
             _exit_broken(exc)
         except GroundingError as exc:
@@ -142,7 +143,6 @@ class JobRunner:
         self._check_version(task)
         note = partial(note_progress, self._store.redis, claim.key)
         result = predict(task, replace(self._context, urgent=claim.urgent, on_progress=note))
-        self._recorder.note(task, result)
         if result.dropped:
             counts = ", ".join(f"{number} {reason}" for reason, number in result.dropped.items())
             log.info("task %s: left out %s", task.id, counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -28,8 +29,8 @@ def result(view: View | None) -> TaskResult:
     return TaskResult({"result": FOUND}, Verdict.FOUND, {}, {}, {}, view)
 
 
-def task(number: int) -> Task:
-    return Task(number, {}, "", None, "v", "7.5")
+def task(number: int) -> Mapping[str, Any]:
+    return Task(number, {}, "", None, "v", "7.5").payload()
 
 
 def note(redis: Redis, number: int, shown: View | None, most: int = 3) -> None:
@@ -93,3 +94,15 @@ def test_without_redis_or_its_memory_the_task_goes_on(redis: Redis, view: View) 
     finally:
         redis.config_set("maxmemory", 0)
     assert LastAnswers(redis, 3).read() == []
+
+
+def test_whatever_cannot_be_kept_costs_one_line(
+    redis: Redis, view: View, caplog: pytest.LogCaptureFixture
+) -> None:
+    unwritable = TaskResult({"result": [{"x": {1}}]}, Verdict.FOUND, {}, {}, {}, view)
+    AnswerRecorder(redis, 3).note(task(1), unwritable)
+    AnswerRecorder(redis, 3).note({}, result(view))
+    view.pixels.close()
+    AnswerRecorder(redis, 3).note(task(2), result(view))
+    assert [one.task for one in LastAnswers(redis, 3).read()] == [None]
+    assert [one.levelname for one in caplog.records] == ["WARNING"] * 2

@@ -12,6 +12,7 @@ from redis import Redis
 from grounding.engines.base import Completion, ModelRequest
 from grounding.errors import EngineAway
 from grounding.jobs import worker
+from grounding.jobs.operating import thumbnails
 from grounding.jobs.payloads import split
 from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.jobs.worker import JobRunner
@@ -39,6 +40,10 @@ def away(batch: Sequence[ModelRequest]) -> Sequence[Completion]:
 @pytest.fixture
 def store(redis: Redis) -> JobStore:
     return JobStore(redis)
+
+
+def nothing(batch: Sequence[ModelRequest]) -> Sequence[Completion]:
+    return [Completion("[]", complete=True)] * len(batch)
 
 
 @pytest.fixture
@@ -77,3 +82,22 @@ def test_a_process_that_ends_leaves_its_jobs_to_others_unblamed(
     assert claim is not None
     assert claim.queue is (QueueName.INTERACTIVE if timeout else QueueName.BULK)
     assert not store.redis.hexists("grounding:2:job:a", "suspected")
+
+
+def test_an_answer_is_written_before_it_is_kept_for_the_operator_s_page(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = WorkerContext(ScriptedEngine(nothing), OnePicture(), 64, 10_000)
+    running = JobRunner("w", store, context, Settings.load())
+    seen: list[object] = []
+
+    def fail(*_: object) -> None:
+        seen.append(store.outcomes(["a"])["a"].prediction)
+        raise MemoryError
+
+    monkeypatch.setattr(thumbnails, "thumbnail", fail)
+    accept(store, timeout=0)
+    running.run("a")
+    running.close()
+    assert seen == [store.outcomes(["a"])["a"].prediction]
+    assert seen[0]["result"] == []  # type: ignore[index]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from grounding.jobs.operating.answers import LastAnswers
-from grounding.media.views import thumbnail
+from grounding.media.views import View, thumbnail
 from grounding.pipeline import TaskResult
-from grounding.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +30,23 @@ class AnswerRecorder:
         self._due = threading.Lock()
         self._next = 0.0
 
-    def note(self, task: Task, result: TaskResult) -> None:
-        """Keep the answer to `task`, unless one was kept a moment ago or it shows no whole view."""
+    def note(self, payload: Mapping[str, Any], result: TaskResult) -> None:
+        """Keep the answer to a task, unless one was kept a moment ago or it shows no whole view."""
         if not self._is_on or result.view is None or not self._take_turn():
             return
-        image, regions = result.view.image, result.prediction["result"]
-        size = (int(image.width), int(image.height))
         try:
-            picture = thumbnail(result.view)
-            self._answers.keep((task.project, task.id), size, regions, picture)
-        except (RedisError, OSError) as exc:  # it is only for looking at
+            self._keep(payload, result.view, result.prediction["result"])
+        except RedisError as exc:  # away, or its memory is full: others say so
             log.debug("an answer is not kept for the operator's page: %s", exc)
+        except Exception as exc:  # it is only for looking at
+            log.warning(
+                "an answer is not kept for the operator's page: %s (%s)", exc, type(exc).__name__
+            )
+
+    def _keep(self, payload: Mapping[str, Any], view: View, regions: list[dict[str, Any]]) -> None:
+        size = (int(view.image.width), int(view.image.height))
+        task = (str(payload.get("project") or ""), payload.get("id"))
+        self._answers.keep(task, size, regions, thumbnail(view))
 
     def _take_turn(self) -> bool:
         with self._due:
