@@ -22,6 +22,7 @@
     │   └── WorkerDied          every process that ran the task died
     ├── EngineError             the model cannot answer now
     │   ├── EngineAway          the model server answers no request: this one may wait
+    │   ├── DeadlinePassed      nobody waits for the answer any more
     │   ├── OutOfMemory         the device has no memory for this picture or batch
     │   └── DeviceBroken        the device does not answer until its process restarts
     ├── QueueError              Redis or the queue cannot be used now
@@ -287,6 +288,13 @@ class EngineAway(EngineError):
     ) -> None:
         super().__init__(cause, code=code, hint=hint)
         self.suspect = suspect
+
+
+class DeadlinePassed(EngineError):
+    """Nobody waits for the answer any more: it was not begun, or ended before it was whole."""
+
+    code = "deadline_passed"
+    hint = "Ask again, or raise GROUNDING_INTERACTIVE_DEADLINE"
 
 
 class OutOfMemory(EngineError):

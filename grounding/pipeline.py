@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -57,7 +58,8 @@ CheckOwner = Callable[[str, int | None, str], None]
 class WorkerContext:
     """What a worker brings to each task: the model, the way to pictures, and the limits.
 
-    With `urgent` a person waits for the answer, and is likely to ask about the picture again.
+    With `urgent` a person waits for the answer, and is likely to ask about the picture again; at
+    `deadline`, seconds of `time.monotonic`, nobody does any more.
     `check_owner` raises for an address that a task of its id and project must not name.
     `on_progress` hears how many of a film's questions are answered, and of how many.
     """
@@ -68,6 +70,7 @@ class WorkerContext:
     max_image_pixels: int
     labels_per_query: int = 1
     urgent: bool = False
+    deadline: float = math.inf
     image_cache: ImageCache = field(default_factory=ImageCache)
     decoder: Decoder = field(default_factory=Decoder)
     check_owner: CheckOwner = lambda _address, _task, _project: None

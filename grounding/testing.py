@@ -100,7 +100,8 @@ class ScriptedEngine:
                 resolve(future, exc)
             else:
                 # A copy, because the scheduler tells requests apart by identity.
-                ready.append(Pending(copy(request), request.priority, future))
+                one = Pending(copy(request), request.priority, future, request.deadline)
+                ready.append(one)
         self._scheduler.submit(ready)
         return futures
 

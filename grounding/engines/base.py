@@ -7,6 +7,7 @@ heavy here, so that a web process can name these types without loading torch.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -46,8 +47,9 @@ class ModelRequest:
     `max_new_tokens` tokens, or before the first of the `stop` texts. A server may be told to hold
     the answer to its `form`. `template` is a text that the answer may resemble: it changes no
     answer, but may speed it up. `on_text` is called by an engine that writes by itself, in its
-    thread, with the text so far, each time it has grown; it has to return at once. Raises
-    `ValueError` where no text is last or the budget is below 1.
+    thread, with the text so far, each time it has grown; it has to return at once. At `deadline`,
+    seconds of `time.monotonic`, nobody waits for the answer any more. Raises `ValueError` where no
+    text is last or the budget is below 1.
     """
 
     parts: tuple[View | str, ...]
@@ -58,6 +60,7 @@ class ModelRequest:
     form: AnswerForm = "free"
     template: str = ""
     on_text: Callable[[str], None] | None = field(default=None, compare=False)
+    deadline: float = field(default=math.inf, compare=False)
 
     def __post_init__(self) -> None:
         """Check what the types cannot express."""
@@ -167,7 +170,8 @@ class Engine(Protocol):
         Interactive requests are served before bulk ones, and equals in the order of submission.
         A future raises `TaskError` where the model cannot take this request, `EngineError`
         where the model cannot be reached or the engine is closed, `OutOfMemory` where the view
-        does not fit the device's memory. `cancel()` works until the outcome is set: a waiting
+        does not fit the device's memory, `DeadlinePassed` where its deadline came first and the
+        model is here. `cancel()` works until the outcome is set: a waiting
         request is dropped, a running one is evicted at the model's next token. The futures
         never report `running()`.
         """

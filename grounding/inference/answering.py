@@ -80,6 +80,7 @@ def _request(
         priority=priority,
         form="places" if lists_places(planned.query, profile.prompts) else "free",
         template=sketch_answer(planned.query, profile.prompts),
+        deadline=worker.deadline,
     )
 
 

@@ -84,15 +84,16 @@ class Job:
 class Claim:
     """A job that this process holds; with `alone` it runs beside no other, since a worker died.
 
-    `waited` is whether an annotator waits for the answer. `config` and `blob` are what
-    `payloads.restore` puts back into the payload, None where there is none or it has expired.
+    `seconds_left` is how long an annotator waits for the answer, None where none does. `config` and
+    `blob` are what `payloads.restore` puts back into the payload, None where there is none or it
+    has expired.
     """
 
     key: str
     payload: Mapping[str, Any]
     alone: bool
     queue: QueueName = QueueName.BULK
-    waited: bool = False
+    seconds_left: float | None = None
     blob: bytes | None = None
     config: bytes | None = None
 
@@ -100,6 +101,11 @@ class Claim:
     def urgent(self) -> bool:
         """Whether it goes before the bulk."""
         return self.queue is QueueName.INTERACTIVE
+
+    @property
+    def waited(self) -> bool:
+        """Whether an annotator waits for the answer."""
+        return self.seconds_left is not None
 
 
 @dataclass(frozen=True, slots=True)

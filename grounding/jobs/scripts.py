@@ -140,7 +140,8 @@ local payload, queue, alone, digest = unpack(
 redis.call('HINCRBY', counters, alone and 'attempts:worker_died' or 'attempts:asked', 1)
 local config = digest and redis.call('GET', PREFIX .. 'config:' .. digest)
 local data = redis.call('GET', blob)
-return {{'claimed', number and format or false, payload, queue, alone, till, data, config}}
+local left = till and tonumber(till) - now()
+return {{'claimed', number and format or false, payload, queue, alone, left, data, config}}
 """,
     keys=CLOSE_KEYS,
     args="key owner lease_ms oldest newest",
@@ -149,8 +150,8 @@ return {{'claimed', number and format or false, payload, queue, alone, till, dat
 )
 
 # The web process that asked may have died: the time alone shows that nobody waits any more. A job
-# that a worker holds runs to its end, and so does one that another annotator asked as well. Whoever
-# withdraws while a worker holds it has withdrawn, should the worker give it back.
+# that a worker holds is left to it, and one that another annotator asked as well runs to its end.
+# Whoever withdraws while a worker holds it has withdrawn, should the worker give it back.
 CANCEL = Script(
     """
 local till = redis.call('ZSCORE', deadlines, key)

@@ -283,18 +283,18 @@ class JobStore:
     def _read_claim(
         self, key: str, number: bytes | None, text: bytes | None, *rest: Any
     ) -> Claim | None:
-        queue, alone, deadline, blob, config = rest
-        waited = deadline is not None
+        queue, alone, left, blob, config = rest
         try:
             payload = json.loads(text or b"")
         except (ValueError, RecursionError):
             payload = None
         if number is None or not isinstance(payload, dict):
             log.error("job %s: %s", key, unreadable())
-            self.fail(key, unreadable(), waited=waited)
+            self.fail(key, unreadable(), waited=left is not None)
             return None
         name = QueueName.of((queue or b"").decode(errors="replace"))
-        return Claim(key, payload, alone is not None, name, waited, blob, config)
+        seconds = None if left is None else left / 1000
+        return Claim(key, payload, alone is not None, name, seconds, blob, config)
 
     def start_alone(self, key: str, owner: str) -> bool:
         """Note that `owner` runs the job now, none beside it; False where its lease was lost."""

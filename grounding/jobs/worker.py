@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import signal
@@ -24,6 +25,7 @@ from redis.exceptions import RedisError
 from grounding.engines.base import DeviceMemory, OnDevice
 from grounding.errors import (
     EXIT_SETTINGS,
+    DeadlinePassed,
     DeviceBroken,
     EngineAway,
     GroundingError,
@@ -100,6 +102,8 @@ class JobRunner:
                     self._answer(claim)
         except EngineAway as exc:
             self._postpone(key, exc)
+        except DeadlinePassed as exc:
+            self._let_go(key, exc)
         self._counters.flush()
 
     def drain(self) -> None:
@@ -116,7 +120,10 @@ class JobRunner:
         self._counters.flush()
 
     def _answer(self, claim: Claim) -> None:
-        """Predict, and write the result or the failure; raises `EngineAway` if it may wait."""
+        """Predict, and write the result or the failure.
+
+        Raises `EngineAway` if the job may wait, `DeadlinePassed` if nobody waits for it.
+        """
         task_id = claim.payload.get("id")
         try:
             result = self._predict(claim)
@@ -124,6 +131,8 @@ class JobRunner:
             self._recorder.note(claim.payload, result)  # it never raises
         except DeviceBroken as exc:
             _exit_broken(exc)
+        except DeadlinePassed:
+            raise
         except GroundingError as exc:
             if isinstance(exc, EngineAway) and (self._is_draining or not claim.waited):
                 raise
@@ -142,7 +151,14 @@ class JobRunner:
         task = build(Task, restore(claim))
         self._check_version(task)
         note = partial(note_progress, self._store.redis, claim.key)
-        result = predict(task, replace(self._context, urgent=claim.urgent, on_progress=note))
+        left = math.inf if claim.seconds_left is None else claim.seconds_left
+        context = replace(
+            self._context,
+            urgent=claim.urgent,
+            on_progress=note,
+            deadline=time.monotonic() + left,
+        )
+        result = predict(task, context)
         if result.dropped:
             counts = ", ".join(f"{number} {reason}" for reason, number in result.dropped.items())
             log.info("task %s: left out %s", task.id, counts)
@@ -176,6 +192,15 @@ class JobRunner:
         except RedisError as exc:  # then its lease expires, or the reconciler queues it
             log.warning("a job was not put back: %s", exc)
         time.sleep(AWAY_SECONDS)
+
+    def _let_go(self, key: str, error: DeadlinePassed) -> None:
+        """Drop a job that nobody waits for; one that somebody asked again meanwhile is queued."""
+        log.info("a job was ended: %s", error.cause)
+        try:
+            self._store.release([key], self._owner)
+            self._store.cancel_unwaited()
+        except RedisError as exc:  # then its lease expires, and the reconciler drops it
+            log.warning("a job was not put back: %s", exc)
 
     def _fail(self, claim: Claim, error: GroundingError) -> None:
         self._write(lambda: self._store.fail(claim.key, error, waited=claim.waited))

@@ -1,8 +1,10 @@
-"""What becomes of a worker's jobs when its model's server is away."""
+"""What becomes of a worker's jobs when its server is away, or when nobody waits any more."""
 
 from __future__ import annotations
 
 import io
+import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -101,3 +103,51 @@ def test_an_answer_is_written_before_it_is_kept_for_the_operator_s_page(
     running.close()
     assert seen == [store.outcomes(["a"])["a"].prediction]
     assert seen[0]["result"] == []  # type: ignore[index]
+
+
+SOON = 1.0
+"""Seconds for which an annotator waits."""
+
+
+@pytest.fixture
+def busy(store: JobStore) -> Iterator[JobRunner]:
+    """A runner whose model has something else to do for longer than that."""
+    asked: list[ModelRequest] = []
+
+    def answer(batch: Sequence[ModelRequest]) -> Sequence[Completion]:
+        if not asked:
+            time.sleep(2 * SOON)
+        asked.extend(batch)
+        return nothing(batch)
+
+    engine = ScriptedEngine(answer, max_batch=1)
+    engine.submit([ModelRequest(("first",), 1)])
+    context = WorkerContext(engine, OnePicture(), 64, 10_000)
+    running = JobRunner("w", store, context, Settings.load())
+    yield running
+    running.close()
+
+
+def test_a_job_that_nobody_waits_for_any_more_is_ended(store: JobStore, busy: JobRunner) -> None:
+    accept(store, timeout=SOON)
+    busy.run("a")
+    totals = store.read_totals()[0]
+    assert totals["failed:nobody_waits"] == 1
+    assert store.outcomes(["a"]) == {}
+    assert store.leased() == {}
+
+
+def test_a_job_that_is_asked_again_meanwhile_is_done_again(
+    store: JobStore, busy: JobRunner
+) -> None:
+    accept(store, timeout=SOON)
+    running = threading.Thread(target=busy.run, args=("a",))
+    running.start()
+    time.sleep(SOON / 2)
+    assert store.leased() == {"a": True}
+    accept(store, timeout=60)
+    running.join(20)
+    assert "failed:nobody_waits" not in store.read_totals()[0]
+    assert store.unfinished(["a"]) == ["a"]
+    busy.run("a")
+    assert store.outcomes(["a"])["a"].prediction is not None

@@ -95,7 +95,7 @@ class LocalEngine:
             if isinstance(tokenized, GroundingError):
                 resolve(future, tokenized)
             else:
-                ready.append(Pending(tokenized, request.priority, future))
+                ready.append(Pending(tokenized, request.priority, future, request.deadline))
         self._scheduler.submit(ready)
         return futures
 

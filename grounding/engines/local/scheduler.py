@@ -12,7 +12,9 @@ import copy
 import faulthandler
 import heapq
 import logging
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -23,7 +25,7 @@ from itertools import chain, count
 from typing import Generic, Protocol, TypeVar
 
 from grounding.engines.base import Priority, on_cancel, resolve
-from grounding.errors import DeviceBroken, EngineError, GroundingError
+from grounding.errors import DeadlinePassed, DeviceBroken, EngineError, GroundingError
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +83,17 @@ class DecodeLoop(Protocol[R, A_co]):
 
 @dataclass(slots=True, eq=False)
 class Pending(Generic[R, A]):
-    """A request on its way to its outcome."""
+    """A request on its way to its outcome, which nobody waits for after `deadline`."""
 
     request: R
     priority: Priority = Priority.BULK
     future: Future[A] = field(default_factory=Future)
+    deadline: float = math.inf
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline, in seconds of `time.monotonic`, has passed."""
+        return self.deadline <= time.monotonic()
 
 
 class Watchdog:
@@ -143,6 +151,7 @@ class Scheduler(Generic[R, A]):
 
         Requests that fail together are halved until the cause stands alone, whether it is too
         large for the memory or fails in another way; only `DeviceBroken` concerns all at once.
+        One whose deadline passes is ended at the next step, with `DeadlinePassed`.
         A foreign error becomes `EngineError`, and so does the end by `close`.
         """
         with self._changed:
@@ -168,6 +177,7 @@ class Scheduler(Generic[R, A]):
 
     def _run(self) -> None:
         while self._admit():
+            self._stop_late()
             outcome = self._attempt()
             if isinstance(outcome, GroundingError):
                 self._fail(outcome)
@@ -224,6 +234,21 @@ class Scheduler(Generic[R, A]):
         taken = self._loop.admit([one.request for one in alive]) if alive else 0
         self._running |= {id(one.request): one for one in alive[:taken]}
         return alive[taken:]
+
+    def _stop_late(self) -> None:
+        """End what nobody waits for any more, whether it runs or waits."""
+        with self._changed:
+            running = [one for one in self._running.values() if one.is_late]
+            waiting = [entry for entry in self._waiting if entry[-1].is_late]
+            for one in running:
+                del self._running[id(one.request)]
+            if waiting:
+                self._waiting = [entry for entry in self._waiting if entry not in waiting]
+                heapq.heapify(self._waiting)
+        for one in running:
+            self._loop.evict(one.request)
+        for one in (*running, *(one for *_, one in waiting)):
+            resolve(one.future, DeadlinePassed("the time for this answer is over"))
 
     def _attempt(self) -> Sequence[tuple[R, A]] | GroundingError:
         """Return what has finished, or what went wrong; the error itself is not kept.

@@ -15,7 +15,7 @@ import pytest
 from grounding.engines.base import Priority
 from grounding.engines.local import scheduler as module
 from grounding.engines.local.scheduler import Pending, Scheduler
-from grounding.errors import DeviceBroken, EngineError, OutOfMemory
+from grounding.errors import DeadlinePassed, DeviceBroken, EngineError, OutOfMemory
 
 BULK, INTERACTIVE = Priority.BULK, Priority.INTERACTIVE
 
@@ -307,6 +307,46 @@ def test_a_cancelled_future_counts_as_done_for_those_that_wait_for_it() -> None:
         running.cancel()
         waiting.cancel()
         assert concurrent.futures.wait([running, waiting], timeout=60).not_done == set()
+
+
+def test_what_nobody_waits_for_any_more_is_ended_whether_it_runs_or_waits() -> None:
+    class Long(Doubling):
+        """Answers nothing but 7 until `free` is set."""
+
+        def step(self) -> list[tuple[Number, int]]:
+            batch = self._batch
+            done = super().step() if self.free.is_set() else []
+            self._batch = batch if not done else []
+            return [(one, answer) for one, answer in done if one in batch]
+
+        @property
+        def joins(self) -> bool:
+            return True
+
+    loop = Long(max_batch=2)
+    with scheduling(loop) as scheduler:
+        loop.free.clear()
+        soon, late = time.monotonic() + 0.2, time.monotonic() + 600
+        pending = [Pending[Number, int](Number(n), BULK, deadline=soon) for n in (1, 2, 3)]
+        pending.insert(1, Pending(Number(7), BULK, deadline=late))
+        scheduler.submit(pending)
+        for one in (pending[0], *pending[2:]):
+            assert isinstance(one.future.exception(60), DeadlinePassed)
+        assert time.monotonic() >= soon
+        assert not pending[1].future.done()
+        assert loop.evicted == [1]
+        loop.free.set()
+        assert pending[1].future.result(60) == 14
+    assert loop.batches == [[1, 7]]
+
+
+def test_a_request_that_comes_too_late_is_refused() -> None:
+    loop = Doubling()
+    with scheduling(loop) as scheduler:
+        late = Pending[Number, int](Number(1), BULK, deadline=time.monotonic())
+        scheduler.submit([late])
+        assert isinstance(late.future.exception(60), DeadlinePassed)
+        assert submit(scheduler, [2])[0].result(60) == 4
 
 
 def test_closing_evicts_what_runs_and_fails_all_that_is_unfinished() -> None:

@@ -27,7 +27,7 @@ from grounding.engines.local.decoding.static_batch import StaticBatch
 from grounding.engines.local.encoder import PatchRule
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions, load_checkpoint
-from grounding.errors import EngineError, OutOfMemory
+from grounding.errors import DeadlinePassed, EngineError, OutOfMemory
 from grounding.media.views import PixelBounds, whole
 from grounding.queries import Locate, Shape
 from grounding.qwen.queries import locate
@@ -429,6 +429,29 @@ def test_an_evicted_row_makes_room_and_the_others_go_on(tiny: Path, watch: Watch
     assert rest == [ask_one(reference, one).text for one in asked[1:]]
     reference.close()
     assert len(watch.decoding) < 100
+
+
+def test_a_row_whose_time_is_over_makes_room_and_the_others_go_on(tiny: Path, watch: Watch) -> None:
+    """One slot: the next answer could not begin before the end of the first."""
+    engine = LocalEngine.load(str(tiny), replace(CPU, max_batch=1))
+    first, second = (request(2, 2, f"say {n}", size, seed=n) for n, size in enumerate((5000, 9)))
+    alone = ask_one(engine, second).text
+    watch.calls.clear()
+    hurried = replace(first, deadline=time.monotonic() + 0.3)
+    futures = engine.submit([hurried, second])
+    assert isinstance(futures[0].exception(60), DeadlinePassed)
+    assert futures[1].result(60).text == alone
+    engine.close()
+    assert max(len(call.rows) for call in watch.decoding) == 1
+
+
+def test_a_request_that_comes_too_late_costs_no_call_of_the_model(
+    watched: LocalEngine, watch: Watch
+) -> None:
+    late = replace(questions()[0], deadline=time.monotonic())
+    (future,) = watched.submit([late])
+    assert isinstance(future.exception(60), DeadlinePassed)
+    assert watch.calls == []
 
 
 def test_an_answer_that_ends_with_its_first_token_takes_no_step(watch: Watch, tiny: Path) -> None:
