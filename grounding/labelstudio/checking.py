@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice, permutations
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, time
 from typing import Any
 
 from grounding.labelstudio.config.interface import Control, LabelConfig
 from grounding.labelstudio.controls.base import PlannedQuery, Region, Results, ViewSpec
+from grounding.notation.dates import Day, find_days
+from grounding.notation.numbers import find_numbers
+from grounding.notation.times import find_times
 from grounding.queries import TextUnit, Transcribe
 
 MARK = "Not in the picture's text as it was read: check it"
 
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_OTHER_MONTHS = {"mär": 3, "mai": 5, "okt": 10, "dez": 12}
-_CLOCK = re.compile(r"(\d{1,2})(?:\s*[:h时点]\s*|\.)(\d{2})(?!\d)")
-_DATE_PART = re.compile(r"(?P<whole>(?:19|20)\d{6})(?!\d)|\d{1,4}|[^\W\d_]{3,9}")
-SHORT = 31
-"""No day or month is above it, so a larger number is a year."""
-
 _FOLDED = re.compile(r"[\W_]+")
-_NUMERAL = re.compile(r"\d[\d.,'’ ]*")
+
+CENTURY = 100
 
 
 def plan_checks(config: LabelConfig, results: Results) -> list[PlannedQuery]:
@@ -51,8 +48,9 @@ def mark_unprinted(
     `checked` are the queries of `plan_checks`, each with the text that was read. A picture that no
     text was read in says nothing about its values. A region has the note, where it is its value.
     """
-    texts = {control.from_name: text for one, text in checked if text for control in one.controls}
-    doubted = {id(one) for one in result if _is_doubted(one, texts.get(one.get("from_name", "")))}
+    texts = {c.from_name: (c, text) for one, text in checked if text for c in one.controls}
+    named = [(one, texts.get(one.get("from_name", ""))) for one in result]
+    doubted = {id(one) for one, known in named if known and _is_doubted(one, *known)}
     regions = {one["id"] for one in result if id(one) in doubted}
     noted: set[str] = set()
     marked = []
@@ -68,12 +66,11 @@ def _with_note(one: Region) -> Region:
     return {**one, "meta": {**one.get("meta", {}), "text": [*notes, MARK]}}
 
 
-def _is_doubted(one: Region, text: str | None) -> bool:
-    if text is None:
-        return False
+def _is_doubted(one: Region, control: Control, text: str) -> bool:
     value = one["value"]
-    moment = value.get("datetime", "")
-    return not (all(is_printed(said, text) for said in _said(value)) and is_dated(moment, text))
+    if "datetime" in value:
+        return not is_dated(value["datetime"], control.value_format, text, control.value_type.form)
+    return not all(is_printed(said, text) for said in _said(value))
 
 
 def _said(value: Mapping[str, Any]) -> Iterator[str | float]:
@@ -88,7 +85,7 @@ def is_printed(said: str | float, text: str) -> bool:
     """Say whether a text has these words, in any case and spacing, or this number."""
     if isinstance(said, str):
         return fold(said) in fold(text)
-    return any(said in _readings(found[0]) for found in islice(_NUMERAL.finditer(text), 5000))
+    return abs(said) in find_numbers(text)
 
 
 def fold(text: str) -> str:
@@ -96,56 +93,57 @@ def fold(text: str) -> str:
     return _FOLDED.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
-def _readings(numeral: str) -> set[float]:
-    """Return the numbers that printed digits may mean: 1,234 is one of two."""
-    digits = numeral.strip(" .,'’").replace(" ", "").replace("'", "").replace("’", "")
-    forms = {digits.replace(",", ""), digits.replace(".", "").replace(",", ".")}
-    return {float(form) for form in forms if re.fullmatch(r"\d+(?:\.\d+)?", form)}
+def is_dated(moment: str, value_format: str, text: str, form: str = "YYYY-MM-DDTHH:MM") -> bool:
+    """Say whether a text has the day and the time of a value, in any usual spelling.
 
-
-def is_dated(moment: str, text: str) -> bool:
-    """Say whether a text has the day and the time of day of a value, in any usual spelling.
-
-    Day, month and year stand next to each other, in any order, the month by number or name.
+    `value_format` is that of the value, as for strftime, and `form` shows which parts were asked
+    for. Only what both have is compared, and no seconds. Midnight is also what a date without a
+    time becomes, and is looked for where it stands alone.
     """
-    clock = _CLOCK.search(moment) if ":" in moment else None
-    day = _date_parts(moment[: clock.start()] if clock else moment)
-    parts = _date_parts(text)
-    windows = (parts[at : at + len(day)] for at in range(len(parts)))
-    dated = not day or any(_is_same_day(day, window) for window in windows)
-    return dated and (clock is None or _is_timed(clock, text))
+    said = _read_moment(moment, value_format)
+    letters = set(_DIRECTIVE.findall(value_format))
+    dated = [part for part, of in _DAY_PARTS.items() if letters & of and _FORMS[part] in form]
+    timed = [part for part, of in _TIME_PARTS.items() if letters & of and _FORMS[part] in form]
+    if said is None or not (dated or timed):
+        return is_printed(moment, text)
+    if dated and not any(_is_day(said, day, dated, letters) for day in find_days(text)):
+        return False
+    if not timed or (dated and said.time() == time()):
+        return True
+    halves = letters.isdisjoint("Hp")
+    return any(_is_time(said, one, timed, halves=halves) for one in find_times(text))
 
 
-def _date_parts(text: str) -> list[int]:
-    """Return the numbers and the names of months in a text, in order."""
-    parts: list[int] = []
-    for found in islice(_DATE_PART.finditer(unicodedata.normalize("NFKC", text).casefold()), 5000):
-        word = found[0]
-        if found["whole"]:
-            parts += int(word[:4]), int(word[4:6]), int(word[6:])
-        elif word.isdigit():
-            parts.append(int(word))
-        elif word[:3] in _OTHER_MONTHS:
-            parts.append(_OTHER_MONTHS[word[:3]])
-        elif word[:3] in _MONTHS:
-            parts.append(_MONTHS.index(word[:3]) + 1)
-    return parts
+_DIRECTIVE = re.compile(r"%[-_0]?(.)")
+_DAY_PARTS = {"year": set("Yy"), "month": set("mbBj"), "day": set("dej")}
+_TIME_PARTS = {"hour": set("HI"), "minute": set("M")}
+_FORMS = {"year": "YYYY", "month": "YYYY-MM", "day": "DD", "hour": "HH", "minute": "HH:MM"}
+"""The directives that write each part of a value, and how the form that was asked for shows it."""
 
 
-def _is_same_day(day: Sequence[int], parts: Sequence[int]) -> bool:
-    """Say whether these are the same numbers in some order; a year may have two digits."""
-    return any(
-        all(
-            one in (part, part % 100 if part > SHORT else part)
-            for one, part in zip(order, day, strict=True)
-        )
-        for order in permutations(parts)
-        if len(order) == len(day)
-    )
+def _read_moment(moment: str, value_format: str) -> datetime | None:
+    """Return the date and time that a value says; None where its format cannot be read back."""
+    plain = _DIRECTIVE.sub(lambda found: "%" + found[1].replace("e", "d"), value_format)
+    try:
+        return datetime.strptime(moment, plain)
+    except (ValueError, re.error):
+        return None
 
 
-def _is_timed(clock: re.Match[str], text: str) -> bool:
-    hour, minute = int(clock[1]), int(clock[2])
-    hours = {hour, hour % 12 or 12}
-    found = islice(_CLOCK.finditer(text), 5000)
-    return any(int(one[1]) in hours and int(one[2]) == minute for one in found)
+def _is_day(said: datetime, day: Day, parts: Sequence[str], letters: Collection[str]) -> bool:
+    """Say whether a printed date has these parts of a value; a year may have two digits."""
+    for part in parts:
+        one, other = getattr(said, part), getattr(day, part)
+        short = part == "year" and other is not None and ("Y" not in letters or other < CENTURY)
+        if (one % CENTURY != other % CENTURY) if short else one != other:
+            return False
+    return True
+
+
+def _is_time(said: datetime, other: time, parts: Sequence[str], *, halves: bool) -> bool:
+    """Say whether a printed time has these parts; with `halves`, nobody knows which half it is."""
+    for part in parts:
+        one, two = getattr(said, part), getattr(other, part)
+        if (one % 12 != two % 12) if halves and part == "hour" else one != two:
+            return False
+    return True

@@ -15,10 +15,12 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from grounding.notation.dates import parse_datetime
+from grounding.notation.numbers import parse_number
+from grounding.notation.times import parse_time
 from grounding.queries import PATH_SIGN, Field, ValueKind
 from grounding.qwen.reading.fields import CONSTANTS, Role, classify_key, fold
 from grounding.qwen.reading.values import Group, Number, String, Value, Word
-from grounding.qwen.scalars import parse_datetime, parse_number, parse_time
 
 Scalar = Number | String | Word
 

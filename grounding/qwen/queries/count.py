@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from grounding.geometry import Frame
+from grounding.notation.numbers import parse_number
 from grounding.queries import Count, Finding
 from grounding.qwen.answers import Answer, Note, Verdict, read
 from grounding.qwen.prompts import PromptSet, language_of
@@ -19,7 +20,6 @@ from grounding.qwen.reading.sentences import declines, says_none
 from grounding.qwen.reading.thinking import extract_answer
 from grounding.qwen.reading.tokenizer import Text, tokenize
 from grounding.qwen.reading.values import Group
-from grounding.qwen.scalars import parse_number
 from grounding.qwen.scores import Token, score_findings
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from grounding.geometry import Frame
+from grounding.notation.times import parse_seconds
 from grounding.queries import Finding, FindSpans, Span
 from grounding.qwen.answers import Answer, Note, Verdict
 from grounding.qwen.prompts import PromptSet, language_of, quote
@@ -22,7 +23,6 @@ from grounding.qwen.reading.sentences import declines, says_none
 from grounding.qwen.reading.thinking import extract_answer
 from grounding.qwen.reading.tokenizer import Text, tokenize
 from grounding.qwen.reading.values import Group, Key, Value
-from grounding.qwen.scalars import parse_seconds
 from grounding.qwen.scores import Token, score_findings
 
 

@@ -1,0 +1,209 @@
+"""Reads dates as people print them; what may mean two days is none, unless it is looked for.
+
+"01 Jun 2018"   2018-06-01      "2018年6月1日"   2018-06-01      "06/05/2024"   None
+"12.04.2018"    2018-04-12      "06/2018"       2018-06-01
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from itertools import islice, pairwise
+
+from grounding.notation.numbers import MAX_CHARS
+from grounding.notation.times import MOST_FOUND, cut_times, split_time
+
+MONTHS = {
+    name: month
+    for month, names in enumerate(
+        (
+            "jan january januar jänner",
+            "feb february februar",
+            "mar march mär mrz märz",
+            "apr april",
+            "may mai",
+            "jun june juni",
+            "jul july juli",
+            "aug august",
+            "sep sept september",
+            "oct october okt oktober",
+            "nov november",
+            "dec december dez dezember",
+        ),
+        start=1,
+    )
+    for name in names.split()
+}
+"""Months by their English and German names and abbreviations, in lower case."""
+
+_SEPARATOR = r"\s*[-/. ]\s*"
+_ISO = re.compile(
+    rf"(\d{{4}})(?:{_SEPARATOR}|年)(\d{{1,2}})(?:(?:{_SEPARATOR}|月)(\d{{1,2}})日?)?月?"
+)
+_DAY_FIRST = re.compile(rf"(\d{{1,2}}){_SEPARATOR}(\d{{1,2}}){_SEPARATOR}(\d{{4}})")
+_NAMED = re.compile(
+    r"(?:(?P<day>\d{1,2})(?:st|nd|rd|th|\.)?[\s-]*(?:of )?)?(?P<month>[a-zä]{3,9})\.?,?[\s-]*"
+    r"(?:(?P<day2>\d{1,2})(?:st|nd|rd|th)?,?\s+)?(?P<year>\d{4})"
+)
+_COMPACT = re.compile(r"((?:19|20)\d{2})(\d{2})(\d{2})")
+_MONTH_YEAR = re.compile(rf"(\d{{1,2}}){_SEPARATOR}(\d{{4}})")
+_WEEKDAY = re.compile(
+    r"^(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*|(?:mo|di|mi|do|fr|sa|so)|"
+    r"(?:montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonntag))\b[.,]*\s*",
+    re.IGNORECASE,
+)
+_YEAR = re.compile(r"(\d{4})年?")
+
+
+def parse_datetime(text: str) -> datetime | None:
+    """Return the date in `text`, with its time of day or midnight; None where it has no date.
+
+    A month or a year alone begins it. A day and a month in digits are told apart by a point
+    between them (the day comes first) or by a day above twelve; else the date is none.
+    """
+    text = unicodedata.normalize("NFKC", text[: MAX_CHARS + 1]).strip()
+    if len(text) > MAX_CHARS:
+        return None
+    if (day := _parse_date(text)) is not None:
+        return datetime.combine(day, time())
+    clock = split_time(text)
+    day = _parse_date(clock[1]) if clock else None
+    return datetime.combine(day, clock[0]) if clock and day is not None else None
+
+
+def _parse_date(text: str) -> date | None:
+    text = _WEEKDAY.sub("", text.strip(" .,"))
+    if found := _COMPACT.fullmatch(text) or _ISO.fullmatch(text):
+        return _date(int(found[1]), int(found[2]), int(found[3] or 1))
+    if found := _DAY_FIRST.fullmatch(text):
+        return _day_and_month(int(found[1]), int(found[2]), int(found[3]), pointed="." in text)
+    if found := _MONTH_YEAR.fullmatch(text):
+        return _date(int(found[2]), int(found[1]), 1)
+    if found := _NAMED.fullmatch(text.casefold()):
+        month = MONTHS.get(found["month"])
+        day = int(found["day"] or found["day2"] or 1)
+        return _date(int(found["year"]), month, day) if month else None
+    found = _YEAR.fullmatch(text)
+    return _date(int(found[1]), 1, 1) if found else None
+
+
+def _day_and_month(first: int, second: int, year: int, *, pointed: bool) -> date | None:
+    if pointed or first > 12 or first == second:
+        return _date(year, second, first)
+    return _date(year, first, second) if second > 12 else None
+
+
+def _date(year: int, month: int, day: int) -> date | None:
+    try:
+        return date(year, month, day)
+    except ValueError:
+        return None
+
+
+# Dates in a text
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A date that a text may mean, None for what it does not say; a year may have two digits."""
+
+    year: int | None = None
+    month: int | None = None
+    day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A number or, without digits, a month's name; `mark` separates it from the part before.
+
+    It is None where that is no neighbour.
+    """
+
+    value: int
+    digits: int
+    mark: str | None
+
+
+_RUN = re.compile(r"\d+|[^\W\d_]+")
+_GAP = re.compile(r"[\s.,/|:'’_·–—-]{0,4}")
+_LINKS = {"st": "", "nd": "", "rd": "", "th": "", "of": "", "the": "", "de": ""}
+_LINKS |= dict.fromkeys("年月日号", "年")
+_ORDERS = {3: ("dmy", "mdy", "ymd", "ydm"), 2: ("my", "ym", "dm", "md"), 1: ("y", "m")}
+"""Which parts stand together, by their number: day, month and year."""
+
+
+def find_days(text: str) -> Iterator[Day]:
+    """Yield each date that a text may mean: 06/05/18 is one of three.
+
+    The parts of a date stand next to each other. What is a part of a longer date is none of its
+    own.
+    """
+    parts = list(islice(_parts(unicodedata.normalize("NFKC", text).casefold()), MOST_FOUND))
+    taken: set[int] = set()
+    for size, orders in _ORDERS.items():
+        longer = frozenset(taken)
+        for at in range(len(parts) - size + 1):
+            days = list(_read(parts[at : at + size], orders))
+            if days and longer.isdisjoint(range(at, at + size)):
+                taken.update(range(at, at + size))
+                yield from days
+
+
+def _parts(text: str) -> Iterator[_Part]:
+    text, end = " ".join(cut_times(text).split()), 0
+    mark: str | None = None
+    for run in _RUN.finditer(text):
+        between, end = text[end : run.start()], run.end()
+        near = mark is not None and _GAP.fullmatch(between)
+        mark = f"{mark}{between}".replace(" ", "").strip("'’") if near else None
+        word = run[0]
+        if word in _LINKS:
+            mark = None if mark is None else mark + _LINKS[word]
+        elif word in MONTHS:
+            yield _Part(MONTHS[word], 0, mark)
+            mark = ""
+        else:
+            yield from _numbers(word, mark)
+            mark = "" if len(word) in (1, 2, 4) and word.isdecimal() else None
+
+
+def _numbers(word: str, mark: str | None) -> Iterator[_Part]:
+    """Yield a number of a date, or the three of 20180601, 01062018 and 010618."""
+    if not word.isdecimal():
+        return
+    if len(word) in (1, 2, 4):
+        yield _Part(int(word), len(word), mark)
+    elif len(word) in (6, 8):
+        first = 4 if len(word) == 8 and word[:2] in ("19", "20") else 2
+        ends = (0, first, first + 2, len(word))
+        for start, stop in pairwise(ends):
+            yield _Part(int(word[start:stop]), stop - start, "-" if start else None)
+
+
+def _read(window: Sequence[_Part], orders: Sequence[str]) -> Iterator[Day]:
+    """Yield what these parts mean as one date, in each order of its parts."""
+    marks = {part.mark for part in window[1:]}
+    named = any(not part.digits for part in window)
+    if None in marks or not (named or len(marks) < 2) or (marks == {""} and not _is_set(window)):
+        return
+    for order in orders:
+        told = dict(zip(order, window, strict=True))
+        if (named or order != "ydm") and all(_fits(*one, len(order)) for one in told.items()):
+            yield Day(*(told[one].value if one in told else None for one in "ymd"))
+
+
+def _is_set(window: Sequence[_Part]) -> bool:
+    """Say whether numbers without a mark are a date: named, or in full as in 01 06 2018."""
+    digits = sorted(part.digits for part in window)
+    return 0 in digits or digits in ([2, 2, 4], [2, 4])
+
+
+def _fits(role: str, part: _Part, size: int) -> bool:
+    if role == "y":
+        return part.digits == 4 or (part.digits == 2 and size > 1)
+    if role == "m" and not part.digits:
+        return True
+    return 1 <= part.value <= (31 if role == "d" else 12) and part.digits in (1, 2) and size > 1

@@ -1,0 +1,130 @@
+"""Reads times of day as people print them, and the times of a film.
+
+"6:41 PM"   18:41       "18.41 Uhr"   18:41       "下午6点41分"   18:41
+"15h30"     15:30       "3 p.m."      15:00       "01:04.00"     64 s of a film
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from datetime import time
+from itertools import islice
+
+from grounding.notation.numbers import MAX_CHARS, MOST
+
+SIXTY = 60
+
+MOST_FOUND = 5000
+"""Numbers, times or dates of one text that are looked at."""
+
+_CLOCK = re.compile(
+    r"(?:(?:(?P<early>上午|早上|凌晨)|(?P<late>下午|晚上|傍晚))\s*)?"
+    r"(?<!\d)(?<!\d[:.])(?P<hour>\d{1,2})"
+    r"(?:\s*(?:[:h]|[时時点點])\s*(?P<minute>\d{2}(?!\d)|\d(?=分))(?::\d{2}(?:[.,]\d+)?)?分?(?![:\d])"
+    r"|\.(?P<dotted>\d{2})(?![\d.,])"
+    r"|(?P<joined>\d{2})(?=\s*(?:hrs?|h|uhr)\b)"
+    r"|\s*[时時点點](?P<half>半)"
+    r"|\s*(?:[时時点點]|h\b|(?=uhr\b)|(?=[ap]\.?\s?m\b)))"
+    r"(?P<sign>\s*(?:(?P<noon>[ap])\.?\s?m\b\.?|(?:uhr|hrs?|h)\b))?",
+    re.IGNORECASE,
+)
+_BEFORE = re.compile(r"(?:^|[\s,日]|(?<=\d)T)$", re.IGNORECASE)
+_AFTER = re.compile(r"\s*(?:(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})\s*)?", re.IGNORECASE)
+
+
+def parse_time(text: str) -> time | None:
+    """Return the time of day at the end or at the beginning of `text`; None without one.
+
+    A time without am or pm is of 24 hours. Seconds are left out.
+    """
+    parts = split_time(text)
+    return None if parts is None else parts[0]
+
+
+def split_time(text: str) -> tuple[time, str] | None:
+    """Return the time of day at either end of `text`, and the rest of it; None without one."""
+    text = unicodedata.normalize("NFKC", text[: MAX_CHARS + 1]).strip()
+    for found in _CLOCK.finditer(text):
+        before, after = text[: found.start()], text[found.end() :]
+        last = bool(_BEFORE.search(before)) and bool(_AFTER.fullmatch(after))
+        first = not before and (not after or after[0] in " ,")
+        alone = not before and not after
+        if (last or first) and (not found["dotted"] or found["sign"] or alone):
+            said = _read(found)
+            return None if said is None else (said, before.rstrip(" ,Tt") or after.strip(" ,"))
+    return None
+
+
+def _read(found: re.Match[str]) -> time | None:
+    hour, minute = int(found["hour"]), _minute(found)
+    late = bool(found["late"]) or (found["noon"] or "").lower() == "p"
+    if found["noon"]:
+        if not 1 <= hour <= 12:
+            return None
+        hour %= 12
+    if late and hour < 12:
+        hour += 12
+    return time(hour, minute) if hour < 24 and minute < SIXTY else None
+
+
+def _minute(found: re.Match[str]) -> int:
+    if found["half"]:
+        return 30
+    return int(found["minute"] or found["dotted"] or found["joined"] or 0)
+
+
+def find_times(text: str) -> Iterator[time]:
+    """Yield each time of day that a text may mean; 6:41 without am or pm is of either half."""
+    text = unicodedata.normalize("NFKC", text)
+    for found in islice(_CLOCK.finditer(text), MOST_FOUND):
+        said = _read(found)
+        if said is not None:
+            yield said
+            if 1 <= said.hour <= 12 and not (found["noon"] or found["early"] or found["late"]):
+                yield said.replace(hour=(said.hour + 12) % 24)
+
+
+def cut_times(text: str) -> str:
+    """Return a text without its times of day, so that what stands around one stands together.
+
+    18.41 stays, since it may be a part of a date.
+    """
+    return _CLOCK.sub(lambda found: found[0] if found["dotted"] else " ", text)
+
+
+# Times of a film
+
+_RUNNING = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)")
+_UNITS = re.compile(
+    r"(?:(\d+(?:\.\d+)?)\s*(?:hours?|hrs?|h|小时|时))?\s*"
+    r"(?:(\d+(?:\.\d+)?)\s*(?:minutes?|mins?|m|分钟|分))?\s*"
+    r"(?:(\d+(?:\.\d+)?)\s*(?:seconds?|secs?|s|秒钟|秒)?)?",
+    re.IGNORECASE,
+)
+_END = re.compile(r"\s*(?:seconds?|secs?|s|秒)$", re.IGNORECASE)
+_AROUND = " <>[]()\"'`“”"
+
+
+def parse_seconds(text: str) -> float | None:
+    """Return the time of a film that `text` is, in seconds.
+
+    "64.0", "64 s", "01:04.00" (minutes, seconds and hundredths), "00:01:04" and "1m 4s" are one.
+    """
+    text = unicodedata.normalize("NFKC", text[: MAX_CHARS + 1]).strip(_AROUND)
+    if not text or len(text) > MAX_CHARS:
+        return None
+    if ":" in text:
+        clock = _RUNNING.fullmatch(_END.sub("", text))
+        return _add_up(clock.groups(), whole=True) if clock else None
+    units = _UNITS.fullmatch(text)
+    return _add_up(units.groups(), whole=False) if units else None
+
+
+def _add_up(parts: tuple[str | None, ...], *, whole: bool) -> float | None:
+    """Return hours, minutes and seconds as seconds; on a clock, an hour has sixty minutes."""
+    hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in parts)
+    crossed = whole and (seconds >= SIXTY or (parts[0] is not None and minutes >= SIXTY))
+    total = (hours * SIXTY + minutes) * SIXTY + seconds
+    return None if crossed or total > MOST else total
