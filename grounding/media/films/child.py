@@ -19,15 +19,14 @@ import resource
 import signal
 import sys
 from array import array
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any, BinaryIO
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg"
 """Names of demuxers: none of them opens a file by a name that stands in the film."""
-
-SEEKABLE = ("mov", "matroska")
-"""Demuxers whose seek lands at the key frame that was asked for."""
 
 COUNTED = "mov"
 """The demuxer that knows beforehand how many frames there are."""
@@ -113,8 +112,8 @@ def probe(order: Order, out: BinaryIO) -> None:
     """Write what the film is, the times of its frames, and which of them are key frames."""
     container, stream = open_film(order)
     first = _first_frame(container, stream)
-    stamps, keys = _stamps(container, stream, order)
     start = 0.0 if container.start_time is None else container.start_time / 1_000_000
+    stamps, keys = _stamps(container, stream, start, order)
     base = stream.time_base
     aspect = stream.sample_aspect_ratio
     answer = {
@@ -134,31 +133,35 @@ def probe(order: Order, out: BinaryIO) -> None:
 
 
 def _first_frame(container: Any, stream: Any) -> Any:
-    for frame in _decode(container, stream):
+    for frame in _decode(container.demux(stream)):
         container.seek(0, backward=True)
         return frame
     raise Refused("film_unreadable", "no frame of the film can be decoded")
 
 
-def _stamps(container: Any, stream: Any, order: Order) -> tuple[list[int], list[int]]:
-    """Return the times of all frames and of the key frames, in order, in units of the stream."""
+def _stamps(container: Any, stream: Any, start: float, order: Order) -> tuple[list[int], list[int]]:
+    """Return the times of all frames and of the key frames, in order, in units of the stream.
+
+    The film is as long as from its `start` in seconds, or its first frame, to the last one.
+    """
     import av
 
     stamps: set[int] = set()
     keys: set[int] = set()
-    packets, first = 0, math.inf
-    longest = order["longest"] / stream.time_base
+    packets, last = 0, -math.inf
+    first, longest = start / stream.time_base, order["longest"] / stream.time_base
     try:
         for packet in container.demux(stream):
-            stamp = packet.dts if packet.pts is None else packet.pts
+            stamp = _stamp(packet)
             packets += packet.size > 0
             if stamp is None or packet.is_discard or not packet.size:
                 continue
             stamps.add(stamp)
-            first = min(first, stamp)
+            # In any order: a film may well name its last frame first.
+            first, last = min(first, stamp), max(last, stamp)
             if packet.is_keyframe:
                 keys.add(stamp)
-            if len(stamps) > MAX_FRAMES or stamp - first > longest:
+            if len(stamps) > MAX_FRAMES or last - first > longest:
                 raise Refused(
                     "film_too_long", f"the film is longer than {order['longest']} seconds"
                 )
@@ -169,6 +172,11 @@ def _stamps(container: Any, stream: Any, order: Order) -> tuple[list[int], list[
     if not stamps:
         raise Refused("film_unreadable", "the film has no frame with a time")
     return sorted(stamps), sorted(keys)
+
+
+def _stamp(packet: Any) -> int | None:
+    found: int | None = packet.dts if packet.pts is None else packet.pts
+    return found
 
 
 def _last_duration(stream: Any, stamps: list[int]) -> int:
@@ -182,12 +190,10 @@ def _last_duration(stream: Any, stamps: list[int]) -> int:
 def frames(order: Order, out: BinaryIO) -> None:
     """Write the frames with the times `stamps`, in order, at the size that was asked for."""
     container, stream = open_film(order)
-    seeks = any(name in container.format.name for name in SEEKABLE)
-    keys: list[int] = order["keys"] if seeks else []
     _write(out, {})
-    walk = _Walk(container, stream)
+    walk = _Walk(container, stream, order["keys"])
     for stamp in order["stamps"]:
-        frame = walk.to(stamp, max((k for k in keys if k <= stamp), default=None))
+        frame = walk.to(stamp)
         small = frame.reformat(
             width=order["width"], height=order["height"], format="rgb24", interpolation="BICUBIC"
         )
@@ -200,34 +206,78 @@ def frames(order: Order, out: BinaryIO) -> None:
 
 
 class _Walk:
-    """Goes through a film's frames once, and jumps to a key frame where one lies between."""
+    """Goes through a film's frames once, and jumps to a key frame where one lies between.
 
-    def __init__(self, container: Any, stream: Any) -> None:
-        self._container, self._stream = container, stream
-        self._frames = _decode(container, stream)
+    Not every container leads a jump to where it should: one counts as made where the next frame of
+    the file is a key frame before the one that is wanted, and that one then comes out. Else the
+    film is gone through from its start, without any jump more.
+    """
+
+    def __init__(self, container: Any, stream: Any, keys: Sequence[int]) -> None:
+        self._container, self._stream, self._keys = container, stream, keys
+        self._frames = _decode(container.demux(stream))
         self._last: Any = None
 
-    def to(self, stamp: int, key: int | None) -> Any:
+    def to(self, stamp: int) -> Any:
         """Return the frame with this time: the next one where it cannot be decoded."""
         if self._last is not None and self._last.pts >= stamp:
             return self._last
-        if key is not None and (self._last is None or key > self._last.pts):
-            self._container.seek(key, stream=self._stream, backward=True)
-            self._frames = _decode(self._container, self._stream)
-        for frame in self._frames:
-            self._last = frame
-            if frame.pts >= stamp:
-                return frame
+        if (keys := self._keys_ahead(stamp)) and not (
+            self._jump(keys, stamp) and self._go(stamp) == stamp
+        ):
+            self._keys, self._frames = (), self._from_start()
+        self._go(stamp)
         if self._last is None:
             raise Refused("film_unreadable", "no frame of the film can be decoded")
         return self._last
 
+    def _go(self, stamp: int) -> int | None:
+        """Go to the first frame from a time on, or the last one; return its time."""
+        while self._last is None or self._last.pts < stamp:
+            frame = next(self._frames, None)
+            if frame is None:
+                break
+            self._last = frame
+        return None if self._last is None else int(self._last.pts)
 
-def _decode(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield the frames from here on; what cannot be decoded is left out."""
+    def _keys_ahead(self, stamp: int) -> Sequence[int]:
+        """Return the key frames to jump to on the way to a time; none where that saves nothing."""
+        at = bisect_right(self._keys, stamp)
+        near = self._keys[max(0, at - TRIES) : at]
+        if self._last is None:
+            return near if len(near) > 1 else ()
+        return near if near and near[-1] > self._last.pts else ()
+
+    def _jump(self, keys: Sequence[int], stamp: int) -> bool:
+        """Go to one of some key frames before a time, the last if it can be; say whether it was."""
+        import av
+
+        for key in reversed(keys):
+            self._last = None
+            with suppress(av.FFmpegError):
+                self._container.seek(key, stream=self._stream, backward=True)
+                packets = self._container.demux(self._stream)
+                found = next((one for one in packets if one.is_keyframe), None)
+                there = None if found is None else _stamp(found)
+                if there is not None and there <= stamp:
+                    self._frames = _decode(chain([found], packets))
+                    return True
+        return False
+
+    def _from_start(self) -> Iterator[Any]:
+        self._last = None
+        self._container.seek(0, backward=True)
+        return _decode(self._container.demux(self._stream))
+
+
+TRIES = 2
+"""Key frames before a wanted frame that a jump tries: some containers lead behind the first."""
+
+
+def _decode(packets: Iterator[Any]) -> Iterator[Any]:
+    """Yield the frames of some packets; what cannot be decoded is left out."""
     import av
 
-    packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)

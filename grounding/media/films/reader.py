@@ -52,6 +52,9 @@ CAUSES: Mapping[str, Callable[[str], TaskError]] = {
 }
 """The errors of the child's codes; any other is `FilmUnreadable`."""
 
+TRIES = 2
+"""Key frames before a frame that the child may jump to."""
+
 TURNS = {
     90: Image.Transpose.ROTATE_90,
     180: Image.Transpose.ROTATE_180,
@@ -129,9 +132,10 @@ class Film:
         return [found[index] for index in indexes]
 
     def _keys_before(self, stamps: Sequence[int]) -> list[int]:
-        """Return the last key frame before each of these times: all that a jump may lead to."""
-        before = (bisect_right(self.info.keys, stamp) - 1 for stamp in stamps)
-        return sorted({self.info.keys[at] for at in before if at >= 0})
+        """Return the last key frames before each of these times: all that a jump may lead to."""
+        before = (bisect_right(self.info.keys, stamp) for stamp in stamps)
+        near = (self.info.keys[max(0, at - TRIES) : at] for at in before)
+        return sorted({key for some in near for key in some})
 
 
 def read_frames(film: Film, times: Sequence[float], bounds: PixelBounds) -> list[View]:

@@ -46,10 +46,12 @@ def film(
     rotation: int = 0,
     aspect: Fraction | None = None,
     group: int = 12,
+    ticks: int = TICKS,
 ) -> bytes:
     """Return the file of a film; `times` are those of its frames in seconds, else they are even.
 
-    `group` is how many frames lie between two key frames, and `aspect` the width of a pixel.
+    `group` is how many frames lie between two key frames, `aspect` the width of a pixel, and
+    `ticks` the units of time in a second.
     """
     draw = draw or numbered(size)
     shown = [number / fps for number in range(frames)] if times is None else times
@@ -58,7 +60,7 @@ def film(
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = Fraction(1, TICKS)
+        stream.codec_context.time_base = Fraction(1, ticks)
         stream.gop_size = group
         if aspect:
             stream.codec_context.sample_aspect_ratio = aspect
@@ -66,7 +68,40 @@ def film(
             stream.set_display_rotation(rotation)
         for number, time in enumerate(shown):
             frame = av.VideoFrame.from_image(draw(number))
-            frame.pts, frame.time_base = round(time * TICKS), Fraction(1, TICKS)
+            frame.pts, frame.time_base = round(time * ticks), Fraction(1, ticks)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return file.getvalue()
+
+
+def restamped(data: bytes, times: Sequence[float], form: str) -> bytes:
+    """Return a film with its frames, as they lie in the file, at other times in seconds."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(file, "w", format=form) as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        packets = (packet for packet in source.demux(video=0) if packet.size)
+        for number, (packet, time) in enumerate(zip(packets, times, strict=False)):
+            packet.stream, packet.time_base = stream, Fraction(1, TICKS)
+            packet.dts, packet.pts = number, round(time * TICKS)
+            container.mux(packet)
+    return file.getvalue()
+
+
+def after_sound(data: bytes, seconds: float) -> bytes:
+    """Return a film that begins so many seconds after its sound does."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        sound = container.add_stream("aac", rate=8000)
+        silence = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+        for plane in silence.planes:
+            plane.update(bytes(plane.buffer_size))
+        silence.sample_rate, silence.pts = 8000, 0
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode())
+        late = round(seconds * TICKS)
+        for number, packet in enumerate(p for p in source.demux(video=0) if p.size):
+            packet.stream, packet.time_base = stream, Fraction(1, TICKS)
+            packet.dts = packet.pts = late + 100 * number
+            container.mux(packet)
     return file.getvalue()

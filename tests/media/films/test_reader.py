@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import signal
 import subprocess
@@ -13,12 +14,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
+from PIL import Image
 
 from grounding.errors import FilmError, FilmTooLarge, FilmUnreadable, ImageUnreachable
 from grounding.media.fetch import Fetcher
+from grounding.media.films import child
 from grounding.media.films.reader import (
     CHILD,
     Film,
@@ -29,7 +32,7 @@ from grounding.media.films.reader import (
 )
 from grounding.media.films.sampling import Sampling, picture_bounds
 from grounding.media.local_files import Folder
-from tests.media.films.making import film, number_of
+from tests.media.films.making import after_sound, film, number_of, restamped
 from tests.media.hosts import answer, host, ok, rules
 
 BOUNDS = picture_bounds(8, Sampling(), 28)
@@ -58,6 +61,43 @@ def read(data: bytes, *times: float, **limits: float) -> list[tuple[float | None
     for found in opened(data, **limits):
         return [(view.time, number_of(view.pixels)) for view in read_frames(found, times, BOUNDS)]
     raise AssertionError
+
+
+ANY_CONTAINER = {
+    "mp4": {},
+    "matroska": {},
+    "mpegts": {},
+    "flv": {"codec": "flv1"},
+    "avi": {"codec": "mpeg4"},
+    "mpeg": {"codec": "mpeg2video", "ticks": 25},
+    "ogg": {"codec": "libvpx"},
+}
+
+
+@pytest.mark.parametrize("form", ANY_CONTAINER)
+def test_a_late_frame_is_found_without_decoding_what_lies_before(
+    form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each batch of frames has a process of its own: else a film would cost its length squared."""
+    long = film(frames=250, form=form, group=10, **ANY_CONTAINER[form])  # type: ignore[arg-type]
+    decode, decoded = child._decode, []
+
+    def count(packets: Iterator[Any]) -> Iterator[Any]:
+        for frame in decode(packets):
+            decoded.append(frame)
+            yield frame
+
+    monkeypatch.setattr(child, "_decode", count)
+    for found in opened(long):
+        at = found.info.stamps[200]
+        order = {"stamps": [at], "keys": found._keys_before([at]), "width": 56, "height": 28}
+        (tmp_path / "film").write_bytes(long)
+        with (tmp_path / "film").open("rb") as file:
+            answer = io.BytesIO()
+            child.frames({**order, "file": file.fileno(), "pixels": 10**6}, answer)
+        pixels = answer.getvalue().partition(b"\n")[2]
+        assert number_of(Image.frombytes("RGB", (56, 28), pixels)) == 200
+        assert len(decoded) <= 25, "two groups of frames, and what the decoder holds back"
 
 
 UNEVEN = [0.0, 0.04, 0.08, 1.0, 1.04, 3.0, 3.5, 3.54]
@@ -147,7 +187,9 @@ def test_a_view_of_a_film_is_a_whole_frame_at_the_size_of_the_model() -> None:
 
 
 LONG = film(frames=40, fps=1)
+STILLS = film(frames=4, codec="mpeg4", form="avi", group=1)
 WHOLE = film(size=(320, 240), group=1)
+LIMITED = {"max_seconds": 20}
 BROKEN = {
     "nothing": (b"", {}, "film_format"),
     "words": (b"no film at all" * 100, {}, "film_format"),
@@ -156,7 +198,10 @@ BROKEN = {
     "a list of parts": (b"ffconcat version 1.0\nfile /etc/passwd\n", {}, "film_format"),
     "its first half": (WHOLE[: len(WHOLE) // 2], {}, "film_format"),
     "WebM cut off in its head": (FILMS["VP8 in WebM"][:200], {}, None),
-    "too long": (LONG, {"max_seconds": 20}, "film_too_long"),
+    "too long": (LONG, LIMITED, "film_too_long"),
+    "a late frame first": (restamped(STILLS, [900, 1, 2, 3], "mpegts"), LIMITED, "film_too_long"),
+    "a late frame last": (restamped(STILLS, [0, 1, 2, 900], "mpegts"), LIMITED, "film_too_long"),
+    "a late beginning": (after_sound(STILLS, 900), LIMITED, "film_too_long"),
     "too many pixels": (WHOLE, {"max_pixels": 320 * 240 - 1}, "film_too_many_pixels"),
 }
 
