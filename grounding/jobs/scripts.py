@@ -222,19 +222,23 @@ return 1
     finishing=True,
 )
 
-# As above. A failed job has nothing to deliver, and is kept for a shorter time than a done one.
+# As above. A failed job has nothing to deliver, and is kept for a shorter time than a done one; one
+# that an annotator waited for until its answer has the reason, since a retry of the project cannot
+# ask it again for them.
 FAIL = Script(
     """
+local waited = redis.call('ZSCORE', deadlines, key)
+if waited then ttl = seen end
 local record = redis.call('HMGET', job, 'task', 'payload', 'config', 'due')
 local project = end_job('failed', code)
 if not project then return 0 end
-if listed == '1' then note_failure(project, record) end
+if not waited then note_failure(project, record) end
 redis.call('ZREM', PREFIX .. 'undelivered:' .. project, key)
 wake_waiters()
 return 1
 """,
     keys=CLOSE_KEYS,
-    args="key outcome code ttl kept listed",
+    args="key outcome code ttl seen kept",
     uses=(NOW, COUNT, CLOSE, PACE, END, FAILURE),
     finishing=True,
 )

@@ -290,7 +290,7 @@ class JobStore:
             payload = None
         if number is None or not isinstance(payload, dict):
             log.error("job %s: %s", key, unreadable())
-            self.fail(key, unreadable(), waited=left is not None)
+            self.fail(key, unreadable())
             return None
         name = QueueName.of((queue or b"").decode(errors="replace"))
         seconds = None if left is None else left / 1000
@@ -326,23 +326,21 @@ class JobStore:
             self._finish(key=key, outcome=outcome, verdict=verdict, ttl=ttl, dropped=counts)
         )
 
-    def fail(self, key: str, error: GroundingError, *, waited: bool = False) -> bool:
+    def fail(self, key: str, error: GroundingError) -> bool:
         """Write that a job has failed for good and why; False where it has ended already.
 
-        Known for `failed_ttl`, and listed for `result_ttl`; where an annotator `waited`, only known
+        Known for `failed_ttl`, and listed for `result_ttl`; where an annotator waits, only known
         until the answer has the reason: people who ask again want another try.
         """
         outcome = _compact({"code": error.code, "reason": str(error)})
-        ttl = SEEN_SECONDS if waited else self.limits.failed_ttl
-        listed = int(not waited)
         return bool(
             self._fail(
                 key=key,
                 outcome=outcome,
                 code=error.code,
-                ttl=ttl,
+                ttl=self.limits.failed_ttl,
+                seen=SEEN_SECONDS,
                 kept=self.limits.result_ttl,
-                listed=listed,
             )
         )
 

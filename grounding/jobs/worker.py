@@ -203,7 +203,7 @@ class JobRunner:
             log.warning("a job was not put back: %s", exc)
 
     def _fail(self, claim: Claim, error: GroundingError) -> None:
-        self._write(lambda: self._store.fail(claim.key, error, waited=claim.waited))
+        self._write(lambda: self._store.fail(claim.key, error))
 
     def _write(self, write: Callable[[], bool]) -> None:
         """Write an outcome, however long Redis is away: it cost a model call."""

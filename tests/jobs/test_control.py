@@ -8,7 +8,17 @@ from grounding.errors import ImageMissing
 from grounding.jobs.operating.control import ProjectControl
 from grounding.jobs.operating.overview import describe_queue
 from grounding.jobs.operating.scripts import MAX_FAILURES
-from grounding.jobs.store import Job, JobStore, QueueName, State, job_key
+from grounding.jobs.reconciler import Reconciler
+from grounding.jobs.store import (
+    MAX_DEATHS,
+    SEEN_SECONDS,
+    Job,
+    JobStore,
+    QueueName,
+    State,
+    job_key,
+    lease_key,
+)
 
 CONFIG = "<View/>"
 
@@ -77,6 +87,27 @@ def test_a_failure_outlives_the_time_in_which_it_is_not_tried_again(redis: Redis
         assert store.limits.failed_ttl < redis.ttl(key) <= store.limits.result_ttl
     redis.delete(job_key("a"))
     assert [one["code"] for one in describe_queue(store)["failed"]] == ["image_not_found"]
+
+
+def test_an_annotator_s_question_that_kills_workers_is_not_asked_again_as_bulk(
+    redis: Redis,
+) -> None:
+    """Though nobody but the reconciler knows of the last death."""
+    store = JobStore(redis)
+    asked = {**job("a").payload, "context": {"result": [{"value": {"text": ["cat"]}}]}}
+    store.accept([Job("a", QueueName.INTERACTIVE, "1", asked, config=CONFIG, timeout=60)])
+    for _ in range(MAX_DEATHS):
+        assert store.claim("a", "me") is not None
+        assert store.start_alone("a", "me")
+        redis.delete(lease_key("a"))
+        Reconciler(redis, store).reconcile()
+    assert store.outcomes(["a"])["a"].code == "worker_died"
+    assert 0 < redis.ttl(job_key("a")) <= SEEN_SECONDS, "they may soon ask again"
+    assert describe_queue(store)["failed"] == []
+    assert ProjectControl(redis, "1").failed() == []
+    fail(store, Job("b", QueueName.BULK, "1", asked, config=CONFIG))
+    (of_another_release,) = ProjectControl(redis, "1").failed()
+    assert not of_another_release.is_whole
 
 
 def test_a_failure_goes_when_its_task_is_answered_under_whatever_key(redis: Redis) -> None:

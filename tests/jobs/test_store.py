@@ -356,7 +356,7 @@ def test_an_interactive_job_that_failed_may_soon_be_asked_again(
         claim = store.claim(key, "me")
         assert claim is not None
         assert claim.waited is (key == "a")
-        store.fail(key, ImageMissing("gone"), waited=claim.waited)
+        store.fail(key, ImageMissing("gone"))
     assert 0 < redis.ttl(job_key("a")) <= 10 < redis.ttl(job_key("b"))
 
 

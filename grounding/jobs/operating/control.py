@@ -34,8 +34,12 @@ class FailedTask:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all is there that asking again takes: a picture in the task itself is not."""
-        return bool(self.payload and self.payload.get("data") and self.config)
+        """Whether all is there that asking again takes: a picture in the task itself is not.
+
+        Nor is the annotator whose question it was: asked without them, it would be another one.
+        """
+        payload = self.payload or {}
+        return bool(payload.get("data") and self.config) and payload.get("context") is None
 
 
 class ProjectControl:
