@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from grounding.errors import SettingError
+from grounding.settings.decoding import DecodingSettings
 from grounding.settings.environment import (
     check_names,
     check_redis_address,
@@ -81,7 +82,7 @@ ImageFormat = Literal["jpeg", "png"]
 Secret = Annotated[SecretStr, AfterValidator(check_secret)]
 
 
-class Settings(MediaSettings):
+class Settings(DecodingSettings, MediaSettings):
     """All settings of one deployment; immutable. Times are seconds, sizes bytes or pixels."""
 
     model_config = SettingsConfigDict(
@@ -135,11 +136,6 @@ class Settings(MediaSettings):
     )
     labels_per_query: int = Field(
         1, ge=0, le=999, description="Labels in one request to the model: 1 finds most; 0: all"
-    )
-    max_batch: int = Field(8, ge=1, le=256, description="Queries of bulk that are answered at once")
-    in_flight: bool = Field(True, description="Queries join others at work; false: whole batches")
-    picture_cache_bytes: int | None = Field(
-        None, ge=0, description="Device memory for pictures that were read; unset: part of the free"
     )
     job_timeout: float = Field(
         300, ge=1, description="Longest step of the model; after that its process is ended as hung"

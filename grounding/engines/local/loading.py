@@ -26,7 +26,7 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeForConditionalGeneration,
 )
-from transformers.utils import logging
+from transformers.utils import is_flash_attn_2_available, logging
 
 from grounding.engines.base import Progress
 from grounding.engines.local.checkpoint_files import (
@@ -41,6 +41,7 @@ from grounding.engines.local.weights.adapters import Adapter, without_adapter
 from grounding.errors import EngineError, OutOfMemory, SettingError
 from grounding.qwen.profiles import MODEL_TYPES, Profile, profile_for
 from grounding.settings import DataType
+from grounding.settings.decoding import Attention
 
 MODEL_CLASSES: Mapping[str, type[PreTrainedModel]] = {
     "qwen2_vl": Qwen2VLForConditionalGeneration,
@@ -51,6 +52,9 @@ MODEL_CLASSES: Mapping[str, type[PreTrainedModel]] = {
     "qwen3_5_moe": Qwen3_5MoeForConditionalGeneration,
 }
 """`model_type` of config.json → the class that runs it."""
+
+AMPERE = (8, 0)
+"""The least compute capability of a GPU that flash attention runs on."""
 
 DAMAGED = "checkpoint_damaged"
 
@@ -68,6 +72,7 @@ class LoadOptions:
     `profile` names the model family where the checkpoint's config does not. `min_pixels` and
     `max_pixels` bound the model frame, as `Profile.bounded` says. `max_batch` is the most
     requests that run together; without `in_flight` they start and end together.
+    `attention` is the library's name of it; with `eager` they do so, too.
     `picture_cache_bytes` bounds the keys and values of pictures that are kept, by default to a
     part of the memory that is free. `torch_threads` above 0 sets torch's CPU threads for the
     whole process. A step of the model that takes longer than `step_seconds` ends the process;
@@ -84,6 +89,7 @@ class LoadOptions:
     max_batch: int = 8
     in_flight: bool = True
     picture_cache_bytes: int | None = None
+    attention: Attention = "sdpa"
     repetition_penalty: float = 1.0
     torch_threads: int = 0
     step_seconds: float = 0
@@ -118,6 +124,8 @@ def load_checkpoint(model: str, options: LoadOptions, report: OnProgress) -> Che
     where the device has no room.
     """
     device = _choose_device(options.device)
+    dtype = DTYPES.get(options.dtype) or DTYPES["float32" if device.type == "cpu" else "bfloat16"]
+    _check_attention(options.attention, device, dtype)
     # The config alone first: an architecture that we do not run is not worth 16 GB of download.
     config = read_config(model, options.revision)
     _refuse_other_qwen(config)
@@ -131,10 +139,7 @@ def load_checkpoint(model: str, options: LoadOptions, report: OnProgress) -> Che
     report(Progress("loading", detail=model))
     with _blame_profile(config, family), _translate_errors(model), _hide_bars():
         tokenizer = _load_tokenizer(folder)
-        dtype = (
-            DTYPES.get(options.dtype) or DTYPES["float32" if device.type == "cpu" else "bfloat16"]
-        )
-        weights = _load_weights(folder, MODEL_CLASSES[kind], device, dtype)
+        weights = _load_weights(folder, MODEL_CLASSES[kind], device, dtype, options.attention)
     if options.adapter:
         weights = options.adapter.merge_into(weights, report)
     bounded = family.bounded(
@@ -167,6 +172,29 @@ def _choose_device(name: str | None) -> torch.device:
             hint="Set GROUNDING_DEVICE=cpu, or install a CUDA build of torch",
         )
     return device
+
+
+def _check_attention(attention: Attention, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise `SettingError` where the device, the weights or what is installed lack it."""
+    if attention == "flash_attention_2" and (why := _why_no_flash(device, dtype)):
+        raise SettingError(f"flash_attention_2 cannot run: {why[0]}", hint=why[1])
+
+
+def _why_no_flash(device: torch.device, dtype: torch.dtype) -> tuple[str, str] | None:
+    """Return the cause and the cure, or None."""
+    cure = "Set GROUNDING_ATTENTION=sdpa"
+    if device.type != "cuda":
+        return f"the model's device is {device}, not an NVIDIA GPU", cure
+    if torch.cuda.get_device_capability(device) < AMPERE:
+        return "the GPU is older than Ampere", cure
+    if dtype == torch.float32:
+        return "it has no float32", "Set GROUNDING_DTYPE=bfloat16"
+    if not is_flash_attn_2_available():
+        return (
+            "the package flash-attn is not installed",
+            "Install it, or set GROUNDING_ATTENTION=sdpa",
+        )
+    return None
 
 
 def _refuse_other_qwen(config: Config) -> None:
@@ -220,12 +248,17 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _load_weights(
-    folder: Path, kind: type[PreTrainedModel], device: torch.device, dtype: torch.dtype
+    folder: Path,
+    kind: type[PreTrainedModel],
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: Attention,
 ) -> PreTrainedModel:
     with without_adapter(folder) as files:
         model, info = kind.from_pretrained(
             files,
             dtype=dtype,
+            attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,

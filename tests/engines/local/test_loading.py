@@ -245,6 +245,40 @@ def test_the_weights_are_of_the_type_that_is_asked_for(
     assert {w.dtype for w in load(tiny, dtype=wanted).model.parameters()} == {dtype}
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_the_model_attends_as_it_is_told(tiny: Path, attention: Any) -> None:
+    model: Any = load(tiny, attention=attention).model
+    assert model.config.get_text_config()._attn_implementation == attention
+    assert model.config.vision_config._attn_implementation == attention
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "dtype", "cause"),
+    [
+        ("cpu", (9, 0), torch.bfloat16, "device is cpu.*Set GROUNDING_ATTENTION=sdpa"),
+        ("cuda", (7, 5), torch.bfloat16, "older than Ampere.*Set GROUNDING_ATTENTION=sdpa"),
+        ("cuda", (9, 0), torch.float32, "no float32.*Set GROUNDING_DTYPE=bfloat16"),
+        ("cuda", (9, 0), torch.bfloat16, "flash-attn is not installed.*Install it"),
+    ],
+)
+def test_flash_attention_is_refused_where_it_cannot_run(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    capability: tuple[int, int],
+    dtype: torch.dtype,
+    cause: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    with pytest.raises(SettingError, match=cause) as caught:
+        loading._check_attention("flash_attention_2", torch.device(device), dtype)
+    assert "\n" not in str(caught.value)
+
+
+def test_flash_attention_is_refused_before_anything_is_downloaded() -> None:
+    with pytest.raises(SettingError, match="device is cpu"):
+        load_checkpoint("no/such", replace(CPU, attention="flash_attention_2"), lambda _: None)
+
+
 def test_in_bfloat16_the_shapes_checkpoint_still_points_where_things_are() -> None:
     engine = LocalEngine.load(str(SHAPES), replace(CPU, dtype="bfloat16"))
     try:

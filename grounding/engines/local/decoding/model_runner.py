@@ -132,16 +132,21 @@ def why_unfit(model: Any) -> str:
         return "some of the model's layers see a window of the text only"
     if "linear_attention" in layers:
         return "some of the model's layers keep a state instead of keys and values"
-    if config._attn_implementation != "sdpa":
+    if config._attn_implementation not in ("sdpa", "flash_attention_2"):
         return f"its attention is {config._attn_implementation}"
     return ""
 
 
 def speed_up_attention(model: Any) -> None:
-    """Let the vision tower and the language model attend by the functions below."""
+    """Let the vision tower and the language model attend by the functions below.
+
+    Flash attention takes all windows at once by itself. It takes no mask, which rows need whose
+    lengths differ, so it stays with the pictures.
+    """
     AttentionInterface.register(WINDOWS, attend_in_windows)
     AttentionInterface.register(ROWS, attend_in_rows)
-    model.model.visual.config._attn_implementation = WINDOWS
+    if model.model.visual.config._attn_implementation == "sdpa":
+        model.model.visual.config._attn_implementation = WINDOWS
     model.model.language_model.config._attn_implementation = ROWS
 
 
@@ -195,17 +200,20 @@ def attend_in_windows(
     return out.transpose(1, 2), None
 
 
-def _group(bounds: Tensor) -> list[tuple[int, Tensor]]:
+def _group(bounds: Tensor) -> list[tuple[int, Tensor | slice]]:
     """Return the lengths of windows, each with the tokens of all windows of that length.
 
     They are kept with the bounds: every layer asks, and each look at them waits for the device.
+    Where all are of one length, no token needs to be copied.
     """
-    kept: list[tuple[int, Tensor]] | None = getattr(bounds, "groups", None)
+    kept: list[tuple[int, Tensor | slice]] | None = getattr(bounds, "groups", None)
     if kept is None:
         ends = bounds.tolist()
         windows = [torch.arange(a, b) for a, b in pairwise(ends) if a < b]
         lengths = dict.fromkeys(len(one) for one in windows)
         groups = ((n, torch.cat([one for one in windows if len(one) == n])) for n in lengths)
         kept = [(n, tokens.to(bounds.device)) for n, tokens in groups]
+        if len(kept) == 1:
+            kept = [(kept[0][0], slice(None))]
         bounds.groups = kept  # type: ignore[attr-defined]
     return kept
