@@ -275,7 +275,9 @@ def _span(value: Mapping[str, Any]) -> Box | None:
     """Return the frames of a range, both ends included; of several, of the first."""
     ranges = _mappings(value.get("ranges"))
     first, last = (_number(ranges[0].get(end)) if ranges else None for end in ("start", "end"))
-    return None if first is None or last is None else Box(first - 1, 0, last, 1, PERCENT)
+    if first is None or last is None or last < first:
+        return None
+    return Box(first - 1, 0, last, 1, PERCENT)
 
 
 def _point(value: Mapping[str, Any]) -> Point | None:

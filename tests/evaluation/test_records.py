@@ -90,7 +90,8 @@ def test_spans_of_time_are_compared_by_their_frames() -> None:
     first, second = regions(*spans)
     assert (first.label, second.label) == ("cut", "cut")
     assert closeness(first, second) == pytest.approx(5 / 15)
-    assert regions({**spans[0], "value": {"ranges": []}}) == []
+    for ranges in ([], [{"start": 20, "end": 11}], [{"start": 1}], [{"start": "x", "end": 2}]):
+        assert regions({**spans[0], "value": {"ranges": ranges}}) == []
 
 
 def test_a_turned_box_is_the_upright_one_around_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from redis import Redis
 
 from grounding.jobs.connection import connect
+from grounding.jobs.keys import redis_key
 from grounding.jobs.operating.answers import KEPT_SECONDS, MAX_BYTES, LastAnswers
 from grounding.jobs.operating.thumbnails import AnswerRecorder
 from grounding.media.views import PixelBounds, View, whole
@@ -106,3 +108,21 @@ def test_whatever_cannot_be_kept_costs_one_line(
     AnswerRecorder(redis, 3).note(task(2), result(view))
     assert [one.task for one in LastAnswers(redis, 3).read()] == [None]
     assert [one.levelname for one in caplog.records] == ["WARNING"] * 2
+
+
+KEPT = {"key": "k", "project": "7", "task": 1, "at": 1.0, "size": [64, 48], "result": []}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "\xff", "no JSON", "[1]", "7", "{}", {"key": 7}, {"project": None}, {"at": "then"},
+        {"at": float("nan")}, {"size": [0, 9]}, {"size": [9]}, {"size": ["9", "9"]}, {"size": 9},
+        {"result": {"x": 1}}, {"result": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_row_of_another_release_is_not_shown_and_hides_no_other(redis: Redis, row: Any) -> None:
+    text = row if isinstance(row, str) else json.dumps(KEPT | row)
+    redis.lpush(redis_key("answers"), json.dumps(KEPT), text.encode("latin-1"), json.dumps(KEPT))
+    assert [one.key for one in LastAnswers(redis, 9).read()] == ["k", "k"]

@@ -7,6 +7,7 @@ kilobytes; the places stay as Label Studio has them, in percent, and the page dr
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from redis import Redis
 
+from grounding.errors import DataError
 from grounding.jobs.keys import redis_key
 from grounding.jobs.operating import scripts
 from grounding.jobs.payloads import build
@@ -68,14 +70,32 @@ class LastAnswers:
             self._keep(key=facts.key, answer=answer, picture=picture, **kept)
 
     def read(self) -> list[LastAnswer]:
-        """Return the answers, the latest first."""
+        """Return the answers, the latest first; not what another release wrote in another way."""
         if not self._most:
             return []
         rows: Any = self._redis.lrange(redis_key("answers"), 0, self._most - 1)
-        found = [json.loads(row) for row in rows]
-        return [build(LastAnswer, one) for one in found]
+        return [found for row in rows if (found := _read(row)) is not None]
 
     def picture(self, key: str) -> bytes | None:
         """Return the picture under `key`, a JPEG; None where it is kept no more."""
         found = self._redis.get(redis_key("thumbnail", key=key)) if self._most else None
         return found if isinstance(found, bytes) else None
+
+
+def _read(row: bytes) -> LastAnswer | None:
+    try:
+        found = build(LastAnswer, json.loads(row))
+    except (ValueError, AttributeError, RecursionError, DataError):
+        return None
+    return found if _is_sound(found) else None
+
+
+def _is_sound(one: LastAnswer) -> bool:
+    has_names = isinstance(one.key, str) and isinstance(one.project, str)
+    has_time = isinstance(one.at, int | float) and 0 < one.at < math.inf
+    has_lists = isinstance(one.size, list) and isinstance(one.result, list)
+    return has_names and has_time and has_lists and len(one.size) == 2 and _are_sides(one.size)
+
+
+def _are_sides(size: Sequence[object]) -> bool:
+    return all(isinstance(side, int | float) and 0 < side < math.inf for side in size)
