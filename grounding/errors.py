@@ -236,6 +236,7 @@ class FilmTooLarge(FilmError):
         "film_no_space",
         "film_timeout",
         "film_too_long",
+        "film_too_many_parts",
         "film_too_many_pixels",
     )
     hint = "Shrink the film, or raise GROUNDING_MAX_FILM_BYTES"

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from grounding.errors import FilmTooLarge
 from grounding.films.ends import Edge, edges, moved, settle
-from grounding.films.following import follow
+from grounding.films.following import follow, frame_times
+from grounding.films.progress import Progress
 from grounding.geometry import image_frame
 from grounding.inference.answering import Answered, Look, ask_model
 from grounding.labelstudio.controls.base import PlannedQuery, ViewSpec
@@ -38,6 +40,11 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 """Second looks whose frames are in memory at once."""
 
+MOST_PARTS = 600
+"""Parts in which one film is asked about: nine hours at the usual two frames a second."""
+
+Planned = Sequence[PlannedQuery]
+
 
 def ask_films(planned: Sequence[PlannedQuery], task: Task, worker: WorkerContext) -> list[Answered]:
     """Return the answers to queries about films; each film is fetched once.
@@ -45,14 +52,15 @@ def ask_films(planned: Sequence[PlannedQuery], task: Task, worker: WorkerContext
     Raises the `TaskError` that says why a film cannot be fetched or read.
     """
     answered: list[Answered] = []
-    for key in dict.fromkeys(one.view.data_key for one in planned):
+    specs = dict.fromkeys(one.view for one in planned)
+    progress = Progress(worker.on_progress, len(specs))
+    for key in dict.fromkeys(spec.data_key for spec in specs):
         address = find_image_address(task.data, key)
         worker.check_owner(address, task.id, task.project)
         with worker.film_reader.open(address, task.id) as film:
-            mine = [one for one in planned if one.view.data_key == key]
-            for spec in dict.fromkeys(one.view for one in mine):
-                look = FilmLook(film, spec, worker)
-                answered += look.ask([one for one in mine if one.view == spec])
+            for spec in (spec for spec in specs if spec.data_key == key):
+                look = FilmLook(film, spec, worker, progress)
+                answered += look.ask([one for one in planned if one.view == spec])
     return answered
 
 
@@ -63,8 +71,7 @@ class FilmLook:
     film: Film
     spec: ViewSpec
     worker: WorkerContext
-    done: int = 0
-    total: int = 0
+    progress: Progress
 
     @cached_property
     def sampling(self) -> Sampling:
@@ -107,6 +114,7 @@ class FilmLook:
         moving = [one for one in planned if isinstance(one.query, Locate)]
         timed = [one for one in planned if isinstance(one.query, FindSpans)]
         answers: list[Answer] = []
+        self.progress.begin(self._count(values, timed, moving))
         if values:
             look = tuple(self.views(self.whole))
             answers += self.put([(one, look) for one in values])
@@ -117,6 +125,13 @@ class FilmLook:
         whole = [*values, *(_about(one, self.whole) for one in timed), *moving]
         return [Answered(*pair, self.first) for pair in zip(whole, answers, strict=True)]
 
+    def _count(self, values: Planned, timed: Planned, moving: Planned) -> int:
+        """Return how many questions there are, with a second look for each about a window."""
+        looks = 2 if self._fine_fps else 1
+        frames = len(frame_times(self, moving)) if moving else 0
+        windows = len(self._windows) if timed else 0
+        return len(values) + looks * windows * len(timed) + frames * len(moving)
+
     @cached_property
     def first(self) -> View:
         """The first frame that the model sees."""
@@ -126,9 +141,7 @@ class FilmLook:
     def put(self, asked: Sequence[tuple[PlannedQuery, Look]]) -> list[Answer]:
         """Return the answers to some questions, and say how far all are."""
         answers = ask_model(asked, self.worker)
-        self.done += len(asked)
-        self.total = max(self.total, self.done)
-        self.worker.on_progress(self.done, self.total)
+        self.progress.add(len(asked))
         return answers
 
     def views(self, span: Span, fps: float | None = None) -> list[View]:
@@ -147,13 +160,30 @@ class FilmLook:
         low = max(low, self.spec.min_pixels or low)
         return replace(rule, min_pixels=min(low, high), max_pixels=high)
 
+    @cached_property
+    def _windows(self) -> Sequence[Span]:
+        """The parts of the film that are asked about; raises `FilmTooLarge` where they are many."""
+        duration = self.film.info.duration
+        parts = windows(duration, self.most / self.sampling.fps)
+        if len(parts) > MOST_PARTS:
+            raise FilmTooLarge(
+                f"the film's {duration:.0f} seconds would be asked about in {len(parts)} parts of"
+                f" {self.most} frames, and {MOST_PARTS} are the most",
+                code="film_too_many_parts",
+                hint="Lower model_fps, raise model_max_frames or model_max_tokens, or cut it",
+            )
+        return parts
+
+    @cached_property
+    def _fine_fps(self) -> float:
+        """How densely the ends of spans are looked at; 0 where that is no finer than before."""
+        fine = min(self.sampling.fine_fps, self.film.info.rate)
+        return fine if fine > self.sampling.fps else 0.0
+
     def _find_spans(self, planned: Sequence[PlannedQuery]) -> list[Answer]:
         """Return when things happen: window by window, joined, and then at each end."""
-        seconds = self.most / self.sampling.fps
         found: list[list[Answer]] = [[] for _ in planned]
-        parts = windows(self.film.info.duration, seconds)
-        self.total += len(parts) * len(planned)
-        for window in parts:
+        for window in self._windows:
             look = tuple(self.views(window))
             asked = [(_about(one, window), look) for one in planned]
             for mine, answer in zip(found, self.put(asked), strict=True):
@@ -166,12 +196,11 @@ class FilmLook:
         self, planned: Sequence[PlannedQuery], answers: Sequence[Answer]
     ) -> list[Answer]:
         """Return the answers with the ends of their spans where a finer look sees them."""
-        sampling, info = self.sampling, self.film.info
-        fine = min(sampling.fine_fps, info.rate)
-        if fine <= sampling.fps:
+        sampling, fine = self.sampling, self._fine_fps
+        if not fine:
             return list(answers)
         ends = list(edges(answers, self.whole, sampling.fps))
-        self.total += len(ends)
+        self.progress.expect(len(ends) - len(self._windows) * len(planned))
         for some in _batches(ends):
             asked = [
                 (_about(planned[edge.query], edge.window), tuple(self.views(edge.window, fine)))

@@ -53,10 +53,9 @@ def follow(look: FilmLook, planned: Sequence[PlannedQuery]) -> list[Answer]:
 
     A query about a box at a time is about the thing in it, from then on.
     """
-    times = _times(look, planned)
+    times = frame_times(look, planned)
     seen = [Seen(one.query) for one in planned if isinstance(one.query, Locate)]
     looks = [replace(one, query=_anywhere(one.query)) for one in planned]
-    look.total += len(times) * len(planned)
     shown: list[float] = []
     for at in range(0, len(times), AT_ONCE):
         views = read_frames(look.film, times[at : at + AT_ONCE], look.single)
@@ -68,7 +67,7 @@ def follow(look: FilmLook, planned: Sequence[PlannedQuery]) -> list[Answer]:
     return [_answer(one, shown, look.film.info.duration) for one in seen]
 
 
-def _times(look: FilmLook, planned: Sequence[PlannedQuery]) -> Sequence[float]:
+def frame_times(look: FilmLook, planned: Sequence[PlannedQuery]) -> Sequence[float]:
     """Return the times of the frames to look at: to the end, from the first that is asked for."""
     info, film = look.film.info, look.spec.film
     starts = [one.query.at for one in planned if isinstance(one.query, Locate)]

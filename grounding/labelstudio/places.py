@@ -18,6 +18,9 @@ OVERSHOOT = 0.01
 _SIDES = frozenset({"x", "y", "width", "height", "sequence"})
 """Keys of a value that says where something is; a film's has a sequence of key frames."""
 
+MAX_FRAME = 2**53
+"""The last frame that a page could count: beyond it, its numbers are no longer whole."""
+
 MOVING = "videorectangle"
 """The type of a box that moves through a film."""
 
@@ -79,9 +82,13 @@ def last_key_frame(value: Result) -> Result:
     keys = value.get("sequence")
     found = [key for key in keys if isinstance(key, Mapping)] if isinstance(keys, list) else []
     frames = [key.get("frame") for key in found]
-    if not found or not all(type(frame) is int and frame >= 1 for frame in frames):
+    if not found or not all(map(_is_frame, frames)):
         raise context_error("a drawn box of a film has no key frame")
     return max(found, key=lambda key: key["frame"])
+
+
+def _is_frame(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MAX_FRAME
 
 
 def _read_moving(value: Result) -> Box:

@@ -115,6 +115,7 @@ BROKEN = {
     "no value": {"type": "rectanglelabels", "id": "a"},
     "words for numbers": box(1, 2, 3, 4) | {"value": {"x": "1", "y": 2, "width": 3, "height": 4}},
     "infinite": box(1, 2, float("inf"), 4),
+    "beyond every number": box(1, 2, 10**400, 4),
 }
 
 

@@ -202,7 +202,18 @@ def test_a_box_drawn_where_nothing_is_starts_no_track(engine: ScriptedEngine) ->
     assert ask(engine, config(), uri(MOVING.encode()), context=context).prediction["result"] == []
 
 
-@pytest.mark.parametrize("sequence", [[], None, [{"frame": 0}], [{"frame": 1.5}], [{"x": 1}], "x"])
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        [],
+        None,
+        [{"frame": 0}],
+        [{"frame": 1.5}],
+        [{"frame": 10**400, "x": 10, "y": 10, "width": 10, "height": 10}],
+        [{"x": 1}],
+        "x",
+    ],
+)
 def test_a_drawn_track_without_a_key_frame_is_a_wrong_context(
     engine: ScriptedEngine, sequence: object
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from grounding.engines.base import Completion, ModelRequest
-from grounding.errors import AnswerError, DataError, FilmUnreadable
+from grounding.errors import AnswerError, DataError, FilmTooLarge, FilmUnreadable
 from grounding.media.fetch import Fetcher, FetchRules
 from grounding.media.films.reader import FilmReader
 from grounding.media.films.sampling import Sampling
@@ -133,6 +133,13 @@ def test_a_task_without_its_frame_rate_says_so(engine: ScriptedEngine) -> None:
     assert failure.value.code == "frame_rate_missing"
 
 
+def test_values_of_a_film_need_no_frame_rate(engine: ScriptedEngine) -> None:
+    video = '<Video name="video" value="$video" frameRate="$fps"/>'
+    number = '<Number name="count" toName="video"/>'
+    (one,) = ask(engine, video + number).prediction["result"]
+    assert one["value"] == {"number": 2}
+
+
 def test_a_long_film_is_asked_about_in_windows_whose_spans_are_joined(
     engine: ScriptedEngine,
 ) -> None:
@@ -148,6 +155,17 @@ def test_a_long_film_is_asked_about_in_windows_whose_spans_are_joined(
     assert abs(end / 30 - 22) < 0.6
     assert len(engine.requests) == 4 * len(COLOURS)
     assert all(len(request.views) <= 24 for request in engine.requests)
+
+
+def test_a_film_in_too_many_parts_is_refused_before_it_is_asked_about(
+    engine: ScriptedEngine,
+) -> None:
+    spans = SPANS.replace(">", ' model_fps="30" model_max_frames="4">', 1)
+    with pytest.raises(FilmTooLarge) as failure:
+        ask(engine, VIDEO + spans, uri(scene({}, 80, fps=2)))
+    assert failure.value.code == "film_too_many_parts"
+    assert "model_max_frames" in failure.value.hint
+    assert engine.requests == []
 
 
 def test_a_question_stays_within_its_tokens(engine: ScriptedEngine) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from grounding.errors import ConfigError
 from grounding.geometry import image_frame
-from grounding.labelstudio.config.films import with_rates
+from grounding.labelstudio.config.films import MOST_RATE, to_rate, with_rates
 from grounding.labelstudio.config.interface import Control, LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import write_results
@@ -126,6 +126,16 @@ def test_the_page_s_clock(written_rate: str | None, rate: float | str) -> None:
     attribute = "" if written_rate is None else f' frameRate="{written_rate}"'
     config = parse(f'<View><Video name="video" value="$video"{attribute}/>{SPANS}</View>')
     assert only(config).frame_rate == rate
+
+
+JSON_NUMBERS = st.one_of(st.integers(), st.floats(), st.integers(0, 400).map(lambda n: 10**n))
+
+
+@given(JSON_NUMBERS | st.booleans() | JSON_NUMBERS.map(str))
+def test_whatever_number_a_task_has_as_its_frame_rate_is_one_or_none(value: float | str) -> None:
+    rate = to_rate(value)
+    assert rate is None or 0 < rate <= MOST_RATE
+    assert to_rate(True) is None
 
 
 def test_values_of_a_film_are_one_question_about_a_video() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -30,9 +29,11 @@ def to_rate(value: object) -> float | None:
 
     Below one it is the seconds of a frame, as the page reads it.
     """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
     try:
-        rate = float(value) if isinstance(value, str | int | float) else math.nan
-    except ValueError:
+        rate = float(value)
+    except (ValueError, OverflowError):
         return None
     rate = 1 / rate if 0 < rate < 1 else rate
     return rate if 0 < rate <= MOST_RATE else None
@@ -41,7 +42,8 @@ def to_rate(value: object) -> float | None:
 def with_rates(config: LabelConfig, data: Mapping[str, Any]) -> LabelConfig:
     """Return a config whose films have the frame rates of this task's data.
 
-    Raises `DataError` where the data lacks one: every frame would be another.
+    Raises `DataError` where the data lacks one that places in time are written by: every frame
+    would be another.
     """
     if not config.on_films:
         return config
@@ -49,7 +51,7 @@ def with_rates(config: LabelConfig, data: Mapping[str, Any]) -> LabelConfig:
 
 
 def _with_rate(control: Control, data: Mapping[str, Any]) -> Control:
-    if not isinstance(control.frame_rate, str):
+    if control.shape is None or not isinstance(control.frame_rate, str):
         return control
     rate = to_rate(find_field(data, control.frame_rate))
     if rate is None:
