@@ -7,6 +7,7 @@ read is in `grounding.qwen.queries`. A `Finding` is one thing that the model say
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Literal
@@ -101,6 +102,22 @@ CHOICE = ValueType()
 
 PATH_SIGN = " / "
 """Stands between the names of a path, as Label Studio shows it."""
+
+MANY_PATHS = 100
+"""A tree of more paths is asked about level by level."""
+
+
+def find_branches(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the beginnings of many paths up to their first fork; none of few or a flat list.
+
+    The prompt that lists 900 paths in full has 12,000 tokens.
+    """
+    names = [path.split(PATH_SIGN) for path in paths]
+    for depth in range(1, max(map(len, names), default=0) if len(paths) > MANY_PATHS else 0):
+        branches = dict.fromkeys(PATH_SIGN.join(some[:depth]) for some in names)
+        if 1 < len(branches) < len(paths):
+            return tuple(branches)
+    return ()
 
 
 @dataclass(frozen=True, slots=True)

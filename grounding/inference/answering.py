@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from grounding.engines.base import Completion, ModelRequest, Priority
 from grounding.errors import AnswerError, EngineAway
+from grounding.inference.branches import ask_by_branches
 from grounding.labelstudio.controls.base import PlannedQuery
 from grounding.labelstudio.interactive.status import IN_FRACTIONS
 from grounding.media.views import View
@@ -42,6 +43,11 @@ class Answered:
 
 
 def ask_model(planned: Sequence[tuple[PlannedQuery, Look]], worker: WorkerContext) -> list[Answer]:
+    """Return the answer to each query; one about a large taxonomy is asked level by level."""
+    return ask_by_branches(planned, lambda some: _ask_twice(some, worker))
+
+
+def _ask_twice(planned: Sequence[tuple[PlannedQuery, Look]], worker: WorkerContext) -> list[Answer]:
     """Return the answer to each query, asked twice where the first answer cannot be read.
 
     Greedy decoding would repeat itself, so the second prompt differs: it is stricter.

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from string import Formatter
 
-from grounding.queries import CHOICE, PromptStyle, Screen, Shape, ValueKind, ValueType
+from grounding.queries import (
+    CHOICE,
+    PromptStyle,
+    Screen,
+    Shape,
+    ValueKind,
+    ValueType,
+    find_branches,
+)
 
 LABELS = "labels"
 """The placeholder for the labels' names; any other names a field of the task's data."""
@@ -197,6 +205,12 @@ class Control:
         return text and self.options.only_asked and not self.per_region
 
     @property
+    def has_levels(self) -> bool:
+        """Whether it has so many paths that the model is asked for them level by level."""
+        paths = [word for label in self.labels for word in label.words]
+        return self.value_type.kind is ValueKind.PATH and bool(find_branches(paths))
+
+    @property
     def asks_of_regions(self) -> bool:
         """Whether it asks the model about each region that others draw."""
         return self.per_region and not self.accompanies
@@ -264,7 +278,8 @@ class LabelConfig:
         of_regions = {f"{one.tag}:region" for one in values if one.asks_of_regions}
         reading = {f"{one.tag}:{one.task}" for one in self.controls if one.shape and one.task}
         films = {f"{one.tag}:{FILM}" for one in self.controls if one.on_film}
-        return tuple(sorted({one.tag for one in values} | of_regions | reading | films))
+        levels = {f"{one.tag}:levels" for one in values if one.has_levels}
+        return tuple(sorted({one.tag for one in values} | of_regions | reading | films | levels))
 
     @property
     def on_films(self) -> bool:
