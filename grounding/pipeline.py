@@ -61,7 +61,8 @@ class WorkerContext:
     With `urgent` a person waits for the answer, and is likely to ask about the picture again; at
     `deadline`, seconds of `time.monotonic`, nobody does any more.
     `check_owner` raises for an address that a task of its id and project must not name.
-    `on_progress` hears how many of a film's questions are answered, and of how many.
+    `on_progress` hears how many of a film's questions are answered, and of how many; meanwhile,
+    `check_wanted` raises where nobody wants the answer any more, and ends the task by that.
     """
 
     engine: Engine
@@ -76,6 +77,7 @@ class WorkerContext:
     check_owner: CheckOwner = lambda _address, _task, _project: None
     films: FilmReader | None = None
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    check_wanted: Callable[[], None] = lambda: None
 
     @property
     def film_reader(self) -> FilmReader:

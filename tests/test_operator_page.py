@@ -142,7 +142,7 @@ def test_cancel_asks_first_then_drops_what_waits_and_says_so(start: Start, redis
     assert store.read_totals()[1] == 0
     told = client.get("/?did=cancel&project=7.5&count=5", headers={"Accept": BROWSER}).text
     assert 'title="cancelled 5"' not in told, "what was dropped has not failed"
-    assert "Dropped 5 waiting tasks of project 7" in told
+    assert "Dropped 5 tasks of project 7" in told
 
 
 def test_a_question_about_no_project_is_none(start: Start, redis: Redis) -> None:

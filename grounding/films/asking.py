@@ -54,6 +54,8 @@ def ask_films(planned: Sequence[PlannedQuery], task: Task, worker: WorkerContext
     answered: list[Answered] = []
     specs = dict.fromkeys(one.view for one in planned)
     progress = Progress(worker.on_progress, len(specs))
+    if specs:
+        progress.add(0)  # from now on, the task is known to be about a film
     for key in dict.fromkeys(spec.data_key for spec in specs):
         address = find_image_address(task.data, key)
         worker.check_owner(address, task.id, task.project)
@@ -140,6 +142,7 @@ class FilmLook:
 
     def put(self, asked: Sequence[tuple[PlannedQuery, Look]]) -> list[Answer]:
         """Return the answers to some questions, and say how far all are."""
+        self.worker.check_wanted()
         answers = ask_model(asked, self.worker)
         self.progress.add(len(asked))
         return answers

@@ -24,7 +24,7 @@ class Progress:
         self._looks = looks
         self._begun = 0
         self._done = 0
-        self._expected = 0
+        self._expected = 1
         self._told = (0, 1)
 
     def begin(self, questions: int) -> None:

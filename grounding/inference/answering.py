@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,9 @@ def _ask(
 ) -> list[Answer]:
     # All at once, so that the engine can answer them together.
     requests = [_request(one, look, worker, strict=strict) for one, look in planned]
-    completions = _results_of(worker.engine.submit(requests))
+    futures = worker.engine.submit(requests)
+    _await(futures, worker)
+    completions = _results_of(futures)
     return [
         _read(one, look, completion, worker)
         for (one, look), completion in zip(planned, completions, strict=True)
@@ -96,6 +98,21 @@ def _parts(look: Look) -> Iterator[View | str]:
         if view.time is not None:
             yield write_time(view.time)
         yield view
+
+
+LOOK_SECONDS = 2.0
+"""How often a slot that waits for the model looks whether the answer is still wanted."""
+
+
+def _await(futures: Sequence[Future[Completion]], worker: WorkerContext) -> None:
+    """Wait for all outcomes; withdraws the requests where nobody wants them any more."""
+    try:
+        while wait(futures, LOOK_SECONDS).not_done:
+            worker.check_wanted()
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
 
 
 def _results_of(futures: Sequence[Future[Completion]]) -> list[Completion]:

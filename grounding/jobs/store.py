@@ -296,6 +296,10 @@ class JobStore:
         seconds = None if left is None else left / 1000
         return Claim(key, payload, alone is not None, name, seconds, blob, config)
 
+    def is_known(self, key: str) -> bool:
+        """Say whether there is a record of the job: of one that was cancelled there is none."""
+        return bool(self.redis.exists(job_key(key)))
+
     def start_alone(self, key: str, owner: str) -> bool:
         """Note that `owner` runs the job now, none beside it; False where its lease was lost."""
         return bool(self._start_alone(key=key, owner=owner))

@@ -59,6 +59,10 @@ AWAY_SECONDS = 3.0
 """How long a slot rests after the model's server answered none of its requests."""
 
 
+class _Cancelled(Exception):
+    """The job was dropped while it ran: it has ended, and nothing is to be written."""
+
+
 class JobRunner:
     """Runs one job per slot: claims it, predicts, and writes its result or its failure."""
 
@@ -104,6 +108,8 @@ class JobRunner:
             self._postpone(key, exc)
         except DeadlinePassed as exc:
             self._let_go(key, exc)
+        except _Cancelled:
+            log.info("a job was cancelled while it ran")
         self._counters.flush()
 
     def drain(self) -> None:
@@ -122,7 +128,8 @@ class JobRunner:
     def _answer(self, claim: Claim) -> None:
         """Predict, and write the result or the failure.
 
-        Raises `EngineAway` if the job may wait, `DeadlinePassed` if nobody waits for it.
+        Raises `EngineAway` if the job may wait, `DeadlinePassed` if nobody waits for it, and
+        `_Cancelled`.
         """
         task_id = claim.payload.get("id")
         try:
@@ -131,7 +138,7 @@ class JobRunner:
             self._recorder.note(claim.payload, result)  # it never raises
         except DeviceBroken as exc:
             _exit_broken(exc)
-        except DeadlinePassed:
+        except (DeadlinePassed, _Cancelled):
             raise
         except GroundingError as exc:
             if isinstance(exc, EngineAway) and (self._is_draining or not claim.waited):
@@ -156,6 +163,7 @@ class JobRunner:
             self._context,
             urgent=claim.urgent,
             on_progress=note,
+            check_wanted=partial(self._check_wanted, claim.key),
             deadline=time.monotonic() + left,
         )
         result = predict(task, context)
@@ -164,6 +172,15 @@ class JobRunner:
             log.info("task %s: left out %s", task.id, counts)
         self._counters.add({NOTED + name: number for name, number in result.warnings.items()})
         return result
+
+    def _check_wanted(self, key: str) -> None:
+        try:
+            if self._store.is_known(key):
+                return
+        except RedisError as exc:  # nobody can have cancelled it meanwhile
+            log.warning("whether a job is still wanted waits for Redis: %s", exc)
+            return
+        raise _Cancelled
 
     def _check_version(self, task: Task) -> None:
         """Refuse a task for another model version: its prediction would carry the wrong name."""

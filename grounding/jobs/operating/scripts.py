@@ -78,16 +78,19 @@ has no id is known by its job.
 """
 
 # A web process killed between two of these leaves the rest of the project's jobs waiting. What a
-# worker holds is finished, and what somebody waits for stays.
+# worker holds is finished, but for the long jobs, which say how far they are: their workers see
+# that the record is gone. What somebody waits for stays.
 DROP = Script(
     """
 local state, owner, queue = unpack(redis.call('HMGET', job, 'state', 'project', 'queue'))
-if state ~= 'pending' or owner ~= project or queue == 'interactive' then return 0 end
+if owner ~= project or queue == 'interactive' then return 0 end
+local is_long = state == 'leased' and redis.call('DEL', progress) == 1
+if state ~= 'pending' and not is_long then return 0 end
 redis.call('ZREM', undelivered, key)
 forget('cancelled')
 return 1
 """,
-    keys=CLOSE_KEYS + "undelivered",
+    keys=CLOSE_KEYS + "undelivered progress",
     args="key project",
     uses=(COUNT, CLOSE, FORGET),
     finishing=True,
