@@ -18,6 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from grounding.engines.local.decoding.slots import SlotCache
+from grounding.engines.local.decoding.text_layers import TextLayers, is_fit
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
 
 ROWS = "grounding_rows"
@@ -63,6 +64,7 @@ class ModelRunner:
         text = model.config.get_text_config()
         self._heads_per_group = text.num_attention_heads // text.num_key_value_heads
         speed_up_attention(model)
+        self._layers = TextLayers(model) if is_fit(model) else None
 
     def feed_prompt(self, request: TokenizedRequest) -> tuple[Feed, int]:
         """Return the feed of a whole prompt, and the offset of the words that follow it.
@@ -87,15 +89,31 @@ class ModelRunner:
         tokens = max(len(one.ids) for one in feeds)
         seen = cache.select(first, [one.start for one in feeds], tokens)
         ids = [[*one.ids, *[self._encoder.pad] * (tokens - len(one.ids))] for one in feeds]
-        hidden = self._model.model(
-            input_ids=torch.tensor(ids, device=self._encoder.device),
-            attention_mask=self._weigh(seen),
-            position_ids=self._positions(feeds, tokens),
+        fed = torch.tensor(ids, device=self._encoder.device)
+        positions = self._positions(feeds, tokens)
+        if pictures or self._layers is None:
+            hidden = self._read(fed, positions, self._weigh(seen), cache, pictures)
+        else:
+            hidden = self._layers(fed, positions, self._weigh(seen), cache)
+        return self._successors(hidden, feeds)
+
+    def _read(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        weights: Tensor,
+        cache: SlotCache,
+        pictures: Sequence[Any],
+    ) -> Tensor:
+        hidden: Tensor = self._model.model(
+            input_ids=ids,
+            attention_mask=weights,
+            position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             **self._encoder.encode_pictures(pictures),
         ).last_hidden_state
-        return self._successors(hidden, feeds)
+        return hidden
 
     def _weigh(self, seen: Tensor) -> Tensor:
         """Return what attention adds for each token that is seen, nothing, or not: -inf.

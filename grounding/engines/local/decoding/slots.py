@@ -81,9 +81,15 @@ class SlotCache:
         self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         """Write one layer's new (rows, heads, tokens, dimensions); return all that rows hold."""
-        stored = self._layer(layer, keys)[:, self._slots]
-        for part, new in zip(stored, (keys, values), strict=True):
-            part[self._rows, :, self._places] = new.transpose(1, 2)
+        return self.write(torch.stack((keys, values)).permute(1, 3, 0, 2, 4), layer)
+
+    def write(self, new: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Write one layer's new (rows, tokens, 2, heads, dimensions), keys before values.
+
+        Returns all keys and all values that the rows hold, (rows, heads, length, dimensions) each.
+        """
+        stored = self._layer(layer, new, new.shape[3])[:, self._slots]
+        stored[:, self._rows, :, self._places] = new
         seen = stored[..., : self._length, :]
         return seen[0], seen[1]
 
@@ -91,7 +97,7 @@ class SlotCache:
         """Copy the first `length` tokens of a slot into another."""
         self._reserve(target + 1, length)
         for number, like in enumerate(self._layers):
-            layer = self._layer(number, like)
+            layer = self._layer(number, like, like.shape[2])
             layer[:, target, :, :length] = layer[:, source, :, :length]
 
     def save(self, slot: int, length: int, offset: int) -> Prefix:
@@ -103,7 +109,7 @@ class SlotCache:
         """Begin a slot with the tokens of `prefix`."""
         self._reserve(slot + 1, prefix.length)
         for number, kept in enumerate(prefix.layers):
-            self._layer(number, kept)[:, slot, :, : prefix.length] = kept
+            self._layer(number, kept, kept.shape[1])[:, slot, :, : prefix.length] = kept
 
     def _reserve(self, slots: int, length: int) -> None:
         have_slots, have_length = self._capacity
@@ -111,10 +117,10 @@ class SlotCache:
         blocks = -(-length // BLOCK) * BLOCK
         self._capacity = max(doubled, have_slots), max(blocks, have_length)
 
-    def _layer(self, number: int, like: Tensor) -> Tensor:
+    def _layer(self, number: int, like: Tensor, heads: int) -> Tensor:
         """Return a layer's tensor at its full size; what it held stays."""
         if number == len(self._layers):
-            self._layers.append(like.new_empty(2, 0, like.shape[-3], 0, like.shape[-1]))
+            self._layers.append(like.new_empty(2, 0, heads, 0, like.shape[-1]))
         old = self._layers[number]
         slots, length = self._capacity
         if (old.shape[1], old.shape[3]) != (slots, length):

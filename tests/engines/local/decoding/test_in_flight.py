@@ -432,13 +432,19 @@ def test_an_evicted_row_makes_room_and_the_others_go_on(tiny: Path, watch: Watch
 
 
 def test_a_row_whose_time_is_over_makes_room_and_the_others_go_on(tiny: Path, watch: Watch) -> None:
-    """One slot: the next answer could not begin before the end of the first."""
+    """One slot, and a step that takes until the deadline of the row in it."""
     engine = LocalEngine.load(str(tiny), replace(CPU, max_batch=1))
-    first, second = (request(2, 2, f"say {n}", size, seed=n) for n, size in enumerate((5000, 9)))
+    first, second = (request(2, 2, f"say {n}", 40, seed=n) for n in range(2))
     alone = ask_one(engine, second).text
     watch.calls.clear()
-    hurried = replace(first, deadline=time.monotonic() + 0.3)
-    futures = engine.submit([hurried, second])
+    deadline = time.monotonic() + 0.5
+
+    def dawdle(call: Call) -> None:
+        if len(watch.decoding) == 3:
+            time.sleep(max(0, deadline - time.monotonic()))
+
+    watch.before = dawdle
+    futures = engine.submit([replace(first, deadline=deadline), second])
     assert isinstance(futures[0].exception(60), DeadlinePassed)
     assert futures[1].result(60).text == alone
     engine.close()

@@ -1,0 +1,134 @@
+"""The language model's layers for words alone, in fewer calls than the library's.
+
+A step of a few tokens is so small that most of its time goes into calling, on a CPU as on a GPU.
+Here a layer asks for queries, keys and values in one product, turns queries and keys together, and
+writes keys and values at once. The weights, norms and networks are the library's own, which reads
+prompts with pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+
+class Writes(Protocol):
+    """A cache of keys and values."""
+
+    def write(self, new: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Write one layer's new keys and values, and return all that the rows hold."""
+        ...
+
+
+class TextLayers:
+    """Runs one checkpoint's language model on rows of words."""
+
+    def __init__(self, model: Any) -> None:
+        """Join the weights in place; they take no more memory. The model has to be `fit`."""
+        self._text = model.model.language_model
+        self._joined = [_join(one.self_attn) for one in self._text.layers]
+
+    def __call__(self, ids: Tensor, positions: Tensor, weights: Tensor, cache: Writes) -> Tensor:
+        """Return the hidden states behind the last layer, (rows, tokens, dimensions).
+
+        `ids` are (rows, tokens), `positions` (3, rows, tokens), and `weights` what attention adds,
+        with the tokens once for each head of a group: (rows, 1, heads per group * tokens, length).
+        """
+        hidden = self._text.embed_tokens(ids)
+        turns = _turns(*self._text.rotary_emb(hidden, positions))
+        for layer, (weight, bias) in zip(self._text.layers, self._joined, strict=True):
+            new = linear(layer.input_layernorm(hidden), weight, bias)
+            hidden = hidden + _attend(layer.self_attn, new, turns, weights, cache)
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        normed: Tensor = self._text.norm(hidden)
+        return normed
+
+
+def is_fit(model: Any) -> bool:
+    """Say whether the layers are as we know them, whatever release of the library made them."""
+    text = model.model.language_model
+    names = ("self_attn", "mlp", "input_layernorm", "post_attention_layernorm")
+    parts = ("q_proj", "k_proj", "v_proj", "o_proj", "head_dim", "scaling")
+    known = all(
+        {name for name, _ in one.named_children()} == set(names)
+        and all(hasattr(one.self_attn, part) for part in parts)
+        for one in text.layers
+    )
+    like = torch.zeros(1, 1, 1, device=model.device, dtype=model.dtype)
+    cos, _ = text.rotary_emb(like, torch.zeros(3, 1, 1, dtype=torch.long, device=model.device))
+    return known and cos.shape == (1, 1, text.layers[0].self_attn.head_dim)
+
+
+def _join(attention: Any) -> tuple[Tensor, Tensor | None]:
+    """Return the weight and bias that give queries, keys and values; the old ones share them."""
+    parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+    weight = _share([part.weight for part in parts])
+    has_bias = attention.q_proj.bias is not None
+    return weight, _share([part.bias for part in parts]) if has_bias else None
+
+
+def _share(parts: Sequence[Parameter]) -> Tensor:
+    """Return the parts as one tensor, in which they lie from now on."""
+    whole = torch.cat([one.data for one in parts])
+    shares = torch.split(whole, [len(one) for one in parts])
+    for one, share in zip(parts, shares, strict=True):
+        one.data = share
+    return whole
+
+
+def _turns(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cosines, and the sines by which the other half of a head counts.
+
+    The library takes the second half times -1 instead. Both are (rows, tokens, 1, dimensions).
+    """
+    half = sin.shape[-1] // 2
+    signed = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
+    return cos.unsqueeze(2), signed.unsqueeze(2)
+
+
+def _attend(
+    attention: Any,
+    new: Tensor,
+    turns: tuple[Tensor, Tensor],
+    weights: Tensor,
+    cache: Writes,
+) -> Tensor:
+    """Return a layer's attention; `new` are queries, keys and values, side by side, of each token.
+
+    The queries of a group stand in one row, so that its keys and values need no copies.
+    """
+    rows, tokens, _ = new.shape
+    size = attention.head_dim
+    groups = attention.k_proj.out_features // size
+    heads = attention.q_proj.out_features // size
+    new = new.view(rows, tokens, -1, size)
+    turning, values = new[:, :, :-groups], new[:, :, -groups:]
+    if hasattr(attention, "q_norm"):
+        parts = attention.q_norm(turning[:, :, :heads]), attention.k_norm(turning[:, :, heads:])
+        turning = torch.cat(parts, dim=2)
+    turned = _turn(turning, *turns)
+    both = torch.stack((turned[:, :, heads:], values), dim=2)
+    all_keys, all_values = cache.write(both, attention.layer_idx)
+    grouped = turned[:, :, :heads].view(rows, tokens, groups, -1, size).permute(0, 2, 3, 1, 4)
+    seen = scaled_dot_product_attention(
+        grouped.reshape(rows, groups, -1, size),
+        all_keys,
+        all_values,
+        attn_mask=weights,
+        scale=attention.scaling,
+    )
+    by_token = seen.view(rows, groups, -1, tokens, size).permute(0, 3, 1, 2, 4)
+    out: Tensor = attention.o_proj(by_token.reshape(rows, tokens, -1))
+    return out
+
+
+def _turn(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each head by its token's position."""
+    half = heads.shape[-1] // 2
+    other = torch.cat((heads[..., half:], heads[..., :half]), dim=-1)
+    return torch.addcmul(heads * cos, other, sin)
