@@ -15,6 +15,8 @@ a tile or a crop covers a part of the picture, its `extent`.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -218,6 +220,39 @@ class Box:
         down = max(0.0, min(self.y2, o.y2) - max(self.y1, o.y1))
         union = self.area + o.area - across * down
         return across * down / union if union > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFrame:
+    """A box at a frame of the page, counted from 1.
+
+    Where it is not `enabled`, the box is seen at this frame and no more after it, until the next
+    key frame.
+    """
+
+    frame: int
+    box: Box
+    enabled: bool = True
+
+
+def between(first: KeyFrame, last: KeyFrame, frame: int) -> Box:
+    """Return the box that the page shows at a frame between two key frames."""
+    share = (frame - first.frame) / max(1, last.frame - first.frame)
+    return first.box.toward(last.box, share)
+
+
+def seen_at(keys: Sequence[KeyFrame], frame: int) -> Box | None:
+    """Return the box that the page shows at a frame, None where it shows none.
+
+    `keys` are in order. After the last one, where it is enabled, the box stays.
+    """
+    at = bisect_right(keys, frame, key=lambda key: key.frame)
+    if not at:
+        return None
+    last = keys[at - 1]
+    if last.frame == frame or (last.enabled and at == len(keys)):
+        return last.box
+    return between(last, keys[at], frame) if last.enabled else None
 
 
 def image_frame(width: int, height: int) -> Frame:

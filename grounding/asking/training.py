@@ -114,7 +114,8 @@ def _word(region: Region, control: Control, classes: Sequence[str]) -> str | Non
 
 
 def _place(region: Region, frame: Frame) -> Box | Point | None:
-    return None if region.place is None else region.place.to(frame).clip()
+    place = region.place
+    return place.to(frame).clip() if isinstance(place, Box | Point) else None
 
 
 def _entry(region: Region, word: str, frame: Frame) -> str:

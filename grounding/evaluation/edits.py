@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from grounding.evaluation.matching import closeness, normal, pair_up
 from grounding.evaluation.records import Labelling, Region
+from grounding.evaluation.tracks import Track
 from grounding.geometry import Box, Point
 
 UNMOVED = 0.1
@@ -94,6 +95,8 @@ def _texts(region: Region) -> dict[str, str]:
 def _is_unmoved(old: Region, new: Region) -> bool:
     if old.place is None:
         return True
+    if isinstance(old.place, Track) and isinstance(new.place, Track) and old.id == new.id:
+        return old.place.is_at(new.place, UNMOVED)
     if old.id == new.id:
         moves = zip(_numbers(old), _numbers(new), strict=True)
         return all(abs(a - b) <= UNMOVED for a, b in moves)

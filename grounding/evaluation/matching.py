@@ -1,8 +1,8 @@
 """Says which predicted regions are right, and which region of one labelling is which of another.
 
 How close two regions are is a number from 0 to 1, and from 0.5 on they are of one thing: for boxes
-and for spans of a film's time it is their IoU, for points it is 0.5 at `POINT_DISTANCE`, and for
-values it is 1 if they are equal.
+and for spans of a film's time it is their IoU, for tracks the mean IoU over the frames, for points
+it is 0.5 at `POINT_DISTANCE`, and for values it is 1 if they are equal.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from grounding.evaluation.records import Kind, Labelling, Region, TaskRecord
+from grounding.evaluation.tracks import Track
 from grounding.geometry import Box, Point
 
 IOU_STEPS = tuple((10 + step) / 20 for step in range(10))
@@ -26,6 +27,8 @@ POINT_DISTANCE = 0.05
 def closeness(a: Region, b: Region) -> float:
     """Return how close two regions of one kind are, from 0 to 1."""
     if isinstance(a.place, Box) and isinstance(b.place, Box):
+        return a.place.iou(b.place)
+    if isinstance(a.place, Track) and isinstance(b.place, Track):
         return a.place.iou(b.place)
     if isinstance(a.place, Point) and isinstance(b.place, Point):
         return max(0.0, 1 - a.place.apart(b.place, b.image) * SAME / POINT_DISTANCE)

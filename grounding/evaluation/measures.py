@@ -10,7 +10,7 @@ from typing import Any
 
 from rapidfuzz.distance import Levenshtein
 
-from grounding.evaluation.matching import IOU_STEPS, Outcome, class_of, normal, pair_up
+from grounding.evaluation.matching import IOU_STEPS, Outcome, class_of, closeness, normal, pair_up
 from grounding.evaluation.records import Kind, Labelling, Region
 from grounding.geometry import Box, Point
 
@@ -100,7 +100,8 @@ def total(tallies: Mapping[Key, Tally], kind: Kind | None = None) -> Tally:
 class Places:
     """How near the right places are to the wanted ones: boxes by IoU, points by distance.
 
-    A distance is a share of the image's longer side. None where there is no pair.
+    Spans and tracks count as boxes. A distance is a share of the image's longer side. None where
+    there is no pair.
     """
 
     boxes: int
@@ -114,10 +115,10 @@ def nearness(pairs: Iterable[tuple[Region, Region]]) -> Places:
     ious: list[float] = []
     apart: list[float] = []
     for old, new in pairs:
-        if isinstance(old.place, Box) and isinstance(new.place, Box):
-            ious.append(old.place.iou(new.place))
-        elif isinstance(old.place, Point) and isinstance(new.place, Point):
+        if isinstance(old.place, Point) and isinstance(new.place, Point):
             apart.append(old.place.apart(new.place, new.image))
+        elif old.place is not None:
+            ious.append(closeness(old, new))
     return Places(
         len(ious),
         fmean(ious) if ious else None,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from grounding.errors import InputError
-from grounding.geometry import PERCENT, Box, Frame, Point, image_frame
+from grounding.evaluation.tracks import MAX_FRAMES, Track
+from grounding.geometry import PERCENT, Box, Frame, KeyFrame, Point, image_frame
 
 EXPORT_HINT = "Give Label Studio's own JSON export (not JSON-MIN), or a file of predictions"
 PRELABELLED = ("prediction", "prediction-changed")
@@ -25,6 +26,8 @@ class Kind(StrEnum):
     POINT = "point"
     SPAN = "span"
     """Frames of a film: a box one unit high, as wide as they are many."""
+    TRACK = "track"
+    """A box that moves through a film."""
     CHOICE = "choice"
     """One of a list, or of a tree."""
     TEXT = "text"
@@ -37,6 +40,7 @@ _PLACES = {
     "keypointlabels": Kind.POINT,
     "keypoint": Kind.POINT,
     "timelinelabels": Kind.SPAN,
+    "videorectangle": Kind.TRACK,
 }
 _VALUES = {
     "choices": Kind.CHOICE,
@@ -50,20 +54,22 @@ _BESIDE = ("labels", "relation")
 """Result types that say something about a region or between regions, and are none themselves."""
 
 
+Place = Box | Point | Track
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """One thing that an annotator or the model wrote: a place, or a value of the whole image.
 
     `place` is in percent; a box that is turned is the upright box around it, and a span of a film
-    is one over its frames. `image` is the frame
-    of the upright original. `names` are labels or choices. `beside` holds the values that belong to
-    the place, as text, by control.
+    is one over its frames. `image` is the frame of the upright original. `names` are labels or
+    choices. `beside` holds the values that belong to the place, as text, by control.
     """
 
     id: str
     control: str
     kind: Kind
-    place: Box | Point | None = None
+    place: Place | None = None
     image: Frame = PERCENT
     names: tuple[str, ...] = ()
     text: str = ""
@@ -256,9 +262,13 @@ def _read_place(entry: Mapping[str, Any]) -> Region | None:
         return None
     sizes = (_number(entry.get("original_width")), _number(entry.get("original_height")))
     image = image_frame(*map(int, sizes)) if all(sizes) else PERCENT  # type: ignore[arg-type]
-    place: Box | Point | None = _point(value)
-    if kind is not Kind.POINT:
-        place = _box(value, image) if kind is Kind.BOX else _span(value)
+    readers: Mapping[Kind, Callable[[], Place | None]] = {
+        Kind.BOX: lambda: _box(value, image),
+        Kind.POINT: lambda: _point(value),
+        Kind.SPAN: lambda: _span(value),
+        Kind.TRACK: lambda: _track(value, image),
+    }
+    place = readers[kind]()
     return None if place is None else _region(entry, kind, place=place, image=image)
 
 
@@ -278,6 +288,19 @@ def _span(value: Mapping[str, Any]) -> Box | None:
     if first is None or last is None or last < first:
         return None
     return Box(first - 1, 0, last, 1, PERCENT)
+
+
+def _track(value: Mapping[str, Any], image: Frame) -> Track | None:
+    """Return a sequence of key frames in order; a key frame that says nothing else is enabled."""
+    keys: dict[int, KeyFrame] = {}
+    for key in _mappings(value.get("sequence")):
+        frame, box = _number(key.get("frame")), _box(key, image)
+        if frame is None or not 1 <= frame <= MAX_FRAMES or box is None:
+            return None
+        keys[int(frame)] = KeyFrame(int(frame), box, key.get("enabled") is not False)
+    count = min(_number(value.get("framesCount")) or 0, MAX_FRAMES)
+    ordered = tuple(keys[frame] for frame in sorted(keys))
+    return Track(ordered, max(int(count), ordered[-1].frame)) if ordered else None
 
 
 def _point(value: Mapping[str, Any]) -> Point | None:
@@ -316,7 +339,8 @@ def _with(owner: Region, entry: Mapping[str, Any]) -> Region:
 def _names(entry: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the labels or choices of a result, sorted: their order says nothing."""
     value, kind = entry.get("value"), str(entry.get("type"))
-    listed = value.get(kind) if isinstance(value, Mapping) else None
+    key = "labels" if kind == "videorectangle" else kind
+    listed = value.get(key) if isinstance(value, Mapping) else None
     if not isinstance(listed, list):
         return ()
     # A nested choice is the path to it.

@@ -11,12 +11,12 @@ from PIL import Image
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.errors import AnswerError, RequestError
-from grounding.geometry import PERCENT, Box, image_frame
+from grounding.geometry import PERCENT, Box, image_frame, seen_at
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.interactive.context import read_request
 from grounding.testing import ScriptedEngine, answer_each, make_completion
 from tests.films.test_predicting import ask
-from tests.films.truth import keys_of, overlaps, shown
+from tests.films.truth import keys_of, overlaps
 from tests.films.watching import uri
 from tools.shapes.films import Film, Way, film
 
@@ -71,7 +71,7 @@ def test_a_thing_is_one_region_whose_boxes_lie_on_it_and_end_where_it_is_away(
     ends = [key for key in keys_of(square) if not key.enabled]
     assert len(ends) == 2, "where it leaves, and at the end"
     away = [frame / MOVING.fps for frame in (60, 97)]
-    assert shown(keys_of(square), round(sum(away) / 2 * RATE)) is None
+    assert seen_at(keys_of(square), round(sum(away) / 2 * RATE)) is None
 
 
 def test_all_that_the_page_needs_is_there(engine: ScriptedEngine) -> None:
@@ -191,7 +191,7 @@ def test_a_key_frame_that_an_annotator_draws_starts_a_track(
     assert [first.box.x1, first.box.y1] == pytest.approx(box[:2], abs=0.01), "as it was drawn"
     assert len(engine.requests) == 6, "from there to the end"
     for frame in (120, 150, 180):
-        there = shown(keys_of(region), frame)
+        there = seen_at(keys_of(region), frame)
         truth = percent_box(frame, circle)
         assert there is not None
         assert there.x1 == pytest.approx(truth[0], abs=3)

@@ -11,9 +11,10 @@ import pytest
 from grounding import demo
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
+from grounding.geometry import seen_at
 from tests.films.test_following import config
 from tests.films.test_predicting import ask
-from tests.films.truth import keys_of, overlaps, shown
+from tests.films.truth import keys_of, overlaps
 from tests.films.watching import uri
 from tests.test_demo_answers import EXAMPLES, SHAPES
 from tools.shapes.films import EXAMPLE, film
@@ -36,8 +37,8 @@ def test_the_example_is_answered_as_its_readme_says(engine: LocalEngine) -> None
     assert len(regions) == 2
     assert min(overlaps(regions, EXAMPLE, EXAMPLE.fps).values()) >= 0.7
     (circle,) = [keys_of(r) for r in regions if r["value"]["labels"] == ["red circle"]]
-    assert shown(circle, round(3.2 * EXAMPLE.fps)) is None
-    assert all(shown(circle, round(at * EXAMPLE.fps)) for at in (1.5, 5))
+    assert seen_at(circle, round(3.2 * EXAMPLE.fps)) is None
+    assert all(seen_at(circle, round(at * EXAMPLE.fps)) for at in (1.5, 5))
 
 
 def test_over_all_frames_of_films_never_seen_the_boxes_overlap_what_moves(

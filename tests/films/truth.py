@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from grounding.geometry import PERCENT, Box, image_frame
-from grounding.labelstudio.films.tracks import KeyFrame, between
+from grounding.geometry import PERCENT, Box, KeyFrame, image_frame, seen_at
 from tools.shapes.films import Film
 
 
@@ -23,18 +22,6 @@ def keys_of(region: dict[str, Any]) -> list[KeyFrame]:
     ]
 
 
-def shown(keys: Sequence[KeyFrame], frame: int) -> Box | None:
-    """Return the box that the page shows at a frame, None where it shows none."""
-    before = [key for key in keys if key.frame <= frame]
-    after = [key for key in keys if key.frame > frame]
-    if not before:
-        return None
-    last = before[-1]
-    if last.frame == frame or (last.enabled and not after):
-        return last.box
-    return between(last, after[0], frame) if last.enabled else None
-
-
 def overlaps(regions: Sequence[dict[str, Any]], made: Film, rate: float) -> dict[str, float]:
     """Return the mean IoU of the boxes that the page shows, by name, over all of its frames.
 
@@ -47,7 +34,7 @@ def overlaps(regions: Sequence[dict[str, Any]], made: Film, rate: float) -> dict
         for way in made.ways:
             truth = way.box(number, made.size)
             mine = [r for r in regions if r["value"].get("labels") == [way.name]]
-            boxes = [box for r in mine if (box := shown(keys_of(r), frame))]
+            boxes = [box for r in mine if (box := seen_at(keys_of(r), frame))]
             if truth is None and not boxes:
                 continue
             real = Box(*truth, image) if truth else None

@@ -7,9 +7,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grounding.geometry import PERCENT, Box
-from grounding.labelstudio.films.tracks import LOSS, KeyFrame, thin
-from tests.films.truth import shown
+from grounding.geometry import PERCENT, Box, KeyFrame, seen_at
+from grounding.labelstudio.films.tracks import LOSS, thin
 
 sides = st.floats(0, 60)
 sizes = st.floats(1, 40)
@@ -38,7 +37,7 @@ def moving(count: int, *, by: float = 1.0) -> list[KeyFrame]:
 def test_every_box_is_shown_within_the_loss(keys: list[KeyFrame]) -> None:
     thinned = thin(keys)
     for key in keys:
-        box = shown(thinned, key.frame)
+        box = seen_at(thinned, key.frame)
         assert box is not None
         assert box.iou(key.box) >= 1 - LOSS - 1e-9
 
@@ -61,13 +60,13 @@ def test_ends_and_gaps_stay_and_nothing_is_added_or_moved(keys: list[KeyFrame]) 
 
 
 @given(tracks(), st.integers(0, 400))
-def test_what_is_not_seen_is_not_shown(keys: list[KeyFrame], frame: int) -> None:
+def test_what_is_not_seen_is_not_seen_at(keys: list[KeyFrame], frame: int) -> None:
     gaps = [(a.frame, b.frame) for a, b in pairwise(keys) if not a.enabled]
     unseen = frame < keys[0].frame or frame > keys[-1].frame
     if unseen or any(first < frame < last for first, last in gaps):
-        assert shown(thin(keys), frame) is None
+        assert seen_at(thin(keys), frame) is None
     else:
-        assert shown(thin(keys), frame) is not None
+        assert seen_at(thin(keys), frame) is not None
 
 
 def test_a_box_that_moves_evenly_needs_its_two_ends_alone() -> None:

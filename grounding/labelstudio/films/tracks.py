@@ -7,31 +7,11 @@ that this would give anyway is left out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from grounding.geometry import Box
+from grounding.geometry import KeyFrame, between
 
 LOSS = 0.02
 """How far below 1 the IoU of a box with the page's own may be where its key frame is left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyFrame:
-    """A box at a frame of the page, counted from 1.
-
-    Where it is not `enabled`, the box is seen at this frame and no more after it, until the next
-    key frame.
-    """
-
-    frame: int
-    box: Box
-    enabled: bool = True
-
-
-def between(first: KeyFrame, last: KeyFrame, frame: int) -> Box:
-    """Return the box that the page shows at a frame between two key frames."""
-    share = (frame - first.frame) / max(1, last.frame - first.frame)
-    return first.box.toward(last.box, share)
 
 
 def thin(keys: Sequence[KeyFrame], loss: float = LOSS) -> list[KeyFrame]:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from grounding.geometry import PERCENT, Frame
+from grounding.geometry import PERCENT, Frame, KeyFrame
 from grounding.labelstudio.config.attributes import TRACK_ATTRIBUTES
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.controls.base import (
@@ -29,7 +29,7 @@ from grounding.labelstudio.controls.base import (
     is_number,
     new_id,
 )
-from grounding.labelstudio.films.tracks import KeyFrame, thin
+from grounding.labelstudio.films.tracks import thin
 from grounding.labelstudio.labels import find_queried, match
 from grounding.labelstudio.locating import plan_places
 from grounding.queries import Finding, Locate, Query, Shape, Track
