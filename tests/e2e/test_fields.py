@@ -7,21 +7,18 @@ server.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.testing import make_completion
 
 from .client import Client
 from .page import ANSWER_MS, LabellingPage
-from .pictures import Sample
 from .projects import Project, view_above
-from .scripted import scripted_project
+from .scripted import with_a_picture
 
 pytestmark = pytest.mark.e2e
 
@@ -65,15 +62,7 @@ def answer(request: ModelRequest) -> Completion:
     return make_completion(json.dumps(SAID), logprob=-0.1)
 
 
-@pytest.fixture(scope="module")
-def project(
-    studio: Client, origin: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
-    """A project whose backend asks the scripted model, with one task."""
-    folder = tmp_path_factory.mktemp("fields")
-    with scripted_project(folder, studio, origin, CONFIG, answer) as opened:
-        studio.import_tasks(opened.id, [{"image": samples[0].data_uri()}])
-        yield opened
+project = with_a_picture("fields", CONFIG, answer)
 
 
 def test_every_value_is_saved_in_its_type(project: Project) -> None:
@@ -88,11 +77,10 @@ def test_label_studio_imports_every_value_as_it_is_pushed(project: Project) -> N
 
 
 def test_the_page_shows_every_value_and_what_people_change_is_submitted_and_exported(
-    project: Project, browser: Browser, studio: Client, output: Path
+    project: Project, studio: Client, annotator: LabellingPage
 ) -> None:
     project.retrieve(1)
     (task,) = [task.id for task in studio.tasks(project.id)]
-    annotator = LabellingPage(browser, studio.url, studio.token, output)
     annotator.open(project.id, task)
     page = annotator.page
     expect(page.locator("input[name=amount]")).to_have_value("8.75", timeout=ANSWER_MS)
@@ -110,7 +98,6 @@ def test_the_page_shows_every_value_and_what_people_change_is_submitted_and_expo
     page.locator("input[name=amount]").press("Tab")
     page.locator("input[name=no]").check()
     annotator.submit()
-    annotator.close()
     edited = WRITTEN | {"amount": {"number": 9.25}, "paid": {"choices": ["no"]}}
     submitted = {one["from_name"]: one["value"] for one in studio.annotations(task)}
     assert submitted == edited

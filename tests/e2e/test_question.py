@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.testing import make_completion
 
 from .client import Client
 from .page import ANSWER_MS, LabellingPage
-from .pictures import Sample
 from .projects import Project, view_above
-from .scripted import scripted_project
+from .scripted import with_a_picture
 
 pytestmark = pytest.mark.e2e
 
@@ -40,23 +37,14 @@ def answer(request: ModelRequest) -> Completion:
     return make_completion(json.dumps(said), logprob=-0.1)
 
 
-@pytest.fixture(scope="module")
-def project(
-    studio: Client, origin: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
-    """A project whose backend asks the scripted model, with one task."""
-    folder = tmp_path_factory.mktemp("question")
-    with scripted_project(folder, studio, origin, CONFIG, answer) as opened:
-        studio.import_tasks(opened.id, [{"image": samples[0].data_uri()}])
-        yield opened
+project = with_a_picture("question", CONFIG, answer)
 
 
 def test_the_count_is_that_of_the_boxes_and_a_question_is_answered_in_its_area(
-    project: Project, browser: Browser, studio: Client, output: Path
+    project: Project, studio: Client, annotator: LabellingPage
 ) -> None:
     (saved,) = project.retrieve(1).saved
     assert [one["type"] for one in saved.result] == ["rectanglelabels"] * 3 + ["number"]
-    annotator = LabellingPage(browser, studio.url, studio.token, output)
     annotator.open(project.id, saved.task)
     annotator.wait_for_regions(3)
     expect(annotator.page.locator("input[name=count]")).to_have_value("3", timeout=ANSWER_MS)
@@ -68,7 +56,6 @@ def test_the_count_is_that_of_the_boxes_and_a_question_is_answered_in_its_area(
     annotator.page.locator("input[name=count]").fill("2")
     annotator.page.locator("input[name=count]").press("Tab")
     annotator.submit()
-    annotator.close()
     for result in (studio.annotations(saved.task), studio.exported(project.id)):
         assert [one["type"] for one in result].count("rectanglelabels") == 2
         values = {one["from_name"]: one["value"] for one in result}

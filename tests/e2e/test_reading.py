@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.testing import make_completion
@@ -16,7 +14,7 @@ from .client import Client
 from .page import ANSWER_MS, LabellingPage
 from .pictures import Sample
 from .projects import Project, view
-from .scripted import scripted_project
+from .scripted import with_a_picture
 
 pytestmark = pytest.mark.e2e
 
@@ -57,37 +55,17 @@ def answer(request: ModelRequest) -> Completion:
     return make_completion(HTML if "QwenVL" in request.text else said, logprob=-0.1)
 
 
-def opened(
-    config: str, folder: Path, studio: Client, origin: str, samples: list[Sample]
-) -> Iterator[Project]:
-    with scripted_project(folder, studio, origin, config, answer) as project:
-        studio.import_tasks(project.id, [{"image": samples[0].data_uri()}])
-        yield project
+lines = with_a_picture("lines", LINES, answer)
 
-
-@pytest.fixture(scope="module")
-def lines(
-    studio: Client, origin: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
-    """A project for lines of print."""
-    yield from opened(LINES, tmp_path_factory.mktemp("lines"), studio, origin, samples)
-
-
-@pytest.fixture(scope="module")
-def pages(
-    studio: Client, origin: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
-    """A project for pages."""
-    yield from opened(PAGE, tmp_path_factory.mktemp("pages"), studio, origin, samples)
+pages = with_a_picture("pages", PAGE, answer)
 
 
 def test_the_page_lists_each_line_with_its_text_and_submits_what_is_left(
-    lines: Project, browser: Browser, studio: Client, output: Path
+    lines: Project, studio: Client, annotator: LabellingPage
 ) -> None:
     tasks = [task.id for task in studio.tasks(lines.id)]  # of the other test too, if it ran
     lines.retrieve(len(tasks))
     task = min(tasks)
-    annotator = LabellingPage(browser, studio.url, studio.token, output)
     annotator.open(lines.id, task)
     annotator.wait_for_regions(2)
     for text in ("EXIT", "NO ENTRY"):
@@ -96,7 +74,6 @@ def test_the_page_lists_each_line_with_its_text_and_submits_what_is_left(
     annotator.screenshot("lines")
     annotator.delete(1)
     annotator.submit()
-    annotator.close()
     submitted = studio.annotations(task)
     texts = [one["value"]["text"] for one in submitted if one["type"] == "textarea"]
     assert texts in ([["EXIT"]], [["NO ENTRY"]])
@@ -105,11 +82,10 @@ def test_the_page_lists_each_line_with_its_text_and_submits_what_is_left(
 
 
 def test_a_drawn_box_comes_back_with_its_text(
-    lines: Project, browser: Browser, studio: Client, output: Path, samples: list[Sample]
+    lines: Project, studio: Client, annotator: LabellingPage, samples: list[Sample]
 ) -> None:
     studio.ask_nothing_on_opening(lines.id)
     (task,) = studio.import_tasks(lines.id, [{"image": samples[1].data_uri()}])
-    annotator = LabellingPage(browser, studio.url, studio.token, output)
     annotator.open(lines.id, task)
     annotator.auto_annotate()
     annotator.take_smart_tool()
@@ -122,7 +98,6 @@ def test_a_drawn_box_comes_back_with_its_text(
     expect(listed).to_be_visible(timeout=ANSWER_MS)
     annotator.screenshot("drawn-line")
     annotator.submit()
-    annotator.close()
     (box,) = [one for one in studio.annotations(task) if one["type"] == "rectanglelabels"]
     (text,) = [one for one in studio.annotations(task) if one["type"] == "textarea"]
     assert (text["value"]["text"], text["id"]) == (["DRAWN"], box["id"])
@@ -130,13 +105,12 @@ def test_a_drawn_box_comes_back_with_its_text(
 
 
 def test_the_parts_of_a_page_are_labelled_linked_corrected_and_submitted(
-    pages: Project, browser: Browser, studio: Client, output: Path
+    pages: Project, studio: Client, annotator: LabellingPage
 ) -> None:
     (saved,) = pages.retrieve(1).saved
     kinds = [one["type"] for one in saved.result]
     assert kinds == ["rectanglelabels", "textarea"] * 3 + ["relation"] * 2
     assert pages.can_import(saved)
-    annotator = LabellingPage(browser, studio.url, studio.token, output)
     annotator.open(pages.id, saved.task)
     annotator.wait_for_regions(3)
     for text in ("Report", "We & you", "8.75"):
@@ -147,7 +121,6 @@ def test_the_parts_of_a_page_are_labelled_linked_corrected_and_submitted(
     annotator.page.get_by_text("Regions", exact=True).first.click()
     annotator.delete(0)
     annotator.submit()
-    annotator.close()
     submitted = studio.annotations(saved.task)
     links = [one for one in submitted if one["type"] == "relation"]
     assert [one["labels"] for one in links] == [["next"]]  # what led to the deleted part is gone

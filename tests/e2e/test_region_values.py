@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.testing import make_completion
 
 from .client import Client
 from .page import ANSWER_MS, LabellingPage
-from .pictures import Sample
 from .projects import Project, view_above
-from .scripted import scripted_project
+from .scripted import with_a_picture
 
 pytestmark = pytest.mark.e2e
 
@@ -59,15 +56,7 @@ def answer(request: ModelRequest) -> Completion:
     return make_completion(json.dumps(said), logprob=-0.1)
 
 
-@pytest.fixture(scope="module")
-def project(
-    studio: Client, origin: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
-    """A project whose backend asks the scripted model, with one task."""
-    folder = tmp_path_factory.mktemp("regionvalues")
-    with scripted_project(folder, studio, origin, CONFIG, answer) as opened:
-        studio.import_tasks(opened.id, [{"image": samples[0].data_uri()}])
-        yield opened
+project = with_a_picture("regionvalues", CONFIG, answer)
 
 
 def test_label_studio_keeps_the_values_of_each_region(project: Project) -> None:
@@ -78,11 +67,10 @@ def test_label_studio_keeps_the_values_of_each_region(project: Project) -> None:
 
 
 def test_the_page_shows_them_with_their_region_and_submits_them(
-    project: Project, browser: Browser, studio: Client, output: Path
+    project: Project, studio: Client, annotator: LabellingPage
 ) -> None:
     project.retrieve(1)
     (task,) = [task.id for task in studio.tasks(project.id)]
-    annotator = LabellingPage(browser, studio.url, studio.token, output)
     annotator.open(project.id, task)
     annotator.wait_for_regions(2)
     page = annotator.page
@@ -95,7 +83,6 @@ def test_the_page_shows_them_with_their_region_and_submits_them(
     page.locator("input[name=height]").fill("2.75")
     page.locator("input[name=height]").press("Tab")
     annotator.submit()
-    annotator.close()
     submitted = studio.annotations(task)
     regions = {one["id"] for one in submitted if one["type"] == "rectanglelabels"}
     assert len(regions) == 2

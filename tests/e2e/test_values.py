@@ -6,20 +6,17 @@ The shapes checkpoint writes neither, so the model is a script behind an OpenAI-
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.testing import make_completion
 
 from .client import Client
 from .page import ANSWER_MS, LabellingPage
-from .pictures import Sample
 from .projects import Project, view
-from .scripted import scripted_project
+from .scripted import with_a_picture
 
 pytestmark = pytest.mark.e2e
 
@@ -42,15 +39,7 @@ def answer(request: ModelRequest) -> Completion:
     return make_completion(json.dumps(SIGNS if places else {"weather": "rainy"}), logprob=-0.1)
 
 
-@pytest.fixture(scope="module")
-def project(
-    studio: Client, origin: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
-    """A project whose backend asks the scripted model, with one task."""
-    folder: Path = tmp_path_factory.mktemp("values")
-    with scripted_project(folder, studio, origin, CONFIG, answer) as opened:
-        studio.import_tasks(opened.id, [{"image": samples[0].data_uri()}])
-        yield opened
+project = with_a_picture("values", CONFIG, answer)
 
 
 def test_a_prediction_holds_regions_then_their_texts_then_the_choice(project: Project) -> None:
@@ -72,16 +61,14 @@ def test_a_prediction_holds_regions_then_their_texts_then_the_choice(project: Pr
 
 
 def test_the_page_shows_both_and_submits_them(
-    project: Project, browser: Browser, studio: Client, output: Path
+    project: Project, studio: Client, annotator: LabellingPage
 ) -> None:
     (task,) = [task.id for task in studio.tasks(project.id)]
-    annotator = LabellingPage(browser, studio.url, studio.token, output)
     annotator.open(project.id, task)
     expect(annotator.page.get_by_role("treeitem", name="EXIT")).to_be_visible(timeout=ANSWER_MS)
     expect(annotator.page.get_by_role("checkbox", name="rainy")).to_be_checked(timeout=ANSWER_MS)
     annotator.screenshot("values")
     annotator.submit()
-    annotator.close()
     submitted = studio.annotations(task)
     texts = [one["value"]["text"] for one in submitted if one["type"] == "textarea"]
     assert sorted(texts) == [["EXIT"], ["NO ENTRY"]]
