@@ -52,7 +52,8 @@ _COMPACT = re.compile(r"((?:19|20)\d{2})(\d{2})(\d{2})")
 _MONTH_YEAR = re.compile(rf"(\d{{1,2}}){_SEPARATOR}(\d{{4}})")
 _WEEKDAY = re.compile(
     r"^(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*|(?:mo|di|mi|do|fr|sa|so)|"
-    r"(?:montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonntag))\b[.,]*\s*",
+    r"(?:montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonntag))\b[.,]*\s*|"
+    r"\s*\(?(?:\b(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*|(?:星期|周)[一二三四五六日天])\)?$",
     re.IGNORECASE,
 )
 _YEAR = re.compile(r"(\d{4})年?")
@@ -70,7 +71,7 @@ def parse_datetime(text: str) -> datetime | None:
     if (day := _parse_date(text)) is not None:
         return datetime.combine(day, time())
     clock = split_time(text)
-    day = _parse_date(clock[1]) if clock else None
+    day = _parse_date(clock[1] or clock[2]) if clock else None
     return datetime.combine(day, clock[0]) if clock and day is not None else None
 
 

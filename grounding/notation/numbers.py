@@ -23,25 +23,37 @@ _NUMERAL = re.compile(
     r"(?:(?:(?<![A-Z])[-+])?\d[\d.,]*+|[-+]?\.\d+)"
 )
 _ANY_DIGIT = re.compile(r"\d")
-_SPACED = re.compile(r"(?<=\d)[ \u00a0\u202f'’](?=\d{3}(?!\d))")
-_GROUPED = re.compile(r"[-+]?\d{1,3}(?:([.,])\d{3})(?:\1\d{3})*")
-_RANGE = re.compile(r"\d\s*(?:-|–|—|~|to|bis|至|到)\s*\d", re.IGNORECASE)
-_WORD = re.compile(r"[a-z]+(?:-[a-z]+)?")
+_SPACED = re.compile(r"(?<=\d)[ \u00a0\u202f'’_](?=\d{3}(?!\d))")
+_GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}(?:([.,])\d{3})(?:\1\d{3})*")
+_UNCLEAR = re.compile(
+    r"\d\s*(?:-|–|—|~|to|bis|至|到|x|×|\*)\s*\d|^-\s|\d\s?-$|^\(\s*\d+\s*\)$|"
+    r"[$£€¥][\d.,\s]*m\b|^[A-Z]{3}\s?[\d.,]+m\b",
+    re.IGNORECASE,
+)
+"""Two numbers, a minus or a bullet, a number in brackets or a negative one, metres or millions."""
+
+_WHOLE = re.compile(r"(?<=\d)[.,][-–—]{1,2}(?!\d)")
+_VULGAR = re.compile(r"(?<!\d)(\d{0,9})\s?([¼-¾⅐-⅞])")
+_MIXED = re.compile(r"(?<![\d/.,])(\d{1,9})\s+(\d)/([2-9]|1[06])(?![\d/.,])")
+_MINUS = re.compile(r"-(?=[$£€¥]|[A-Z]{2,3}\s?\d)|(?:minus|negative)\s|负", re.IGNORECASE)
+_ACCOUNT = re.compile(r"[$£€¥]?\s?\(\s?[$£€¥]?\s?\d[\d.,']*[.,]\d\d\s?[$£€¥]?\s?\)\s?[$£€¥]?")
 
 _SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
     "fifteen sixteen seventeen eighteen nineteen"
 )
 _LARGE = "twenty thirty forty fifty sixty seventy eighty ninety"
-_UNITS, _TENS = _SMALL.split(), _LARGE.split()
-_WORDS = {word: n for n, word in enumerate(_UNITS)} | {
-    **{word: 10 * n for n, word in enumerate(_TENS, start=2)},
-    **{
-        f"{ten}-{unit}": 10 * tens + units
-        for tens, ten in enumerate(_TENS, start=2)
-        for units, unit in enumerate(_UNITS[1:10], start=1)
-    },
+_WORDS = {word: n for n, word in enumerate(_SMALL.split())} | {
+    word: 10 * n for n, word in enumerate(_LARGE.split(), start=2)
 }
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
+_SHORT_SCALES = {"k": 10**3, "tsd": 10**3, "mio": 10**6, "bn": 10**9, "mrd": 10**9}
+_SHORT_SCALES |= {"百": 100, "千": 10**3, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
+_SCALE = re.compile(
+    rf"(k)\b|\s?(?:({'|'.join(_SCALES)})s?\b|(tsd|mio|bn|mrd)\b|([百千万萬亿億]))", re.IGNORECASE
+)
+_NUMBER_WORD = rf"\b(?:{'|'.join((*_WORDS, *_SCALES))})\b"
+_NUMBER_WORDS = re.compile(rf"{_NUMBER_WORD}(?:(?:[\s-]+|\s+and\s+){_NUMBER_WORD})*")
 _HAN = {han: n for n, han in enumerate("零一二三四五六七八九十")} | {"两": 2, "〇": 0}
 
 
@@ -56,26 +68,63 @@ def parse_number(text: str) -> float | None:
 
     A point or a comma before the last digits is a decimal sign, unless it separates a group of
     three: then a comma separates thousands, and a point does where there are several. Words may
-    stand beside the number, but no second one.
+    stand beside the number, but no second one; k, million and 万 multiply it.
     """
-    text = unicodedata.normalize("NFKC", text[: MAX_CHARS + 1]).strip()
-    if len(text) > MAX_CHARS or _RANGE.search(text):
+    text = _VULGAR.sub(_to_decimals, text[: MAX_CHARS + 1])
+    text = unicodedata.normalize("NFKC", text).replace("−", "-").strip()
+    text = _MIXED.sub(_to_decimals, _WHOLE.sub(",00", text))
+    if len(text) > MAX_CHARS or _UNCLEAR.search(text):
         return None
     if _PLAIN.fullmatch(text):
         return float(text)
-    text = _SPACED.sub("", text.replace("−", "-"))
-    found: set[float | None] = {_to_float(part) for part in _NUMERAL.findall(text)}
+    minus = _MINUS.match(text)
+    text = _SPACED.sub("", text[minus.end() :] if minus else text)
+    found = {_scale(one, text) for one in _NUMERAL.finditer(text)}
     found = found or (set() if _ANY_DIGIT.search(text) else _named(text))
     number = found.pop() if len(found) == 1 else None
-    return number if number is not None and abs(number) < MOST else None
+    if number is None or abs(number) >= MOST or (minus and number < 0):
+        return None
+    return -number if minus or _ACCOUNT.fullmatch(text) else number
+
+
+def _to_decimals(found: re.Match[str]) -> str:
+    """Return ½, 2½ and 1 1/2 as 0.5, 2.5 and 1.5."""
+    whole, *parts = found.groups()
+    share = unicodedata.numeric(parts[0]) if len(parts) == 1 else int(parts[0]) / int(parts[1])
+    return found[0] if share >= 1 else repr(int(whole or 0) + share)
+
+
+def _scale(numeral: re.Match[str], text: str) -> float | None:
+    number, times = _to_float(numeral[0]), _scale_after(numeral, text)
+    return None if number is None else number * times
+
+
+def _scale_after(numeral: re.Match[str], text: str) -> int:
+    found = _SCALE.match(text, numeral.end())
+    word = next(filter(None, found.groups()), "").lower() if found else ""
+    return (_SCALES | _SHORT_SCALES).get(word, 1)
 
 
 def _named(text: str) -> set[float | None]:
     han = _parse_han(text)
-    if han is not None:
-        return {float(han)}
-    words = {float(_WORDS[w]) for w in _WORD.findall(text.casefold()) if w in _WORDS}
-    return {*words}
+    return {float(han)} if han is not None else set(_read_words(text))
+
+
+def _read_words(text: str) -> Iterator[float | None]:
+    """Yield the number of each run of number words; None for a run of two numbers."""
+    for run in _NUMBER_WORDS.findall(text.casefold()):
+        total, part = 0, 0
+        for word in re.findall(r"[a-z]+", run.replace(" and ", " ")):
+            if (times := _SCALES.get(word, 0)) >= 1000:
+                total, part = total + (part or 1) * times, 0
+            elif times:
+                part = (part or 1) * times
+            elif part % 100 and (part % 100 < 20 or part % 10 or not 0 < _WORDS[word] < 10):
+                total = -1
+                break
+            else:
+                part += _WORDS[word]
+        yield None if total < 0 else float(total + part)
 
 
 def _parse_han(text: str) -> int | None:
@@ -125,13 +174,13 @@ def find_numbers(text: str) -> Iterator[float]:
 
     Numbers that stand side by side, as in a table, are each one, and 17 000 is one more.
     """
-    text = unicodedata.normalize("NFKC", text).casefold()
+    text = unicodedata.normalize("NFKC", _VULGAR.sub(_to_decimals, text)).casefold()
     for found in chain(_LOOSE.finditer(text), _IN_GROUPS.finditer(text)):
         digits = found[0].rstrip(".,'’").translate(_NO_GAPS)
         for form in {digits.replace(",", ""), digits.replace(".", "").replace(",", ".")}:
             if _PLAIN_DIGITS.fullmatch(form):
-                yield float(form)
-    yield from (float(_WORDS[word]) for word in _WORD.findall(text) if word in _WORDS)
+                yield from {float(form), float(form) * _scale_after(found, text)}
+    yield from (number for number in _read_words(text) if number is not None)
     named = (_parse_han(run) for run in _HAN_RUN.findall(text))
     yield from (float(number) for number in named if number is not None)
 

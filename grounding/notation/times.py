@@ -35,25 +35,25 @@ _AFTER = re.compile(r"\s*(?:(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})\s*)?", re.IGNORECASE)
 
 
 def parse_time(text: str) -> time | None:
-    """Return the time of day at the end or at the beginning of `text`; None without one.
+    """Return the time of day at the end of `text`; None without one.
 
     A time without am or pm is of 24 hours. Seconds are left out.
     """
     parts = split_time(text)
-    return None if parts is None else parts[0]
+    return parts[0] if parts and not parts[2] else None
 
 
-def split_time(text: str) -> tuple[time, str] | None:
-    """Return the time of day at either end of `text`, and the rest of it; None without one."""
+def split_time(text: str) -> tuple[time, str, str] | None:
+    """Return the time of day at either end of `text`, and what stands before and after it."""
     text = unicodedata.normalize("NFKC", text[: MAX_CHARS + 1]).strip()
     for found in _CLOCK.finditer(text):
         before, after = text[: found.start()], text[found.end() :]
-        last = bool(_BEFORE.search(before)) and bool(_AFTER.fullmatch(after))
-        first = not before and (not after or after[0] in " ,")
-        alone = not before and not after
-        if (last or first) and (not found["dotted"] or found["sign"] or alone):
+        last = _BEFORE.search(before) and _AFTER.fullmatch(after)
+        first = not before and after[:1] in (" ", ",")
+        if (last or first) and (not found["dotted"] or found["sign"] or found[0] == text):
             said = _read(found)
-            return None if said is None else (said, before.rstrip(" ,Tt") or after.strip(" ,"))
+            rest = "" if last else after.strip(" ,")
+            return None if said is None else (said, before.rstrip(" ,Tt"), rest)
     return None
 
 

@@ -72,6 +72,10 @@ def test_a_number_that_may_be_read_two_ways_is_there_in_both() -> None:
         (17000, "17 000 Kč"),
         (1234567.5, "1'234'567.50"),
         (17, "seventeen screws"),
+        (205, "two hundred and five"),
+        (2500000, "2.5 million"),
+        (2.5, "2.5 million"),
+        (2.5, "2½ cups"),
         (12, "十二个"),
     ],
 )
