@@ -15,6 +15,7 @@ from grounding.media.films.reader import FilmLimits, FilmReader
 from grounding.media.films.sampling import Sampling
 from grounding.media.images import Decoder
 from grounding.media.local_files import Folder
+from grounding.media.memory import DecodeBudget, HeldBudget
 from grounding.pipeline import WorkerContext
 from grounding.settings import Settings
 
@@ -44,14 +45,15 @@ def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerCon
             engine.close()
             raise
     _limit_print(engine, settings)
+    decoder = Decoder(settings.decode_memory_bytes)
     context = WorkerContext(
         engine,
         images,
         settings.max_new_tokens,
         settings.max_image_pixels,
         settings.labels_per_query,
-        decoder=Decoder(settings.decode_memory_bytes),
-        films=film_reader(settings),
+        decoder=decoder,
+        films=film_reader(settings, decoder.budget),
     )
     return replace(context, check_owner=home.check_owner) if home else context
 
@@ -193,8 +195,8 @@ def fetcher(settings: Settings) -> Fetcher:
     return _fetcher(settings, rules)
 
 
-def film_reader(settings: Settings) -> FilmReader:
-    """Return the reader of the films that the settings allow."""
+def film_reader(settings: Settings, budget: DecodeBudget) -> FilmReader:
+    """Return the reader of the films that the settings allow; they share a budget with pictures."""
     rules = FetchRules(
         allowed_origins=settings.allowed_origins,
         max_bytes=settings.max_film_bytes,
@@ -213,7 +215,7 @@ def film_reader(settings: Settings) -> FilmReader:
         settings.film_max_frames,
         settings.film_max_tokens,
     )
-    return FilmReader(_fetcher(settings, rules), limits, sampling)
+    return FilmReader(_fetcher(settings, rules), limits, sampling, HeldBudget(budget))
 
 
 def _fetcher(settings: Settings, rules: FetchRules) -> Fetcher:

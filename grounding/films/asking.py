@@ -7,13 +7,15 @@ second, finer look at each end of what was found puts it where it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from grounding.errors import FilmTooLarge
-from grounding.films.ends import Edge, edges, moved, settle
+from grounding.films.ends import STEPS, Edge, edges, moved, settle
 from grounding.films.following import follow, frame_times
 from grounding.films.progress import Progress
 from grounding.geometry import image_frame
@@ -21,7 +23,7 @@ from grounding.inference.answering import Answered, Look, ask_model
 from grounding.labelstudio.controls.base import PlannedQuery, ViewSpec
 from grounding.labelstudio.data import find_image_address
 from grounding.labelstudio.films.spans import merge_spans
-from grounding.media.films.reader import Film, read_frames
+from grounding.media.films.reader import PIXEL_BYTES, Film, read_frames
 from grounding.media.films.sampling import (
     Sampling,
     count_frames,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from grounding.pipeline import WorkerContext
 
 AT_ONCE = 8
-"""Second looks whose frames are in memory at once."""
+"""Second looks whose frames are in memory at once, where there is room for them."""
 
 MOST_PARTS = 600
 """Parts in which one film is asked about: nine hours at the usual two frames a second."""
@@ -118,14 +120,29 @@ class FilmLook:
         answers: list[Answer] = []
         self.progress.begin(self._count(values, timed, moving))
         if values:
-            look = tuple(self.views(self.whole))
-            answers += self.put([(one, look) for one in values])
+            answers += self._ask_about(self.whole, values)
         if timed:
             answers += self._find_spans(timed)
         if moving:
             answers += follow(self, moving)
         whole = [*values, *(_about(one, self.whole) for one in timed), *moving]
         return [Answered(*pair, self.first) for pair in zip(whole, answers, strict=True)]
+
+    def _ask_about(self, span: Span, planned: Planned) -> list[Answer]:
+        """Return the answers to queries about one part of the film."""
+        with self.held(self._bytes_of(self.most)):
+            look = tuple(self.views(span))
+            return self.put([(one, look) for one in planned])
+
+    @contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        """Hold the memory of some frames, in bytes, in the block; let go of them in it."""
+        with self.worker.film_reader.budget.hold(size, urgent=self.worker.urgent):
+            yield
+
+    def _bytes_of(self, frames: int) -> int:
+        """Return what so many frames of one question take at most."""
+        return frames * self.bounds(frames).max_pixels * PIXEL_BYTES
 
     def _count(self, values: Planned, timed: Planned, moving: Planned) -> int:
         """Return how many questions there are, with a second look for each about a window."""
@@ -187,9 +204,8 @@ class FilmLook:
         """Return when things happen: window by window, joined, and then at each end."""
         found: list[list[Answer]] = [[] for _ in planned]
         for window in self._windows:
-            look = tuple(self.views(window))
-            asked = [(_about(one, window), look) for one in planned]
-            for mine, answer in zip(found, self.put(asked), strict=True):
+            answers = self._ask_about(window, [_about(one, window) for one in planned])
+            for mine, answer in zip(found, answers, strict=True):
                 mine.append(answer)
         step = 1 / self.sampling.fps
         joined = [_join(*pair, step) for pair in zip(planned, found, strict=True)]
@@ -204,24 +220,29 @@ class FilmLook:
             return list(answers)
         ends = list(edges(answers, self.whole, sampling.fps))
         self.progress.expect(len(ends) - len(self._windows) * len(planned))
-        for some in _batches(ends):
-            asked = [
-                (_about(planned[edge.query], edge.window), tuple(self.views(edge.window, fine)))
-                for edge in some
-            ]
-            for edge, answer in zip(some, self.put(asked), strict=True):
-                moved(edge, answer, 1 / fine)
+        frames = min(self.most, math.ceil(2 * STEPS * fine / sampling.fps) + 1)
+        each = self._bytes_of(frames)
+        at_once = max(1, min(AT_ONCE, self.worker.film_reader.budget.most // each))
+        for at in range(0, len(ends), at_once):
+            some = ends[at : at + at_once]
+            with self.held(len(some) * each):
+                self._look_at(some, planned)
         return settle(answers, ends, 1 / sampling.fps)
+
+    def _look_at(self, ends: Sequence[Edge], planned: Planned) -> None:
+        """Move some ends of spans to where a finer look sees them."""
+        fine = self._fine_fps
+        asked = [
+            (_about(planned[edge.query], edge.window), tuple(self.views(edge.window, fine)))
+            for edge in ends
+        ]
+        for edge, answer in zip(ends, self.put(asked), strict=True):
+            moved(edge, answer, 1 / fine)
 
 
 def _about(planned: PlannedQuery, span: Span) -> PlannedQuery:
     assert isinstance(planned.query, FindSpans)  # noqa: S101  the others are about the whole film
     return replace(planned, query=replace(planned.query, within=span))
-
-
-def _batches(ends: Sequence[Edge]) -> Iterator[Sequence[Edge]]:
-    for at in range(0, len(ends), AT_ONCE):
-        yield ends[at : at + AT_ONCE]
 
 
 ORDER = (Verdict.TRUNCATED, Verdict.FOUND, Verdict.UNREADABLE, Verdict.REFUSED)

@@ -11,18 +11,16 @@ from __future__ import annotations
 import ctypes
 import io
 import struct
-import threading
 import time
 import warnings
 import zlib
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from PIL import Image, ImageChops, UnidentifiedImageError
 
 from grounding.errors import ImageError, ImageTooLarge, ImageUnreadable
-from grounding.media.memory import memory_limit
+from grounding.media.memory import DecodeBudget, own_budget
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """The formats that are opened; of an animation, the first frame is used."""
@@ -269,68 +267,8 @@ def _markup_name(start: bytes) -> str | None:
     return "HTML" if b"<html" in start or b"<!doctype html" in start else "XML"
 
 
-SHARE = 4
-"""By default a quarter of the memory is for decoding; the rest is for the model and the views."""
-
-URGENT_SHARE = 4
-"""A quarter of the budget is never taken by bulk, so that annotators wait for no bulk picture."""
-
 RETURN_SECONDS = 5.0
 """How often freed memory goes back to the system while pictures are being decoded."""
-
-
-class DecodeBudget:
-    """Memory for decoding, in bytes, shared by threads in the order in which they ask.
-
-    Urgent reservations go before all others. Those of a kind are served in order, so that no
-    stream of small pictures holds up a large one for ever. What exceeds the whole budget of its
-    kind waits until that is free, and then runs alone.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._bulk_total = total - total // URGENT_SHARE
-        self._used = self._bulk_used = 0
-        self._changed = threading.Condition()
-        self._urgent: deque[object] = deque()
-        self._bulk: deque[object] = deque()
-
-    @contextmanager
-    def reserve(self, size: int, *, urgent: bool = False) -> Iterator[None]:
-        """Wait until `size` bytes are free, and hold them for the length of the block."""
-        size = min(size, self._total if urgent else self._bulk_total)
-        self._acquire(size, urgent)
-        try:
-            yield
-        finally:
-            self._change(-size, urgent)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is reserved."""
-        return self._used == 0
-
-    def _acquire(self, size: int, urgent: bool) -> None:
-        queue, ticket = self._urgent if urgent else self._bulk, object()
-        with self._changed:
-            queue.append(ticket)
-            try:
-                self._changed.wait_for(lambda: queue[0] is ticket and self._fits(size, urgent))
-                self._change(size, urgent)
-            finally:
-                queue.remove(ticket)
-                self._changed.notify_all()
-
-    def _fits(self, size: int, urgent: bool) -> bool:
-        if self._used + size > self._total:
-            return False
-        return urgent or (not self._urgent and self._bulk_used + size <= self._bulk_total)
-
-    def _change(self, size: int, urgent: bool) -> None:
-        with self._changed:
-            self._used += size
-            self._bulk_used += 0 if urgent else size
-            self._changed.notify_all()
 
 
 class Decoder:
@@ -341,7 +279,7 @@ class Decoder:
     """
 
     def __init__(self, memory: int = 0) -> None:
-        self._budget = DecodeBudget(memory or memory_limit() // SHARE)
+        self.budget = DecodeBudget(memory) if memory else own_budget()
         self._returned = 0.0
 
     @contextmanager
@@ -354,7 +292,7 @@ class Decoder:
         `open_header` and `decode` do. Make the views of the picture within the block.
         """
         header = open_header(data, max_pixels)
-        with self._budget.reserve(decode_bytes(header), urgent=urgent):
+        with self.budget.reserve(decode_bytes(header), urgent=urgent):
             picture = decode(header, data)
             del header  # it shares the pixels, and would keep them beyond the reservation
             try:
@@ -367,7 +305,7 @@ class Decoder:
     def _give_back(self) -> None:
         """Return freed memory to the system, now and then while others decode."""
         now = time.monotonic()
-        if self._budget.is_idle or now - self._returned > RETURN_SECONDS:
+        if self.budget.is_idle or now - self._returned > RETURN_SECONDS:
             self._returned = now
             _trim()
 

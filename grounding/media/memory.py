@@ -1,11 +1,24 @@
-"""How much memory this process may use."""
+"""How much memory this process may use, and its part for pixels, shared by threads."""
 
 from __future__ import annotations
 
 import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path("/")
+
+SHARE = 4
+"""By default a quarter of the memory is for decoding; the rest is for the model and the views."""
+
+URGENT_SHARE = 4
+"""A quarter of the budget is never taken by bulk, so that annotators wait for no bulk picture."""
+
+HELD_SHARE = 4
+"""A quarter of the budget is the most that films hold, so that pictures wait for none of them."""
 
 
 def memory_limit(root: Path = ROOT) -> int:
@@ -32,3 +45,103 @@ def _read(file: Path) -> str:
         return file.read_text()
     except OSError:
         return ""
+
+
+class DecodeBudget:
+    """Memory for decoding, in bytes, shared by threads in the order in which they ask.
+
+    Urgent reservations go before all others. Those of a kind are served in order, so that no
+    stream of small pictures holds up a large one for ever. What exceeds the whole budget of its
+    kind waits until that is free, and then runs alone.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._bulk_total = total - total // URGENT_SHARE
+        self._used = self._bulk_used = 0
+        self._changed = threading.Condition()
+        self._urgent: deque[object] = deque()
+        self._bulk: deque[object] = deque()
+
+    @contextmanager
+    def reserve(self, size: int, *, urgent: bool = False) -> Iterator[None]:
+        """Wait until `size` bytes are free, and hold them for the length of the block."""
+        size = min(size, self._total if urgent else self._bulk_total)
+        self._acquire(size, urgent)
+        try:
+            yield
+        finally:
+            self._change(-size, urgent)
+
+    @property
+    def total(self) -> int:
+        """How much there is."""
+        return self._total
+
+    @property
+    def bulk_total(self) -> int:
+        """How much there is for bulk."""
+        return self._bulk_total
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is reserved."""
+        return self._used == 0
+
+    def _acquire(self, size: int, urgent: bool) -> None:
+        queue, ticket = self._urgent if urgent else self._bulk, object()
+        with self._changed:
+            queue.append(ticket)
+            try:
+                self._changed.wait_for(lambda: queue[0] is ticket and self._fits(size, urgent))
+                self._change(size, urgent)
+            finally:
+                queue.remove(ticket)
+                self._changed.notify_all()
+
+    def _fits(self, size: int, urgent: bool) -> bool:
+        if self._used + size > self._total:
+            return False
+        return urgent or (not self._urgent and self._bulk_used + size <= self._bulk_total)
+
+    def _change(self, size: int, urgent: bool) -> None:
+        with self._changed:
+            self._used += size
+            self._bulk_used += 0 if urgent else size
+            self._changed.notify_all()
+
+
+class HeldBudget:
+    """A quarter of a budget, for pixels that are held until the model has answered about them.
+
+    What is held counts in the whole budget too, where pictures take the rest: they are held for
+    moments, and nothing that holds one waits for this.
+    """
+
+    def __init__(self, whole: DecodeBudget) -> None:
+        self._whole = whole
+        self._own = DecodeBudget(whole.total // HELD_SHARE)
+
+    @property
+    def most(self) -> int:
+        """The most bytes that bulk holds."""
+        return self._own.bulk_total
+
+    @contextmanager
+    def hold(self, size: int, *, urgent: bool = False) -> Iterator[None]:
+        """Wait until `size` bytes are free, and hold them for the length of the block.
+
+        What exceeds all that may be held runs when nothing else is held, and counts as that much.
+        Hold nothing else in a thread that enters.
+        """
+        size = min(size, self._own.total if urgent else self._own.bulk_total)
+        with (
+            self._own.reserve(size, urgent=urgent),
+            self._whole.reserve(size, urgent=urgent),
+        ):
+            yield
+
+
+def own_budget() -> DecodeBudget:
+    """Return a budget of the usual part of this process's memory."""
+    return DecodeBudget(memory_limit() // SHARE)

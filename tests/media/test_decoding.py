@@ -21,12 +21,11 @@ from PIL import Image, ImageFile
 from grounding.errors import ImageTooLarge, ImageUnreadable
 from grounding.media import images
 from grounding.media.images import (
-    DecodeBudget,
     Decoder,
     decode_bytes,
     open_header,
 )
-from grounding.media.memory import memory_limit
+from grounding.media.memory import DecodeBudget, memory_limit
 from tests.media.pictures import MAX_PIXELS, WHITE, exif, palette, plain, png, saved, upright
 
 SMALL = saved(plain("RGB", (1, 2, 3)), "PNG")

@@ -25,6 +25,7 @@ from grounding.errors import FilmTooLarge, FilmUnreadable, ImageTooLarge, TaskEr
 from grounding.geometry import image_frame, model_frame, shown_size
 from grounding.media.fetch import Fetches
 from grounding.media.films.sampling import Sampling
+from grounding.media.memory import HeldBudget, own_budget
 from grounding.media.views import PixelBounds, View
 
 CHILD = Path(__file__).with_name("child.py")
@@ -51,6 +52,9 @@ CAUSES: Mapping[str, Callable[[str], TaskError]] = {
     ),
 }
 """The errors of the child's codes; any other is `FilmUnreadable`."""
+
+PIXEL_BYTES = 4
+"""What a pixel of a frame takes in memory."""
 
 TRIES = 2
 """Key frames before a frame that the child may jump to."""
@@ -160,12 +164,13 @@ class FilmReader:
     """Opens films within limits; safe to share between threads.
 
     `fetcher` has the bounds of a film's file. `sampling` is the deployment's own, for controls that
-    leave it open.
+    leave it open. Whoever keeps frames until the model has answered holds their bytes of `budget`.
     """
 
     fetcher: Fetches
     limits: FilmLimits = field(default_factory=FilmLimits)
     sampling: Sampling = field(default_factory=Sampling)
+    budget: HeldBudget = field(default_factory=lambda: HeldBudget(own_budget()))
     _turns: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(CHILDREN)
     )
