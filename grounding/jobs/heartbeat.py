@@ -19,6 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from grounding.engines.base import DeviceMemory
+from grounding.jobs.keys import text
 from grounding.jobs.store import PREFIX
 
 log = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ class Heartbeat:
 def worker_statuses(redis: Redis) -> list[WorkerStatus]:
     """Return the status of every running worker, sorted by name."""
     members: Any = redis.smembers(NAMES)
-    names = sorted(name.decode() for name in members)
+    names = sorted(text(name) for name in members)
     texts: Any = redis.mget([WORKERS + name for name in names]) if names else []
     gone = [name for name, text in zip(names, texts, strict=True) if text is None]
     if gone:  # a worker that returns at this moment adds its name again within a period

@@ -53,6 +53,20 @@ KEYS: Mapping[str, str] = {
 }
 """Every key that a script may name, behind `PREFIX`. Times are of Redis's own clock."""
 
+TYPES: Mapping[str, str] = {
+    family: kind
+    for kind, families in {
+        "hash": "counters configs unfinished job totals project failure",
+        "zset": "pending unqueued deadlines projects undelivered failures",
+        "set": "leased outboxes waiters workers",
+        "list": "answers finishes inbox",
+        "string": "form_token blob_bytes config lease blob thumbnail progress config_error worker"
+        " latest backoff pause deliverer delivery migrated reconciler swept short kept",
+    }.items()
+    for family in families.split()
+}
+"""Redis's type of each key, by its first word; also of those that no script names."""
+
 PROJECT_SECONDS = 90 * 86_400
 """How long a project that nobody uses is remembered."""
 
@@ -169,6 +183,19 @@ local function give_back(wait_ms)
 end
 """
 """Puts a job back to pending, to be queued after `wait_ms`; false unless `owner` holds it."""
+
+
+def text(value: bytes) -> str:
+    """Return a name that Redis holds; one that others wrote may be no text, and is no one's."""
+    return value.decode(errors="replace")
+
+
+def number(value: bytes) -> int:
+    """Return a count that Redis holds; 0 for one that others wrote and that is none."""
+    try:
+        return int(value)
+    except ValueError:
+        return 0
 
 
 def redis_key(name: str, **values: str) -> str:

@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from grounding.errors import DataError, GroundingError
+from grounding.jobs.keys import text
 
 FORMAT = 2
 """The format of the records that this release writes. Format 1 had the config in each record."""
@@ -173,7 +174,7 @@ def restore(claim: Claim) -> Mapping[str, Any]:
         if claim.config is None:
             cause = "the task waited so long that its labelling config is no longer kept"
             raise DataError(cause, code="config_expired", hint=ASK_AGAIN)
-        payload["label_config"] = claim.config.decode()
+        payload["label_config"] = text(claim.config)
     return payload
 
 

@@ -17,7 +17,7 @@ from rq import Queue
 from rq.job import Job as RqJob
 from rq.queue import EnqueueData
 
-from grounding.jobs.keys import LAYOUT
+from grounding.jobs.keys import LAYOUT, text
 from grounding.jobs.scripts import MARK_QUEUED
 from grounding.jobs.store import QueueName
 
@@ -89,7 +89,7 @@ class Queues:
         taken: list[str] = []
         running: list[str] = []
         for number, entries in enumerate(pipe.execute()):
-            (running if number % 2 else taken).extend(entry.decode() for entry in entries)
+            (running if number % 2 else taken).extend(text(entry) for entry in entries)
         # RQ names what runs ENTRY:EXECUTION.
         return taken + [entry.rpartition(":")[0] for entry in running]
 

@@ -19,6 +19,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis
@@ -27,8 +28,9 @@ from redis.exceptions import RedisError
 from grounding.errors import WorkerDied
 from grounding.jobs import scripts
 from grounding.jobs.connection import shorten
-from grounding.jobs.keys import PREFIX, redis_key
+from grounding.jobs.keys import PREFIX, redis_key, text
 from grounding.jobs.migration import Migration
+from grounding.jobs.operating.foreign import ForeignKeys
 from grounding.jobs.queues import Queues, key_of
 from grounding.jobs.store import (
     CONFIGS,
@@ -59,6 +61,8 @@ SWEEP_MS = 5000
 LONGEST_SWEEP_MS = 600_000
 SWEEP_SHARE = 0.02
 """Part of the time that sweeps may take."""
+REPLACED = "\N{REPLACEMENT CHARACTER}"
+"""In names that are no text."""
 BATCH = 1000
 """Jobs that one round queues. A full batch goes behind what waits: it is no small mishap."""
 
@@ -71,6 +75,7 @@ class Reconciler:
         self._store = store
         self._queues = Queues(redis)
         self._migration = Migration(redis)
+        self._foreign = ForeignKeys(redis)
         self._due = scripts.DUE.bind(redis)
         self._note_in_transit = scripts.NOTE_IN_TRANSIT.bind(redis)
         self._note_missing = scripts.NOTE_MISSING.bind(redis)
@@ -93,6 +98,8 @@ class Reconciler:
         Also adopts what an older release left, ends the jobs whose askers' time is over, and
         expires the leases of workers that died.
         """
+        if self._foreign.remove():
+            self._redis.delete(SWEPT)
         self._migration.run()
         self._store.cancel_unwaited()
         self._expire_leases()
@@ -148,13 +155,28 @@ class Reconciler:
         known: Any = self._redis.zrange(UNQUEUED, 0, -1)
         waiting = self._queues.waiting()
         noticed = {*known, *(key.encode() for key in waiting)}
-        missing = [key.decode() for key in pending if key not in noticed]
-        for start in range(0, len(missing), BATCH):
-            self._note_missing(missing=json.dumps(missing[start : start + BATCH]))
+        missing = [text(key) for key in pending if key not in noticed]
+        self._note_lost(missing)
+        self._drop_strange([key for key in pending if REPLACED in text(key)])
         self._forget_projects(limit=BATCH)
         took_ms = (time.monotonic() - begun) * 1000
         pause = min(max(SWEEP_MS, took_ms / SWEEP_SHARE), LONGEST_SWEEP_MS)
         self._redis.set(SWEPT, 1, px=int(pause))
+
+    def _note_lost(self, keys: Sequence[str]) -> None:
+        """Note which of `keys` are to be queued; those without a record of ours fail."""
+        lost = 0
+        for start in range(0, len(keys), BATCH):
+            lost += self._note_missing(missing=json.dumps(keys[start : start + BATCH]))
+        if lost:
+            log.error("%d tasks fail, since their records are gone or not ours", lost)
+
+    def _drop_strange(self, names: Sequence[bytes]) -> None:
+        """Drop what no job of ours can be called."""
+        if names:
+            for key in (PENDING, UNQUEUED):
+                self._redis.zrem(key, *names)
+            log.error("%d entries of the queue are no names of tasks; they are dropped", len(names))
 
     def _keep_configs(self) -> None:
         """Prolong the labelling configs that unfinished jobs need, long before they expire.
@@ -169,12 +191,12 @@ class Reconciler:
         digests: Any = self._redis.hkeys(CONFIGS)
         pipe = self._redis.pipeline(transaction=False)
         for digest in digests:
-            pipe.expire(redis_key("config", digest=digest.decode()), ttl)
+            pipe.expire(redis_key("config", digest=text(digest)), ttl)
         pipe.execute()
 
     def _queue_due(self) -> int:
         due: Any = self._due(limit=BATCH)
-        names = [word.decode() for word in due]
+        names = [text(word) for word in due]
         jobs = dict(zip(names[::2], names[1::2], strict=True))
         for queue in QueueName:
             mine = [key for key, name in jobs.items() if QueueName.of(name) is queue]

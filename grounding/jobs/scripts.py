@@ -131,7 +131,7 @@ if number and (number < tonumber(oldest) or number > tonumber(newest)) then
   redis.call('ZADD', unqueued, now() + {LEAVE_MS}, key)
   return {{'left', format}}
 end
-if not redis.call('SET', lease, owner, 'NX', 'PX', lease_ms) then return false end
+redis.call('SET', lease, owner, 'PX', lease_ms) -- whatever else is there has no right to it
 redis.call('HSET', job, 'state', 'leased')
 redis.call('SADD', leased, key)
 redis.call('ZREM', unqueued, key)
@@ -341,16 +341,21 @@ return redis.call('ZADD', unqueued, 'NX', now() + {GRACE_MS}, key)
     finishing=True,
 )
 
-# As above, of jobs that are nowhere in RQ. One whose record is gone, by hand or by eviction, fails.
+# As above, of jobs that are nowhere in RQ. One whose record is gone, by hand or by eviction, or not
+# ours fails. One that a worker holds is listed as held. Returns how many fail.
 NOTE_MISSING = Script(
     f"""
-local noted = 0
+local lost = 0
 for _, key in ipairs(cjson.decode(missing)) do
   local state = redis.pcall('HGET', PREFIX .. 'job:' .. key, 'state')
   if state == 'pending' then
-    noted = noted + redis.call('ZADD', unqueued, 'NX', now() + {GRACE_MS}, key)
-  elseif state ~= 'leased' and redis.call('ZREM', pending, key) == 1 then
+    redis.call('ZADD', unqueued, 'NX', now() + {GRACE_MS}, key)
+  elseif state == 'leased' then
+    redis.call('SADD', leased, key)
+  elseif redis.call('ZREM', pending, key) == 1 then
     redis.call('ZREM', unqueued, key)
+    redis.call('ZREM', deadlines, key)
+    lost = lost + 1
     redis.call('HINCRBY', counters, 'failed', 1)
     redis.call('HINCRBY', counters, 'failed:record_lost', 1)
     -- Nobody knows its project and config now, so they are counted anew from an empty queue.
@@ -359,9 +364,9 @@ for _, key in ipairs(cjson.decode(missing)) do
     end
   end
 end
-return noted
+return lost
 """,
-    keys="pending unqueued counters unfinished configs blob_bytes",
+    keys="pending unqueued deadlines leased counters unfinished configs blob_bytes",
     args="missing",
     uses=(NOW,),
     finishing=True,

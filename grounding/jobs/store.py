@@ -26,7 +26,7 @@ from redis import Redis
 
 from grounding.errors import GroundingError
 from grounding.jobs import scripts
-from grounding.jobs.keys import PREFIX, redis_key
+from grounding.jobs.keys import PREFIX, number, redis_key, text
 from grounding.jobs.payloads import (
     FORMAT,
     OLDEST_FORMAT,
@@ -226,7 +226,7 @@ class JobStore:
     def cancel_unwaited(self) -> int:
         """Drop the jobs whose askers' time is over, as `cancel` does; return how many."""
         late: Any = self.redis.zrangebyscore(DEADLINES, "-inf", milliseconds(self.redis))
-        return sum(int(self._cancel(key=key.decode(), when="due", asker="")) for key in late)
+        return sum(int(self._cancel(key=text(key), when="due", asker="")) for key in late)
 
     def unfinished(self, keys: Sequence[str]) -> list[str]:
         """Return those of `keys` that are pending or leased."""
@@ -238,12 +238,12 @@ class JobStore:
     def unfinished_by_project(self) -> dict[str, int]:
         """Return how many jobs of each project are pending or leased; of those that have some."""
         rows: Any = self.redis.hgetall(UNFINISHED)
-        return {project.decode(): int(count) for project, count in rows.items()}
+        return {text(project): number(count) for project, count in rows.items()}
 
     def projects(self) -> list[str]:
         """Return the projects that were used in the last 90 days, the latest last."""
         names: Any = self.redis.zrange(PROJECTS, 0, -1)
-        return [name.decode() for name in names]
+        return [text(name) for name in names]
 
     def outcomes(self, keys: Iterable[str]) -> dict[str, Outcome]:
         """Return what came of those of `keys` that have ended."""
@@ -269,11 +269,11 @@ class JobStore:
         )
         if answer is None:
             return None
-        verdict, number, *rest = answer
+        verdict, version, *rest = answer
         if verdict == b"left":
-            self._log_left(number.decode())
+            self._log_left(text(version))
             return None
-        return self._read_claim(key, number, *rest)
+        return self._read_claim(key, version, *rest)
 
     def _log_left(self, number: str) -> None:
         if number not in self._foreign_formats:
@@ -281,14 +281,14 @@ class JobStore:
             log.warning("jobs of format %s wait for a worker of another release", number)
 
     def _read_claim(
-        self, key: str, number: bytes | None, text: bytes | None, *rest: Any
+        self, key: str, version: bytes | None, record: bytes | None, *rest: Any
     ) -> Claim | None:
         queue, alone, left, blob, config = rest
         try:
-            payload = json.loads(text or b"")
+            payload = json.loads(record or b"")
         except (ValueError, RecursionError):
             payload = None
-        if number is None or not isinstance(payload, dict):
+        if version is None or not isinstance(payload, dict):
             log.error("job %s: %s", key, unreadable())
             self.fail(key, unreadable())
             return None
@@ -368,7 +368,7 @@ class JobStore:
         set back: it is shortened, and its holder prolongs it if it lives.
         """
         members: Any = self.redis.smembers(LEASED)
-        keys = [key.decode() for key in members]
+        keys = [text(key) for key in members]
         term = self.limits.lease_ttl * 1000
         pipe = self.redis.pipeline(transaction=False)
         for key in keys:
@@ -392,7 +392,7 @@ class JobStore:
         pipe.hgetall(COUNTERS)
         pipe.zcard(PENDING)
         rows, unfinished = pipe.execute()
-        return {name.decode(): int(n) for name, n in rows.items()}, unfinished
+        return {text(name): number(n) for name, n in rows.items()}, unfinished
 
 
 def _compact(value: Mapping[str, Any], *, allow_nan: bool = False) -> str:

@@ -18,7 +18,7 @@ from redis import Redis
 
 from grounding.errors import ConfigError, QueueError
 from grounding.jobs.connection import queue_errors
-from grounding.jobs.keys import PREFIX, PROJECT_SECONDS, redis_key
+from grounding.jobs.keys import PREFIX, PROJECT_SECONDS, redis_key, text
 from grounding.jobs.store import PROJECTS, JobStore, milliseconds
 from grounding.labelstudio.config.attributes import read_params
 from grounding.labelstudio.config.interface import LabelConfig
@@ -72,7 +72,7 @@ class Projects:
         pipe.hget(_key(project), field)
         pipe.expire(_key(project), PROJECT_SECONDS)  # a project that is used is not forgotten
         value, _ = pipe.execute()
-        return value.decode() if isinstance(value, bytes) else ""
+        return text(value) if isinstance(value, bytes) else ""
 
     def _keep(self, project: str, field: str, value: str) -> None:
         pipe = self._redis.pipeline()
@@ -117,8 +117,8 @@ class LatestRequests:
         if not requester.user:
             return
         before = self._store.redis.set(requester.key, key, ex=LATEST_SECONDS, get=True)
-        if isinstance(before, bytes) and before.decode() != key:
-            self._store.cancel([before.decode()], requester.digest)
+        if isinstance(before, bytes) and text(before) != key:
+            self._store.cancel([text(before)], requester.digest)
 
     def is_replaced(self, requester: Requester, key: str) -> bool:
         """Return whether a job other than `key` is the latest request."""

@@ -19,6 +19,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from grounding.jobs.connection import REDIS_BACKOFF
+from grounding.jobs.keys import text
 from grounding.jobs.store import PREFIX, JobStore
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ class Wakeups:
                     self._recover()
                 failures = 0
                 if taken is not None:
-                    self._wake(taken[1].decode())
+                    self._wake(text(taken[1]))
             except RedisError as exc:
                 log.warning("wake-ups wait for Redis: %s", exc)
                 self._stopped.wait(REDIS_BACKOFF.delay(failures))

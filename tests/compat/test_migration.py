@@ -217,7 +217,7 @@ def test_many_jobs_move_in_batches_and_nothing_stays(
     leave(
         "jobs = [Job(str(n), Lane.BULK, str(n % 7), {'id': n}) for n in range(2500)]\n"
         "ledger.accept(jobs, wait=0)\n"
-        "for n in range(500): ledger.finish(str(n), {}, 'found')\n"
+        "for n in range(500): ledger.finish(str(n), {'result': []}, 'found')\n"
     )
     moved = 0
     for _ in range(20):

@@ -399,14 +399,24 @@ def test_one_projects_trouble_is_not_anothers(rig: OutboxRig) -> None:
     assert rig.studio.counts() == {1: 1}
 
 
-def test_a_fault_in_one_projects_entries_costs_no_other_project(rig: OutboxRig) -> None:
-    rig.store.accept([Job("odd", QueueName.BULK, "6", {"id": "no number"})], deliver_after=0)
-    rig.store.finish("odd", prediction(1), "found")
-    rig.finish(1)
-    rig.delivery.deliver()
-    assert rig.studio.counts() == {1: 1}
-    odd, _ = sorted(describe_queue(rig.store)["projects"], key=lambda one: str(one["project"]))
-    assert (odd["undelivered"], odd["undelivered_reason"][:23]) == (1, "a fault of this program")
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("task", '"no number"'), ("task", b"\xff"), ("outcome", "no JSON"), ("outcome", b"\xff"),
+        ("outcome", "[1]"), ("outcome", "7"), ("outcome", "{}"), ("lost", "many"),
+    ],
+)  # fmt: skip
+def test_an_entry_that_cannot_be_read_is_dropped_once_and_costs_no_other(
+    rig: OutboxRig, field: str, value: bytes | str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (odd, _) = rig.finish(1, 2)
+    rig.redis.hset(job_key(odd), field, value)
+    for _ in range(3):
+        rig.delivery.deliver()
+    readable = field == "lost"
+    assert rig.studio.counts() == ({1: 1, 2: 1} if readable else {2: 1})
+    assert rig.results() == ({"pushed": 2} if readable else {"pushed": 1, "refused": 1})
+    assert len([one for one in caplog.records if "cannot be read" in one.message]) == (not readable)
 
 
 def test_an_expired_result_leaves_the_outbox(rig: OutboxRig, redis: Redis) -> None:

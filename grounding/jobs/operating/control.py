@@ -9,7 +9,7 @@ from typing import Any
 
 from redis import Redis
 
-from grounding.jobs.keys import redis_key
+from grounding.jobs.keys import redis_key, text
 from grounding.jobs.operating import scripts
 from grounding.jobs.store import PENDING
 
@@ -64,26 +64,26 @@ class ProjectControl:
         for start in range(0, len(keys), BATCH):
             pipe = self._redis.pipeline(transaction=False)
             for key in keys[start : start + BATCH]:
-                self._drop(pipe, key=key.decode(), project=self._project)
+                self._drop(pipe, key=text(key), project=self._project)
             dropped += sum(int(done) for done in pipe.execute())
         return dropped
 
     def failed(self) -> list[FailedTask]:
         """Return the project's failed tasks that are kept, the oldest first."""
         rows: Any = self._redis.zrange(redis_key("failures", project=self._project), 0, -1)
-        tasks = [row.decode() for row in rows]
+        tasks = [text(row) for row in rows]
         pipe = self._redis.pipeline(transaction=False)
         for task in tasks:
             name = redis_key("failure", project=self._project, task=task)
             pipe.hmget(name, "key", "payload", "config", "delivers")
         found = [row for row in zip(tasks, pipe.execute(), strict=True) if row[1][0] is not None]
-        configs = self._read_configs({config.decode() for _, (*_, config, _) in found if config})
+        configs = self._read_configs({text(config) for _, (*_, config, _) in found if config})
         return [
             FailedTask(
                 task,
-                key.decode(),
-                json.loads(payload) if payload else None,
-                configs.get(config.decode()) if config else None,
+                text(key),
+                _read_payload(payload),
+                configs.get(text(config)) if config else None,
                 delivers == b"1",
             )
             for task, (key, payload, config, delivers) in found
@@ -93,7 +93,7 @@ class ProjectControl:
         names = list(digests)
         texts: Any = self._redis.mget([redis_key("config", digest=name) for name in names] or ["-"])
         found = zip(names, texts, strict=False)
-        return {name: text.decode() for name, text in found if text is not None}
+        return {name: text(config) for name, config in found if config is not None}
 
     def reopen(self, keys: Iterable[str]) -> None:
         """Forget that the jobs `keys` failed, so that they may be accepted again."""
@@ -108,3 +108,11 @@ class ProjectControl:
         for task in tasks:
             self._forget(pipe, project=self._project, task=task)
         pipe.execute()
+
+
+def _read_payload(record: bytes | None) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(record or b"null")
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

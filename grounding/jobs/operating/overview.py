@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from grounding.jobs.keys import redis_key
+from grounding.jobs.keys import number, redis_key, text
 from grounding.jobs.metrics import below
 from grounding.jobs.operating.progress import read_progress
 from grounding.jobs.outbox.delivery import DeliveryBackoff
@@ -74,16 +74,16 @@ def _read_projects(
         totals, config_error, finishes, count, last = islice(rows, 5)
         facts[name] = {
             **_totals(totals),
-            "rate": _rate([int(one) for one in finishes], now),
+            "rate": _rate([number(one) for one in finishes], now),
             "retriable": count,
             "config_error": _text(config_error),
         }
-        failed += [(when, name, task.decode()) for task, when in last]
+        failed += [(when, name, text(task)) for task, when in last]
     return facts, sorted(failed, reverse=True)[:SHOWN_FAILURES]
 
 
 def _totals(rows: Mapping[bytes, bytes]) -> dict[str, Any]:
-    totals = {field.decode(): int(count) for field, count in rows.items()}
+    totals = {text(field): number(count) for field, count in rows.items()}
     return {
         "done": totals.get(State.DONE, 0),
         "failed": totals.get(State.FAILED, 0),
@@ -122,7 +122,7 @@ def _running(store: JobStore, leased: Sequence[str]) -> Counter[str]:
     pipe = store.redis.pipeline(transaction=False)
     for key in leased:
         pipe.hget(job_key(key), "project")
-    return Counter(project.decode() for project in pipe.execute() if project is not None)
+    return Counter(text(project) for project in pipe.execute() if project is not None)
 
 
 def _describe_failures(
@@ -134,7 +134,7 @@ def _describe_failures(
     found = zip(failures, pipe.execute(), strict=True)
     return [
         {
-            "job": key.decode(),
+            "job": text(key),
             "project": project,
             "task": _json(task),
             "at": when / 1000,
@@ -155,7 +155,7 @@ def describe_job(store: JobStore, key: str) -> dict[str, Any] | None:
     rows: Any = store.redis.hgetall(job_key(key))
     if not rows:
         return None
-    fields = {name.decode(): value.decode(errors="replace") for name, value in rows.items()}
+    fields = {text(name): text(value) for name, value in rows.items()}
     outcome = _json(fields.get("outcome"))
     outcome = outcome if isinstance(outcome, dict) else {}
     project = fields.get("project", "")

@@ -9,7 +9,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from grounding.jobs.keys import redis_key
+from grounding.jobs.keys import redis_key, text
 
 log = logging.getLogger(__name__)
 
@@ -30,4 +30,4 @@ def read_progress(redis: Redis, keys: Sequence[str]) -> Mapping[str, str]:
     if not keys:
         return {}
     found: Any = redis.mget([redis_key("progress", key=key) for key in keys])
-    return {key: text.decode() for key, text in zip(keys, found, strict=True) if text}
+    return {key: text(note) for key, note in zip(keys, found, strict=True) if note}

@@ -143,3 +143,16 @@ return redis.call('GET', form_token)
     args="fresh seconds",
     finishing=True,
 )
+
+# Checks and removes in one step: meanwhile somebody may have made it the queue's own again.
+REMOVE_FOREIGN = Script(
+    """
+local found = redis.call('TYPE', name).ok
+if found == 'none' or found == kind then return '' end
+redis.call('DEL', name)
+return found
+""",
+    keys="",
+    args="name kind",
+    finishing=True,
+)

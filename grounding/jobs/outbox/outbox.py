@@ -13,7 +13,7 @@ looks for the prediction in Label Studio before it pushes.
 
 from __future__ import annotations
 
-import json
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +22,11 @@ from typing import Any
 
 from redis import Redis
 
+from grounding.jobs.keys import number, text
 from grounding.jobs.outbox import scripts
 from grounding.jobs.store import DELIVERIES, UNDELIVERED, Outcome
+
+log = logging.getLogger(__name__)
 
 
 class DeliveryResult(StrEnum):
@@ -102,8 +105,16 @@ class Outbox:
         pipe.execute()
 
     def due(self, project: str, limit: int) -> list[OutboxEntry]:
-        """Return the entries of `project` that are due, the oldest first, at most `limit`."""
-        return [_entry(project, *row) for row in self._due(project=project, limit=limit)]
+        """Return the entries of `project` that are due, the oldest first, at most `limit`.
+
+        One whose prediction cannot be read is dropped: it could never be delivered.
+        """
+        rows = self._due(project=project, limit=limit)
+        found = [(text(row[0]), _entry(project, *row)) for row in rows]
+        for key in (key for key, entry in found if entry is None):
+            log.error("job %s: its prediction cannot be read, and is not delivered", key)
+            self.mark_delivered([key], project, DeliveryResult.REFUSED)
+        return [entry for _, entry in found if entry is not None]
 
     def hold(self, entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
         """Hold `entries` for a push, and return those that still are as they were seen."""
@@ -134,7 +145,7 @@ class Outbox:
 
     def projects(self) -> list[str]:
         """Return the projects that have an entry of a finished job."""
-        return [name.decode() for name in self._projects()]
+        return [text(name) for name in self._projects()]
 
     def undelivered(self, result_ttl: float) -> dict[str, int]:
         """Return how many finished predictions Label Studio lacks, by project.
@@ -154,11 +165,10 @@ def _identity(entry: OutboxEntry) -> dict[str, str]:
 
 
 def _entry(
-    project: str, key: bytes, version: bytes, task: bytes, outcome: bytes, *state: bytes
-) -> OutboxEntry:
-    unconfirmed, lost = (int(word) for word in state)
-    prediction = json.loads(outcome)["prediction"]
-    due = version.decode()
-    return OutboxEntry(
-        key.decode(), project, int(task), prediction, bool(unconfirmed), lost, due, due
-    )
+    project: str, key: bytes, version: bytes, task: bytes | None, outcome: bytes, *state: bytes
+) -> OutboxEntry | None:
+    unconfirmed, lost = (number(word) for word in state)
+    prediction, due = Outcome.read(outcome).prediction, text(version)
+    if prediction is None or task is None or not task.isdigit():
+        return None
+    return OutboxEntry(text(key), project, int(task), prediction, bool(unconfirmed), lost, due, due)

@@ -20,6 +20,7 @@ from redis import Redis
 
 from grounding.errors import RequestError
 from grounding.jobs.connection import queue_errors
+from grounding.jobs.keys import text
 from grounding.jobs.operating.control import FailedTask, ProjectControl
 from grounding.jobs.operating.scripts import FORM_TOKEN
 from grounding.jobs.store import Job
@@ -39,7 +40,7 @@ def form_token(redis: Redis) -> str:
     """Return what a form must carry; the same for every web server, and for a day at least."""
     tell = FORM_TOKEN.bind(redis)
     token: bytes = tell(fresh=secrets.token_urlsafe(24), seconds=TOKEN_SECONDS)
-    return token.decode()
+    return text(token)
 
 
 def check_origin(redis: Redis) -> None:
@@ -123,4 +124,4 @@ def _jobs(
 
 def _asked(failed: FailedTask) -> tuple[str, Any]:
     """Return what the jobs of one request have in common."""
-    return failed.config or "", (failed.payload or {}).get("prompt") or ""
+    return failed.config or "", str((failed.payload or {}).get("prompt") or "")

@@ -1,0 +1,133 @@
+"""Takes out of Redis what others wrote under the queue's keys, so that it stops nobody for ever.
+
+A key of another type, or a count that is no number, makes every script fail that meets it, and each
+round of the reconciler with it. Redis counts the commands that it refuses: only when that number
+has grown, all keys of the queue are looked at. What is there is not ours, and is removed, with one
+line in the log for each; a job that has lost its record by this fails at the next sweep.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from redis import Redis
+
+from grounding.jobs.keys import PREFIX, TYPES, text
+from grounding.jobs.operating import scripts
+
+log = logging.getLogger(__name__)
+
+REFUSALS = ("errorstat_WRONGTYPE", "errorstat_ERR")
+LONGEST_PAUSE = 600.0
+SHORTEST_PAUSE = 5.0
+SHARE = 0.02
+"""Shortest and longest time between two looks, and the part of the time that they may take."""
+BATCH = 1000
+COUNTS = ("counters", "totals", "configs", "unfinished")
+"""Hashes of integers that scripts add to."""
+JOB_NUMBERS = ("blob", "deaths", "suspected", "askers", "lost", "due", "held_until", "answered")
+"""Fields of a job's record that scripts reckon with."""
+
+_INTEGER = re.compile(rb"-?\d{1,18}")
+_NUMBER = re.compile(rb"-?\d{1,18}(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+class ForeignKeys:
+    """What is not ours under the queue's keys; one for each process that looks."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._remove = scripts.REMOVE_FOREIGN.bind(redis)
+        self._refused: int | None = None
+        self._next = 0.0
+
+    def remove(self) -> bool:
+        """Remove what is foreign if Redis has refused commands since the last look; say if any was.
+
+        A job may have lost its record by it, or its place in a list.
+        """
+        refused, now = self._read_refused(), time.monotonic()
+        if refused == self._refused or now < self._next:
+            return False
+        first, self._refused = self._refused is None, refused
+        found = self._look() if refused or not first else 0
+        took = time.monotonic() - now
+        self._next = now + min(max(SHORTEST_PAUSE, took / SHARE), LONGEST_PAUSE)
+        return found > 0
+
+    def _read_refused(self) -> int:
+        found: Any = self._redis.info("errorstats")
+        return sum(found[name]["count"] for name in REFUSALS if name in found)
+
+    def _look(self) -> int:
+        found = 0
+        for batch in _batches(self._redis.scan_iter(match=f"{PREFIX}*", count=BATCH)):
+            found += self._check_types(batch)
+            self._check_numbers(batch)
+        return found
+
+    def _check_types(self, names: list[bytes]) -> int:
+        """Remove those of `names` whose type is another's; return how many."""
+        pipe = self._redis.pipeline(transaction=False)
+        known = [name for name in names if _family(name) in TYPES]
+        for name in known:
+            self._remove(pipe, name=name, kind=TYPES[_family(name)])
+        removed = [
+            (n, kind.decode()) for n, kind in zip(known, pipe.execute(), strict=True) if kind
+        ]
+        for name, kind in removed:
+            log.error(
+                "%s was a %s of another program, and is removed: see that nothing else writes to "
+                "the queue's Redis",
+                text(name),
+                kind,
+            )
+        return len(removed)
+
+    def _check_numbers(self, names: list[bytes]) -> None:
+        for name in names:
+            family = _family(name)
+            if family in COUNTS:
+                rows: Any = self._redis.hgetall(name)
+                strange = [field for field, value in rows.items() if not _INTEGER.fullmatch(value)]
+                self._drop_fields(name, strange)
+            elif family == "blob_bytes":
+                held: Any = self._redis.get(name)
+                if held is not None and not _INTEGER.fullmatch(held):
+                    self._redis.delete(name)
+            elif family == "finishes":
+                times: Any = self._redis.lrange(name, 0, -1)
+                if not all(map(_NUMBER.fullmatch, times)):
+                    self._redis.delete(name)
+        self._check_jobs([name for name in names if _family(name) == "job"])
+
+    def _check_jobs(self, names: list[bytes]) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipe.hmget(name, *JOB_NUMBERS)
+        for name, values in zip(names, pipe.execute(), strict=True):
+            pairs = zip(JOB_NUMBERS, values, strict=True)
+            self._drop_fields(name, [f for f, v in pairs if v and not _NUMBER.fullmatch(v)])
+
+    def _drop_fields(self, name: bytes, fields: list[Any]) -> None:
+        if fields:
+            self._redis.hdel(name, *fields)
+            log.error(
+                "%s held %d values that are no numbers; they are removed", text(name), len(fields)
+            )
+
+
+def _family(name: bytes) -> str:
+    """Return the first word of a key behind the prefix."""
+    return text(name).removeprefix(PREFIX).partition(":")[0]
+
+
+def _batches(names: Iterable[bytes]) -> Iterator[list[bytes]]:
+    rest = iter(names)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
