@@ -11,6 +11,7 @@ A value stays as it is written; a number and a date of a field of that type get 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -28,12 +29,20 @@ BOOLEANS = {"true", "false"}
 """Constants that are values of their own: a choice may be called so."""
 
 ABSENT = re.compile(
-    r"(?:null|none|nil|n/?a|undefined|empty|unknown|missing|absent|"
-    r"not? (?:visible|found|present|applicable|available|shown|given|specified|in the image)|"
-    r"无|没有|未知|空|未找到|不存在|-+|\?+)?",
+    r"(?:null|none|nil|nan|n\.? ?/? ?a|undefined|empty|blank|unknown|missing|absent|"
+    r"unreadable|illegible|(?:cannot|can't|can not|could not) be (?:read|seen|determined|found)|"
+    r"no (?:value|data|information|answer|text|date|name|number|amount)|"
+    r"not? (?:clearly )?(?:visible|found|present|applicable|available|shown|given|specified|stated|"
+    r"mentioned|provided|indicated|listed|printed|legible|readable|known|in the image)"
+    r"(?: (?:in|on) (?:the|this) (?:image|picture|photo|document|page|receipt|text))?|"
+    r"keine angabe|k\. ?a|unbekannt|nicht (?:vorhanden|sichtbar|angegeben|lesbar|erkennbar)|"
+    r"无|没有|暂无|未知|空白?|未找到|不存在|不适用|未(?:显示|提及|提供|标明)|(?:看|辨认)不清|"
+    r"无法(?:确定|辨认|识别)|不可见|-+|[–—/?…]+)?",
     re.IGNORECASE,
 )
-"""What is written into a field of text for "not there"."""
+"""What is written into a field of text for "not there", without what stands around it."""
+
+_AROUND_ABSENT = " .()[]<>{}\"'*_"
 
 NAMES = {"key", "field", "fieldname", "attribute", "property", "键", "字段", "字段名"}
 """Keys of a record whose value is the name of a field, beside those of labels."""
@@ -164,12 +173,34 @@ def read_value(field: Field, value: Value, content: str) -> Iterator[Filled]:
 def _split_choices(field: Field, text: str) -> list[str]:
     """Return the choices in "rain, fog", where several may be chosen; else the text itself."""
     known = set(map(fold, field.choices))
+    if not field.multiple or fold(text) in known:
+        return [text]
     parts = [part.strip() for part in _COMMA.split(text)]
-    listed = field.multiple and len(parts) > 1 and known.issuperset(map(fold, parts))
-    return parts if listed and fold(text) not in known else [text]
+    return parts if known.issuperset(map(fold, parts)) else _split_longest(field, text) or [text]
+
+
+def _split_longest(field: Field, text: str) -> list[str]:
+    """Return the choices that a text is a list of, commas in their names too; none for any other.
+
+    The longest that fits is taken each time, so that the time is that of one pass.
+    """
+    choices = sorted(field.choices, key=len, reverse=True)
+    parts, at = [], 0
+    while at < len(text):
+        for choice in choices:
+            end = at + len(choice)
+            after = _COMMAS.match(text, end)
+            if choice and after and text[at:end].casefold() == choice.casefold():
+                parts.append(choice)
+                at = after.end()
+                break
+        else:
+            return []
+    return parts
 
 
 _COMMA = re.compile(r"[,;，、；]|\band\b")
+_COMMAS = re.compile(r"\s*(?:(?:[,;，、；]|\band\b|(?=$))\s*)+")
 
 
 def spell(field: Field, text: str) -> str:
@@ -180,7 +211,7 @@ def spell(field: Field, text: str) -> str:
     text, kind = text.strip(), field.type.kind
     if kind in (ValueKind.CHOICE, ValueKind.PATH):
         return text
-    if ABSENT.fullmatch(text):
+    if ABSENT.fullmatch(unicodedata.normalize("NFKC", text).strip(_AROUND_ABSENT)):
         return ""
     if kind is ValueKind.NUMBER:
         number = parse_number(_of_most(field, text))

@@ -99,6 +99,59 @@ def test_several_choices_in_one_text_are_each_one() -> None:
     assert values_of(query, '{"kind": "rain, fog"}') == {"kind": ["rain", "fog"]}
 
 
+PEOPLE = Field("who", ("Smith, John", "Smith", "Doe, Jane", "John"), multiple=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "chosen"),
+    [
+        ("Smith, John", ["Smith, John"]),
+        ("smith, john, doe, jane", ["Smith, John", "Doe, Jane"]),
+        ("Doe, Jane; Smith and John", ["Doe, Jane", "Smith", "John"]),
+        ("Doe, Jane and Smith, John", ["Doe, Jane", "Smith, John"]),
+        ("Doe, Jane, and John", ["Doe, Jane", "John"]),
+        ("Doe, Jill", ["Doe, Jill"]),
+        ("Smithson, John", ["Smithson, John"]),
+    ],
+)
+def test_a_list_of_choices_with_commas_is_taken_apart_at_the_others(
+    said: str, chosen: list[str]
+) -> None:
+    assert values_of(Fill((PEOPLE, TOTAL_DATE.fields[0])), json.dumps({"who": said})) == {
+        "who": chosen
+    }
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("N/A", "n.a.", "None.", "(none)", "[null]", "<null>", "NaN", "—", "–", "/", "???", "…"),
+        *("Not Available.", "not visible in the image", "Not clearly legible", "not mentioned"),
+        *("No date", "unreadable", "Cannot be determined", "can't be read", "blank"),
+        *(
+            "不可见",
+            "未提及",
+            "看不清",
+            "无法辨认",
+            "空白",
+            "keine Angabe",
+            "nicht lesbar",
+            "k. A.",
+        ),
+    ],
+)
+def test_nothing_there_in_any_words_is_no_text(said: str) -> None:
+    answer = json.dumps({"total": said, "date": "1 May"}, ensure_ascii=False)
+    assert values_of(TOTAL_DATE, answer) == {"date": ["1 May"]}
+
+
+@pytest.mark.parametrize(
+    "said", ["No smoking", "Not for sale", "Empty promises", "N. A. Smith", "24/7", "K. Adams"]
+)
+def test_what_only_begins_like_nothing_is_a_text(said: str) -> None:
+    assert values_of(TOTAL_DATE, json.dumps({"total": said})) == {"total": [said]}
+
+
 def test_fields_that_differ_in_punctuation_only_are_told_apart_by_the_same_name() -> None:
     query = texts("C", "C++", "日期", "日-期")
     answer = '{"C": "1", "C++": "2", "c": "3", "日期": "4"}'
