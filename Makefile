@@ -103,8 +103,10 @@ digests: $(READY) ## bind each image that is pulled to its digest (MIRROR=host:p
 
 sbom: .audit/.ready ## dist/sbom-*.json: what each image installs, in CycloneDX's form
 	@mkdir -p dist
-	@for part in web worker; do .audit/bin/cyclonedx-py requirements requirements/$$part.txt \
-		--output-reproducible --of JSON -o dist/sbom-$$part.json; done; ls dist/sbom-*.json
+	@sbom() { part=$$1; shift; cat $$@ | sed '/^-r /d' | .audit/bin/cyclonedx-py requirements - \
+		--pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom-$$part.json; }; \
+		sbom web requirements/web.txt && \
+		sbom worker requirements/web.txt requirements/worker.txt requirements/cuda.txt && ls dist/sbom-*.json
 
 .audit/.ready: requirements/audit.txt $(READY)
 	@$(PYTHON) -m venv .audit

@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tools.audit import FILES as AUDITED
 from tools.audit import verdict
 from tools.lock import read
 
@@ -77,6 +78,18 @@ def test_an_audit_that_asked_nobody_does_not_look_like_a_clean_one(
     out = capsys.readouterr()
     assert shown in out.out + out.err
     assert ("no known holes" in out.out) == (said == "No known vulnerabilities found")
+
+
+def test_bill_and_audit_are_about_all_that_the_images_install() -> None:
+    installed = set(
+        re.findall(r"-r requirements/(\S+)", (FOLDER.parent / "Dockerfile").read_text())
+    )
+    makefile = (FOLDER.parent / "Makefile").read_text()
+    listed = [set(re.findall(r"requirements/(\w+\.txt)", line)) for line in makefile.splitlines()]
+    assert installed == {"web.txt", "worker.txt", "cuda.txt"}
+    assert {"web.txt"} in listed
+    assert installed in listed
+    assert installed <= set(AUDITED)
 
 
 def test_what_gunicorn_s_gevent_worker_imports_is_pinned_for_the_web_server() -> None:

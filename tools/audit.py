@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FILES = ("web.txt", "worker.txt", "evaluate.txt")
+FILES = ("web.txt", "worker.txt", "cuda.txt", "evaluate.txt")
 AUDIT = ROOT / ".audit" / "bin" / "pip-audit"
 UNASKED = """\
 ***********************************************************************

@@ -14,7 +14,9 @@ class MediaSettings(BaseSettings):
         50_000_000, ge=1, le=89_478_485, description="Width times height of one picture"
     )
     decode_memory_bytes: int = Field(
-        0, ge=0, description="Memory of one worker for pictures and films' frames; 0: a quarter of all"
+        0,
+        ge=0,
+        description="Memory of one worker for pictures and films' frames; 0: a quarter of all",
     )
     film_fps: float = Field(
         2.0, gt=0, le=30, description="Frames of a film that the model is shown, a second"
