@@ -18,7 +18,7 @@ from grounding.errors import FilmTooLarge
 from grounding.films.ends import STEPS, Edge, edges, moved, settle
 from grounding.films.following import follow, frame_times
 from grounding.films.progress import Progress
-from grounding.geometry import image_frame
+from grounding.geometry import image_frame, model_frame
 from grounding.inference.answering import Answered, Look, ask_model
 from grounding.labelstudio.controls.base import PlannedQuery, ViewSpec
 from grounding.labelstudio.data import find_image_address
@@ -141,8 +141,14 @@ class FilmLook:
             yield
 
     def _bytes_of(self, frames: int) -> int:
-        """Return what so many frames of one question take at most."""
-        return frames * self.bounds(frames).max_pixels * PIXEL_BYTES
+        """Return what so many frames of one question take."""
+        return frames * self.frame_bytes(self.bounds(frames))
+
+    def frame_bytes(self, bounds: PixelBounds) -> int:
+        """Return what a frame takes whose area is within `bounds`."""
+        image = image_frame(self.film.info.width, self.film.info.height)
+        frame = model_frame(image, bounds.factor, bounds.min_pixels, bounds.max_pixels)
+        return int(frame.bounds().area) * PIXEL_BYTES
 
     def _count(self, values: Planned, timed: Planned, moving: Planned) -> int:
         """Return how many questions there are, with a second look for each about a window."""

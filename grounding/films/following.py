@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from grounding.films.tracking import Line, link
 from grounding.geometry import PERCENT, Box
 from grounding.labelstudio.controls.base import PlannedQuery
-from grounding.media.films.reader import PIXEL_BYTES, read_frames
+from grounding.media.films.reader import read_frames
 from grounding.media.films.sampling import count_frames, spread
 from grounding.queries import Finding, Locate, Moment, Track
 from grounding.qwen.answers import Answer, Note, Verdict
@@ -58,7 +58,7 @@ def follow(look: FilmLook, planned: Sequence[PlannedQuery]) -> list[Answer]:
     looks = [replace(one, query=_anywhere(one.query)) for one in planned]
     shown: list[float] = []
     for at in range(0, len(times), AT_ONCE):
-        with look.held(AT_ONCE * look.single.max_pixels * PIXEL_BYTES):
+        with look.held(AT_ONCE * look.frame_bytes(look.single)):
             views = read_frames(look.film, times[at : at + AT_ONCE], look.single)
             shown += [view.time or 0.0 for view in views]
             asked = [(one, (replace(view, time=None),)) for view in views for one in looks]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from grounding.geometry import PERCENT, Box, image_frame
-from tests.films.truth import keys_of, overlaps, shown
+from grounding.geometry import PERCENT, Box, image_frame, seen_at
+from tests.films.truth import keys_of, overlaps
 from tools.shapes.films import EXAMPLE
 
 from .client import Client
@@ -61,7 +61,7 @@ def test_tracks_are_saved_played_corrected_and_submitted(
     frame = play(page)
     annotator.screenshot("tracks-played")
     first = next(one for one in saved.result if one["value"]["labels"] == ["blue square"])
-    box = shown(keys_of(first), frame)
+    box = seen_at(keys_of(first), frame)
     assert box
     move(page, box, (-60, 40))
     annotator.screenshot("tracks-corrected")
@@ -121,7 +121,7 @@ def test_a_box_that_is_drawn_in_a_frame_is_followed_to_the_end(
     keys = keys_of(region)
     assert (keys[0].frame, keys[-1].frame) == (frame, EXAMPLE.frames)
     for at in (50, 100, 149):
-        box, real = shown(keys, at), EXAMPLE.ways[0].box(at - 1)
+        box, real = seen_at(keys, at), EXAMPLE.ways[0].box(at - 1)
         assert box
         assert real
         assert box.iou(Box(*real, image_frame(*EXAMPLE.size))) > 0.7
