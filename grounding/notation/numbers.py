@@ -17,7 +17,7 @@ MAX_CHARS = 100
 MOST = 1e15
 """Above this a float no longer tells two whole numbers apart, and a loop wrote the digits."""
 
-_PLAIN = re.compile(r"[-+]?\d+(?:\.\d+)?[eE][-+]?\d{1,2}")
+_PLAIN = re.compile(r"[-+]?\d+(?:\.\d+)?[eE][-+]?\d+")
 _NUMERAL = re.compile(
     r"(?:(?<![\w.,-])|(?<=\b[A-Z])|(?<=\b[A-Z]{2})|(?<=\b[A-Z]{3})|(?<=\b[A-Z]{2}[$£€]))"
     r"(?:(?:(?<![A-Z])[-+])?\d[\d.,]*+|[-+]?\.\d+)"
@@ -76,7 +76,7 @@ def parse_number(text: str) -> float | None:
     if len(text) > MAX_CHARS or _UNCLEAR.search(text):
         return None
     if _PLAIN.fullmatch(text):
-        return float(text)
+        return float(text) if abs(float(text)) < MOST else None
     minus = _MINUS.match(text)
     text = _SPACED.sub("", text[minus.end() :] if minus else text)
     found = {_scale(one, text) for one in _NUMERAL.finditer(text)}

@@ -158,7 +158,9 @@ def _assign(fields: Sequence[Field], entries: Sequence[Entry], content: str) -> 
 def read_value(field: Field, value: Value, content: str) -> Iterator[Filled]:
     """Yield the values that `value` holds for a field: one for each of a list of choices."""
     kind = field.type.kind
-    if kind is ValueKind.PATH and isinstance(value, Group):
+    if kind is ValueKind.DATE and isinstance(value, Group):
+        yield from _read_dates(field, value)
+    elif kind is ValueKind.PATH and isinstance(value, Group):
         yield from _read_paths(field, value)
     elif kind is ValueKind.TEXT and isinstance(value, Group):
         yield from _read_texts(value, content)
@@ -214,11 +216,14 @@ def spell(field: Field, text: str) -> str:
     if ABSENT.fullmatch(unicodedata.normalize("NFKC", text).strip(_AROUND_ABSENT)):
         return ""
     if kind is ValueKind.NUMBER:
+        if _STARS.fullmatch(text):
+            return str(sum(map(text.count, "★⭐")))
         number = parse_number(_of_most(field, text))
         return text if number is None else _write_number(number)
     return _spell_date(field, text) if kind is ValueKind.DATE else text
 
 
+_STARS = re.compile(r"[★⭐]+\s?☆*")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/|out of|of|von)\s*(\d+)\b.*", re.IGNORECASE)
 
 
@@ -261,6 +266,21 @@ def _read_texts(group: Group, content: str) -> Iterator[Filled]:
         yield Filled(" ".join(content[group.start : group.end].split()), span)
     elif texts := [scalar.text.strip() for scalar in _scalars(group)]:
         yield Filled("\n".join(texts), span)
+
+
+def _read_dates(field: Field, group: Group) -> Iterator[Filled]:
+    """Yield the date of {"year": 2018, "month": 6, "day": 1}, and each date of any other group."""
+    entries = group.entries if group.closed else ()
+    named = {fold(key.text): value for key, value in entries if key and isinstance(value, Scalar)}
+    names = ("year", "month", "day")[: len(named)]
+    parts = [named[name].text for name in names if name in named]
+    if "year" not in named:
+        for scalar in _scalars(group):
+            if spelt := spell(field, scalar.text):
+                yield Filled(spelt, (scalar.start, scalar.end))
+    elif len(parts) == len(named):
+        whole = "-".join(parts) if all(map(str.isdecimal, parts)) else " ".join(parts[::-1])
+        yield Filled(spell(field, whole), (group.start, group.end))
 
 
 def _read_paths(field: Field, group: Group) -> Iterator[Filled]:

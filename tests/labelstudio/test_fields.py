@@ -273,6 +273,25 @@ def test_a_choice_is_named_by_its_label_or_by_a_sentence_that_denies_nothing() -
     assert [one and one.value for one in read] == ["bus", "bus", "bus", *[None] * 5]
 
 
+@pytest.mark.parametrize(
+    ("names", "said", "chosen"),
+    [
+        (("yes", "no"), "true", "yes"),
+        (("Yes", "No"), "False", "No"),
+        (("是", "否"), "false", "否"),
+        (("true", "false"), "false", "false"),
+        (("red", "blue"), "true", None),
+    ],
+)
+def test_a_constant_of_json_is_the_yes_or_no_among_choices(
+    names: tuple[str, str], said: str, chosen: str | None
+) -> None:
+    one, two = names
+    (on,) = config(MANY.replace('"a"', f'"{one}"').replace('"b"', f'"{two}"')).controls
+    label = read_choice(on, said)
+    assert (label and label.value) == chosen
+
+
 def test_reading_and_counting_answer_without_a_name_and_an_agent_s_call_is_none() -> None:
     (on,) = config(ONE).controls
     for query, results in (

@@ -216,6 +216,14 @@ def test_fields_that_differ_in_punctuation_only_are_told_apart_by_the_same_name(
         (STARS, '"4/5"', "4"),
         (STARS, '"4 out of 5 stars"', "4"),
         (STARS, '"4 of 10"', "4 of 10"),
+        (STARS, '"★★★☆☆"', "3"),
+        (NUMBER, "1e3", "1000"),
+        (NUMBER, "1e400", "1e400"),
+        (DAY, '{"year": 2018, "month": 6, "day": 1}', "2018-06-01T00:00"),
+        (DAY, '{"day": "1", "month": "June", "year": "2018"}', "2018-06-01T00:00"),
+        (DAY, '["2018-06-01"]', "2018-06-01T00:00"),
+        (DAY, '{"value": "2018-06-01"}', "2018-06-01T00:00"),
+        (DAY, '{"year": 2018, "month": "June"}', "2018-06-01T00:00"),
         (DAY, '"01 Jun 2018"', "2018-06-01T00:00"),
         (DAY, '"05.01.2024"', "2024-01-05T00:00"),
         (DAY, '"06/05/2024"', "06/05/2024"),
@@ -255,6 +263,12 @@ def test_a_typed_value_gets_one_spelling_and_stays_as_written_where_it_is_none(
 ) -> None:
     query = Fill((Field("v", ("Animal / Bird", "Plant"), type=kind),))
     assert values_of(query, f'{{"v": {written}}}') == {"v": [value]}
+
+
+@pytest.mark.parametrize("parts", [{"year": 2018, "day": 1}, {"year": 2018, "quarter": 2}])
+def test_parts_that_are_no_date_are_none(parts: dict[str, int]) -> None:
+    query = Fill((Field("v", type=DAY), TOTAL_DATE.fields[0]))
+    assert values_of(query, json.dumps({"v": parts, "total": "8.75"})) == {"total": ["8.75"]}
 
 
 @pytest.mark.parametrize(

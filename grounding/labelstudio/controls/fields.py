@@ -108,8 +108,14 @@ def read_choice(control: Control, text: str) -> Label | None:
     """
     if label := match(text, control.labels):
         return label
+    if words := _YES_OR_NO.get(text.strip().lower()):
+        return next((label for word in words if (label := match(word, control.labels))), None)
     named = () if _DENIAL.search(text) else find_named(text, control.labels)
     return named[0] if len(named) == 1 else None
+
+
+_YES_OR_NO = {"true": ("yes", "是", "ja"), "false": ("no", "否", "nein")}
+"""What the constants of JSON are among choices without them."""
 
 
 _DENIAL = re.compile(
