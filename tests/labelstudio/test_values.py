@@ -13,6 +13,7 @@ from grounding.geometry import image_frame
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import Results
+from grounding.labelstudio.controls.rating import are_stars
 from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.plan import PromptDefaults, plan
 from grounding.queries import Field, Fill, Finding, Locate, ValueKind, ValueType
@@ -90,6 +91,14 @@ def test_all_values_of_an_image_are_one_question_in_the_order_of_the_config() ->
             having(AMOUNT, 'min="1" step="1"'),
             Field("amount", type=ValueType(ValueKind.NUMBER, 1, whole=True)),
         ),
+        (
+            having(AMOUNT, 'step="1"'),
+            Field("amount", type=ValueType(ValueKind.NUMBER, whole=True)),
+        ),
+        (
+            DAY.replace('"date"', '"year"'),
+            Field("day", type=ValueType(ValueKind.DATE, form="YYYY")),
+        ),
         (having(AMOUNT, 'min="x"'), Field("amount", type=ValueType(ValueKind.NUMBER))),
         (DAY, Field("day", type=ValueType(ValueKind.DATE, form="YYYY-MM-DD"))),
         (
@@ -135,6 +144,8 @@ def test_a_field_is_asked_for_in_its_type(part: str, field: Field) -> None:
         (having(DAY, 'format="%d.%m.%y"'), "2018-06-01T00:00", {"datetime": "01.06.18"}),
         (DAY.replace('"date"', '"year"'), "2018-01-01T00:00", {"datetime": "2018-01-01"}),
         (STARS, "7", {"rating": 7}),
+        (having(AMOUNT, 'min="0" max="9"'), "0", {"number": 0}),
+        (having(AMOUNT, 'min="0" max="9"'), "9", {"number": 9}),
         (KIND, "Animal > Bird", {"taxonomy": [["an", "Bird"]]}),
         (KIND, "plant / other", {"taxonomy": [["Plant", "Other"]]}),
         (KIND, "ferns", {"taxonomy": [["Plant", "f"]]}),
@@ -170,6 +181,8 @@ def test_a_value_is_written_in_the_type_that_the_page_reads(
         (STARS, "8", "unusable_value"),
         (STARS, "0", "unusable_value"),
         (STARS, "3.5", "unusable_value"),
+        (STARS.replace('"7"', '"0"'), "6", "unusable_value"),
+        (STARS.replace('"7"', '"1"'), "2", "unusable_value"),
         (KIND, "Mineral", "unknown_label"),
         (KIND, "Other", "unknown_label"),
         (having(AMOUNT, 'model_score_threshold="0.9"'), "1", "low_score"),
@@ -180,6 +193,11 @@ def test_what_the_page_would_choke_on_is_left_out_alone_and_counted(
 ) -> None:
     made = written(part, said, score=0.5)
     assert (made.result, dict(made.dropped)) == ([], {reason: 1})
+
+
+def test_the_page_reads_whole_stars_from_one_on() -> None:
+    values = (1, 2, 0, -1, True, 1.5, "1", None)
+    assert [are_stars(value) for value in values] == [True, True, *[False] * 6]
 
 
 def test_several_paths_are_one_result_and_one_where_the_config_allows_one() -> None:
@@ -209,6 +227,49 @@ def test_several_paths_are_one_result_and_one_where_the_config_allows_one() -> N
 )
 def test_values_that_we_cannot_fill_are_left_to_people(part: str) -> None:
     assert [control.tag for control in config(BOXES, part).controls] == ["RectangleLabels"]
+
+
+WAITS = 'visibleWhen="choice-selected" whenTagName="c" whenChoiceValue="x"'
+
+
+def within(conditions: str, *parts: str) -> str:
+    return f"<View {conditions}>{''.join(parts)}</View>"
+
+
+@pytest.mark.parametrize(
+    ("parts", "names"),
+    [
+        ([within(WAITS, AMOUNT)], []),
+        ([within(WAITS, "<View>", AMOUNT, "</View>")], []),
+        ([within(WAITS, having(AMOUNT, 'perRegion="true"'))], []),
+        ([within(WAITS, having(AMOUNT, 'perRegion="true" visibleWhen="region-selected"'))], []),
+        ([within('visibleWhen="region-selected"', within(WAITS, AMOUNT))], []),
+        ([within(WAITS, within('visibleWhen="no-region-selected"', AMOUNT))], []),
+        ([within('visibleWhen="no-region-selected"', AMOUNT)], ["amount"]),
+        ([within('visibleWhen="region-selected"', AMOUNT)], ["amount"]),
+        ([within("", AMOUNT), within(WAITS, STARS)], ["amount"]),
+        ([within(WAITS, BOXES.replace('"box"', '"more"'))], ["more"]),
+    ],
+)
+def test_values_in_a_view_that_waits_for_a_choice_are_left_to_people(
+    parts: list[str], names: list[str]
+) -> None:
+    served = [control.from_name for control in config(CHOICES, BOXES, *parts).controls]
+    assert served == ["c", "box", *names]
+
+
+def test_a_view_for_regions_of_some_labels_is_a_condition_of_what_is_in_it() -> None:
+    region = having(AMOUNT, 'perRegion="true"')
+    for_cars = within('visibleWhen="Region-Selected" whenLabelValue="Car"', region)
+    (control,) = config(BOXES, for_cars).controls[1:]
+    assert (control.per_region, control.only_labels) == (True, ("Car",))
+    named = within('visibleWhen="region-selected" whenTagName="box"', region)
+    assert config(BOXES, named).controls[1].only_from == "box"
+    own = within(
+        'visibleWhen="region-selected" whenLabelValue="Car"',
+        having(region, 'whenLabelValue="Dog"'),
+    )
+    assert config(BOXES, own).controls[1].only_labels == ("Dog",)
 
 
 def test_what_an_annotator_asks_for_is_never_for_values() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from grounding.labelstudio.config.xml import Element
 
 CONDITIONS = ("perRegion", "perItem", "visibleWhen", "whenTagName")
@@ -11,6 +14,40 @@ REGION_SELECTED = "region-selected"
 """The one condition that every per-region control fulfils where it is shown."""
 
 
+_HIDES = "visiblewhen"
+
+
+def inherit_conditions(root: Element) -> dict[int, Element]:
+    """Return the elements in a `<View>` that the page may hide, by id, as if they said it too.
+
+    A view that waits for a choice hides all of it, whatever an element says itself. One that waits
+    for a region is a condition of per-region elements, which may say more; a view without a region
+    is where people fill in what is of the whole image.
+    """
+    found: dict[int, Element] = {}
+    waiting: list[tuple[Element, Mapping[str, str]]] = [(root, {})]
+    while waiting:
+        element, outer = waiting.pop()
+        of_region = outer.get(_HIDES) == REGION_SELECTED
+        own = _conditions(element)
+        both = {**outer, **own} if of_region else {**own, **outer}
+        if outer and (not of_region or is_per_region(element)):
+            found[id(element)] = replace(element, attributes={**element.attributes, **both})
+        hides = element.kind == "view" and own.get(_HIDES, _SHOWN) != _SHOWN
+        waiting += [(child, both if hides else outer) for child in element.children]
+    return found
+
+
+def _conditions(element: Element) -> dict[str, str]:
+    said = {
+        name: text.lower() if name == _HIDES else text for name, text in element.attributes.items()
+    }
+    return {name: text for name, text in said.items() if name == _HIDES or name.startswith("when")}
+
+
+_SHOWN = "no-region-selected"
+
+
 def is_global(element: Element) -> bool:
     """Return whether a control is about the whole image and always shown."""
     return all(_get(element, name) == "false" for name in CONDITIONS)
@@ -18,7 +55,7 @@ def is_global(element: Element) -> bool:
 
 def is_per_region(element: Element) -> bool:
     """Say whether a control belongs to single regions instead of the whole image."""
-    return (element.get("perRegion") or "").lower() == "true"
+    return element.says("perRegion")
 
 
 def is_of_regions(element: Element) -> bool:

@@ -25,7 +25,11 @@ from grounding.labelstudio.config.attributes import (
     read_options,
     read_params,
 )
-from grounding.labelstudio.config.conditions import is_per_region, read_only_labels
+from grounding.labelstudio.config.conditions import (
+    inherit_conditions,
+    is_per_region,
+    read_only_labels,
+)
 from grounding.labelstudio.config.films import read_frame_rate
 from grounding.labelstudio.config.interface import (
     LABELS,
@@ -139,7 +143,7 @@ def _read_areas(elements: Sequence[Element]) -> tuple[TextArea, ...]:
 
 def _is_skipped(element: Element) -> bool:
     """Say whether a control is left to people on purpose."""
-    return (element.get("model_skip") or "").lower() == "true"
+    return element.says("model_skip")
 
 
 class _Document:
@@ -147,6 +151,7 @@ class _Document:
 
     def __init__(self, elements: Sequence[Element], params: Mapping[str, str]) -> None:
         self.elements = elements
+        self.hidden = inherit_conditions(elements[0])
         self.named = {name: e for e in elements if (name := e.get("name"))}
         self.areas = _read_areas(elements)
         self.typed = {area.name for area in self.areas if not (area.per_region or area.filled)}
@@ -186,7 +191,7 @@ class _Document:
             kind = _TAGS.get(element.kind)
             if kind is None:
                 continue
-            if not kind.serves(element):
+            if not kind.serves(self._as_shown(element)):
                 self.leaves_out |= _is_skipped(element)
                 continue
             options = read_options(element, kind.attributes, self._defaults(kind))
@@ -195,6 +200,10 @@ class _Document:
                 continue
             if kind.required or self._is_on_one_object(element, kind):
                 yield element, kind, options
+
+    def _as_shown(self, element: Element) -> Element:
+        """Return an element with the conditions of the views that it is in."""
+        return self.hidden.get(id(element), element)
 
     def _is_typed(self, element: Element) -> bool:
         """Say whether people alone type into an element."""
@@ -213,7 +222,7 @@ class _Document:
 
     def _control(self, element: Element, kind: ControlTag, options: Options) -> Control:
         per_region = not kind.draws and is_per_region(element)
-        image = self._object(element, kind)
+        image, shown = self._object(element, kind), self._as_shown(element)
         asked = options.prompt is not None or options.task not in (None, ModelTask.GUI)
         return Control(
             tag=kind.tag,
@@ -228,8 +237,8 @@ class _Document:
             accompanies=per_region and kind.accompany is not None and not asked,
             value_type=kind.value_type(element),
             value_format=kind.value_format(element),
-            only_labels=read_only_labels(element) if per_region else (),
-            only_from=element.get("whenTagName") if per_region else None,
+            only_labels=read_only_labels(shown) if per_region else (),
+            only_from=shown.get("whenTagName") if per_region else None,
             task=options.task,
             frame_rate=read_frame_rate(image) if image.kind == "video" else None,
         )

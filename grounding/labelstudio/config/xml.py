@@ -52,6 +52,10 @@ class Element:
         value = self.attributes.get(attribute.lower(), "")
         return value if value.strip() else None
 
+    def says(self, attribute: str, word: str = "true") -> bool:
+        """Say whether the attribute is this word, in any case."""
+        return (self.get(attribute) or "").lower() == word
+
     def walk(self) -> Iterator[Element]:
         """Yield this element and all its descendants, in document order."""
         yield self

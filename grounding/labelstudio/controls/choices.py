@@ -10,13 +10,12 @@ from grounding.labelstudio.controls.fields import read_choice, value_tag
 
 def is_plain_list(element: Element) -> bool:
     """Return whether choices are one level deep and written in the config."""
-    nested = (element.get("allowNested") or "").lower() == "true"
-    return is_shown(element) and not nested and not element.get("value")
+    return is_shown(element) and not (element.says("allowNested") or element.get("value"))
 
 
 def allows_several(element: Element) -> bool:
     """Return whether an annotator may choose several."""
-    return (element.get("choice") or "").lower() == "multiple"
+    return element.says("choice", "multiple")
 
 
 CHOICES = value_tag(

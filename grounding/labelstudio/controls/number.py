@@ -19,6 +19,8 @@ from grounding.queries import ValueKind, ValueType
 LIMITS = ("score_threshold", "max_regions")
 """Beginnings of the names of numbers that people set."""
 
+_BOUNDS = ("min", "max", "step")
+
 
 def is_value(element: Element) -> bool:
     """Say whether a number is a value, and no limit that an annotator sets."""
@@ -27,7 +29,7 @@ def is_value(element: Element) -> bool:
 
 def read_type(element: Element) -> ValueType:
     """Return the type of a number: whole where the page counts in whole steps from a whole one."""
-    low, high, step = (_attribute(element, name) for name in ("min", "max", "step"))
+    low, high, step = (_attribute(element, name) for name in _BOUNDS)
     whole = step is not None and step >= 1 and step.is_integer() and (low or 0.0).is_integer()
     return ValueType(ValueKind.NUMBER, low, high, whole=whole)
 

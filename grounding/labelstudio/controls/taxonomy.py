@@ -25,15 +25,13 @@ def is_tree(element: Element) -> bool:
     choices = [e for e in element.walk() if e.kind == "choice"]
     given = any(is_in_data(e.get("value") or "") for e in choices)
     outside = element.get("value") or element.get("apiUrl") or element.get("sharedStore")
-    labelling = (element.get("labeling") or "").lower() == "true"
     small = 0 < len(choices) <= MOST_PATHS
-    return is_shown(element) and small and not (given or outside or labelling)
+    return is_shown(element) and small and not (given or outside or element.says("labeling"))
 
 
 def read_paths(element: Element) -> tuple[Label, ...]:
     """Return the paths that may be chosen, the alias of a name where results carry that."""
-    leaves_only = (element.get("leafsOnly") or "").lower() == "true"
-    return tuple(_paths(element, (), (), leaves_only))
+    return tuple(_paths(element, (), (), element.says("leafsOnly")))
 
 
 def _paths(
