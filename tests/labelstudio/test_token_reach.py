@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from grounding.errors import ImageUnreadable, UrlRefused
@@ -155,6 +157,34 @@ THEIRS = {
     "a stored upload, named twice": (
         "/storage-data/uploaded/?filepath=upload/3/a.png&filepath=upload/7/cat.png"
     ),
+    "a way out of its own": "/data/upload/3/../7/cat.png",
+    "an encoded way out of its own": "/data/upload/3/%2e%2e/7/cat.png",
+    "a way out, encoded twice": "/data/upload/3/%252e%252e/7/cat.png",
+    "a way out with an encoded slash": "/data/upload/3/..%2f7/cat.png",
+    "an absolute way out": f"{SUB}/data/upload/3/../7/cat.png",
+    "a way in from elsewhere": "/static/../data/upload/7/cat.png",
+    "an upload in capitals of the host": "HTTP://LS:8080/sub/data/upload/7/cat.png",
+    "an upload with the public host's port": "https://LABEL.example:443/data/upload/7/cat.png",
+    "an upload on loopback's other address": "http://[::1]/data/upload/7/cat.png",
+    "an upload below another path": "/other/data/upload/7/cat.png",
+    "an upload after two slashes": f"{SUB}//data/upload/7/cat.png",
+    "an upload with a query": "/data/upload/7/cat.png?d=/data/upload/3/cat.png",
+    "an upload with a fragment": "/data/upload/7/cat.png#/data/upload/3/cat.png",
+    "an encoded word": "/data/%75pload/7/cat.png",
+    "a wide digit": "/data/upload/３/cat.png",
+    "a stored upload, encoded twice": "/storage-data/uploaded/?filepath=%2575pload/7/cat.png",
+    "a stored upload's way out": "/storage-data/uploaded/?filepath=upload/3/../7/cat.png",
+    "a stored upload behind a dot": "/storage-data/uploaded/?filepath=./upload/7/cat.png",
+    "a stored upload after a slash": "/storage-data/uploaded/?filepath=/upload/7/cat.png",
+    "a stored upload under an encoded name": "/storage-data/uploaded/?%66ilepath=upload/7/a.png",
+    "a user's picture": "/storage-data/uploaded/?filepath=avatars/ann.png",
+    "another task by a way out of its own": "/tasks/5/../8/presign/?fileuri=czM6Ly9i",
+    "another task by a way out": f"{SUB}/tasks/5/../8/presign/?fileuri=czM6Ly9i",
+    "another task of the API": "/api/tasks/8/presign/?fileuri=czM6Ly9i",
+    "another task with an encoded number": "/tasks/%38/presign/?fileuri=czM6Ly9i",
+    "a task with a zero": "/tasks/05/presign/?fileuri=czM6Ly9i",
+    "another project's storage of the API": "/api/projects/7/presign/?fileuri=czM6Ly9i",
+    "another project's storage by a way out": f"{SUB}/projects/3/../7/resolve/?fileuri=b",
     "another task": "/tasks/8/presign/?fileuri=czM6Ly9i",
     "another task, resolved": f"{SUB}/tasks/8/resolve/?fileuri=czM6Ly9i",
     "another project's storage": "/projects/7/presign/?fileuri=czM6Ly9i",
@@ -172,9 +202,10 @@ OURS = {
 }
 
 
+@pytest.mark.parametrize("home", [SUB, "http://ls:8080"], ids=["below a path", "at the root"])
 @pytest.mark.parametrize("address", THEIRS.values(), ids=THEIRS)
-def test_a_task_names_no_file_of_another_project_or_task(address: str) -> None:
-    client = LabelStudioClient(SUB, LEGACY, public="https://label.example")
+def test_a_task_names_no_file_of_another_project_or_task(address: str, home: str) -> None:
+    client = LabelStudioClient(home, LEGACY, public="https://label.example")
     with pytest.raises(UrlRefused, match=r"file of another (project|task)"):
         client.check_owner(address, 5, "3.1795316671")
 
@@ -184,6 +215,40 @@ def test_a_task_names_files_of_its_own(address: str) -> None:
     client = LabelStudioClient(SUB, LEGACY, public="https://label.example")
     client.check_owner(address, 5, "3.1795316671")
     client.check_owner(address, 5, "3")
+
+
+NOBODY_S = {
+    "a user name": "http://u:p@ls:8080/sub/data/upload/7/cat.png",
+    "a user name like the host": "http://ls:8080@evil/sub/data/upload/7/cat.png",
+    "a host with a dot": "http://ls.:8080/sub/data/upload/7/cat.png",
+    "another port": "http://ls:8081/sub/data/upload/7/cat.png",
+    "another scheme": "https://ls:8080/sub/data/upload/7/cat.png",
+    "two slashes": "//data/upload/7/cat.png",
+    "capitals in the path": "/DATA/upload/7/cat.png",
+    "two slashes within": "/data//upload/7/cat.png",
+    "a file of the API": "/api/import/file-upload/12",
+    "an export": "/data/export/7.json",
+    "a presign without its slash": "/tasks/8/presign?fileuri=czM6Ly9i",
+}
+
+
+@pytest.mark.parametrize("address", NOBODY_S.values(), ids=NOBODY_S)
+def test_what_is_no_file_of_label_studio_s_gets_no_token(address: str) -> None:
+    client = LabelStudioClient(SUB, LEGACY, public="https://label.example")
+    headers: dict[str, str] = {}
+    with suppress(UrlRefused):  # then it is not asked for at all
+        headers = client.headers(client.address(address, 5) or address)
+    assert headers == {}
+
+
+@pytest.mark.parametrize("name", ["cat.png", "film.mp4"])
+def test_a_way_out_of_a_project_s_uploads_is_not_even_asked_for(name: str) -> None:
+    with host() as server:
+        client = LabelStudioClient(server.origin, LEGACY)
+        with pytest.raises(UrlRefused, match="another project"):
+            client.check_owner(f"/data/upload/3/../7/{name}", 5, "3")
+        fetch(f"/data/upload/3/../7/{name}", server)  # what would be asked for without the check
+    assert f"GET /data/upload/7/{name} ".encode() in server.requests[0].encode()
 
 
 def test_without_a_project_uploads_are_anyone_s() -> None:

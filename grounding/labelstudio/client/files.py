@@ -84,10 +84,13 @@ class LabelStudioClient:
         target = None if is_cloud(value) else self._target(quote(value, safe=_KEPT_BY_QUOTING))
         if target is None:
             return
-        path = _owned_path(target.removeprefix(self._prefix))
+        # As it is requested: /data/upload/1/../2/ is an upload of 2.
+        requested = read_url(f"{self._origin}{target}").target
+        path = _owned_path(requested.removeprefix(self._prefix))
         owner, task = _OF_PROJECT.match(path), _OF_TASK.match(path)
         number = project.partition(".")[0]
-        if owner and number and owner[1] != number:
+        is_odd = ".." in path.split("/")
+        if number and (is_odd or (owner and owner[1] != number)):
             raise UrlRefused(FOREIGN.format("project"), hint=FOREIGN_HINT)
         if task and task[1] != str(task_id):
             raise UrlRefused(FOREIGN.format("task"), hint=FOREIGN_HINT)
@@ -142,7 +145,7 @@ class LabelStudioClient:
     def _is_file(self, url: str) -> bool:
         read = read_url(url)
         # Decoded, since servers decode before they route: `/data/upload/%2e%2e/` is no file.
-        path = unquote(_path(read.target))
+        path = _decode(_path(read.target))
         return (
             read.origin == self._origin
             and path.startswith(self._prefix)
@@ -185,12 +188,22 @@ def _choose_hint(status: int, path: str) -> str:
 
 
 def _owned_path(target: str) -> str:
-    """Return the path that tells whose a file is, decoded as Label Studio decodes it."""
+    """Return the path that tells whose a file is, decoded at least as often as by Label Studio.
+
+    It decodes the name of a stored upload twice, and stores nothing else that is a task's.
+    """
     path, _, query = target.partition("?")
-    path = unquote(path)
+    path = _decode(path)
     if path.startswith(_PERSISTENT):
         names = parse_qs(query).get("filepath", [""])
-        return f"/data/{names[-1].lstrip('/')}"
+        return f"/data/upload/{_decode(names[-1]).lstrip('/').removeprefix('upload/')}"
+    return path
+
+
+def _decode(path: str) -> str:
+    """Return `path` without any percent-encoding, however often it was encoded."""
+    while (decoded := unquote(path)) != path:
+        path = decoded
     return path
 
 
