@@ -181,6 +181,7 @@ def _load(settings: Settings, on_progress: ProgressCallback) -> Engine:
         in_flight=settings.in_flight,
         picture_cache_bytes=settings.picture_cache_bytes,
         attention=settings.attention,
+        static_steps=None if settings.cuda_graphs else False,
         repetition_penalty=settings.repetition_penalty,
         # The demo model is too small to gain from threads; more would wait for each other.
         torch_threads=settings.torch_threads or int(settings.is_demo),

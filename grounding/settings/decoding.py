@@ -26,3 +26,6 @@ class DecodingSettings(BaseSettings):
         description="How the model attends; eager: in whole batches; flash_attention_2: pictures "
         "by the package flash-attn, on an NVIDIA GPU since Ampere",
     )
+    cuda_graphs: bool = Field(
+        True, description="On a GPU, replay steps of the model as graphs, launched as a whole"
+    )

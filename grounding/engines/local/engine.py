@@ -188,7 +188,9 @@ def _decode_loop(
         return StaticBatch(model, encoder, endings, batches)
     kept = options.picture_cache_bytes
     limit = default_limit(model.device) if kept is None else kept
-    slots = SlotOptions.on(model.device, options.max_batch, limit)
+    on_gpu = model.device.type == "cuda"
+    static = on_gpu if options.static_steps is None else options.static_steps
+    slots = SlotOptions.on(model.device, options.max_batch, limit, static=static)
     return InFlight(model, encoder, endings, slots)
 
 

@@ -72,7 +72,8 @@ class LoadOptions:
     `profile` names the model family where the checkpoint's config does not. `min_pixels` and
     `max_pixels` bound the model frame, as `Profile.bounded` says. `max_batch` is the most
     requests that run together; without `in_flight` they start and end together.
-    `attention` is the library's name of it; with `eager` they do so, too.
+    `attention` is the library's name of it; with `eager` they do so, too.With
+    `static_steps` steps in flight have static shapes, by default on a GPU, which replays graphs.
     `picture_cache_bytes` bounds the keys and values of pictures that are kept, by default to a
     part of the memory that is free. `torch_threads` above 0 sets torch's CPU threads for the
     whole process. A step of the model that takes longer than `step_seconds` ends the process;
@@ -90,6 +91,7 @@ class LoadOptions:
     in_flight: bool = True
     picture_cache_bytes: int | None = None
     attention: Attention = "sdpa"
+    static_steps: bool | None = None
     repetition_penalty: float = 1.0
     torch_threads: int = 0
     step_seconds: float = 0

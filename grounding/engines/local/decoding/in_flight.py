@@ -25,10 +25,12 @@ import torch
 from grounding.engines.base import Completion, Priority
 from grounding.engines.local.decoding.drafts import Drafter, Memory
 from grounding.engines.local.decoding.endings import Endings
-from grounding.engines.local.decoding.model_runner import Feed, ModelRunner, feed_words
+from grounding.engines.local.decoding.feeds import Feed, feed_words
+from grounding.engines.local.decoding.model_runner import ModelRunner
 from grounding.engines.local.decoding.rows import Row
 from grounding.engines.local.decoding.slots import PrefixStore, SlotCache
 from grounding.engines.local.decoding.static_batch import run_on_device
+from grounding.engines.local.decoding.static_steps import Bucket
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
 from grounding.errors import OutOfMemory
 
@@ -55,24 +57,40 @@ class SlotOptions:
     `prefix_bytes` bounds the pictures that are kept. Drafts are so long that a step feeds about
     `step_tokens` at most: as many as take hardly more time than one token of each row. While an
     annotator waits, rows of bulk enter in their turn only; with `bulk_pauses` those that run wait
-    for it too, because a step takes longer with each row.
+    for it too, because a step takes longer with each row. With `static`, steps have static shapes,
+    for CUDA graphs.
     """
 
     bulk: int = 8
     people: int = 1
     prefix_bytes: int = 512 * 2**20
-    step_tokens: int = 40
+    step_tokens: int = 24
     bulk_pauses: bool = True
+    static: bool = False
 
     @classmethod
-    def on(cls, device: torch.device, bulk: int, prefix_bytes: int) -> SlotOptions:
+    def on(
+        cls, device: torch.device, bulk: int, prefix_bytes: int, *, static: bool = False
+    ) -> SlotOptions:
         """Return what suits a device.
 
         A GPU multiplies some 250 tokens with a weight in the time in which it reads it, a CPU few.
         """
         is_gpu = device.type == "cuda"
-        tokens = 256 if is_gpu else 40
-        return cls(bulk, max(1, bulk // 8), prefix_bytes, tokens, bulk_pauses=not is_gpu)
+        tokens = 256 if is_gpu else 24
+        # The slots that a static step fills up must hold no other rows.
+        pauses = not (is_gpu or static)
+        return cls(bulk, max(1, bulk // 8), prefix_bytes, tokens, pauses, static)
+
+    def guesses(self, rows: int) -> int:
+        """Return the longest draft of each of so many rows."""
+        return max(0, min(DRAFT_TOKENS, self.step_tokens // rows - 1))
+
+    def buckets(self) -> list[Bucket]:
+        """Return the shapes of static steps: slots double up to all of them."""
+        most = self.bulk + self.people
+        slots = [*(1 << power for power in range((most - 1).bit_length())), most]
+        return [Bucket(one, 1 + self.guesses(one)) for one in slots]
 
 
 class InFlight:
@@ -98,12 +116,15 @@ class InFlight:
         self._answered = 0
         self._turn = 0
         self._reset()
+        if self._options.static:
+            self._runner.fix_shapes(self._options.buckets(), self._cache)
 
     def _reset(self) -> None:
         self._rows: list[Row] = []
         """Those for people before those of bulk, each in the slot of its place in the list."""
         self._entering: list[Row] = []
-        self._cache = SlotCache(self._device, self._options.bulk + self._options.people)
+        most = self._options.bulk + self._options.people
+        self._cache = SlotCache(self._device, most, fixed=self._options.static)
 
     @property
     def _most(self) -> int:
@@ -286,9 +307,12 @@ class InFlight:
     def _decode(self, rows: Sequence[Row]) -> None:
         if not rows:
             return
-        fair = self._options.step_tokens // len(rows) - 1
-        feeds = [one.feed(max(0, min(DRAFT_TOKENS, fair))) for one in rows]
-        successors = self._runner.run(self._cache, 0, feeds)
+        shared_by = len(rows)
+        if self._options.static:
+            shared_by = next(one.slots for one in self._options.buckets() if one.slots >= shared_by)
+        guesses = self._options.guesses(shared_by)
+        feeds = [one.feed(guesses) for one in rows]
+        successors = self._runner.step(self._cache, feeds)
         for row, scored in zip(rows, successors, strict=True):
             row.accept(scored)
 

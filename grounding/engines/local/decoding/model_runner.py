@@ -7,8 +7,8 @@ otherwise take up those of its last call, which belong to other rows.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -17,42 +17,18 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from grounding.engines.local.decoding.feeds import Feed, Scored, feed_words, score, unpack
 from grounding.engines.local.decoding.slots import SlotCache
-from grounding.engines.local.decoding.text_layers import TextLayers, is_fit
+from grounding.engines.local.decoding.static_steps import Bucket, StaticSteps
+from grounding.engines.local.decoding.text_layers import TextLayers, is_fit, weigh
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
+
+log = logging.getLogger(__name__)
 
 ROWS = "grounding_rows"
 WINDOWS = "grounding_flash_windows"
 """Names of our attention functions. Because of the word "flash" the library hands over all windows
 of all pictures in one call; to others it would hand them one by one."""
-
-Scored = tuple[int, float]
-"""A token and its natural log-probability."""
-
-
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """What one row feeds: `ids` behind the `start` tokens that its slot holds.
-
-    `positions` are the model's, (3, tokens). The successors of the last `wanted` ids are asked for.
-    """
-
-    ids: Sequence[int]
-    start: int
-    positions: Tensor
-    wanted: int
-
-    def then(self, words: Sequence[int], offset: int) -> Feed:
-        """Return the feed of these ids and some words more, whose successors are wanted too."""
-        more = feed_words(words, self.start + len(self.ids), offset, len(words))
-        positions = torch.cat([self.positions, more.positions], dim=1)
-        return Feed([*self.ids, *words], self.start, positions, self.wanted + len(words))
-
-
-def feed_words(ids: Sequence[int], start: int, offset: int, wanted: int) -> Feed:
-    """Return the feed of words, whose positions go up by one from `start + offset`."""
-    first = start + offset
-    return Feed(ids, start, torch.arange(first, first + len(ids)).expand(3, -1), wanted)
 
 
 class ModelRunner:
@@ -61,10 +37,21 @@ class ModelRunner:
     def __init__(self, model: Any, encoder: Encoder) -> None:
         self._model = model
         self._encoder = encoder
-        text = model.config.get_text_config()
-        self._heads_per_group = text.num_attention_heads // text.num_key_value_heads
         speed_up_attention(model)
         self._layers = TextLayers(model) if is_fit(model) else None
+        self._static: StaticSteps | None = None
+
+    @torch.inference_mode()
+    def fix_shapes(self, buckets: Sequence[Bucket], cache: SlotCache) -> None:
+        """Let steps have these shapes from now on, smallest first; the slots have to be free."""
+        if self._layers is None:
+            log.warning("steps run without graphs: the model's layers are not as we know them")
+            return
+        empty = feed_words([self._encoder.pad], 0, 0, 1)
+        self.run(cache, 0, [empty])  # gives the cache its layers
+        self._static = StaticSteps(self._layers, self._model, self._encoder.pad, buckets)
+        for bucket in buckets:
+            self.step(cache, [empty] * bucket.slots)
 
     def feed_prompt(self, request: TokenizedRequest) -> tuple[Feed, int]:
         """Return the feed of a whole prompt, and the offset of the words that follow it.
@@ -79,6 +66,11 @@ class ModelRunner:
         )
         return Feed(request.ids, 0, positions[:, 0], 1), int(offsets[0])
 
+    def step(self, cache: SlotCache, feeds: Sequence[Feed]) -> list[list[Scored]]:
+        """Return the successors of all rows that run, which are in the first slots."""
+        scored = self._static.run(cache, feeds) if self._static else None
+        return self.run(cache, 0, feeds) if scored is None else scored
+
     def run(
         self, cache: SlotCache, first: int, feeds: Sequence[Feed], pictures: Sequence[Any] = ()
     ) -> list[list[Scored]]:
@@ -92,9 +84,9 @@ class ModelRunner:
         fed = torch.tensor(ids, device=self._encoder.device)
         positions = self._positions(feeds, tokens)
         if pictures or self._layers is None:
-            hidden = self._read(fed, positions, self._weigh(seen), cache, pictures)
+            hidden = self._read(fed, positions, weigh(self._model, seen), cache, pictures)
         else:
-            hidden = self._layers(fed, positions, self._weigh(seen), cache)
+            hidden = self._layers(fed, positions, weigh(self._model, seen), cache)
         return self._successors(hidden, feeds)
 
     def _read(
@@ -115,15 +107,6 @@ class ModelRunner:
         ).last_hidden_state
         return hidden
 
-    def _weigh(self, seen: Tensor) -> Tensor:
-        """Return what attention adds for each token that is seen, nothing, or not: -inf.
-
-        Of booleans, every layer would make these numbers anew. Query heads of one group stand in
-        one row, so each token's row comes once for each of them.
-        """
-        hidden = torch.zeros_like(seen, dtype=self._model.dtype).masked_fill_(~seen, -torch.inf)
-        return hidden.repeat(1, 1, self._heads_per_group, 1)
-
     def _positions(self, feeds: Sequence[Feed], tokens: int) -> Tensor:
         positions = torch.zeros(3, len(feeds), tokens, dtype=torch.long)
         for row, one in enumerate(feeds):
@@ -131,15 +114,9 @@ class ModelRunner:
         return positions.to(self._encoder.device)
 
     def _successors(self, hidden: Tensor, feeds: Sequence[Feed]) -> list[list[Scored]]:
-        """Return the likeliest successors; one copy from the device for all rows."""
         rows = [row for row, one in enumerate(feeds) for _ in range(one.wanted)]
         places = [i for one in feeds for i in range(len(one.ids) - one.wanted, len(one.ids))]
-        # In float32, as in `generate`, whatever the model's own type.
-        scores = self._model.lm_head(hidden[rows, places]).float()
-        best, tokens = scores.max(-1)
-        both = torch.stack((tokens.double(), (best - scores.logsumexp(-1)).double())).cpu()
-        scored = iter(zip(both[0].int().tolist(), both[1].tolist(), strict=True))
-        return [[next(scored) for _ in range(one.wanted)] for one in feeds]
+        return unpack(score(self._model.lm_head(hidden[rows, places])), feeds)
 
 
 def why_unfit(model: Any) -> str:

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from grounding.engines.base import Priority
 from grounding.engines.local.decoding.drafts import Drafter
 from grounding.engines.local.decoding.endings import EndWatch
-from grounding.engines.local.decoding.model_runner import Feed, Scored, feed_words
+from grounding.engines.local.decoding.feeds import Feed, Scored, feed_words
 from grounding.engines.local.encoder import TokenizedRequest
 
 

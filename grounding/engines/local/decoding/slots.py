@@ -11,6 +11,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from torch import Tensor
 BLOCK = 256
 """Slots grow by this many tokens, so that a long answer seldom moves the whole cache."""
 
+FIXED_BLOCK = 2048
+"""The same where steps have static shapes: a picture and its answer fit into the first."""
 
 SHARE = 4
 """The part of a GPU's free memory for pictures, once the model is loaded; slots need the rest."""
@@ -44,6 +47,15 @@ class Prefix:
         return sum(layer.nbytes for layer in self.layers)
 
 
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A captured step: where it reads its numbers and leaves its result, until the next replay."""
+
+    graph: Any
+    inputs: Tensor
+    outputs: Tensor
+
+
 class SlotCache:
     """A key-value cache whose rows come, go and grow by themselves.
 
@@ -51,8 +63,11 @@ class SlotCache:
     (2, slots, heads, tokens, dimensions), keys before values.
     """
 
-    def __init__(self, device: torch.device, most: int) -> None:
-        """Take no memory yet; there are at most `most` slots."""
+    def __init__(self, device: torch.device, most: int, *, fixed: bool = False) -> None:
+        """Take no memory yet; there are at most `most` slots, `fixed` for static shapes."""
+        self._fixed = fixed
+        self.graphs: dict[int, Graph] = {}
+        """Steps captured on this cache's tensors, by their slots."""
         self._device = device
         self._most = most
         self._layers: list[Tensor] = []
@@ -93,6 +108,11 @@ class SlotCache:
         seen = stored[..., : self._length, :]
         return seen[0], seen[1]
 
+    def hold(self, slots: int, length: int) -> list[Tensor]:
+        """Return all layers' tensors, with room for so many slots of that length."""
+        self._reserve(slots, length)
+        return [self._layer(number, one, one.shape[2]) for number, one in enumerate(self._layers)]
+
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` tokens of a slot into another."""
         self._reserve(target + 1, length)
@@ -114,7 +134,8 @@ class SlotCache:
     def _reserve(self, slots: int, length: int) -> None:
         have_slots, have_length = self._capacity
         doubled = min(1 << (slots - 1).bit_length(), self._most)
-        blocks = -(-length // BLOCK) * BLOCK
+        block = FIXED_BLOCK if self._fixed else BLOCK
+        blocks = -(-length // block) * block
         self._capacity = max(doubled, have_slots), max(blocks, have_length)
 
     def _layer(self, number: int, like: Tensor, heads: int) -> Tensor:
@@ -128,6 +149,7 @@ class SlotCache:
             new = old.new_zeros(2, slots, old.shape[2], length, old.shape[4])
             new[:, : old.shape[1], :, : old.shape[3]] = old
             self._layers[number] = new
+            self.graphs.clear()
         return self._layers[number]
 
 

@@ -49,6 +49,17 @@ class TextLayers:
         return normed
 
 
+def weigh(model: Any, seen: Tensor) -> Tensor:
+    """Return what attention adds for each token that is seen, nothing, or not: -inf.
+
+    `seen` is (rows, 1, tokens, length). Of booleans, every layer would make these numbers anew.
+    Query heads of one group stand in one row, so each token's row comes once for each of them.
+    """
+    config = model.config.get_text_config()
+    hidden = torch.zeros_like(seen, dtype=model.dtype).masked_fill_(~seen, -torch.inf)
+    return hidden.repeat(1, 1, config.num_attention_heads // config.num_key_value_heads, 1)
+
+
 def is_fit(model: Any) -> bool:
     """Say whether the layers are as we know them, whatever release of the library made them."""
     text = model.model.language_model

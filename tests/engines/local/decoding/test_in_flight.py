@@ -20,7 +20,8 @@ from transformers import AutoTokenizer
 
 from grounding.engines.base import Completion, ModelRequest, Priority
 from grounding.engines.local.decoding import in_flight as module
-from grounding.engines.local.decoding.model_runner import Feed, ModelRunner, Scored
+from grounding.engines.local.decoding.feeds import Feed, Scored
+from grounding.engines.local.decoding.model_runner import ModelRunner
 from grounding.engines.local.decoding.rows import Row
 from grounding.engines.local.decoding.slots import SlotCache
 from grounding.engines.local.decoding.static_batch import StaticBatch
@@ -348,7 +349,7 @@ def test_on_a_gpu_bulk_writes_along_and_enters_in_its_turn(
     monkeypatch.setattr(
         module.SlotOptions,
         "on",
-        lambda device, *more: replace(on(device, *more), bulk_pauses=False),
+        lambda device, *more, **how: replace(on(device, *more, **how), bulk_pauses=False),
     )
     engine = LocalEngine.load(str(tiny), replace(CPU, max_batch=3))
     person = replace(request(3, 3, "where", 60, seed=99), priority=INTERACTIVE)

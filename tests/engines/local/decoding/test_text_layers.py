@@ -1,4 +1,4 @@
-"""The language model's layers in fewer calls: the same states, cache and weights as the library's."""
+"""The language model's layers in fewer calls: the states, cache and weights of the library's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from grounding.engines.local.decoding.model_runner import ModelRunner, feed_words
+from grounding.engines.local.decoding.feeds import feed_words
+from grounding.engines.local.decoding.model_runner import ModelRunner
 from grounding.engines.local.decoding.slots import SlotCache
 from grounding.engines.local.decoding.text_layers import TextLayers, is_fit
 from grounding.engines.local.encoder import Encoder, PatchRule
