@@ -147,7 +147,9 @@ def measure(model: Any, slots: int, device: str) -> Run:
     """Return what the loop does with requests for three times its slots, at most 96."""
     rule = PatchRule(14, 2, 2, 1 / 255, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
     encoder = Encoder(rule, IMAGE, PAD, torch.device(device))
-    options = replace(in_flight.SlotOptions.on(torch.device(device), slots, 0), people=0)
+    static = device == "cuda"
+    options = in_flight.SlotOptions.on(torch.device(device), slots, 0, static=static)
+    options = replace(options, people=0)
     endings = Endings(Ends(frozenset({EOS}), PAD), Wordless())  # type: ignore[arg-type]
     loop = in_flight.InFlight(model, encoder, endings, options)
     run = Run(slots)
