@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grounding.queries import MANY_PATHS, PATH_SIGN, find_branches
@@ -168,6 +168,7 @@ def test_a_tree_that_is_asked_level_by_level_has_another_model_version() -> None
 names = st.lists(st.text("abc/ ", min_size=1, max_size=4), min_size=1, max_size=3)
 
 
+@settings(max_examples=25)
 @given(st.lists(names.map(PATH_SIGN.join), min_size=MANY_PATHS + 1, max_size=150, unique=True))
 def test_every_path_is_in_one_branch_and_there_are_fewer_branches(paths: list[str]) -> None:
     branches = find_branches(paths)

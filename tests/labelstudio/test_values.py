@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import Results
 from grounding.labelstudio.controls.rating import are_stars
+from grounding.labelstudio.controls.taxonomy import read_path
 from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.plan import PromptDefaults, plan
 from grounding.queries import Field, Fill, Finding, Locate, ValueKind, ValueType
@@ -193,6 +195,34 @@ def test_what_the_page_would_choke_on_is_left_out_alone_and_counted(
 ) -> None:
     made = written(part, said, score=0.5)
     assert (made.result, dict(made.dropped)) == ([], {reason: 1})
+
+
+def test_thousands_of_paths_are_served_and_their_answers_read_quickly() -> None:
+    leaves = "".join(f'<Choice value="Leaf number {n}"/>' for n in range(45))
+    roots = "".join(f'<Choice value="Root {n}">{leaves}</Choice>' for n in range(100))
+    (on,) = config(f'<Taxonomy name="kind" toName="image">{roots}</Taxonomy>').controls
+    assert len(on.labels) == 4600
+    for said in ("Root 7", "Leaf number 7", "nothing such"):
+        read_path(on, said)
+    begun = perf_counter()
+    read = [read_path(on, f"{said} {n}") for n in range(10) for said in ("Root", "root 3 > Leaf")]
+    assert perf_counter() - begun < 2
+    assert [label and label.value for label in read[:2]] == ["Root 0", None]
+
+
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [("Other", None), ("Others", "C / Others"), ("Fern", "A / Fern"), ("Ferns", "B / Ferns")],
+)
+def test_a_last_name_is_a_path_where_no_other_path_has_it(said: str, path: str | None) -> None:
+    names = {"A": ("Other", "Fern"), "B": ("Other", "Ferns"), "C": ("Others",)}
+    tree = "".join(
+        f'<Choice value="{root}">{"".join(f"""<Choice value="{one}"/>""" for one in some)}</Choice>'
+        for root, some in names.items()
+    )
+    (on,) = config(f'<Taxonomy name="kind" toName="image">{tree}</Taxonomy>').controls
+    label = read_path(on, said)
+    assert (label and label.value) == path
 
 
 def test_the_page_reads_whole_stars_from_one_on() -> None:

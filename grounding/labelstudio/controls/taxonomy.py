@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from grounding.labelstudio.config.conditions import is_shown
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.config.xml import Element, is_in_data
 from grounding.labelstudio.controls.base import are_texts
 from grounding.labelstudio.controls.fields import value_tag
-from grounding.labelstudio.labels import match
+from grounding.labelstudio.labels import CACHED_CONTROLS, match
 from grounding.queries import PATH_SIGN, ValueKind, ValueType
 
 _SIGNS = re.compile(r"\s*(?:>|→|»|::|\\|\|)\s*")
 """What models write between the names of a path instead."""
-
-MOST_PATHS = 1000
-"""Most paths that are served: as many as labels."""
 
 
 def is_tree(element: Element) -> bool:
@@ -25,8 +23,9 @@ def is_tree(element: Element) -> bool:
     choices = [e for e in element.walk() if e.kind == "choice"]
     given = any(is_in_data(e.get("value") or "") for e in choices)
     outside = element.get("value") or element.get("apiUrl") or element.get("sharedStore")
-    small = 0 < len(choices) <= MOST_PATHS
-    return is_shown(element) and small and not (given or outside or element.says("labeling"))
+    return (
+        is_shown(element) and bool(choices) and not (given or outside or element.says("labeling"))
+    )
 
 
 def read_paths(element: Element) -> tuple[Label, ...]:
@@ -51,8 +50,17 @@ def read_path(control: Control, text: str) -> Label | None:
     text = _SIGNS.sub(PATH_SIGN, text)
     if label := match(text, control.labels):
         return label
-    named = [x for x in control.labels if match(text, (Label(x.value.rpartition(PATH_SIGN)[2]),))]
-    return named[0] if len(named) == 1 else None
+    named = match(text, _by_last_name(control.labels))
+    return next((one for one in control.labels if named and one.value == named.alias), None)
+
+
+@lru_cache(maxsize=CACHED_CONTROLS)
+def _by_last_name(labels: tuple[Label, ...]) -> tuple[Label, ...]:
+    """Return a label for the last name of each path, with the path as its alias.
+
+    They are one tuple, so that `match` makes its index of them once and not for each answer.
+    """
+    return tuple(Label(one.value.rpartition(PATH_SIGN)[2], alias=one.value) for one in labels)
 
 
 def has_path(_: Element) -> ValueType:
