@@ -16,7 +16,9 @@ from typing import IO, Any
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AuthenticationError,
     ConnectionError,
+    NoPermissionError,
     OutOfMemoryError,
     RedisError,
     ResponseError,
@@ -97,6 +99,12 @@ def queue_errors() -> Iterator[None]:
     except OutOfMemoryError as exc:
         raise QueueError(
             "the queue's memory is full", code="queue_full", hint="Raise maxmemory of Redis"
+        ) from exc
+    except (NoPermissionError, AuthenticationError) as exc:
+        raise QueueError(
+            "the queue refuses this user, or what it does",
+            code="queue_forbidden",
+            hint="Check the user and password in REDIS_URL, and give it what docker/users.acl does",
         ) from exc
     except ResponseError as exc:
         if "MISCONF" not in str(exc):  # a pipeline puts text of its own before it

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from redis.exceptions import (
+    AuthenticationError,
     ConnectionError,
     NoPermissionError,
     OutOfMemoryError,
@@ -33,6 +34,8 @@ from grounding.jobs.connection import (
     shorten,
     socket_path,
 )
+from grounding.jobs.keys import redis_key
+from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.store import Job, JobStore, QueueName
 from grounding.settings import Settings
 from grounding.web.app import create_app
@@ -96,6 +99,31 @@ def test_a_queue_that_evicts_tasks_is_refused_unless_it_is_allowed(
         assert "allkeys-lru" in str(ready.json[text])  # type: ignore[index]
 
 
+KEEPS = {"noeviction"}
+EVICTS = {"allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu"} | {
+    "volatile-random",
+    "volatile-ttl",
+}
+
+
+@pytest.mark.parametrize("aof", ["yes", "no"])
+@pytest.mark.parametrize("policy", sorted(KEEPS | EVICTS))
+def test_each_policy_and_way_of_keeping_is_judged(redis: Redis, policy: str, aof: str) -> None:
+    before = redis.config_get("maxmemory-policy", "appendonly")
+    try:
+        redis.config_set("appendonly", aof)
+        redis.config_set("maxmemory-policy", policy)
+        if policy in EVICTS:
+            with pytest.raises(SettingError, match=policy):
+                check_keeping(redis, Settings.load())
+        notes = check_keeping(redis, Settings.load(allow_eviction=True))
+    finally:
+        for name, value in before.items():
+            redis.config_set(name, value)
+    assert ["evicts" in note for note in notes if policy in note] == [True] * (policy in EVICTS)
+    assert len([note for note in notes if "appendonly" in note]) == (aof == "no")
+
+
 @pytest.mark.parametrize("command", ["up", "worker"])
 def test_no_part_runs_on_a_queue_that_evicts_tasks(
     forgetful: ValkeyServer, command: str, tmp_path: Path
@@ -143,6 +171,14 @@ def test_the_user_of_compose_may_use_the_queue_and_no_function(tmp_path: Path) -
             store.accept([Job("a", QueueName.BULK, "1", {"id": 1})])
             assert store.claim("a", "w") is not None
             check_keeping(redis, Settings.load())
+            redis.hset(redis_key("lease", key="foreign"), "not", "ours")
+            reconciler = Reconciler(redis, store)
+            reconciler.reconcile()
+            with pytest.raises(ResponseError):
+                redis.get(redis_key("lease", key="foreign"))
+            reconciler._foreign._next = 0
+            reconciler.reconcile()
+            assert not redis.exists(redis_key("lease", key="foreign"))
             for words in ("FUNCTION LIST", "FUNCTION FLUSH", "FCALL f 0", "SCRIPT FLUSH", "KEYS *"):
                 with pytest.raises(NoPermissionError):
                     redis.execute_command(*words.split())
@@ -170,6 +206,8 @@ def test_an_address_that_is_none_is_a_wrong_setting() -> None:
         (OutOfMemoryError("OOM"), "queue_full"),
         (ResponseError("Command # 1 (…): MISCONF no disk"), "queue_disk_full"),
         (ResponseError("WRONGTYPE"), "queue_unavailable"),
+        (NoPermissionError("NOPERM"), "queue_forbidden"),
+        (AuthenticationError("WRONGPASS"), "queue_forbidden"),
         (ConnectionError("refused"), "queue_unavailable"),
     ],
 )

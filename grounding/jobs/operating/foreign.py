@@ -22,7 +22,8 @@ from grounding.jobs.operating import scripts
 
 log = logging.getLogger(__name__)
 
-REFUSALS = ("errorstat_WRONGTYPE", "errorstat_ERR")
+COMMANDS = ("cmdstat_evalsha", "cmdstat_hincrby")
+"""Commands that fail at a count that is no number; scripts that the server lacks do not count."""
 LONGEST_PAUSE = 600.0
 SHORTEST_PAUSE = 5.0
 SHARE = 0.02
@@ -61,8 +62,14 @@ class ForeignKeys:
         return found > 0
 
     def _read_refused(self) -> int:
-        found: Any = self._redis.info("errorstats")
-        return sum(found[name]["count"] for name in REFUSALS if name in found)
+        errors: Any = self._redis.info("errorstats")
+        wrong, unknown = (
+            errors.get(f"errorstat_{name}", {}).get("count", 0)
+            for name in ("WRONGTYPE", "NOSCRIPT")
+        )
+        calls: Any = self._redis.info("commandstats")
+        failed = sum(calls.get(name, {}).get("failed_calls", 0) for name in COMMANDS)
+        return int(wrong + failed - unknown)
 
     def _look(self) -> int:
         found = 0
