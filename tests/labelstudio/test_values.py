@@ -146,6 +146,7 @@ def test_a_field_is_asked_for_in_its_type(part: str, field: Field) -> None:
         (having(DAY, 'format="%d.%m.%y"'), "2018-06-01T00:00", {"datetime": "01.06.18"}),
         (DAY.replace('"date"', '"year"'), "2018-01-01T00:00", {"datetime": "2018-01-01"}),
         (STARS, "7", {"rating": 7}),
+        (STARS.replace('"7"', '"0"'), "3", {"rating": 3}),
         (having(AMOUNT, 'min="0" max="9"'), "0", {"number": 0}),
         (having(AMOUNT, 'min="0" max="9"'), "9", {"number": 9}),
         (KIND, "Animal > Bird", {"taxonomy": [["an", "Bird"]]}),
