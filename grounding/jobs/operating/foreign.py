@@ -8,6 +8,7 @@ line in the log for each; a job that has lost its record by this fails at the ne
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -35,7 +36,6 @@ JOB_NUMBERS = ("blob", "deaths", "suspected", "askers", "lost", "due", "held_unt
 """Fields of a job's record that scripts reckon with."""
 
 _INTEGER = re.compile(rb"-?\d{1,18}")
-_NUMBER = re.compile(rb"-?\d{1,18}(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 class ForeignKeys:
@@ -44,6 +44,7 @@ class ForeignKeys:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._remove = scripts.REMOVE_FOREIGN.bind(redis)
+        self._remove_numbers = scripts.REMOVE_NO_NUMBERS.bind(redis)
         self._refused: int | None = None
         self._next = 0.0
 
@@ -73,28 +74,25 @@ class ForeignKeys:
 
     def _look(self) -> int:
         found = 0
-        for batch in _batches(self._redis.scan_iter(match=f"{PREFIX}*", count=BATCH)):
+        names = self._redis.scan_iter(match=f"{PREFIX}*", count=BATCH)
+        for batch in _batches(name for name in names if b"\n" not in name):  # no key of ours
             found += self._check_types(batch)
             self._check_numbers(batch)
         return found
 
     def _check_types(self, names: list[bytes]) -> int:
         """Remove those of `names` whose type is another's; return how many."""
-        pipe = self._redis.pipeline(transaction=False)
         known = [name for name in names if _family(name) in TYPES]
-        for name in known:
-            self._remove(pipe, name=name, kind=TYPES[_family(name)])
-        removed = [
-            (n, kind.decode()) for n, kind in zip(known, pipe.execute(), strict=True) if kind
-        ]
-        for name, kind in removed:
+        kinds = "\n".join(TYPES[_family(name)] for name in known)
+        removed: Any = self._remove(names=b"\n".join(known), kinds=kinds)
+        for name, kind in zip(removed[::2], removed[1::2], strict=True):
             log.error(
                 "%s was a %s of another program, and is removed: see that nothing else writes to "
                 "the queue's Redis",
                 text(name),
-                kind,
+                text(kind),
             )
-        return len(removed)
+        return len(removed) // 2
 
     def _check_numbers(self, names: list[bytes]) -> None:
         for name in names:
@@ -109,17 +107,14 @@ class ForeignKeys:
                     self._redis.delete(name)
             elif family == "finishes":
                 times: Any = self._redis.lrange(name, 0, -1)
-                if not all(map(_NUMBER.fullmatch, times)):
+                if not all(map(_INTEGER.fullmatch, times)):
                     self._redis.delete(name)
         self._check_jobs([name for name in names if _family(name) == "job"])
 
     def _check_jobs(self, names: list[bytes]) -> None:
-        pipe = self._redis.pipeline(transaction=False)
-        for name in names:
-            pipe.hmget(name, *JOB_NUMBERS)
-        for name, values in zip(names, pipe.execute(), strict=True):
-            pairs = zip(JOB_NUMBERS, values, strict=True)
-            self._drop_fields(name, [f for f, v in pairs if v and not _NUMBER.fullmatch(v)])
+        removed = self._remove_numbers(names=b"\n".join(names), fields=json.dumps(JOB_NUMBERS))
+        if removed:
+            log.error("%d values of tasks that are no numbers are removed", removed)
 
     def _drop_fields(self, name: bytes, fields: list[Any]) -> None:
         if fields:

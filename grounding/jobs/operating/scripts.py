@@ -144,15 +144,41 @@ return redis.call('GET', form_token)
     finishing=True,
 )
 
-# Checks and removes in one step: meanwhile somebody may have made it the queue's own again.
+# Checks and removes in one step: meanwhile somebody may have made it the queue's own again. `names`
+# are whole keys, one a line, and `kinds` the types that they should have, in the same order.
 REMOVE_FOREIGN = Script(
     """
-local found = redis.call('TYPE', name).ok
-if found == 'none' or found == kind then return '' end
-redis.call('DEL', name)
-return found
+local kind, removed = string.gmatch(kinds, '[^\\n]+'), {}
+for name in string.gmatch(names, '[^\\n]+') do
+  local wanted, found = kind(), redis.call('TYPE', name).ok
+  if found ~= 'none' and found ~= wanted then
+    redis.call('DEL', name)
+    removed[#removed + 1] = name
+    removed[#removed + 1] = found
+  end
+end
+return removed
 """,
     keys="",
-    args="name kind",
+    args="names kinds",
+    finishing=True,
+)
+
+# Fields of job records, whose keys are one a line, with which scripts reckon. Returns how many go.
+REMOVE_NO_NUMBERS = Script(
+    """
+local removed, numbers = 0, cjson.decode(fields)
+for name in string.gmatch(names, '[^\\n]+') do
+  local held = redis.call('HMGET', name, unpack(numbers))
+  for at, field in ipairs(numbers) do
+    if held[at] and not string.match(held[at], '^%-?%d[%d.e+]*$') then
+      removed = removed + redis.call('HDEL', name, field)
+    end
+  end
+end
+return removed
+""",
+    keys="",
+    args="names fields",
     finishing=True,
 )
