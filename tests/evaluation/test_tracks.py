@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+import time
 from collections import Counter
 from statistics import fmean
 from typing import Any
@@ -152,6 +155,34 @@ def test_what_an_annotator_did_to_a_track() -> None:
     assert edits(begun, track((1, 0), (50, 40), (99, 40, False), label="dog")) == [Edit.RELABELLED]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([(1, 0), (10, 0, False), (20, 0)], [(1, 0), (10, 0), (20, 0)]),
+        ([(1, 0), (10, 0, False)], [(1, 0), (10, 0)]),
+        ([(1, 0), (10, 0, False), (11, 5)], [(1, 0), (10, 0, False), (12, 5)]),
+    ],
+)
+def test_a_gap_that_was_edited_is_a_move(before: list[Key], after: list[Key]) -> None:
+    assert edits(track(*before), track(*after)) == [Edit.MOVED]
+    assert edits(track(*after), track(*before)) == [Edit.MOVED]
+
+
+def test_what_is_only_said_otherwise_at_the_film_s_end_is_kept() -> None:
+    assert edits(track((1, 0), (100, 0)), track((1, 0), (100, 0, False))) == [Edit.KEPT]
+
+
+@given(KEYS, KEYS)
+def test_what_is_kept_is_in_one_place_in_every_frame(some: list[Key], others: list[Key]) -> None:
+    a, b = region(*some, count=33).place, region(*others, count=33).place
+    assert isinstance(a, Track)
+    assert isinstance(b, Track)
+    boxes = [[seen_at(one.keys, frame) for one in (a, b)] for frame in range(1, 34)]
+    apart = [math.inf if one is None or two is None else abs(one.x1 - two.x1)
+             for one, two in boxes if one or two]  # fmt: skip
+    assert a.is_at(b, 5) is (max(apart) <= 5)
+
+
 def test_a_report_has_tracks_by_label() -> None:
     truth = [track((1, 0), (50, 40, False)), track((1, 60), (50, 60, False), label="dog", id="u")]
     guess = [track((1, 1), (50, 41, False), id="x"), track((1, 9), (50, 9, False), id="y")]
@@ -174,3 +205,22 @@ def test_the_page_s_way_between_key_frames() -> None:
     assert seen_at(keys, 2) == Box(5, 0, 15, 10, PERCENT)
     assert seen_at(keys, 0) is None
     assert seen_at(keys, 99) == keys[1].box, "it is enabled"
+
+
+def walk(chance: random.Random, frames: int, keys: int) -> Track:
+    """Return a track of so many key frames over a film, in a part of the picture of its own."""
+    left, some = chance.uniform(0, 70), sorted(chance.sample(range(1, frames), keys))
+    places = [(at, left + chance.uniform(0, 20), chance.random() > 0.05) for at in some]
+    place = region(*places, count=frames).place
+    assert isinstance(place, Track)
+    return place
+
+
+def test_films_of_ten_minutes_are_compared_fast() -> None:
+    """Ten tracks with ten others took 90 s: each frame of each pair by itself."""
+    chance = random.Random(5)
+    tracks = [walk(chance, 18_000, 30) for _ in range(20)]
+    begun = time.process_time()
+    ious = [one.iou(other) for one in tracks[:10] for other in tracks[10:]]
+    assert time.process_time() - begun < 5
+    assert 0 < max(ious) < 1
