@@ -7,13 +7,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from itertools import islice, pairwise
 
-from grounding.notation.numbers import MAX_CHARS
+from grounding.notation.numbers import MAX_CHARS, normalize
 from grounding.notation.times import MOST_FOUND, cut_times, split_time
 
 MONTHS = {
@@ -46,10 +45,27 @@ _ISO = re.compile(
 _DAY_FIRST = re.compile(rf"(\d{{1,2}}){_SEPARATOR}(\d{{1,2}}){_SEPARATOR}(\d{{4}})")
 _NAMED = re.compile(
     r"(?:(?P<day>\d{1,2})(?:st|nd|rd|th|\.)?[\s-]*(?:of )?)?(?P<month>[a-zä]{3,9})\.?,?[\s-]*"
-    r"(?:(?P<day2>\d{1,2})(?:st|nd|rd|th)?,?\s+)?(?P<year>\d{4})"
+    r"(?:(?P<day2>\d{1,2})(?:st|nd|rd|th)?(?:\s*,\s*|\s+))?(?P<year>\d{4})"
+)
+_NAMED_BEHIND = re.compile(
+    r"(?P<year>\d{4})[\s,./-]*(?P<month>[a-zä]{3,9})\.?[\s-]*(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 )
 _COMPACT = re.compile(r"((?:19|20)\d{2})(\d{2})(\d{2})")
 _MONTH_YEAR = re.compile(rf"(\d{{1,2}}){_SEPARATOR}(\d{{4}})")
+_WEEKDAY_NAME = (
+    "(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|"
+    r"sat(?:urday)?|sun(?:day)?)\b"
+)
+_WEEKDAY = re.compile(
+    rf"^(?:{_WEEKDAY_NAME}|(?:mo|di|mi|do|fr|sa|so)\b|"
+    r"(?:montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonntag)\b)[.,]*\s*|"
+    rf"\s*\(?(?:\b{_WEEKDAY_NAME}|(?:星期|周)[一二三四五六日天])\)?$",
+    re.IGNORECASE,
+)
+_LINK = re.compile(r"^(?:(?:on|am|den)\s|[-|·@]\s)\s*|(?:\s(?:at|um)|\s[-|·@])$", re.IGNORECASE)
+"""What stands between a day and a time."""
+
+_YEAR = re.compile(rf"(\d{{1,2}}){_SEPARATOR}(\d{{4}})")
 _WEEKDAY = re.compile(
     r"^(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*|(?:mo|di|mi|do|fr|sa|so)|"
     r"(?:montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonntag))\b[.,]*\s*|"
@@ -65,28 +81,46 @@ def parse_datetime(text: str) -> datetime | None:
     A month or a year alone begins it. A day and a month in digits are told apart by a point
     between them (the day comes first) or by a day above twelve; else the date is none.
     """
-    text = unicodedata.normalize("NFKC", text[: MAX_CHARS + 1]).strip()
+    text = normalize(text[: MAX_CHARS + 1]).strip()
     if len(text) > MAX_CHARS:
         return None
     if (day := _parse_date(text)) is not None:
         return datetime.combine(day, time())
     clock = split_time(text)
-    day = _parse_date(clock[1] or clock[2]) if clock else None
+    day = _parse_date(_LINK.sub("", clock[1] or clock[2])) if clock else None
     return datetime.combine(day, clock[0]) if clock and day is not None else None
 
 
 def _parse_date(text: str) -> date | None:
-    text = _WEEKDAY.sub("", text.strip(" .,"))
-    if found := _COMPACT.fullmatch(text) or _ISO.fullmatch(text):
-        return _date(int(found[1]), int(found[2]), int(found[3] or 1))
+    """Return the date that a text is; with a day of the week it is whole."""
+    text = text.strip(" .,")
+    plain = _WEEKDAY.sub("", text)
+    day = _parse_whole(plain.casefold())
+    return _parse_begun(plain) if day is None and plain == text else day
+
+
+def _parse_whole(text: str) -> date | None:
+    """Return the date in day, month and year."""
+    if (found := _COMPACT.fullmatch(text) or _ISO.fullmatch(text)) and found[3]:
+        return _date(int(found[1]), int(found[2]), int(found[3]))
     if found := _DAY_FIRST.fullmatch(text):
         return _day_and_month(int(found[1]), int(found[2]), int(found[3]), pointed="." in text)
+    found = _NAMED_BEHIND.fullmatch(text) or _NAMED.fullmatch(text)
+    parts = found.groupdict() if found else {}
+    day, month = parts.get("day") or parts.get("day2"), MONTHS.get(parts.get("month", ""))
+    return _date(int(parts["year"]), month, int(day)) if day and month else None
+
+
+def _parse_begun(text: str) -> date | None:
+    """Return the first day of the month or the year."""
+    if found := _ISO.fullmatch(text):
+        return _date(int(found[1]), int(found[2]), 1) if not found[3] else None
     if found := _MONTH_YEAR.fullmatch(text):
         return _date(int(found[2]), int(found[1]), 1)
     if found := _NAMED.fullmatch(text.casefold()):
         month = MONTHS.get(found["month"])
-        day = int(found["day"] or found["day2"] or 1)
-        return _date(int(found["year"]), month, day) if month else None
+        lone = month and not (found["day"] or found["day2"])
+        return _date(int(found["year"]), month, 1) if month and lone else None
     found = _YEAR.fullmatch(text)
     return _date(int(found[1]), 1, 1) if found else None
 
@@ -142,7 +176,7 @@ def find_days(text: str) -> Iterator[Day]:
     The parts of a date stand next to each other. What is a part of a longer date is none of its
     own.
     """
-    parts = list(islice(_parts(unicodedata.normalize("NFKC", text).casefold()), MOST_FOUND))
+    parts = list(islice(_parts(normalize(text).casefold()), MOST_FOUND))
     taken: set[int] = set()
     for size, orders in _ORDERS.items():
         longer = frozenset(taken)

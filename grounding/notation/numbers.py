@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
+from math import prod
 
 MAX_CHARS = 100
 """A longer text is no number, no date and no time of day."""
@@ -17,26 +18,16 @@ MAX_CHARS = 100
 MOST = 1e15
 """Above this a float no longer tells two whole numbers apart, and a loop wrote the digits."""
 
-_PLAIN = re.compile(r"[-+]?\d+(?:\.\d+)?[eE][-+]?\d+")
-_NUMERAL = re.compile(
-    r"(?:(?<![\w.,-])|(?<=\b[A-Z])|(?<=\b[A-Z]{2})|(?<=\b[A-Z]{3})|(?<=\b[A-Z]{2}[$£€]))"
-    r"(?:(?:(?<![A-Z])[-+])?\d[\d.,]*+|[-+]?\.\d+)"
-)
-_ANY_DIGIT = re.compile(r"\d")
-_SPACED = re.compile(r"(?<=\d)[ \u00a0\u202f'’_](?=\d{3}(?!\d))")
-_GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}(?:([.,])\d{3})(?:\1\d{3})*")
-_UNCLEAR = re.compile(
-    r"\d\s*(?:-|–|—|~|to|bis|至|到|x|×|\*)\s*\d|^-\s|\d\s?-$|^\(\s*\d+\s*\)$|"
-    r"[$£€¥][\d.,\s]*m\b|^[A-Z]{3}\s?[\d.,]+m\b",
-    re.IGNORECASE,
-)
-"""Two numbers, a minus or a bullet, a number in brackets or a negative one, metres or millions."""
+_DASHES = dict.fromkeys(range(0x2010, 0x2016), "-") | {ord("−"): "-"}
+_RAISED = re.compile(r"(?<![^\W\d_])[¹²³⁰⁴-⁹₀-₉①-⓿❶-➓⒈-⒛]+")
 
-_WHOLE = re.compile(r"(?<=\d)[.,][-–—]{1,2}(?!\d)")
+_PLAIN = re.compile(r"[-+]?\d+(?:\.\d+)?[eE][-+]?\d+")
+_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}([ '’_])\d{3}(?:\1\d{3})*(?!\d)")
+_GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}(?:([.,])\d{3})(?:\1\d{3})*")
+_THOUSANDS = re.compile(r"[-+]?[1-9](?:\d{0,2}(?:[.,]\d{3})+|\d?(?:[.,]\d\d)+[.,]\d{3})")
+_WHOLE = re.compile(r"(?<=\d)[.,]-{1,2}(?!\d)")
 _VULGAR = re.compile(r"(?<!\d)(\d{0,9})\s?([¼-¾⅐-⅞])")
 _MIXED = re.compile(r"(?<![\d/.,])(\d{1,9})\s+(\d)/([2-9]|1[06])(?![\d/.,])")
-_MINUS = re.compile(r"-(?=[$£€¥]|[A-Z]{2,3}\s?\d)|(?:minus|negative)\s|负", re.IGNORECASE)
-_ACCOUNT = re.compile(r"[$£€¥]?\s?\(\s?[$£€¥]?\s?\d[\d.,']*[.,]\d\d\s?[$£€¥]?\s?\)\s?[$£€¥]?")
 
 _SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
@@ -47,20 +38,67 @@ _WORDS = {word: n for n, word in enumerate(_SMALL.split())} | {
     word: 10 * n for n, word in enumerate(_LARGE.split(), start=2)
 }
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
-_SHORT_SCALES = {"k": 10**3, "tsd": 10**3, "mio": 10**6, "bn": 10**9, "mrd": 10**9}
-_SHORT_SCALES |= {"百": 100, "千": 10**3, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
-_SCALE = re.compile(
-    rf"(k)\b|\s?(?:({'|'.join(_SCALES)})s?\b|(tsd|mio|bn|mrd)\b|([百千万萬亿億]))", re.IGNORECASE
+_SCALES |= {"trillion": 10**12}
+_SHORT_SCALES = {"tsd": 10**3, "tausend": 10**3, "lakh": 10**5, "crore": 10**7}
+_SHORT_SCALES |= dict.fromkeys(("mio", "mln", "millionen"), 10**6)
+_SHORT_SCALES |= dict.fromkeys(("bn", "mrd", "milliard", "milliarde", "milliarden"), 10**9)
+_HAN_SCALES = {"十": 10, "百": 100, "千": 10**3, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
+_TIMES = _SCALES | _SHORT_SCALES | _HAN_SCALES | {"k": 10**3}
+
+_SCALE_WORD = rf"(?:{'|'.join((*_SCALES, *_SHORT_SCALES))})s?\b"
+_HAN_SCALE = f"[{''.join(_HAN_SCALES)}]"
+_SCALE = re.compile(rf"(?i:k\b|\s?{_SCALE_WORD}(?:\s{_SCALE_WORD}){{0,2}}|\s?{_HAN_SCALE}{{1,3}})")
+_NUMERAL = re.compile(
+    r"(?:(?<![\w.,-])|(?<=\b[A-Z])|(?<=\b[A-Z]{2})|(?<=\b[A-Z]{3})|(?<=\b[A-Z]{2}[$£€]))"
+    rf"((?:(?<![A-Z])[-+])?\d[\d.,]*+|[-+]?\.\d+)({_SCALE.pattern})?"
 )
+"""A number in digits, and the words that multiply it."""
+
 _NUMBER_WORD = rf"\b(?:{'|'.join((*_WORDS, *_SCALES))})\b"
 _NUMBER_WORDS = re.compile(rf"{_NUMBER_WORD}(?:(?:[\s-]+|\s+and\s+){_NUMBER_WORD})*")
+
+_UNCLEAR = re.compile(
+    r"\d(?:[.,]?\s+|\s*(?:-|~|to|bis|至|到|x|×|\*|/|⁄|:)\s*)\d|^-(?!\.?\d)|\d\s?-$|"
+    r"[$£€¥][\d.,\s]*m\b|^[A-Z]{3}\s?[\d.,]+m\b|\d\s?(?-i:[MBT])\b|"
+    rf"千[克米瓦卡帕伏赫焦字]|\d\s?{_HAN_SCALE}*[零一二三四五六七八九两〇多余几]",
+    re.IGNORECASE,
+)
+"""Two numbers, a bullet or a minus, metres or millions, kilograms or thousands, more than one."""
+
+_UNREAD = re.compile(
+    rf"\d|{_HAN_SCALE}|半|\b(?:{'|'.join(_SHORT_SCALES)}|mill?|mn|hundert|dutzend|"
+    rf"half|halves|quarters?|thirds|fourths|(?:fif|six|seven|eigh|nin|ten)ths|"
+    rf"(?:one|an?)[\s-](?:third|fourth|(?:fif|six|seven|eigh|nin|ten)th)|"
+    rf"(?:hundred|thousand|million|billion)ths?)\b|"
+    rf"\bpoint\s+{_NUMBER_WORD}|{_NUMBER_WORD}\s+point\b|"
+    rf"\b(?:few|several|couple|some|many)\s+(?:of\s+)?(?:{'|'.join(_SCALES)})\b",
+    re.IGNORECASE,
+)
+"""What would change a number, or is one more, beside the numbers that were read."""
+
+_UNIT = re.compile(r"\b(?:[cdkm]?m|ft|in|yd)[23]\b")
+_MINUS = re.compile(
+    rf"-(?=[$£€¥]|[A-Z]{{2,3}}\s?\d|{_NUMBER_WORD})|(?:minus|negative)\s|负", re.IGNORECASE
+)
+_OPENED = re.compile(r"(?:[^\w(]|[A-Z]{2,3}\b)*\(")
+_SIGN = r"\s?[$£€¥]?\s?"
+_ACCOUNT = re.compile(rf"(?=.*(?:[$£€¥]|[.,]\d\d\b)){_SIGN}\({_SIGN}\d[\d.,]*{_SIGN}\){_SIGN}")
+"""A negative number in brackets, as accounts have it: with cents or with a sign of currency."""
+
 _HAN = {han: n for n, han in enumerate("零一二三四五六七八九十")} | {"两": 2, "〇": 0}
-
-
 _HAN_DIGIT = "[零一二三四五六七八九两〇]"
 _HAN_NUMBER = re.compile(
     rf"({_HAN_DIGIT})?(十)?({_HAN_DIGIT})?[个只条张件座棵朵位名匹台把辆头颗枚]?"
 )
+
+
+def normalize(text: str) -> str:
+    """Return a text in NFKC with one kind of dash, and raised digits apart from others: 3.99¹.
+
+    Those of a unit stay where they are: m² is m2.
+    """
+    apart = _RAISED.sub(r"  \g<0>  ", text)
+    return unicodedata.normalize("NFKC", apart).translate(_DASHES)
 
 
 def parse_number(text: str) -> float | None:
@@ -70,21 +108,37 @@ def parse_number(text: str) -> float | None:
     three: then a comma separates thousands, and a point does where there are several. Words may
     stand beside the number, but no second one; k, million and 万 multiply it.
     """
-    text = _VULGAR.sub(_to_decimals, text[: MAX_CHARS + 1])
-    text = unicodedata.normalize("NFKC", text).replace("−", "-").strip()
-    text = _MIXED.sub(_to_decimals, _WHOLE.sub(",00", text))
-    if len(text) > MAX_CHARS or _UNCLEAR.search(text):
+    text = normalize(_VULGAR.sub(_to_decimals, text[: MAX_CHARS + 1])).strip()
+    text = _GROUPS.sub(_join, _MIXED.sub(_to_decimals, _WHOLE.sub(",00", text)))
+    if len(text) > MAX_CHARS:
         return None
     if _PLAIN.fullmatch(text):
         return float(text) if abs(float(text)) < MOST else None
+    account = bool(_ACCOUNT.fullmatch(text))
     minus = _MINUS.match(text)
-    text = _SPACED.sub("", text[minus.end() :] if minus else text)
-    found = {_scale(one, text) for one in _NUMERAL.finditer(text)}
-    found = found or (set() if _ANY_DIGIT.search(text) else _named(text))
-    number = found.pop() if len(found) == 1 else None
+    text = text[minus.end() :] if minus else text
+    if _UNCLEAR.search(text) or (_OPENED.match(text) and not account):
+        return None
+    number = _read_one(text)
     if number is None or abs(number) >= MOST or (minus and number < 0):
         return None
-    return -number if minus or _ACCOUNT.fullmatch(text) else number
+    return -number if minus or account else number
+
+
+def _read_one(text: str) -> float | None:
+    """Return the number that all numerals and number words of a text agree on."""
+    if (han := _parse_han(text)) is not None:
+        return float(han)
+    read = {_scale(*one.groups()) for one in _NUMERAL.finditer(text)}
+    rest = _NUMERAL.sub("#", text)
+    runs = list(_read_words(rest))
+    read.update(run[0] for run in runs)
+    clear = len(read) == 1 and all(len(run) == 1 for run in runs)
+    return read.pop() if clear and not _UNREAD.search(_UNIT.sub("", rest)) else None
+
+
+def _join(found: re.Match[str]) -> str:
+    return found[0].replace(found[1], "")
 
 
 def _to_decimals(found: re.Match[str]) -> str:
@@ -94,37 +148,53 @@ def _to_decimals(found: re.Match[str]) -> str:
     return found[0] if share >= 1 else repr(int(whole or 0) + share)
 
 
-def _scale(numeral: re.Match[str], text: str) -> float | None:
-    number, times = _to_float(numeral[0]), _scale_after(numeral, text)
-    return None if number is None else number * times
+def _scale(numeral: str, scale: str | None) -> float | None:
+    number = _to_float(numeral)
+    return None if number is None else number * _multiply(scale)
 
 
-def _scale_after(numeral: re.Match[str], text: str) -> int:
-    found = _SCALE.match(text, numeral.end())
-    word = next(filter(None, found.groups()), "").lower() if found else ""
-    return (_SCALES | _SHORT_SCALES).get(word, 1)
+def _multiply(scale: str | None) -> int:
+    """Return what "million" and "hundred thousand" multiply by; nothing is 1."""
+    parts = _SCALE_PART.findall((scale or "").lower())
+    return prod(_TIMES.get(part) or _TIMES[part.rstrip("s")] for part in parts)
 
 
-def _named(text: str) -> set[float | None]:
-    han = _parse_han(text)
-    return {float(han)} if han is not None else set(_read_words(text))
+_SCALE_PART = re.compile(rf"[a-z]+|{_HAN_SCALE}")
 
 
-def _read_words(text: str) -> Iterator[float | None]:
-    """Yield the number of each run of number words; None for a run of two numbers."""
+def _read_words(text: str) -> Iterator[list[float]]:
+    """Yield the numbers of each run of number words: one, unless several stand side by side."""
     for run in _NUMBER_WORDS.findall(text.casefold()):
-        total, part = 0, 0
-        for word in re.findall(r"[a-z]+", run.replace(" and ", " ")):
-            if (times := _SCALES.get(word, 0)) >= 1000:
-                total, part = total + (part or 1) * times, 0
-            elif times:
-                part = (part or 1) * times
-            elif part % 100 and (part % 100 < 20 or part % 10 or not 0 < _WORDS[word] < 10):
-                total = -1
-                break
-            else:
-                part += _WORDS[word]
-        yield None if total < 0 else float(total + part)
+        yield list(_read_run(_WORD.findall(run.replace(" and ", " "))))
+
+
+_WORD = re.compile(r"[a-z]+")
+
+
+def _read_run(words: Sequence[str]) -> Iterator[float]:
+    """Yield the numbers of these words: one ends where the next word cannot go on with it.
+
+    Scales of a thousand and more go on with a smaller one, so that a number has an end.
+    """
+    total, part, last = 0, 0, MOST
+    for at, word in enumerate(words):
+        times = _SCALES.get(word, 0)
+        if at and not (_goes_on(part, word) if times < 1000 else part and times < last):
+            yield float(total + part)
+            total, part, last = 0, 0, MOST
+        if times >= 1000:
+            total, part, last = total + (part or 1) * times, 0, times
+        else:
+            part = (part or 1) * times if times else part + _WORDS[word]
+    yield float(total + part)
+
+
+def _goes_on(part: int, word: str) -> bool:
+    """Say whether a word below a thousand continues a number below a thousand."""
+    if word in _SCALES:
+        return 0 < part < 100
+    units = part % 100
+    return not units or (units >= 20 and not units % 10 and 0 < _WORDS[word] < 10)
 
 
 def _parse_han(text: str) -> int | None:
@@ -142,7 +212,8 @@ def _to_float(part: str) -> float | None:
     part = part if part.startswith(".") else part.strip(".,")
     marks = [mark for mark in part if mark in ".,"]
     if len(set(marks)) == 2:
-        return _decimal(part, marks[-1]) if marks.count(marks[-1]) == 1 else None
+        whole = _THOUSANDS.fullmatch(part[: part.rindex(marks[-1])])
+        return _decimal(part, marks[-1]) if whole and marks.count(marks[-1]) == 1 else None
     if len(marks) > 1 or marks == [","]:
         grouped = _GROUPED.fullmatch(part)
         if grouped:
@@ -163,26 +234,40 @@ def _decimal(part: str, sign: str) -> float | None:
 
 # Numbers in a text
 
-_LOOSE = re.compile(r"(?<!\d)[.,]\d+|\d[\d.,'’]*")
-_IN_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)(?:[.,]\d+)?")
+_LOOSE = re.compile(r"(?<!\d)[.,]\d+|\d[\d.,]*")
+_IN_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:[ '’_]\d{3})+(?!\d)(?:[.,]\d+)?")
 _HAN_RUN = re.compile(f"(?:{_HAN_DIGIT}|十)+")
-_PLAIN_DIGITS = re.compile(r"\d*\.?\d+")
+_POWER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?e[-+]?\d{1,3}(?!\w)")
+_PLAIN_DIGITS = re.compile(r"\d++(?:\.\d++)?+|\.\d++")
+_DIGITS = re.compile(r"\d+")
 
 
 def find_numbers(text: str) -> Iterator[float]:
     """Yield each number that a text may mean, without its sign: 1,234 is one of two.
 
-    Numbers that stand side by side, as in a table, are each one, and 17 000 is one more.
+    Numbers that stand side by side, as in a table, are each one, and 17 000 is one more. What
+    `parse_number` reads in a text is among them.
     """
-    text = unicodedata.normalize("NFKC", _VULGAR.sub(_to_decimals, text)).casefold()
-    for found in chain(_LOOSE.finditer(text), _IN_GROUPS.finditer(text)):
-        digits = found[0].rstrip(".,'’").translate(_NO_GAPS)
-        for form in {digits.replace(",", ""), digits.replace(".", "").replace(",", ".")}:
-            if _PLAIN_DIGITS.fullmatch(form):
-                yield from {float(form), float(form) * _scale_after(found, text)}
-    yield from (number for number in _read_words(text) if number is not None)
+    text = normalize(_VULGAR.sub(_to_decimals, text)).casefold()
+    for one in {text, _MIXED.sub(_to_decimals, text)}:
+        for found in chain(_LOOSE.finditer(one), _IN_GROUPS.finditer(one)):
+            scale = _SCALE.match(one, found.end())
+            for number in _find_forms(found[0]):
+                yield from {number, number * _multiply(scale[0] if scale else None)}
+    yield from (float(found[0]) for found in _POWER.finditer(text))
+    yield from chain.from_iterable(_read_words(text))
     named = (_parse_han(run) for run in _HAN_RUN.findall(text))
     yield from (float(number) for number in named if number is not None)
 
 
-_NO_GAPS = str.maketrans("", "", " '’")
+def _find_forms(numeral: str) -> Iterator[float]:
+    """Yield what a numeral may mean: with either decimal sign, or as a list as in 5,7,9."""
+    digits = numeral.rstrip(".,").translate(_NO_GAPS)
+    for form in {digits.replace(",", ""), digits.replace(".", "").replace(",", ".")}:
+        if _PLAIN_DIGITS.fullmatch(form):
+            yield float(form)
+    if _to_float(digits) is None:
+        yield from map(float, _DIGITS.findall(digits))
+
+
+_NO_GAPS = str.maketrans("", "", " '’_")

@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from datetime import time
 from itertools import islice
 
-from grounding.notation.numbers import MAX_CHARS, MOST
+from grounding.notation.numbers import MAX_CHARS, MOST, normalize
 
 SIXTY = 60
 
@@ -20,18 +19,26 @@ MOST_FOUND = 5000
 """Numbers, times or dates of one text that are looked at."""
 
 _CLOCK = re.compile(
-    r"(?:(?:(?P<early>上午|早上|凌晨)|(?P<late>下午|晚上|傍晚))\s*)?"
+    r"(?:(?:(?P<early>上午|早上|凌晨|오전|午前|(?-i:\bA\.?M\b\.?))|"
+    r"(?P<late>下午|晚上|傍晚|오후|午後|(?-i:\bP\.?M\b\.?)))\s*)?"
     r"(?<!\d)(?<!\d[:.])(?P<hour>\d{1,2})"
-    r"(?:\s*(?:[:h]|[时時点點])\s*(?P<minute>\d{2}(?!\d)|\d(?=分))(?::\d{2}(?:[.,]\d+)?)?分?(?![:\d])"
+    r"(?:(?::|\s+:\s+|\s*[h时時点點]\s*)(?P<minute>\d{2}(?!\d)|\d(?=分))(?::\d{2}(?:[.,]\d+)?)?分?(?![:\d]|[./-]\d{1,2}[./-]\d)"
     r"|\.(?P<dotted>\d{2})(?![\d.,])"
     r"|(?P<joined>\d{2})(?=\s*(?:hrs?|h|uhr)\b)"
     r"|\s*[时時点點](?P<half>半)"
-    r"|\s*(?:[时時点點]|h\b|(?=uhr\b)|(?=[ap]\.?\s?m\b)))"
+    r"|\s*(?:[时時点點]|h\b|(?=uhr\b)|(?=[ap]\.?\s?m\b(?!\.?\s*\d{1,2}:\d))))"
     r"(?P<sign>\s*(?:(?P<noon>[ap])\.?\s?m\b\.?|(?:uhr|hrs?|h)\b))?",
     re.IGNORECASE,
 )
 _BEFORE = re.compile(r"(?:^|[\s,日]|(?<=\d)T)$", re.IGNORECASE)
-_AFTER = re.compile(r"\s*(?:(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})\s*)?", re.IGNORECASE)
+_RANGE = re.compile(
+    r"(?<![\d./:-])\d{1,2}\s*(?:-|~|to|bis|till|until|and|und|至|到)\s*$", re.IGNORECASE
+)
+_ZONE = re.compile(r"(?<=\d)\s?(?:Z|UTC|GMT|\+\d\d:?\d\d)$", re.IGNORECASE)
+_WEST = re.compile(r"(?<=\dT)(\d\d:\d\d[\d:.]*)-\d\d:?\d\d$", re.IGNORECASE)
+"""A zone behind a time; one with a minus is told from a range by the T before."""
+
+_JOINT = re.compile(r"(?:(?<=\d)T|[ ,]+)$", re.IGNORECASE)
 
 
 def parse_time(text: str) -> time | None:
@@ -44,29 +51,42 @@ def parse_time(text: str) -> time | None:
 
 
 def split_time(text: str) -> tuple[time, str, str] | None:
-    """Return the time of day at either end of `text`, and what stands before and after it."""
-    text = unicodedata.normalize("NFKC", text[: MAX_CHARS + 1]).strip()
-    for found in _CLOCK.finditer(text):
-        before, after = text[: found.start()], text[found.end() :]
-        last = _BEFORE.search(before) and _AFTER.fullmatch(after)
-        first = not before and after[:1] in (" ", ",")
-        if (last or first) and (not found["dotted"] or found["sign"] or found[0] == text):
-            said = _read(found)
-            rest = "" if last else after.strip(" ,")
-            return None if said is None else (said, before.rstrip(" ,Tt"), rest)
-    return None
+    """Return the time of day at either end of `text`, and what stands before and after it.
+
+    A text with two times, as a range, has none.
+    """
+    text = normalize(text[: MAX_CHARS + 1]).strip()
+    text = _WEST.sub(r"\1", _ZONE.sub("", text))
+    clocks = [one for one in _CLOCK.finditer(text) if _is_whole(one)]
+    if len(clocks) != 1:
+        return None
+    found = clocks[0]
+    before, after = text[: found.start()], text[found.end() :]
+    last = _BEFORE.search(before) and not after and not _RANGE.search(before)
+    first = not before and after[:1] in (" ", ",")
+    said = _read(found) if last or first else None
+    return None if said is None else (said, _JOINT.sub("", before), after.strip(" ,"))
+
+
+def _is_whole(found: re.Match[str]) -> bool:
+    """Say whether this is a time of day and no 18.41 that may be a date or a sum."""
+    return not found["dotted"] or bool(found["sign"]) or found[0] == found.string
 
 
 def _read(found: re.Match[str]) -> time | None:
     hour, minute = int(found["hour"]), _minute(found)
-    late = bool(found["late"]) or (found["noon"] or "").lower() == "p"
-    if found["noon"]:
-        if not 1 <= hour <= 12:
-            return None
-        hour %= 12
-    if late and hour < 12:
+    half = found["early"] or found["late"] or found["noon"] or ""
+    if found["noon"] and not 1 <= hour <= 12:
+        return None
+    if hour == 12 and (half in _FROM_MIDNIGHT or half[:1].lower() == "a"):
+        hour = 0
+    elif hour < 12 and (found["late"] or half.lower() == "p") and (half != "晚上" or hour > 4):
         hour += 12
     return time(hour, minute) if hour < 24 and minute < SIXTY else None
+
+
+_FROM_MIDNIGHT = ("凌晨", "晚上", "오전", "午前")
+"""What twelve o'clock is midnight with; 晚上 goes on until the early hours."""
 
 
 def _minute(found: re.Match[str]) -> int:
@@ -77,7 +97,7 @@ def _minute(found: re.Match[str]) -> int:
 
 def find_times(text: str) -> Iterator[time]:
     """Yield each time of day that a text may mean; 6:41 without am or pm is of either half."""
-    text = unicodedata.normalize("NFKC", text)
+    text = normalize(text)
     for found in islice(_CLOCK.finditer(text), MOST_FOUND):
         said = _read(found)
         if said is not None:
@@ -89,9 +109,9 @@ def find_times(text: str) -> Iterator[time]:
 def cut_times(text: str) -> str:
     """Return a text without its times of day, so that what stands around one stands together.
 
-    18.41 stays, since it may be a part of a date.
+    18.41 and 18 : 41 stay, since they may be a part of a date and a number before one.
     """
-    return _CLOCK.sub(lambda found: found[0] if found["dotted"] else " ", text)
+    return _CLOCK.sub(lambda one: one[0] if one["dotted"] or " :" in one[0] else " ", text)
 
 
 # Times of a film
@@ -112,7 +132,7 @@ def parse_seconds(text: str) -> float | None:
 
     "64.0", "64 s", "01:04.00" (minutes, seconds and hundredths), "00:01:04" and "1m 4s" are one.
     """
-    text = unicodedata.normalize("NFKC", text[: MAX_CHARS + 1]).strip(_AROUND)
+    text = normalize(text[: MAX_CHARS + 1]).strip(_AROUND)
     if not text or len(text) > MAX_CHARS:
         return None
     if ":" in text:

@@ -29,9 +29,9 @@ BOOLEANS = {"true", "false"}
 """Constants that are values of their own: a choice may be called so."""
 
 ABSENT = re.compile(
-    r"(?:null|none|nil|nan|n\.? ?/? ?a|undefined|empty|blank|unknown|missing|absent|"
+    r"(?:null|none|nil|n\.? ?/? ?a|undefined|unknown|absent|(?-i:NaN)|"
     r"unreadable|illegible|(?:cannot|can't|can not|could not) be (?:read|seen|determined|found)|"
-    r"no (?:value|data|information|answer|text|date|name|number|amount)|"
+    r"no (?:value|information|answer|text)|"
     r"not? (?:clearly )?(?:visible|found|present|applicable|available|shown|given|specified|stated|"
     r"mentioned|provided|indicated|listed|printed|legible|readable|known|in the image)"
     r"(?: (?:in|on) (?:the|this) (?:image|picture|photo|document|page|receipt|text))?|"
@@ -41,6 +41,9 @@ ABSENT = re.compile(
     re.IGNORECASE,
 )
 """What is written into a field of text for "not there", without what stands around it."""
+
+NAMELIKE = re.compile(r"nan|empty|blank|missing|no (?:data|date|name|number|amount)", re.IGNORECASE)
+"""What is nothing for a number or a date, but may be printed, or be a name, as a text."""
 
 _AROUND_ABSENT = " .()[]<>{}\"'*_"
 
@@ -213,7 +216,8 @@ def spell(field: Field, text: str) -> str:
     text, kind = text.strip(), field.type.kind
     if kind in (ValueKind.CHOICE, ValueKind.PATH):
         return text
-    if ABSENT.fullmatch(unicodedata.normalize("NFKC", text).strip(_AROUND_ABSENT)):
+    bare = unicodedata.normalize("NFKC", text).strip(_AROUND_ABSENT)
+    if ABSENT.fullmatch(bare) or (kind is not ValueKind.TEXT and NAMELIKE.fullmatch(bare)):
         return ""
     if kind is ValueKind.NUMBER:
         if _STARS.fullmatch(text):

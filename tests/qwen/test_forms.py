@@ -127,7 +127,7 @@ def test_a_list_of_choices_with_commas_is_taken_apart_at_the_others(
     [
         *("N/A", "n.a.", "None.", "(none)", "[null]", "<null>", "NaN", "—", "–", "/", "???", "…"),
         *("Not Available.", "not visible in the image", "Not clearly legible", "not mentioned"),
-        *("No date", "unreadable", "Cannot be determined", "can't be read", "blank"),
+        *("no text", "unreadable", "Cannot be determined", "can't be read"),
         *(
             "不可见",
             "未提及",
@@ -143,6 +143,13 @@ def test_a_list_of_choices_with_commas_is_taken_apart_at_the_others(
 def test_nothing_there_in_any_words_is_no_text(said: str) -> None:
     answer = json.dumps({"total": said, "date": "1 May"}, ensure_ascii=False)
     assert values_of(TOTAL_DATE, answer) == {"date": ["1 May"]}
+
+
+@pytest.mark.parametrize("said", ["Nan", "NAN", "No Name", "Blank", "No Data", "EMPTY", "No date"])
+def test_a_name_that_may_mean_nothing_is_a_text_but_no_number_and_no_date(said: str) -> None:
+    fields = (TOTAL_DATE.fields[0], Field("n", type=NUMBER), Field("d", type=DAY))
+    answer = json.dumps(dict.fromkeys(("total", "n", "d"), said))
+    assert values_of(Fill(fields), answer) == {"total": [said]}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,60 @@
+"""One clear date is read, in any usual spelling; another text is none."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounding.notation.dates import parse_datetime
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("Dec 25,2018", "2018-12-25"),
+        ("2018-Jun-01", "2018-06-01"),
+        ("2018 June 1st", "2018-06-01"),
+        ("2018–06–01", "2018-06-01"),
+        ("Thurs, 7 June 2018", "2018-06-07"),
+        ("2018-06", "2018-06-01"),
+        ("June 13, 2018 at 6:41 PM", "2018-06-13T18:41"),
+        ("13.06.2018 um 18:41 Uhr", "2018-06-13T18:41"),
+        ("2018-06-01 at 12:30", "2018-06-01T12:30"),
+        ("13.06.2018 - 18:41", "2018-06-13T18:41"),
+        ("18:41 on 13 June 2018", "2018-06-13T18:41"),
+        ("2018-06-01 PM 6:41", "2018-06-01T18:41"),
+        ("2018-06-01T18:41:05-05:00", "2018-06-01T18:41"),
+        ("2018-06-01 18:41+0200", "2018-06-01T18:41"),
+    ],
+)
+def test_one_clear_date_is_read(text: str, moment: str) -> None:
+    assert parse_datetime(text) == datetime.fromisoformat(moment)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Month 5 2018", "Fri 5 2018", "Fri 2018", "Sun June 2018", "Monthly 2018", "Sunny 2018"),
+        *("2018-06-01 10:00-11:00", "2018-06-31", "01.06.2018¹", "1² June 2018", "1 June"),
+    ],
+)
+def test_what_is_no_clear_date_is_none(text: str) -> None:
+    assert parse_datetime(text) is None
+
+
+SPELLINGS = ["%Y-%m-%d", "%d.%m.%Y", "%B %d, %Y", "%b %d,%Y", "%Y-%b-%d", "%A, %d %B %Y", "%d%b%Y"]
+BETWEEN = [" ", ", ", " at ", " um ", " - ", " – ", " | ", " @ "]
+CLOCKS = ["%H:%M", "%I:%M %p", "%p %I:%M", "%Hh%M", "%H:%M Uhr", "%H:%M:%S UTC"]
+moments = st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 31))
+
+
+@given(moments, st.sampled_from(SPELLINGS), st.sampled_from(BETWEEN), st.sampled_from(CLOCKS))
+def test_a_date_and_a_time_are_read_however_they_are_joined(
+    moment: datetime, spelling: str, between: str, clock: str
+) -> None:
+    day, whole = moment.strftime(spelling), moment.replace(second=0, microsecond=0)
+    assert parse_datetime(day + between + moment.strftime(clock)) == whole
+    assert parse_datetime(day) == whole.replace(hour=0, minute=0)

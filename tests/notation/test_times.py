@@ -1,0 +1,52 @@
+"""One clear time of day is read; a range is none."""
+
+from __future__ import annotations
+
+from datetime import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounding.notation.times import cut_times, find_times, parse_time
+
+
+@pytest.mark.parametrize(
+    ("text", "clock"),
+    [
+        *[("晚上12点", "00:00"), ("晚上12:30", "00:30"), ("凌晨12:30", "00:30")],
+        *[("晚上8点", "20:00"), ("晚上1点", "01:00"), ("下午12点", "12:00")],
+        *[("上午12点", "12:00"), ("下午6点41分", "18:41"), ("PM 6:41", "18:41")],
+        *[("오후 6:41", "18:41"), ("午後6:41", "18:41"), ("AM 12:30", "00:30")],
+        *[("오전 6:41", "06:41"), ("am 18:41", "18:41"), ("12 am", "00:00")],
+        *[("12:30 PM", "12:30")],
+        *[("18:41+02:00", "18:41"), ("18:41 UTC", "18:41")],
+        ("2018-06-01T18:41:05-05:00", "18:41"),
+    ],
+)
+def test_one_clear_time_is_read_and_found(text: str, clock: str) -> None:
+    assert parse_time(text) == time.fromisoformat(clock)
+    assert time.fromisoformat(clock) in find_times(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("18:41-19:00", "18:41 - 19:00", "18:41–19:00", "2018-06-12 10:00-11:00", "9 - 5 pm"),
+        *("open 10:00 - 11:00", "between 10:00 and 11:00", "from 9 to 5 pm", "18 bis 19 Uhr"),
+        *("9:30 to 10", "18:41¹", "18:4²"),
+    ],
+)
+def test_a_range_is_no_time(text: str) -> None:
+    assert parse_time(text) is None
+
+
+@given(st.times(), st.times(), st.sampled_from(["-", " - ", "–", " to ", " bis ", "~", "/", ", "]))
+def test_no_two_times_are_one(first: time, second: time, between: str) -> None:
+    assert parse_time(f"{first:%H:%M}{between}{second:%H:%M}") is None
+
+
+@pytest.mark.parametrize("number", ["3: ", "3 : ", "3:", "10:", "1 : "])
+@pytest.mark.parametrize("day", ["12.06.2018", "12/06/2018", "12-06-18"])
+def test_a_number_before_a_date_is_no_time(number: str, day: str) -> None:
+    assert day in cut_times(f"Kasse {number}{day}")
