@@ -191,7 +191,7 @@ def frames(order: Order, out: BinaryIO) -> None:
     """Write the frames with the times `stamps`, in order, at the size that was asked for."""
     container, stream = open_film(order)
     _write(out, {})
-    walk = _Walk(container, stream, order["keys"])
+    walk = _Walk(container, stream, order["keys"], order["tries"])
     for stamp in order["stamps"]:
         frame = walk.to(stamp)
         small = frame.reformat(
@@ -208,13 +208,15 @@ def frames(order: Order, out: BinaryIO) -> None:
 class _Walk:
     """Goes through a film's frames once, and jumps to a key frame where one lies between.
 
-    Not every container leads a jump to where it should: one counts as made where the next frame of
-    the file is a key frame before the one that is wanted, and that one then comes out. Else the
-    film is gone through from its start, without any jump more.
+    Not every container leads a jump to where it should: one counts as made where the first key
+    frame that follows is not after the wanted frame, and neither is the first frame that comes
+    out. `tries` is how many key frames before the wanted one are tried; then the film is gone
+    through from its start, without any jump more.
     """
 
-    def __init__(self, container: Any, stream: Any, keys: Sequence[int]) -> None:
-        self._container, self._stream, self._keys = container, stream, keys
+    def __init__(self, container: Any, stream: Any, keys: Sequence[int], tries: int) -> None:
+        self._container, self._stream = container, stream
+        self._keys, self._tries = keys, tries
         self._frames = _decode(container.demux(stream))
         self._last: Any = None
 
@@ -222,28 +224,25 @@ class _Walk:
         """Return the frame with this time: the next one where it cannot be decoded."""
         if self._last is not None and self._last.pts >= stamp:
             return self._last
-        if (keys := self._keys_ahead(stamp)) and not (
-            self._jump(keys, stamp) and self._go(stamp) == stamp
-        ):
+        if (keys := self._keys_ahead(stamp)) and not self._jump(keys, stamp):
             self._keys, self._frames = (), self._from_start()
         self._go(stamp)
         if self._last is None:
             raise Refused("film_unreadable", "no frame of the film can be decoded")
         return self._last
 
-    def _go(self, stamp: int) -> int | None:
-        """Go to the first frame from a time on, or the last one; return its time."""
+    def _go(self, stamp: int) -> None:
+        """Go to the first frame from a time on, or the last one."""
         while self._last is None or self._last.pts < stamp:
             frame = next(self._frames, None)
             if frame is None:
                 break
             self._last = frame
-        return None if self._last is None else int(self._last.pts)
 
     def _keys_ahead(self, stamp: int) -> Sequence[int]:
         """Return the key frames to jump to on the way to a time; none where that saves nothing."""
         at = bisect_right(self._keys, stamp)
-        near = self._keys[max(0, at - TRIES) : at]
+        near = self._keys[max(0, at - self._tries) : at]
         if self._last is None:
             return near if len(near) > 1 else ()
         return near if near and near[-1] > self._last.pts else ()
@@ -253,7 +252,6 @@ class _Walk:
         import av
 
         for key in reversed(keys):
-            self._last = None
             with suppress(av.FFmpegError):
                 self._container.seek(key, stream=self._stream, backward=True)
                 packets = self._container.demux(self._stream)
@@ -261,17 +259,16 @@ class _Walk:
                 there = None if found is None else _stamp(found)
                 if there is not None and there <= stamp:
                     self._frames = _decode(chain([found], packets))
-                    return True
+                    self._last = next(self._frames, None)
+                    # A later one may be that of a false jump, or of a damaged key frame.
+                    if self._last is not None and self._last.pts <= stamp:
+                        return True
         return False
 
     def _from_start(self) -> Iterator[Any]:
         self._last = None
         self._container.seek(0, backward=True)
         return _decode(self._container.demux(self._stream))
-
-
-TRIES = 2
-"""Key frames before a wanted frame that a jump tries: some containers lead behind the first."""
 
 
 def _decode(packets: Iterator[Any]) -> Iterator[Any]:

@@ -57,7 +57,7 @@ PIXEL_BYTES = 4
 """What a pixel of a frame takes in memory."""
 
 TRIES = 2
-"""Key frames before a frame that the child may jump to."""
+"""Key frames before a frame that the child may jump to: some containers lead behind the last."""
 
 TURNS = {
     90: Image.Transpose.ROTATE_90,
@@ -124,16 +124,19 @@ class Film:
         order = sorted(set(indexes))
         turned = self.info.turn in (90, 270)
         width, height = size[::-1] if turned else size
-        stamps = [self.info.stamps[index] for index in order]
-        fields = {"do": "frames", "width": width, "height": height, "stamps": stamps}
-        needed = {"keys": self._keys_before(stamps)}
+        fields = self._order([self.info.stamps[index] for index in order], (width, height))
         found: dict[int, Image.Image] = {}
-        with self._reader.run(self._file, fields | needed) as (_, output):
+        with self._reader.run(self._file, fields) as (_, output):
             for index in order:
                 pixels = Image.frombytes("RGB", (width, height), _take(output, width * height * 3))
                 turn = TURNS.get(self.info.turn)
                 found[index] = pixels.transpose(turn) if turn else pixels
         return [found[index] for index in indexes]
+
+    def _order(self, stamps: Sequence[int], size: tuple[int, int]) -> dict[str, Any]:
+        keys = self._keys_before(stamps)
+        fields = {"do": "frames", "width": size[0], "height": size[1]}
+        return {**fields, "stamps": stamps, "keys": keys, "tries": TRIES}
 
     def _keys_before(self, stamps: Sequence[int]) -> list[int]:
         """Return the last key frames before each of these times: all that a jump may lead to."""

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import av
 import pytest
 from PIL import Image
 
@@ -74,30 +75,57 @@ ANY_CONTAINER = {
 }
 
 
-@pytest.mark.parametrize("form", ANY_CONTAINER)
-def test_a_late_frame_is_found_without_decoding_what_lies_before(
-    form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Each batch of frames has a process of its own: else a film would cost its length squared."""
-    long = film(250, 25, (64, 48), form=form, group=10, **ANY_CONTAINER[form])  # type: ignore[arg-type]
-    decode, decoded = child._decode, []
+def numbers(data: bytes, at: Sequence[int], file: Path) -> tuple[list[int], int]:
+    """Return what the frames with these numbers show, and how many were decoded for them."""
+    decode, decoded = child._decode, 0
 
     def count(packets: Iterator[Any]) -> Iterator[Any]:
+        nonlocal decoded
         for frame in decode(packets):
-            decoded.append(frame)
+            decoded += 1
             yield frame
 
-    monkeypatch.setattr(child, "_decode", count)
-    for found in opened(long):
-        at = found.info.stamps[200]
-        order = {"stamps": [at], "keys": found._keys_before([at]), "width": 56, "height": 28}
-        (tmp_path / "film").write_bytes(long)
-        with (tmp_path / "film").open("rb") as file:
-            answer = io.BytesIO()
-            child.frames({**order, "file": file.fileno(), "pixels": 10**6}, answer)
-        pixels = answer.getvalue().partition(b"\n")[2]
-        assert number_of(Image.frombytes("RGB", (56, 28), pixels)) == 200
-        assert len(decoded) <= 50, "a few groups of ten, and not the 200 frames before it"
+    file.write_bytes(data)
+    for found in opened(data):
+        order = found._order([found.info.stamps[number] for number in at], (56, 28))
+        answer = io.BytesIO()
+        with file.open("rb") as part, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(child, "_decode", count)
+            child.frames({**order, "file": part.fileno(), "pixels": 10**6}, answer)
+        pixels, size = answer.getvalue().partition(b"\n")[2], 3 * 56 * 28
+        parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+        return [number_of(Image.frombytes("RGB", (56, 28), one)) for one in parts], decoded
+    raise AssertionError
+
+
+@pytest.mark.parametrize("form", ANY_CONTAINER)
+def test_a_late_frame_is_found_without_decoding_what_lies_before(form: str, tmp_path: Path) -> None:
+    """Each batch of frames has a process of its own: else a film would cost its length squared."""
+    long = film(250, 25, (64, 48), form=form, group=10, **ANY_CONTAINER[form])  # type: ignore[arg-type]
+    shown, decoded = numbers(long, [200], tmp_path / "film")
+    assert shown == [200]
+    assert decoded <= 50, "a few groups of ten, and not the 200 frames before it"
+
+
+def without(data: bytes, number: int, *, is_key: bool) -> bytes:
+    """Return a film with zeros for the data of the frame of this number."""
+    with av.open(io.BytesIO(data)) as source:
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        lost = sorted(packets, key=lambda packet: packet.pts or 0)[number]
+        assert lost.is_keyframe == is_key
+        assert lost.pos is not None
+        return data[: lost.pos] + bytes(lost.size) + data[lost.pos + lost.size :]
+
+
+@pytest.mark.parametrize(("lost", "is_key"), [(205, False), (200, True)])
+def test_a_damaged_frame_costs_no_walk_from_the_start(
+    lost: int, is_key: bool, tmp_path: Path
+) -> None:
+    """Another one stands for it, and those of other groups are right."""
+    long = without(film(250, 25, (64, 48), group=10), lost, is_key=is_key)
+    shown, decoded = numbers(long, [100, lost, 240], tmp_path / "film")
+    assert (shown[0], len(shown), shown[2]) == (100, 3, 240)
+    assert decoded <= 90, "a few groups of ten, and not all that lies before"
 
 
 UNEVEN = [0.0, 0.04, 0.08, 1.0, 1.04, 3.0, 3.5, 3.54]
