@@ -16,6 +16,8 @@ from PIL import Image
 from grounding.labelstudio.config.parse import parse
 from grounding.queries import Shape
 from grounding.settings import Settings
+from grounding.web.examples import PICTURES
+from tools.reading.samples import FILM, SCREENS
 from tools.shapes.films import EXAMPLE
 
 from .serving import Start
@@ -32,13 +34,20 @@ SHOWN = {
     "ocr-lines": ({Shape.BOX, None}, False, False),
     "page-layout": ({Shape.BOX, None}, False, False),
     "receipt-fields": ({None}, False, False),
+    "screen-buttons": ({Shape.POINT}, False, False),
+    "shapes-in-film": ({Shape.SPAN}, False, False),
     "typed-boxes": ({Shape.BOX}, True, True),
     "typed-points": ({Shape.POINT}, True, True),
 }
 """What each draws, whether it takes a prompt, and whether the answer is told in words."""
 
-FILMS = {"moving-boxes"}
-"""Examples with tasks of their own: a film."""
+FILMS = {
+    "moving-boxes": (EXAMPLE, "tools.shapes.films"),
+    "shapes-in-film": (FILM, "tools.reading.samples"),
+}
+"""Examples with a film of their own, and what draws it."""
+
+OWN_TASKS = {*FILMS, "screen-buttons"}
 
 each = pytest.mark.parametrize("name", NAMES)
 
@@ -54,7 +63,7 @@ def config_of(name: str) -> str:
 
 @each
 def test_an_example_has_a_config_and_a_word_on_what_to_expect(name: str) -> None:
-    own = {"tasks.json"} if name in FILMS else set()
+    own = {"tasks.json"} if name in OWN_TASKS else set()
     assert {path.name for path in (EXAMPLES / name).iterdir()} == {"config.xml", "README.md"} | own
     assert "**Expect:**" in (EXAMPLES / name / "README.md").read_text()
     assert f"({name}/README.md)" in (EXAMPLES / "README.md").read_text()
@@ -82,7 +91,7 @@ def test_every_text_area_of_an_example_says_what_it_is_for(name: str) -> None:
 @each
 def test_an_example_shows_the_pictures_that_the_backend_serves(start: Start, name: str) -> None:
     (key,) = {control.data_key for control in parse(config_of(name)).controls}
-    folder = EXAMPLES / name if name in FILMS else EXAMPLES
+    folder = EXAMPLES / name if name in OWN_TASKS else EXAMPLES
     tasks = json.loads((folder / "tasks.json").read_text())
     origin = f"http://localhost:{Settings.load().port}"
     client = start()
@@ -91,11 +100,11 @@ def test_an_example_shows_the_pictures_that_the_backend_serves(start: Start, nam
         assert address.startswith(origin)
         with client.get(address.removeprefix(origin)) as answer:
             if name in FILMS:
-                shown = frames_of(answer.data)
-                assert len(shown) == EXAMPLE.frames
-                for number in (0, 70, 149):
-                    off = np.abs(shown[number] - np.asarray(EXAMPLE.scene(number).draw(), float))
-                    assert off.mean() < 4, "make it again: python -m tools.shapes.films"
+                (film, maker), shown = FILMS[name], frames_of(answer.data)
+                assert len(shown) == film.frames
+                for number in (0, len(shown) // 2, len(shown) - 1):
+                    off = np.abs(shown[number] - np.asarray(film.scene(number).draw(), float))
+                    assert off.mean() < 4, f"make it again: python -m {maker}"
             else:
                 Image.open(io.BytesIO(answer.data)).verify()
 
@@ -106,3 +115,13 @@ def test_an_example_can_be_connected(start: Start, name: str) -> None:
     answer = start().post("/setup", json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json["model_version"].startswith("shapes-")  # type: ignore[index]
+
+
+def test_a_screen_is_as_it_was_drawn_and_its_task_names_a_button_of_it() -> None:
+    tasks = json.loads((EXAMPLES / "screen-buttons" / "tasks.json").read_text())
+    told = {Path(one["data"]["image"]).name: one["data"]["instruction"] for one in tasks}
+    assert told == {name: f"Press {button}" for name, (_, button) in SCREENS.items()}
+    for name, (drawn, button) in SCREENS.items():
+        with Image.open(PICTURES / name) as stored:
+            assert (np.asarray(stored.convert("RGB")) == np.asarray(drawn.draw())).all()
+        assert button in [one.name for one in drawn.buttons]

@@ -9,12 +9,15 @@ import pytest
 from benchmarks.accuracy.reading import (
     Read,
     rows,
+    score_button,
     score_choice,
     score_count,
     score_fields,
     score_lines,
+    score_spans,
 )
-from tools.reading.pages import Page, page
+from tools.reading.films import film
+from tools.reading.pages import Button, Page, page
 
 PAGE = next(one for seed in range(99) if len((one := page(seed, "lines")).prints) == 2)
 
@@ -89,7 +92,49 @@ def test_a_count_is_the_difference_and_none_is_zero() -> None:
     assert read.counts == [0, 2, -true]
 
 
+def span(shape: str, start: int, end: int) -> dict[str, Any]:
+    """Return a region of a film: frames from 1, both included."""
+    return {"value": {"timelinelabels": [shape], "ranges": [{"start": start, "end": end}]}}
+
+
+def test_a_span_is_as_right_as_the_frames_that_it_shares() -> None:
+    drawn = next(one for seed in range(99) if len((one := film(seed)).ways) == 1)
+    ((way),) = drawn.ways
+    ((first, last),) = way.spans
+    other = "star" if way.shape != "star" else "circle"
+    read = Read()
+    score_spans(drawn, [span(way.shape, first + 1, last)], read)
+    score_spans(drawn, [span(way.shape, first + 1, first + 1), span(other, 1, 2)], read)
+    score_spans(drawn, [], read)
+    assert read.spans == [1, 1 / (last - first), 0]
+    assert sum(read.away) == 8
+    assert len(read.away) == 9
+
+
+@pytest.mark.parametrize(
+    ("points", "right"),
+    [
+        ([(30, 30)], True),
+        ([(10, 30)], False),
+        ([(30, 70)], False),
+        ([(30, 30)] * 2, False),
+        ([], False),
+    ],
+    ids=["inside", "beside", "below", "two", "none"],
+)
+def test_a_button_is_right_where_the_only_point_is_inside(
+    points: list[tuple[int, int]], right: bool
+) -> None:
+    button = Button("SAVE", (40, 20, 80, 40), (0, 0, 0))
+    drawn = Page("screen", 200, 100, (9, 9, 9), buttons=(button,))
+    regions = [{"type": "keypointlabels", "value": {"x": x, "y": y}} for x, y in points]
+    read = Read()
+    score_button(drawn, regions, read)
+    assert read.buttons == [right]
+
+
 def test_each_goal_is_judged_by_its_own_figures() -> None:
     read = Read([True], [True], [True, False], [True], [False], [0, 0, 1, -2])
+    read.spans, read.away, read.buttons = [1.0, 0.5], [True, False], [True, True, False, False]
     measured = {name: value for name, value, _, _ in rows(read)}
-    assert list(measured.values()) == [1, 1, 0.5, 0, 0.5, 0.75, 1]
+    assert list(measured.values()) == [0.75, 1, 1, 0.5, 0, 0.5, 0.75, 0.5, 0.5, 1]

@@ -15,10 +15,10 @@ from grounding.labelstudio.plan import plan
 from grounding.queries import Count, Fill, Transcribe
 from grounding.qwen.answers import Answer, Verdict
 from grounding.qwen.queries import count, fill, transcribe
-from tools.reading.batches import BLANK, UNSAID, encode, make_row, seen_at
 from tools.reading.model import FACTOR, MAX_PIXELS, MIN_PIXELS
 from tools.reading.pages import ALPHABET, FIELDS, KINDS, Page, page
 from tools.reading.questions import Case, choices, counted, fields, lines, pose
+from tools.reading.rows import BLANK, UNSAID, encode, page_row, seen_at
 from tools.reading.tokens import tokenizer
 from tools.shapes.scenes import SHAPES
 
@@ -48,7 +48,7 @@ def test_a_page_is_its_seed_and_everything_is_in_the_picture(kind: str) -> None:
     for seed in SEEDS:
         drawn = page(seed, kind)
         assert drawn == page(seed, kind)
-        for one in (*drawn.prints, *drawn.figures):
+        for one in (*drawn.prints, *drawn.figures, *drawn.buttons):
             x1, y1, x2, y2 = one.box
             assert 0 <= x1 < x2 <= drawn.width
             assert 0 <= y1 < y2 <= drawn.height
@@ -143,19 +143,19 @@ def test_it_is_trained_on_what_the_product_asks_in_few_tokens(config: str, case:
 
 def test_the_helpers_are_told_each_character_once_where_its_middle_is() -> None:
     for seed in SEEDS:
-        row = make_row(seed, {"lines": 1.0})
+        drawn = page(seed, "lines")
+        row = page_row(drawn, random.Random(seed))
         told = "".join(ALPHABET[i] for i in row.chars.flatten() if i != BLANK)
-        drawn = page(random.Random(seed).getrandbits(62), "lines")
         assert sorted(told) == sorted("".join(one.text for one in drawn.prints))
         assert ((row.facts[:, 1] != UNSAID) == (row.chars[:, 0] != BLANK)).all()
 
 
 def test_an_answer_s_characters_are_told_their_index_and_the_others_none() -> None:
-    row = make_row(3, {"receipt": 1.0})
+    drawn = page(3, "receipt")
+    row = page_row(drawn, random.Random(3))
     words = [tokenizer().decode([i]) for i in row.ids]
     index = row.told[:, 2]
     assert {words[k] for k in range(len(words)) if index[k] == UNSAID} >= {*FIELDS}
-    drawn = page(random.Random(3).getrandbits(62), "receipt")
     values = "".join(value for value in drawn.values.values() if value)
     told = "".join(w for w, k in zip(words, index, strict=True) if k != UNSAID and len(w) == 1)
     assert told == values

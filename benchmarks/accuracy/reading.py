@@ -2,7 +2,8 @@
 
 Each picture is new to the model. Pages of print are read line by line, receipts are filled in,
 shapes are counted, and a shape and its colour are chosen from lists. A line is right where a box of
-IoU ≥ 0.5 has exactly its text; a field or choice where the value is exactly right.
+IoU ≥ 0.5 has exactly its text; a field or choice where the value is exactly right. Films are asked
+when each shape stands in them, and screens where a named button is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from rich.console import Console
 from benchmarks.accuracy.trials import RIGHT, Row, answers
 from grounding.demo.local import Local, data_uri, local_backend
 from grounding.geometry import PERCENT, Box, image_frame
+from tools.reading.films import FPS, FRAME_TOKENS, film, standing
+from tools.reading.model import FACTOR
 from tools.reading.pages import FIELDS, Page, page
+from tools.shapes.films import Film
 from tools.shapes.scenes import COLOURS, SHAPES
 
 READING = Path(__file__).parents[2] / "grounding" / "demo" / "reading"
@@ -33,8 +37,16 @@ LINES = IMAGE.format(
     '</RectangleLabels><TextArea name="text" toName="image" perRegion="true"/>'
 )
 RECEIPT = IMAGE.format("".join(f'<TextArea name="{name}" toName="image"/>' for name in FIELDS))
-COUNTED = 0.45
-"""Least share of exact counts: 0.80 is wanted, 0.53 was reached, and a fall has to show."""
+SPANS = (
+    '<View><TimelineLabels name="when" toName="video" '
+    f'model_max_pixels="{FRAME_TOKENS * FACTOR**2}">'
+    + "".join(f'<Label value="{shape}"/>' for shape in SHAPES)
+    + f'</TimelineLabels><Video name="video" value="$video" frameRate="{FPS}"/></View>'
+)
+SCREEN = IMAGE.format(
+    '<KeyPointLabels name="act" toName="image" model_task="gui" model_screen="mobile">'
+    '<Label value="click"/></KeyPointLabels>'
+)
 VALUES = ("text", "choices", "number")
 CHOICES = {"shape": SHAPES, "colour": tuple(COLOURS)}
 
@@ -51,6 +63,12 @@ class Read:
     choices: list[bool] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     """Differences of the number from the true one; a missing number counts as none."""
+    spans: list[float] = field(default_factory=list)
+    """IoU in frames of when a shape stands in a film."""
+    away: list[bool] = field(default_factory=list)
+    """Of each shape that is not in a film, whether it has no span."""
+    buttons: list[bool] = field(default_factory=list)
+    """Of each named button, whether the only point is inside it."""
 
 
 def choice_config(name: str) -> str:
@@ -71,6 +89,40 @@ def task(drawn: Page, number: int) -> dict[str, Any]:
     out = io.BytesIO()
     drawn.draw().save(out, "PNG")
     return {"id": number, "data": {"image": data_uri(out.getvalue(), ".png")}}
+
+
+def film_task(drawn: Film, number: int) -> dict[str, Any]:
+    """Return the task of a film, with its file in it."""
+    return {"id": number, "data": {"video": data_uri(drawn.encode(), ".mp4")}}
+
+
+def screen_task(drawn: Page, number: int) -> dict[str, Any]:
+    """Return the task of a screen: to press the first of its buttons."""
+    pressed = {"instruction": f"Press {drawn.buttons[0].name}"}
+    return {"id": number, "data": task(drawn, number)["data"] | pressed}
+
+
+def score_spans(drawn: Film, regions: Sequence[dict[str, Any]], read: Read) -> None:
+    """Add each shape of one film; a span counts its frames from 1, both ends included."""
+    found: dict[str, set[int]] = {shape: set() for shape in SHAPES}
+    for region in regions:
+        (label,), (span,) = region["value"]["timelinelabels"], region["value"]["ranges"]
+        found[label] |= set(range(span["start"] - 1, span["end"]))
+    for shape in SHAPES:
+        true = set(standing(drawn, shape))
+        if true:
+            read.spans.append(len(true & found[shape]) / len(true | found[shape]))
+        else:
+            read.away.append(not found[shape])
+
+
+def score_button(drawn: Page, regions: Sequence[dict[str, Any]], read: Read) -> None:
+    """Add whether the point of one screen is inside the button that was named."""
+    x1, y1, x2, y2 = drawn.buttons[0].box
+    points = [one["value"] for one in regions if one["type"] == "keypointlabels"]
+    across = [x1 <= one["x"] / 100 * drawn.width <= x2 for one in points]
+    down = [y1 <= one["y"] / 100 * drawn.height <= y2 for one in points]
+    read.buttons.append(len(points) == 1 and all(across + down))
 
 
 def score_lines(drawn: Page, regions: Sequence[dict[str, Any]], read: Read) -> None:
@@ -145,7 +197,20 @@ def measure(backend: Local, pictures: int, seed: int) -> Read:
     for number, shape in enumerate(SHAPES):
         part = [one for n, one in enumerate(pages) if SHAPES.index(most(one)) == number]
         _ask(backend, part, count_config(shape), score_count(shape), read)
+    screens = [page(seed + n, "screen") for n in range(pictures)]
+    tasks = [screen_task(one, n) for n, one in enumerate(screens)]
+    for one, entry in zip(screens, answers(backend, tasks, SCREEN), strict=True):
+        score_button(one, entry["result"] if entry else [], read)
+    measure_films(backend, pictures // 3, seed, read)
     return read
+
+
+def measure_films(backend: Local, films: int, seed: int, read: Read) -> None:
+    """Add the scores of new films."""
+    drawn = [film(seed + n) for n in range(films)]
+    tasks = [film_task(one, n) for n, one in enumerate(drawn)]
+    for one, entry in zip(drawn, answers(backend, tasks, SPANS), strict=True):
+        score_spans(one, entry["result"] if entry else [], read)
 
 
 def most(drawn: Page) -> str:
@@ -174,11 +239,14 @@ def rows(read: Read) -> list[Row]:
         ("regions that are a line, read exactly", read.extra, 0.70),
         ("fields", read.fields, 0.80),
         ("choices", read.choices, 0.90),
-        ("counts exact (wanted: 0.80)", exact, COUNTED),
+        ("counts exact", exact, 0.80),
         ("counts off by at most one", near, 0.80),
+        ("buttons, point inside", read.buttons, 0.85),
+        ("shapes not in a film, left out", read.away, 0.90),
         ("absent fields and choices left empty", read.absent, 0.90),
     )
-    return [
+    spans = ("spans in films, mean IoU", sum(read.spans) / max(1, len(read.spans)), 0.70)
+    return [(*spans, len(read.spans))] + [
         (name, sum(flags) / max(1, len(flags)), goal, len(flags)) for name, flags, goal in listed
     ]
 

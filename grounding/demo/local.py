@@ -18,7 +18,7 @@ from grounding.cli.supervisor import keep_running, running
 from grounding.errors import EngineError
 from grounding.settings import Settings
 
-MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
+MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".mp4": "video/mp4"}
 START_SECONDS = 300.0
 
 
@@ -104,5 +104,5 @@ def free_port() -> int:
 
 
 def data_uri(data: bytes, suffix: str) -> str:
-    """Return the bytes of a picture file as a data URI; `suffix` is .png or .jpg."""
+    """Return the bytes of a file as a data URI; `suffix` is one of `MEDIA_TYPES`."""
     return f"data:{MEDIA_TYPES[suffix]};base64,{base64.b64encode(data).decode()}"

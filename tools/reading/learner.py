@@ -11,7 +11,9 @@ from torch.nn.functional import cross_entropy, linear
 from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from tools.reading.batches import (
+from tools.reading.batches import Batch
+from tools.reading.model import config
+from tools.reading.rows import (
     BINS,
     BLANK,
     MOST_INDEX,
@@ -20,9 +22,7 @@ from tools.reading.batches import (
     PARTS,
     SLOTS,
     UNSAID,
-    Batch,
 )
-from tools.reading.model import config
 from tools.shapes.learner import UNSEEN
 from tools.shapes.model import HIDDEN
 
@@ -67,8 +67,9 @@ class Losses:
     told: Tensor  # of answer tokens: rank, part and index of what is written
 
     def total(self) -> Tensor:
-        """Return the loss to minimise; without characters there is nothing to place."""
-        return self.answer + self.chars + HELP_WEIGHT * self._each()[2:].sum()
+        """Return the loss to minimise: what is seen, and its ranks, count like the answers."""
+        shown = self.chars + self.kinds + 2 * self.placed
+        return self.answer + shown + HELP_WEIGHT * (self.extents + self.told)
 
     def stacked(self) -> Tensor:
         """Return all losses as one tensor without a gradient, in the order of the fields."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from tools.reading.tokens import tokenizer
@@ -32,11 +31,8 @@ def config() -> Qwen2_5_VLConfig:
 
 
 def warm(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
-    """Take over all weights of a checkpoint of this shape but those of the vocabulary."""
-    old = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    state, now = old.state_dict(), model.state_dict()
-    words = ("embed_tokens.weight", "lm_head.weight")
-    model.load_state_dict({key: now[key] if key.endswith(words) else state[key] for key in now})
+    """Take over the weights of a checkpoint of this shape; tokens that it lacks keep theirs."""
+    shapes.warm(model, folder, tokenizer())
 
 
 def save(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Random pictures of print and shapes, with the truth of each.
 
 A `Page` is plain data made from a seed: the same seed gives the same picture. All places are in
-pixels of the picture. A page has one of four kinds: lines of print, a receipt of up to three
-fields, many small shapes to count, or one large shape.
+pixels of the picture. A page has one of five kinds: lines of print, a receipt of up to three
+fields, many small shapes to count, one large shape, or a screen of buttons.
 """
 
 from __future__ import annotations
@@ -24,11 +24,16 @@ ALPHABET = string.ascii_uppercase + string.digits + ".-"
 LETTERS = "".join(sorted(set(string.ascii_uppercase) - {"I", "O"}))
 """What random texts have: in several fonts, I and O look like the digits 1 and 0."""
 FIELDS = ("shop", "date", "total")
+BUTTONS = ("SAVE", "SEND", "STOP", "PLAY", "HELP", "BACK", "NEXT", "EDIT", "COPY", "UNDO")
+"""What is written on the buttons of screens."""
 FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSansMono", "")
 """Files in `fonts`; the empty name is the one that comes with Pillow."""
 
 AREA = 50 * 28**2
 """About the area at which the model sees a page, in pixels: sizes below are for this area."""
+
+ASPECTS = {"receipt": (1.25, 2.0), "screen": (0.6, 1.6)}
+"""Least and largest width of a page for its height, where it is not 1 to 2."""
 
 MOST_COUNTED = 12
 SCALES = (0.9, 2.0)
@@ -67,6 +72,21 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Button:
+    """One button of a screen: a filled rectangle around its name."""
+
+    name: str
+    box: Corners
+    paint: Rgb
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """The middle of its box."""
+        x1, y1, x2, y2 = self.box
+        return (x1 + x2) / 2, (y1 + y2) / 2
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A picture of `width` by `height` pixels, and what is on it."""
 
@@ -76,12 +96,15 @@ class Page:
     ground: Rgb
     prints: tuple[Print, ...] = ()
     figures: tuple[Figure, ...] = ()
+    buttons: tuple[Button, ...] = ()
     values: dict[str, str | None] = field(default_factory=dict)
 
     def draw(self) -> Image.Image:
         """Return the RGB picture."""
         picture = Image.new("RGB", (self.width, self.height), self.ground)
         pen = ImageDraw.Draw(picture)
+        for button in self.buttons:
+            pen.rounded_rectangle(button.box, (button.box[3] - button.box[1]) / 6, button.paint)
         for one in self.prints:
             pen.text(one.at, one.text, one.ink, typeface(one.font, one.size))
         for figure in self.figures:
@@ -106,7 +129,7 @@ def page(seed: int | str, kind: str) -> Page:
     """Return the page of `seed`: one of `KINDS`."""
     rng = random.Random(f"{kind} {seed}")
     scale = math.exp(rng.uniform(math.log(SCALES[0]), math.log(SCALES[1])))
-    low, high = (1.25, 2.0) if kind == "receipt" else (1.0, 2.0)
+    low, high = ASPECTS.get(kind, (1.0, 2.0))
     aspect = rng.uniform(low, high)
     size = round(math.sqrt(AREA * aspect) * scale), round(math.sqrt(AREA / aspect) * scale)
     return KINDS[kind](rng, size, scale)
@@ -193,12 +216,39 @@ def single_page(rng: random.Random, size: tuple[int, int], scale: float) -> Page
     return Page("single", *size, _light(rng), figures=(figure,), values=values)
 
 
+def screen_page(rng: random.Random, size: tuple[int, int], scale: float) -> Page:
+    """Return a screen with up to five buttons in a grid, no two of one name."""
+    columns = max(1, int(size[0] / (92 * scale)))
+    rows = int(size[1] / (44 * scale))
+    count = min(rng.randint(1, 5), columns * rows)
+    cells = rng.sample([(x, y) for x in range(columns) for y in range(rows)], count)
+    font, points = rng.choice(FONTS), round(rng.uniform(20, 24) * scale)
+    wide, high = size[0] / columns, size[1] / rows
+    prints, buttons = [], []
+    for name, (x, y) in zip(rng.sample(BUTTONS, count), cells, strict=True):
+        ink, paint = (_dark(rng), _light(rng)) if rng.random() < 0.5 else (_light(rng), _dark(rng))
+        one = printed(name, font, points, (0, 0), ink)
+        across, down = one.box[2] - one.box[0], one.box[3] - one.box[1]
+        pad = min(rng.uniform(5, 14) * scale, (wide - across) / 2 - 1)
+        rise = min(rng.uniform(6, 11) * scale, (high - down) / 2 - 1)
+        left = x * wide + rng.uniform(pad, wide - across - pad)
+        top = y * high + rng.uniform(rise, high - down - rise)
+        at = left - one.box[0], top - one.box[1]
+        prints.append(printed(name, font, points, at, ink))
+        x1, y1, x2, y2 = prints[-1].box
+        box = round(x1 - pad), round(y1 - rise), round(x2 + pad), round(y2 + rise)
+        buttons.append(Button(name, box, paint))
+    ground = _light(rng)
+    return Page("screen", *size, ground, tuple(prints), buttons=tuple(buttons))
+
+
 KINDS = {
     "lines": lines_page,
     "dense": dense_page,
     "receipt": receipt_page,
     "count": count_page,
     "single": single_page,
+    "screen": screen_page,
 }
 
 

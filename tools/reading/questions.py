@@ -12,17 +12,21 @@ from dataclasses import dataclass
 from grounding.geometry import Box, Frame, Point, image_frame
 from grounding.queries import (
     CHOICE,
+    Act,
     Count,
     Field,
     Fill,
+    FindSpans,
     Query,
     TextUnit,
     Transcribe,
     ValueKind,
     ValueType,
 )
-from grounding.qwen.queries import count, fill, transcribe
-from tools.reading.pages import FIELDS, Figure, Page, Print
+from grounding.qwen.queries import act, count, fill, spans, transcribe
+from tools.reading.films import standing
+from tools.reading.pages import BUTTONS, FIELDS, Button, Figure, Page, Print
+from tools.shapes.films import Film
 from tools.shapes.scenes import COLOURS, SHAPES
 
 STEP = 4
@@ -46,6 +50,8 @@ class Case:
     query: Query
     prompt: str
     pieces: tuple[tuple[str, int, int, int], ...]
+    system: str | None = None
+    """The text before the picture: equal for all questions about it."""
 
     @property
     def answer(self) -> str:
@@ -100,6 +106,45 @@ def counted(page: Page, shape: str, frame: Frame) -> Case:
     return Case(query, prompt, tuple(pieces))
 
 
+def press(name: str) -> Act:
+    """Return the query of a screen for the button of a name."""
+    return Act(f"Press {name}", ("click", "terminate"))
+
+
+def pressed(page: Page, name: str, frame: Frame) -> Case:
+    """Return the question where the button of a name is; a call that gives up where it is not."""
+    query = press(name)
+    system = act.write_system(query, frame)
+    prompt = act.write_prompt(query)
+    call = '<tool_call>\n{"name": "mobile_use", "arguments": {"action": "'
+    found = [one for one in page.buttons if one.name == name]
+    if not found:
+        whole = f'{call}terminate", "status": "failure"}}}}\n</tool_call>'
+        return Case(query, prompt, ((whole, -1, -1, -1),), system)
+    x, y = middle(found[0], page, frame)
+    texts = (f'{call}click", "coordinate": [', f"{x}, ", f"{y}", "]}}\n</tool_call>")
+    return Case(query, prompt, tuple((text, -1, -1, -1) for text in texts), system)
+
+
+def stood(film: Film, shape: str) -> Case:
+    """Return the question when a shape stands in a film."""
+    query = FindSpans((shape,))
+    prompt = spans.write_prompt(query, None, strict=False)
+    frames = standing(film, shape)
+    if not frames:
+        return Case(query, prompt, (("```json\n[]\n```", 0, -1, -1),))
+    start, end = frames[0] / film.fps, (frames[-1] + 1) / film.fps
+    last = len(frames) - 1
+    pieces = (
+        ('```json\n[\n\t{"start_time": ', 0, -1, frames[0]),
+        (f"{start:.1f}", 0, -1, frames[0]),
+        (', "end_time": ', last, -1, frames[-1]),
+        (f"{end:.1f}", last, -1, frames[-1]),
+        ("}\n]\n```", -1, -1, -1),
+    )
+    return Case(query, prompt, pieces)
+
+
 def ranked(page: Page, shape: str, frame: Frame) -> list[Figure]:
     """Return the figures of a shape in the order of the image tokens of their middles."""
 
@@ -116,7 +161,7 @@ def edges(one: Print, page: Page, frame: Frame) -> tuple[int, ...]:
     return tuple(STEP * round(n / STEP) for n in (box.x1, box.y1, box.x2, box.y2))
 
 
-def middle(figure: Figure, page: Page, frame: Frame) -> tuple[int, int]:
+def middle(figure: Figure | Button, page: Page, frame: Frame) -> tuple[int, int]:
     """Return the middle of a figure in the model's frame, rounded to `STEP`."""
     at = Point(*figure.middle, image_frame(page.width, page.height)).to(frame)
     return STEP * round(at.x / STEP), STEP * round(at.y / STEP)
@@ -131,6 +176,10 @@ def pose(page: Page, frame: Frame, rng: random.Random) -> list[Case]:
         return [fields(page)]
     if page.kind == "single":
         return [choices(page, names)]
+    if page.kind == "screen":
+        here = [one.name for one in page.buttons]
+        absent = rng.choice([name for name in BUTTONS if name not in here])
+        return [pressed(page, name, frame) for name in (*here, absent)]
     main = max(SHAPES, key=lambda shape: sum(one.shape == shape for one in page.figures))
     other = rng.choice([s for s in SHAPES if s != main])
     asked = (main, other) if rng.random() < 0.4 else (main,)

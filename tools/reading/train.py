@@ -17,18 +17,22 @@ import click
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from tools.reading.batches import LOOKED_AT, SHARES, Batch, Stream, collate, make_row
+from tools.reading.batches import LOOKED_AT, SHARES, Batch, Stream, collate
 from tools.reading.learner import Learner, Losses
 from tools.reading.model import save, warm
+from tools.reading.rows import make_row
 
-PICTURES = 24
+PICTURES, FILMS = 24, 9
+"""Pages of a batch, and films of one."""
 MATRIX_RATE, OTHER_RATE = 0.01, 1.5e-3
 WARM_UP = 60
 LOOKING = 0.2
 """The first share of the time, in which the vision tower alone learns to tell characters."""
-DECAY = 0.45
+HEADS_FIRST = 100
+"""Steps in which a run that does not begin with looking trains the helper heads alone."""
+DECAY = 0.53
 """The last share of the time, in which the learning rate falls to nothing."""
-LOG_EVERY, SAVE_EVERY = 50, 300
+LOG_EVERY, SAVE_EVERY, TRY_EVERY = 50, 100, 600
 FRESH = 10**9
 """First seed of the held-out pictures; the training uses other seeds."""
 
@@ -39,6 +43,8 @@ class Run:
 
     learner: Learner
     minutes: float
+    looking: float
+    peak: float
     optimizers: tuple[torch.optim.Optimizer, ...]
     step: int = 0
     seconds: float = 0.0
@@ -49,18 +55,24 @@ class Run:
         """Share of the time that is spent, 0 to 1."""
         return min(1.0, self.seconds / (60 * self.minutes))
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether the vision tower still learns alone."""
+        return self.share < self.looking
+
     def rate(self) -> float:
         """Return the share of the highest rate: a warm-up, a plain, then a fall by the clock."""
-        return min((self.step + 1) / WARM_UP, 1.0, max(0.01, (1 - self.share) / DECAY))
+        return self.peak * min((self.step + 1) / WARM_UP, 1.0, max(0.01, (1 - self.share) / DECAY))
 
     def learn(self, batch: Batch) -> None:
         """Train on one batch."""
         for optimizer, peak in zip(self.optimizers, (MATRIX_RATE, OTHER_RATE), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * self.rate()
+        self.learner.model.requires_grad_(self.looking > 0 or self.step >= HEADS_FIRST)
         # A core with bfloat16 instructions multiplies three times as fast in bfloat16.
         with torch.autocast("cpu", torch.bfloat16):
-            losses = self.learner.look(batch) if self.share < LOOKING else self.learner(batch)
+            losses = self.learner.look(batch) if self.is_looking else self.learner(batch)
         losses.total().backward()
         clip_grad_norm_(self.learner.parameters(), 1.0)
         for optimizer in self.optimizers:
@@ -98,7 +110,7 @@ class Run:
         self.smooth, self.step, self.seconds = (state[k] for k in ("smooth", "step", "seconds"))
 
 
-def begin(minutes: float, start: Path | None) -> Run:
+def begin(minutes: float, start: Path | None, looking: float = LOOKING, peak: float = 1.0) -> Run:
     """Return a new run, with the weights of the checkpoint in `start` if given."""
     torch.manual_seed(0)
     learner = Learner()
@@ -115,7 +127,7 @@ def begin(minutes: float, start: Path | None) -> Run:
             [*outer, *heads], lr=OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
         ),
     )
-    return Run(learner, minutes, optimizers)
+    return Run(learner, minutes, looking, peak, optimizers)
 
 
 @torch.inference_mode()
@@ -125,7 +137,7 @@ def held_out(learner: Learner, count: int = 40) -> str:
     Each next token is chosen after the right ones before it.
     """
     figures = []
-    for kind in ("lines", "receipt", "count", "single"):
+    for kind in ("lines", "receipt", "count", "single", "screen", "film"):
         batch = collate([make_row(FRESH + n, {kind: 1.0}) for n in range(count)])
         with torch.autocast("cpu", torch.bfloat16):
             hidden, _ = learner.hidden(batch, batch.ids == learner.model.config.image_token_id)
@@ -152,23 +164,29 @@ def held_out(learner: Learner, count: int = 40) -> str:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A checkpoint to start from; it may have another vocabulary.",
 )
-def main(*, minutes: float, work: Path, out: Path, start: Path | None) -> None:
+@click.option("--looking", default=LOOKING, show_default=True, help="Share of the time to look.")
+@click.option("--peak", default=1.0, show_default=True, help="Share of the usual learning rates.")
+def main(
+    *, minutes: float, work: Path, out: Path, start: Path | None, looking: float, peak: float
+) -> None:
     """Train for MINUTES and write the checkpoint to OUT at every save and at the end."""
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
-    run, saved = begin(minutes, start), work / "run.pt"
+    run, saved = begin(minutes, start, looking, peak), work / "run.pt"
     if saved.exists():
         run.load(saved)
     began = time.monotonic() - run.seconds
-    looks, asks = (iter(Stream(run.step, PICTURES, kinds)) for kinds in (LOOKED_AT, SHARES))
+    looks = iter(Stream(run.step, PICTURES, LOOKED_AT))
+    asks = iter(Stream(run.step, PICTURES, SHARES, FILMS))
     while run.share < 1:
-        run.learn(next(looks if run.share < LOOKING else asks))
+        run.learn(next(looks if run.is_looking else asks))
         run.seconds = time.monotonic() - began
         if run.step % LOG_EVERY == 0:
             click.echo(run.line())
         if run.step % SAVE_EVERY == 0 or run.share >= 1:
             run.store(saved)
             save(run.learner.model, out)
+        if run.step % TRY_EVERY == 0 or run.share >= 1:
             click.echo(f"HELD OUT {run.step} · {held_out(run.learner)}")
 
 

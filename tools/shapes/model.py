@@ -9,6 +9,7 @@ import torch
 from transformers import (
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
@@ -95,7 +96,11 @@ def save(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
     save_processor(folder, MIN_PIXELS, MAX_PIXELS)
 
 
-def warm(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
+def warm(
+    model: Qwen2_5_VLForConditionalGeneration,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+) -> None:
     """Load the weights of the checkpoint in `folder`, which may have another vocabulary.
 
     Tokens in both vocabularies get their vector from the checkpoint; others are unchanged.
@@ -105,7 +110,7 @@ def warm(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
     state, now = old.state_dict(), model.state_dict()
     for key in (key for key in now if key.endswith(("embed_tokens.weight", "lm_head.weight"))):
         vectors = now[key].clone()
-        for token, row in tokens.tokenizer().get_vocab().items():
+        for token, row in (tokenizer or tokens.tokenizer()).get_vocab().items():
             if token in rows:
                 vectors[row] = state[key][rows[token]]
         state[key] = vectors
