@@ -33,7 +33,7 @@ from grounding.labelstudio.config.films import with_rates
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import write_results
-from grounding.labelstudio.controls.base import Results
+from grounding.labelstudio.controls.base import Drop, Results
 from grounding.labelstudio.data import LeftOut, find_image_address
 from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.interactive.status import FRACTIONS
@@ -134,13 +134,15 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
         unsure = {c.to_name for one in _unfinished(answered) for c in one.controls}
         written.add(count(config, written, answered[0].view.image, unsure))
     texts = [(one, _text_of(answer)) for one, answer in zip(checks, read, strict=True)]
+    every = [*(one.answer for one in answered), *more]
+    written.dropped.update([Drop.NOT_ASKED] * sum(answer.not_asked for answer in every))
     result = keep_sound([*mark_unprinted(written.result, texts), *link(config, written)], written)
     return TaskResult(
         _prediction(result, task.model_version),
         Verdict.FOUND if result else Verdict.NOTHING,
         dropped=written.dropped,
         unknown=written.unknown,
-        warnings=_count_notes(task, [*(one.answer for one in answered), *more]),
+        warnings=_count_notes(task, every),
         view=next((one.view for one in answered if one.planned.view.around is None), None),
     )
 

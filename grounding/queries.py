@@ -7,8 +7,8 @@ read is in `grounding.qwen.queries`. A `Finding` is one thing that the model say
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar, Literal
 
@@ -120,6 +120,11 @@ def find_branches(paths: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
+def list_words(words: Iterable[str]) -> str:
+    """Return words as a prompt of a project's author lists them."""
+    return ", ".join(words)
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One value to fill in: `name` is its key in the answer.
@@ -134,6 +139,12 @@ class Field:
     multiple: bool = False
     prompt: str = ""
     type: ValueType = CHOICE
+
+    def narrowed(self, choices: Sequence[str]) -> Field:
+        """Return this field with fewer choices; where its prompt lists them, it lists these."""
+        every = list_words(self.choices)
+        prompt = self.prompt.replace(every, list_words(choices)) if every else self.prompt
+        return replace(self, choices=tuple(choices), prompt=prompt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grounding.errors import AnswerError
+from grounding.geometry import PERCENT
+from grounding.inference.branches import MOST_OPENED, ask_by_branches
+from grounding.labelstudio.controls.base import PlannedQuery, PromptDefaults
+from grounding.labelstudio.controls.fields import plan_values
 from grounding.queries import MANY_PATHS, PATH_SIGN, find_branches
+from grounding.qwen.answers import Answer, Note, Verdict
+from grounding.qwen.queries import read_answer, write_prompt
 from tests.labelstudio.configs import BOXES, area, config
 from tests.test_pipeline import CAR, InlineEngine, grounded
 
@@ -150,6 +157,104 @@ def test_a_region_s_large_tree_is_asked_level_by_level() -> None:
     part = taxonomy(TREE, 'leafsOnly="true" perRegion="true"')
     result = grounded(InlineEngine(say), BOXES, part).prediction["result"]
     assert paths_of(result) == [["Life", "Fish", "Leaf 7"]]
+
+
+def test_a_branch_that_is_said_again_is_opened_once() -> None:
+    engine = InlineEngine(answer(("Leaf 7", ["Leaf 7", "Leaf 8"]), ("Fish", ["Life / Fish"] * 300)))
+    done = grounded(engine, taxonomy(TREE, 'leafsOnly="true"'))
+    assert [path[2] for path in paths_of(done.prediction["result"])] == ["Leaf 7", "Leaf 8"]
+    assert len(engine.requests) == 2
+    assert sum(done.dropped.values()) == 0
+    assert done.warnings["dup_removed"] == 1
+
+
+def test_a_branch_that_is_said_again_on_any_level_is_opened_once() -> None:
+    says = answer(("E119", ["B / C / E7"] * 20), ('"B / C"', ["B / C"] * 20), ('"B"', ["B"] * 20))
+    engine = InlineEngine(says)
+    done = grounded(engine, taxonomy(DEEP, ""))
+    assert paths_of(done.prediction["result"]) == [["B", "C", "E7"]]
+    assert len(engine.requests) == 3
+    assert sum(done.dropped.values()) <= 19
+
+
+def test_a_control_opens_so_many_branches_and_counts_the_others() -> None:
+    many = [f"Branch {n}" for n in range(MOST_OPENED + 8)]
+    says = answer(("Leaf 2", "Leaf 2"), ("Branch", many))
+    engine = InlineEngine(says)
+    tree = choices(*many, inner=choices("Leaf 1", "Leaf 2", "Leaf 3"))
+    done = grounded(engine, taxonomy(tree, ""))
+    assert len(engine.requests) == 1 + MOST_OPENED
+    assert paths_of(done.prediction["result"]) == [[one, "Leaf 2"] for one in many[:MOST_OPENED]]
+    assert done.dropped == {"not_asked": 8}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "paths"), [('leafsOnly="true"', []), ("", [["Life", "Fish"]])]
+)
+def test_an_unknown_word_inside_a_branch_finds_nothing_there(
+    attributes: str, paths: list[list[str]]
+) -> None:
+    engine = InlineEngine(answer(("Leaf 7", "something else"), ("Fish", "Life / Fish")))
+    done = grounded(engine, taxonomy(TREE, attributes))
+    assert paths_of(done.prediction["result"]) == paths
+    assert done.unknown == {"something else": 1}
+
+
+def joined(tree: str, *said: tuple[str, str]) -> Answer:
+    """Return the answer to a taxonomy's query; a prompt that has a text is answered so."""
+    (control,) = config(taxonomy(tree, "")).controls
+    (planned,) = plan_values((control,), PromptDefaults())
+
+    def read(one: PlannedQuery) -> Answer:
+        prompt = write_prompt(one.query, PERCENT, "qwen2.5")
+        text = next(text for has, text in said if has in prompt)
+        return read_answer(one.query, text, PERCENT, complete=True, tokens=())
+
+    (done,) = ask_by_branches([(planned, ())], lambda some: [read(one) for one, _ in some])
+    return done
+
+
+BOTH = '{"kind": ["Life / Fish", "Life / Trees"]}'
+GARBAGE = "the quick brown fox"
+
+
+@pytest.mark.parametrize(
+    ("fish", "trees", "verdict"),
+    [
+        ('{"kind": null}', '{"kind": null}', Verdict.FOUND),
+        ('{"kind": null}', GARBAGE, Verdict.UNREADABLE),
+        (GARBAGE, '{"kind": "Life / Trees / Leaf 7"}', Verdict.UNREADABLE),
+        ('{"kind": "Leaf 7"}', '{"kind": "Leaf 8"}', Verdict.FOUND),
+    ],
+)
+def test_the_verdict_is_the_worst_of_all_levels(fish: str, trees: str, verdict: Verdict) -> None:
+    said = joined(TREE, ("Fish / Leaf", fish), ("Trees / Leaf", trees), ("Fish", BOTH))
+    assert said.verdict is verdict
+    assert (Note.UNOPENED in said.warnings) is (GARBAGE in (fish, trees))
+    assert len(said.findings) == 2
+
+
+def test_a_branch_that_may_not_be_chosen_and_cannot_be_read_is_an_error() -> None:
+    def say(prompt: str) -> str:
+        if "Trees / Leaf 7" in prompt:
+            return GARBAGE
+        return '{"kind": null}' if "Fish / Leaf 7" in prompt else BOTH
+
+    with pytest.raises(AnswerError, match="unreadable"):
+        grounded(InlineEngine(say), taxonomy(TREE, 'leafsOnly="true"'))
+
+
+def test_the_labels_of_a_prompt_are_those_of_its_step() -> None:
+    engine = InlineEngine(answer(("Leaf 7", "Leaf 7"), ("Fish", "Life / Fish")))
+    part = taxonomy(TREE, 'leafsOnly="true" model_prompt="Which of {labels} is it?"')
+    assert paths_of(grounded(engine, part).prediction["result"]) == [["Life", "Fish", "Leaf 7"]]
+    first, second = asked(engine)
+    outer = ", ".join(f"Life / {order}" for order in ORDERS)
+    inner = ", ".join(f"Life / Fish / {leaf}" for leaf in LEAVES)
+    assert f"Which of {outer} is it?" in first
+    assert "Leaf" not in first
+    assert f"Which of {inner} is it?" in second
+    assert "Birds" not in second
 
 
 def test_a_tree_of_a_hundred_paths_or_without_branches_is_asked_in_one_step() -> None:

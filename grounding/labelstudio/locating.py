@@ -17,7 +17,7 @@ from grounding.labelstudio.interactive.commands import choose_controls, read_com
 from grounding.labelstudio.interactive.context import MAX_PHRASE_CHARS, Intent
 from grounding.labelstudio.labels import find_named, match
 from grounding.labelstudio.reading import READING, plan_reading, plan_reading_in
-from grounding.queries import FindSpans, Locate, Meaning, Placing, Shape, Transcribe
+from grounding.queries import FindSpans, Locate, Meaning, Placing, Shape, Transcribe, list_words
 
 MAX_VALUE_CHARS = 200
 """Most characters of one field of the data within a prompt: enough for a name or a phrase."""
@@ -147,7 +147,7 @@ def fill_prompt(control: Control, labels: Labels, data: Mapping[str, Any]) -> st
     if prompt is None:
         return None
     values = {name: _value(control, name, data) for name in prompt.fields if name != LABELS}
-    return prompt.fill(values | {LABELS: ", ".join(_classes(labels))})
+    return prompt.fill(values | {LABELS: list_words(_classes(labels))})
 
 
 def _value(control: Control, name: str, data: Mapping[str, Any]) -> str:

@@ -52,13 +52,15 @@ class Answer:
     """The findings in a model's text, and its verdict.
 
     `findings` follow the order of the text; their places are in the frame given to `read`.
-    `warnings` are notes about the reading. `repeats` counts the repetitions removed from loops.
+    `warnings` are notes about the reading. `repeats` counts the repetitions removed from loops, and
+    `not_asked` the branches of a tree that were named and not asked about, because too many were.
     """
 
     findings: tuple[Finding, ...]
     verdict: Verdict
     warnings: tuple[Note, ...] = ()
     repeats: int = 0
+    not_asked: int = 0
 
 
 def read(text: str, frame: Frame, complete: bool = True) -> Answer:

@@ -36,6 +36,8 @@ class Note(StrEnum):
     THREE_D = "three_d"
     THINKING = "thinking"
     MISCOUNTED = "miscounted"
+    UNOPENED = "unopened"
+    """What the answer about a branch of a tree says cannot be read."""
 
 
 Place = tuple[tuple[float, ...], tuple[int, int]]
