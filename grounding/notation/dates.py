@@ -38,20 +38,23 @@ MONTHS = {
 }
 """Months by their English and German names and abbreviations, in lower case."""
 
-_SEPARATOR = r"\s*[-/. ]\s*"
+_MARK = r"\s*(?P<mark>[-/. ])\s*"
 _ISO = re.compile(
-    rf"(\d{{4}})(?:{_SEPARATOR}|年)(\d{{1,2}})(?:(?:{_SEPARATOR}|月)(\d{{1,2}})日?)?月?"
+    rf"(?P<year>\d{{4}}){_MARK}(?P<month>\d{{1,2}})(?:\s*(?P=mark)\s*(?P<day>\d{{1,2}}))?"
 )
-_DAY_FIRST = re.compile(rf"(\d{{1,2}}){_SEPARATOR}(\d{{1,2}}){_SEPARATOR}(\d{{4}})")
+_HAN = re.compile(
+    r"(?P<year>\d{4})\s*年\s*(?P<month>\d{1,2})\s*(?:月\s*(?:(?P<day>\d{1,2})\s*[日号]?)?)?"
+)
+_DAY_FIRST = re.compile(rf"(\d{{1,2}}){_MARK}(\d{{1,2}})\s*(?P=mark)\s*(\d{{4}})")
 _NAMED = re.compile(
-    r"(?:(?P<day>\d{1,2})(?:st|nd|rd|th|\.)?[\s-]*(?:of )?)?(?P<month>[a-zä]{3,9})\.?,?[\s-]*"
+    r"(?:(?P<day>\d{1,2})(?:(?:st|nd|rd|th)\b|\.)?[\s-]*(?:of )?)?(?P<month>[a-zä]{3,9})\.?,?[\s-]*"
     r"(?:(?P<day2>\d{1,2})(?:st|nd|rd|th)?(?:\s*,\s*|\s+))?(?P<year>\d{4})"
 )
 _NAMED_BEHIND = re.compile(
     r"(?P<year>\d{4})[\s,./-]*(?P<month>[a-zä]{3,9})\.?[\s-]*(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 )
-_COMPACT = re.compile(r"((?:19|20)\d{2})(\d{2})(\d{2})")
-_MONTH_YEAR = re.compile(rf"(\d{{1,2}}){_SEPARATOR}(\d{{4}})")
+_COMPACT = re.compile(r"(?P<year>(?:19|20)\d{2})(?P<month>\d{2})(?P<day>\d{2})")
+_MONTH_YEAR = re.compile(r"(?P<month>\d{1,2})\s*[-/.]\s*(?P<year>\d{4})")
 _WEEKDAY_NAME = (
     "(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|"
     r"sat(?:urday)?|sun(?:day)?)\b"
@@ -65,26 +68,20 @@ _WEEKDAY = re.compile(
 _LINK = re.compile(r"^(?:(?:on|am|den)\s|[-|·@]\s)\s*|(?:\s(?:at|um)|\s[-|·@])$", re.IGNORECASE)
 """What stands between a day and a time."""
 
-_YEAR = re.compile(rf"(\d{{1,2}}){_SEPARATOR}(\d{{4}})")
-_WEEKDAY = re.compile(
-    r"^(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*|(?:mo|di|mi|do|fr|sa|so)|"
-    r"(?:montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonntag))\b[.,]*\s*|"
-    r"\s*\(?(?:\b(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*|(?:星期|周)[一二三四五六日天])\)?$",
-    re.IGNORECASE,
-)
 _YEAR = re.compile(r"(\d{4})年?")
 
 
 def parse_datetime(text: str) -> datetime | None:
     """Return the date in `text`, with its time of day or midnight; None where it has no date.
 
-    A month or a year alone begins it. A day and a month in digits are told apart by a point
-    between them (the day comes first) or by a day above twelve; else the date is none.
+    A month or a year alone begins it, where no time stands beside it. A day and a month in digits
+    are told apart by a point between them (the day comes first) or by a day above twelve; else the
+    date is none.
     """
     text = normalize(text[: MAX_CHARS + 1]).strip()
     if len(text) > MAX_CHARS:
         return None
-    if (day := _parse_date(text)) is not None:
+    if (day := _parse_date(text) or _parse_begun(text)) is not None:
         return datetime.combine(day, time())
     clock = split_time(text)
     day = _parse_date(_LINK.sub("", clock[1] or clock[2])) if clock else None
@@ -92,35 +89,30 @@ def parse_datetime(text: str) -> datetime | None:
 
 
 def _parse_date(text: str) -> date | None:
-    """Return the date that a text is; with a day of the week it is whole."""
-    text = text.strip(" .,")
-    plain = _WEEKDAY.sub("", text)
-    day = _parse_whole(plain.casefold())
-    return _parse_begun(plain) if day is None and plain == text else day
-
-
-def _parse_whole(text: str) -> date | None:
-    """Return the date in day, month and year."""
-    if (found := _COMPACT.fullmatch(text) or _ISO.fullmatch(text)) and found[3]:
-        return _date(int(found[1]), int(found[2]), int(found[3]))
+    """Return the date in day, month and year, with or without its day of the week."""
+    text = _WEEKDAY.sub("", text.strip(" .,")).casefold()
     if found := _DAY_FIRST.fullmatch(text):
-        return _day_and_month(int(found[1]), int(found[2]), int(found[3]), pointed="." in text)
+        return _day_and_month(int(found[1]), int(found[3]), int(found[4]), pointed="." in text)
+    if found := _COMPACT.fullmatch(text) or _ISO.fullmatch(text) or _HAN.fullmatch(text):
+        day = found["day"]
+        return _date(int(found["year"]), int(found["month"]), int(day)) if day else None
     found = _NAMED_BEHIND.fullmatch(text) or _NAMED.fullmatch(text)
     parts = found.groupdict() if found else {}
-    day, month = parts.get("day") or parts.get("day2"), MONTHS.get(parts.get("month", ""))
-    return _date(int(parts["year"]), month, int(day)) if day and month else None
+    days = [part for name, part in parts.items() if part and name.startswith("day")]
+    if len(days) != 1:
+        return None
+    return _date(int(parts["year"]), MONTHS.get(parts["month"], 0), int(days[0]))
 
 
 def _parse_begun(text: str) -> date | None:
-    """Return the first day of the month or the year."""
-    if found := _ISO.fullmatch(text):
-        return _date(int(found[1]), int(found[2]), 1) if not found[3] else None
-    if found := _MONTH_YEAR.fullmatch(text):
-        return _date(int(found[2]), int(found[1]), 1)
-    if found := _NAMED.fullmatch(text.casefold()):
-        month = MONTHS.get(found["month"])
-        lone = month and not (found["day"] or found["day2"])
-        return _date(int(found["year"]), month, 1) if month and lone else None
+    """Return the first day of the month or the year that a text is."""
+    text = text.strip(" .,").casefold()
+    found = _ISO.fullmatch(text) or _HAN.fullmatch(text) or _MONTH_YEAR.fullmatch(text)
+    parts = found.groupdict() if found else {}
+    if found and not parts.get("day") and parts.get("mark") != " ":
+        return _date(int(found["year"]), int(found["month"]), 1)
+    if (found := _NAMED.fullmatch(text)) and not (found["day"] or found["day2"]):
+        return _date(int(found["year"]), MONTHS.get(found["month"], 0), 1)
     found = _YEAR.fullmatch(text)
     return _date(int(found[1]), 1, 1) if found else None
 
@@ -133,7 +125,7 @@ def _day_and_month(first: int, second: int, year: int, *, pointed: bool) -> date
 
 def _date(year: int, month: int, day: int) -> date | None:
     try:
-        return date(year, month, day)
+        return date(year, month, day) if year >= 1000 else None
     except ValueError:
         return None
 

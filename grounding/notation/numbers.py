@@ -59,11 +59,12 @@ _NUMBER_WORDS = re.compile(rf"{_NUMBER_WORD}(?:(?:[\s-]+|\s+and\s+){_NUMBER_WORD
 
 _UNCLEAR = re.compile(
     r"\d(?:[.,]?\s+|\s*(?:-|~|to|bis|至|到|x|×|\*|/|⁄|:)\s*)\d|^-(?!\.?\d)|\d\s?-$|"
+    r"[<>≤≥±√]\s?\d|\+/?-|"
     r"[$£€¥][\d.,\s]*m\b|^[A-Z]{3}\s?[\d.,]+m\b|\d\s?(?-i:[MBT])\b|"
     rf"千[克米瓦卡帕伏赫焦字]|\d\s?{_HAN_SCALE}*[零一二三四五六七八九两〇多余几]",
     re.IGNORECASE,
 )
-"""Two numbers, a bullet or a minus, metres or millions, kilograms or thousands, more than one."""
+"""Two numbers, a bullet or a minus, a bound, metres or millions, kilograms or thousands."""
 
 _UNREAD = re.compile(
     rf"\d|{_HAN_SCALE}|半|\b(?:{'|'.join(_SHORT_SCALES)}|mill?|mn|hundert|dutzend|"
@@ -126,15 +127,14 @@ def parse_number(text: str) -> float | None:
 
 
 def _read_one(text: str) -> float | None:
-    """Return the number that all numerals and number words of a text agree on."""
+    """Return the only number of a text; in digits and in words it may stand there twice."""
     if (han := _parse_han(text)) is not None:
         return float(han)
-    read = {_scale(*one.groups()) for one in _NUMERAL.finditer(text)}
+    numerals = [_scale(*one.groups()) for one in _NUMERAL.finditer(text)]
     rest = _NUMERAL.sub("#", text)
-    runs = list(_read_words(rest))
-    read.update(run[0] for run in runs)
-    clear = len(read) == 1 and all(len(run) == 1 for run in runs)
-    return read.pop() if clear and not _UNREAD.search(_UNIT.sub("", rest)) else None
+    named = list(_read_words(rest))
+    clear = max(len(numerals), len(named)) == 1 == len({*numerals, *named})
+    return (numerals or named)[0] if clear and not _UNREAD.search(_UNIT.sub("", rest)) else None
 
 
 def _join(found: re.Match[str]) -> str:
@@ -162,10 +162,10 @@ def _multiply(scale: str | None) -> int:
 _SCALE_PART = re.compile(rf"[a-z]+|{_HAN_SCALE}")
 
 
-def _read_words(text: str) -> Iterator[list[float]]:
+def _read_words(text: str) -> Iterator[float]:
     """Yield the numbers of each run of number words: one, unless several stand side by side."""
     for run in _NUMBER_WORDS.findall(text.casefold()):
-        yield list(_read_run(_WORD.findall(run.replace(" and ", " "))))
+        yield from _read_run(_WORD.findall(run.replace(" and ", " ")))
 
 
 _WORD = re.compile(r"[a-z]+")
@@ -255,7 +255,7 @@ def find_numbers(text: str) -> Iterator[float]:
             for number in _find_forms(found[0]):
                 yield from {number, number * _multiply(scale[0] if scale else None)}
     yield from (float(found[0]) for found in _POWER.finditer(text))
-    yield from chain.from_iterable(_read_words(text))
+    yield from _read_words(text)
     named = (_parse_han(run) for run in _HAN_RUN.findall(text))
     yield from (float(number) for number in named if number is not None)
 

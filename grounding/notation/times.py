@@ -32,8 +32,12 @@ _CLOCK = re.compile(
 )
 _BEFORE = re.compile(r"(?:^|[\s,日]|(?<=\d)T)$", re.IGNORECASE)
 _RANGE = re.compile(
-    r"(?<![\d./:-])\d{1,2}\s*(?:-|~|to|bis|till|until|and|und|至|到)\s*$", re.IGNORECASE
+    r"(?:(?<![\d./:-])\d{1,2}\s*(?:-|~|to|bis|till|until|and|und|至|到)|"
+    r"\b(?:half|past|to|halb|viertel|vor|nach))\s*$",
+    re.IGNORECASE,
 )
+"""What says, before a time, that it is the end of a range or that another one is meant."""
+
 _ZONE = re.compile(r"(?<=\d)\s?(?:Z|UTC|GMT|\+\d\d:?\d\d)$", re.IGNORECASE)
 _WEST = re.compile(r"(?<=\dT)(\d\d:\d\d[\d:.]*)-\d\d:?\d\d$", re.IGNORECASE)
 """A zone behind a time; one with a minus is told from a range by the T before."""
@@ -76,7 +80,8 @@ def _is_whole(found: re.Match[str]) -> bool:
 def _read(found: re.Match[str]) -> time | None:
     hour, minute = int(found["hour"]), _minute(found)
     half = found["early"] or found["late"] or found["noon"] or ""
-    if found["noon"] and not 1 <= hour <= 12:
+    noon = (found["noon"] or "").lower()
+    if noon and not (1 <= hour <= 12 and not found["late" if noon == "a" else "early"]):
         return None
     if hour == 12 and (half in _FROM_MIDNIGHT or half[:1].lower() == "a"):
         hour = 0

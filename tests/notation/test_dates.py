@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.notation.dates import parse_datetime
+from grounding.notation.dates import find_days, parse_datetime
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,9 @@ def test_one_clear_date_is_read(text: str, moment: str) -> None:
     "text",
     [
         *("Month 5 2018", "Fri 5 2018", "Fri 2018", "Sun June 2018", "Monthly 2018", "Sunny 2018"),
+        *("Sunny 1 June 2018", "1 June 2018 monthly", "Monument, 2018-06-01"),
+        *("13-06/2018", "13 06/2018", "2018-06/01", "5 2018", "2018 5", "6 June 1 2018"),
+        *("2018 6:41", "06/2018 18:41", "June 2018, 6 PM", "0612", "0612-06-01", "06/0601"),
         *("2018-06-01 10:00-11:00", "2018-06-31", "01.06.2018¹", "1² June 2018", "1 June"),
     ],
 )
@@ -58,3 +61,16 @@ def test_a_date_and_a_time_are_read_however_they_are_joined(
     day, whole = moment.strftime(spelling), moment.replace(second=0, microsecond=0)
     assert parse_datetime(day + between + moment.strftime(clock)) == whole
     assert parse_datetime(day) == whole.replace(hour=0, minute=0)
+
+
+WORDS = (
+    "1 5 13 06 18 2018 2018-06-01 13.06.2018 06/2018 . / - , 年 月 日 June Jun 1st of Fri 6:41 PM"
+)
+PIECES = WORDS.split()
+
+
+@given(st.lists(st.sampled_from([*PIECES, " ", " "]), max_size=7).map("".join))
+def test_what_is_read_in_a_text_is_found_in_it(text: str) -> None:
+    moment = parse_datetime(text)
+    found = [(day.year, day.month or 1, day.day or 1) for day in find_days(text)]
+    assert moment is None or (moment.year, moment.month, moment.day) in found

@@ -42,6 +42,7 @@ def test_one_clear_number_is_read(text: str, number: float) -> None:
         *("a third", "two thirds", "two and a half", "point five", "3 thousandths"),
         *("five point two", "a few hundred", "several thousand", "a couple of dozen"),
         *("1米75", "1m75", "5ft11", "5'11\"", "12元5角", "1h30", "2lb3oz", "12 ,50", "CO2 5"),
+        *("5 lb 5 oz", "5 ft 5 in", "5+5", "٣٫٣", "<5", "≥ 5", "±5", "+/-5", "√5", "10^3"),
         *("1e5 km", "1.5e3 kg", "1e400", "1e15", "0.5,1", "12.5,3", "10,20.5", "1,2.5", "0,123.5"),
         *("5 5", "12,50 250", "2018 100", "030 123 456", "5/5", "12:12", "12. 12", "12.04.2018"),
         *("five six", "five five", "one hundred " + "hundred " * 9, "five or 6"),

@@ -1,4 +1,4 @@
-"""One clear time of day is read; a range is none."""
+"""One clear time of day is read; a range is none, and a time in words."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ def test_one_clear_time_is_read_and_found(text: str, clock: str) -> None:
     [
         *("18:41-19:00", "18:41 - 19:00", "18:41–19:00", "2018-06-12 10:00-11:00", "9 - 5 pm"),
         *("open 10:00 - 11:00", "between 10:00 and 11:00", "from 9 to 5 pm", "18 bis 19 Uhr"),
+        *("half past 6 pm", "quarter to 6 pm", "halb 7 Uhr", "viertel nach 6 Uhr", "half 6 pm"),
+        *("AM 6:41 PM", "下午6:41 AM", "17:00 17:00"),
         *("9:30 to 10", "18:41¹", "18:4²"),
     ],
 )
-def test_a_range_is_no_time(text: str) -> None:
+def test_a_range_and_a_time_in_words_are_no_time(text: str) -> None:
     assert parse_time(text) is None
 
 
@@ -50,3 +52,13 @@ def test_no_two_times_are_one(first: time, second: time, between: str) -> None:
 @pytest.mark.parametrize("day", ["12.06.2018", "12/06/2018", "12-06-18"])
 def test_a_number_before_a_date_is_no_time(number: str, day: str) -> None:
     assert day in cut_times(f"Kasse {number}{day}")
+
+
+WORDS = "5 12 6:41 18:41 18.41 3 . - – , / AM PM pm Uhr h 点 半 分 下午 晚上 to at Z 1st June"
+PIECES = WORDS.split()
+
+
+@given(st.lists(st.sampled_from([*PIECES, " ", " "]), max_size=7).map("".join))
+def test_what_is_read_in_a_text_is_found_in_it(text: str) -> None:
+    clock = parse_time(text)
+    assert clock is None or clock in find_times(text)
