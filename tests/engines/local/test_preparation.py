@@ -25,7 +25,7 @@ class Knife:
         self.cuts.append((picture.width, threading.current_thread().name.partition("_")[0]))
         if threading.current_thread() is not threading.main_thread():
             assert self.free.wait(60)
-        if picture.width == 13:
+        if picture.width == 13 or (picture.width == 12 and len(self.cuts) == 1):
             raise torch.OutOfMemoryError("no room")
         return torch.tensor(picture.width)
 
@@ -95,6 +95,36 @@ def test_a_picture_that_is_not_begun_waits_for_no_other(knife: Knife, ahead: Pre
     until(lambda: len(knife.cuts) == 1)
     assert int(ahead.take(second)) == 6
     assert knife.cuts == [(5, "pictures"), (6, "MainThread")]
+
+
+def test_a_failure_ahead_is_not_that_of_whoever_takes_the_picture_later(
+    knife: Knife, ahead: Preparation
+) -> None:
+    """Such as at a peak of memory that is over by then."""
+    (picture,) = pictures(12)
+    ahead.expect([picture])
+    until(lambda: len(knife.cuts) == 1)
+    assert int(ahead.take(picture)) == 12
+    assert knife.cuts == [(12, "pictures"), (12, "MainThread")]
+
+
+def test_where_no_thread_can_start_pictures_are_cut_when_they_are_taken(
+    knife: Knife, ahead: Preparation, caplog: pytest.LogCaptureFixture
+) -> None:
+    some = pictures(5, 6)
+    usual = threading.stack_size(2**46)  # more memory than there are addresses
+    try:
+        for _ in range(3):
+            ahead.expect(some)
+    finally:
+        threading.stack_size(usual)
+    assert [int(ahead.take(one)) for one in some] == [5, 6]
+    assert knife.cuts == [(5, "MainThread"), (6, "MainThread")]
+    assert caplog.text.count("no picture is cut ahead") == 1
+    ahead.expect(some)
+    until(lambda: len(knife.cuts) == 4)
+    assert [int(ahead.take(one)) for one in some] == [5, 6]
+    assert knife.cuts[2:] == [(5, "pictures"), (6, "pictures")]
 
 
 def test_a_failure_is_raised_where_the_picture_is_taken(knife: Knife, ahead: Preparation) -> None:
