@@ -63,7 +63,10 @@ class DecodeLoop(Protocol[R, A_co]):
         ...
 
     def expect(self, requests: Sequence[R]) -> None:
-        """Hear which requests wait and are likely to be admitted next, in order."""
+        """Hear which requests wait and are likely to be admitted next, in order.
+
+        Where nothing runs or waits any more it hears of none.
+        """
         ...
 
     def step(self) -> Sequence[tuple[R, A_co]]:
@@ -188,6 +191,8 @@ class Scheduler(Generic[R, A]):
     def _admit(self) -> bool:
         """Wait for work and start what may run now; False once the scheduler is closed."""
         with self._changed:
+            if not self._has_work():
+                self._loop.expect(())
             self._changed.wait_for(self._has_work)
             if self._running and self._isolated:
                 return not self._closed  # a group that failed before runs alone
@@ -236,18 +241,22 @@ class Scheduler(Generic[R, A]):
         return alive[taken:]
 
     def _stop_late(self) -> None:
-        """End what nobody waits for any more, whether it runs or waits."""
+        """End what nobody waits for any more, whether it runs, waits or failed in a group."""
         with self._changed:
             running = [one for one in self._running.values() if one.is_late]
             waiting = [entry for entry in self._waiting if entry[-1].is_late]
+            failed = [one for group in self._retries for one in group if one.is_late]
             for one in running:
                 del self._running[id(one.request)]
             if waiting:
                 self._waiting = [entry for entry in self._waiting if entry not in waiting]
                 heapq.heapify(self._waiting)
+            if failed:
+                rests = ([one for one in group if one not in failed] for group in self._retries)
+                self._retries = deque(rest for rest in rests if rest)
         for one in running:
             self._loop.evict(one.request)
-        for one in (*running, *(one for *_, one in waiting)):
+        for one in (*running, *failed, *(one for *_, one in waiting)):
             resolve(one.future, DeadlinePassed("the time for this answer is over"))
 
     def _attempt(self) -> Sequence[tuple[R, A]] | GroundingError:
@@ -288,9 +297,8 @@ class Scheduler(Generic[R, A]):
     def _drop(self, cancelled: Pending[R, A]) -> None:
         """Evict a request if it runs; one that waits is left out when its turn comes."""
         with self._changed:
-            runs = self._running.pop(id(cancelled.request), None)
-        if runs:
-            self._loop.evict(cancelled.request)
+            if self._running.pop(id(cancelled.request), None):
+                self._loop.evict(cancelled.request)
 
     def _abandon(self) -> None:
         with self._changed:

@@ -340,6 +340,46 @@ def test_what_nobody_waits_for_any_more_is_ended_whether_it_runs_or_waits() -> N
     assert loop.batches == [[1, 7]]
 
 
+def test_what_nobody_waits_for_any_more_is_ended_before_it_is_tried_once_more() -> None:
+    class Narrow(Doubling):
+        """Has room for one, which runs on until `free` is set."""
+
+        def step(self) -> list[tuple[Number, int]]:
+            if len(self._batch) > 1:
+                self._batch = []
+                raise OutOfMemory("one at a time")
+            return super().step() if self.free.is_set() else []
+
+    loop = Narrow()
+    with scheduling(loop) as scheduler:
+        loop.free.clear()
+        soon, late = time.monotonic() + 0.3, time.monotonic() + 600
+        pending = [
+            Pending[Number, int](Number(n), BULK, deadline=deadline)
+            for n, deadline in enumerate((late, late, soon, late, soon))
+        ]
+        scheduler.submit(pending)
+        for number in (2, 4):
+            assert isinstance(pending[number].future.exception(60), DeadlinePassed)
+        assert not pending[0].future.done()
+        loop.free.set()
+        assert [pending[number].future.result(60) for number in (0, 1, 3)] == [0, 2, 6]
+    assert loop.batches == [[0], [1], [3]]
+
+
+def test_an_idle_loop_hears_that_nothing_comes_next() -> None:
+    loop = Doubling(max_batch=1)
+    with scheduling(loop) as scheduler:
+        hold(loop, scheduler)
+        soon = time.monotonic()
+        pending = [Pending[Number, int](Number(n), BULK, deadline=soon) for n in (1, 2, 3)]
+        scheduler.submit(pending)
+        loop.free.set()
+        for one in pending:
+            assert isinstance(one.future.exception(60), DeadlinePassed)
+        until(lambda: loop.expected == [])
+
+
 def test_a_request_that_comes_too_late_is_refused() -> None:
     loop = Doubling()
     with scheduling(loop) as scheduler:

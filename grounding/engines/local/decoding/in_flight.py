@@ -158,6 +158,7 @@ class InFlight:
 
     def expect(self, requests: Sequence[TokenizedRequest]) -> None:
         """Prepare the pictures of rows that enter and of requests that follow them."""
+        self._remove_evicted()
         unread: dict[bytes, TokenizedRequest] = {}
         for one in (*(row.request for row in self._entering), *requests):
             if one.prefix not in self._prefixes:

@@ -405,6 +405,34 @@ def test_pictures_that_come_next_are_cut_once_and_by_another_thread(
     assert engine._encoder._ahead._begun == {}
 
 
+def test_pictures_that_were_cut_ahead_are_let_go_of_with_their_requests(
+    tiny: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here while they have slots, and all but one wait for their pictures to be read."""
+    monkeypatch.setattr(module, "PREFILL_TOKENS", 60)
+    engine = LocalEngine.load(str(tiny), CPU)
+    begun = engine._encoder._ahead._begun
+    submitted = threading.Event()
+    futures: list[Future[Completion]] = []
+    waited: list[int] = []
+
+    def cancel(call: Call) -> None:
+        assert submitted.wait(60)
+        waited.append(len(begun))
+        for future in futures:
+            future.cancel()
+
+    watch.before = cancel
+    futures += engine.submit([request(4, 4, f"say {n}", 20, seed=n) for n in range(8)])
+    submitted.set()
+    end = time.monotonic() + 60
+    while begun or not waited:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    engine.close()
+    assert waited[0] > 0
+
+
 def test_a_small_picture_is_not_padded_to_a_large_one(tiny: Path, watch: Watch) -> None:
     engine = LocalEngine.load(str(tiny), CPU)
     small = [request(2, 2, f"say {n}", 3, seed=n) for n in range(4)]
