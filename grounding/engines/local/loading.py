@@ -173,6 +173,11 @@ def _choose_device(name: str | None) -> torch.device:
             "this machine or this build of torch has no CUDA device",
             hint="Set GROUNDING_DEVICE=cpu, or install a CUDA build of torch",
         )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = ", ".join(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+        raise SettingError(
+            f"there is no device {name!r}", hint=f"Set GROUNDING_DEVICE to {there} or cpu"
+        )
     return device
 
 

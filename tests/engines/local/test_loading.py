@@ -188,6 +188,27 @@ def test_a_missing_cuda_device_is_refused(tiny: Path) -> None:
         load(tiny, device="cuda")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a device")
+@pytest.mark.parametrize("attention", ["sdpa", "flash_attention_2"])
+def test_a_cuda_device_is_refused_where_there_is_none(tiny: Path, attention: Any) -> None:
+    with pytest.raises(SettingError, match="no CUDA device.*Set GROUNDING_DEVICE=cpu") as caught:
+        load(tiny, device="cuda:9", attention=attention)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cuda_device_beyond_those_that_are_there_is_refused(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine with two GPUs."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    cure = "no device 'cuda:2'.*Set GROUNDING_DEVICE to cuda:0, cuda:1 or cpu"
+    with pytest.raises(SettingError, match=cure) as caught:
+        load(tiny, device="cuda:2", attention="flash_attention_2")
+    assert "\n" not in str(caught.value)
+    assert loading._choose_device("cuda:1").index == 1
+
+
 def test_an_unknown_kind_runs_as_the_profile_that_is_named(copy: Path) -> None:
     edit(copy / "config.json", model_type="qwen2_5_vl_of_somebody")
     engine = LocalEngine.load(str(copy), LoadOptions(profile="qwen2.5-vl"))
