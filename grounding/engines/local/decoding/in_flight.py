@@ -158,10 +158,10 @@ class InFlight:
 
     def expect(self, requests: Sequence[TokenizedRequest]) -> None:
         """Prepare the pictures of rows that enter and of requests that follow them."""
-        self._remove_evicted()
         unread: dict[bytes, TokenizedRequest] = {}
+        gone = set(self._evicted.copy())
         for one in (*(row.request for row in self._entering), *requests):
-            if one.prefix not in self._prefixes:
+            if one.prefix not in self._prefixes and one not in gone:
                 unread.setdefault(one.prefix, one)
         self._encoder.expect([picture for one in unread.values() for picture in one.pictures])
 
@@ -175,7 +175,6 @@ class InFlight:
         Raises `OutOfMemory` where the rows do not fit, and `DeviceBroken` where no later request
         can be answered in this process.
         """
-        self._remove_evicted()
         try:
             done = run_on_device(self._advance)
         except BaseException as exc:
@@ -191,6 +190,7 @@ class InFlight:
     @torch.inference_mode()
     def _advance(self) -> list[Row]:
         """Return the rows that ended: at their first tokens, or at those that follow."""
+        self._remove_evicted()
         is_bulks_turn = self._is_bulks_turn()
         self._enter(is_bulks_turn)
         done = self._leave()

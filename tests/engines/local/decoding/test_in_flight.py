@@ -446,7 +446,9 @@ def test_small_pictures_are_read_together(watched: LocalEngine, watch: Watch) ->
     assert [call.pictures for call in watch.calls if call.pictures] == [8]
 
 
-def test_an_evicted_row_makes_room_and_the_others_go_on(tiny: Path, watch: Watch) -> None:
+def test_an_evicted_row_makes_room_and_the_others_go_on(
+    tiny: Path, watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
     engine = LocalEngine.load(str(tiny), replace(CPU, max_batch=3))
     asked = [request(2, 2, f"say {n}", size, seed=n) for n, size in enumerate((900, 40, 50))]
     futures = engine.submit(asked)
@@ -458,6 +460,8 @@ def test_an_evicted_row_makes_room_and_the_others_go_on(tiny: Path, watch: Watch
     assert rest == [ask_one(reference, one).text for one in asked[1:]]
     reference.close()
     assert len(watch.decoding) < 100
+    assert watch.pictures == 3
+    assert "the model failed" not in caplog.text
 
 
 def test_a_row_whose_time_is_over_makes_room_and_the_others_go_on(tiny: Path, watch: Watch) -> None:
