@@ -191,7 +191,7 @@ def test_a_missing_cuda_device_is_refused(tiny: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a device")
 @pytest.mark.parametrize("attention", ["sdpa", "flash_attention_2"])
 def test_a_cuda_device_is_refused_where_there_is_none(tiny: Path, attention: Any) -> None:
-    with pytest.raises(SettingError, match="no CUDA device.*Set GROUNDING_DEVICE=cpu") as caught:
+    with pytest.raises(SettingError, match=r"no CUDA device.*Set GROUNDING_DEVICE=cpu") as caught:
         load(tiny, device="cuda:9", attention=attention)
     assert "\n" not in str(caught.value)
 
