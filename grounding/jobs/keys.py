@@ -27,6 +27,7 @@ KEYS: Mapping[str, str] = {
     "counters": "counters",  # hash: running totals by name
     "answers": "answers",  # list: the last answers that the operator's page shows, each as JSON
     "form_token": "form_token",  # string: what forms of the operator's page carry
+    "look": "look",  # string: refused commands when keys were last looked at, and SCAN's cursor
     "blob_bytes": "blob_bytes",  # integer: bytes of all blobs
     "configs": "configs",  # hash: unfinished jobs of each labelling config, by its digest
     "projects": "projects",  # sorted set: projects, by the milliseconds of their last use
@@ -61,7 +62,7 @@ TYPES: Mapping[str, str] = {
         "set": "leased outboxes waiters workers",
         "list": "answers finishes inbox",
         "string": "form_token blob_bytes config lease blob thumbnail progress config_error worker"
-        " latest backoff pause deliverer delivery migrated reconciler swept short kept",
+        " latest backoff pause deliverer delivery migrated reconciler swept short kept look",
     }.items()
     for family in families.split()
 }

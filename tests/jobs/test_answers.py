@@ -126,3 +126,11 @@ def test_a_row_of_another_release_is_not_shown_and_hides_no_other(redis: Redis, 
     text = row if isinstance(row, str) else json.dumps(KEPT | row)
     redis.lpush(redis_key("answers"), json.dumps(KEPT), text.encode("latin-1"), json.dumps(KEPT))
     assert [one.key for one in LastAnswers(redis, 9).read()] == ["k", "k"]
+
+
+def test_a_row_that_is_not_ours_is_pushed_out_like_any_other(redis: Redis, view: View) -> None:
+    redis.rpush(redis_key("answers"), "junk", "[1]", '{"key": 5}')
+    for number in range(6):
+        note(redis, number, view)
+    assert redis.llen(redis_key("answers")) == 3
+    assert [one.task for one in LastAnswers(redis, 3).read()] == [5, 4, 3]

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from redis.exceptions import ResponseError
 from grounding.jobs import reconciler as module
 from grounding.jobs.keys import KEYS, PREFIX, TYPES, redis_key
 from grounding.jobs.operating import foreign
+from grounding.jobs.operating.foreign import ForeignKeys
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.payloads import digest
 from grounding.jobs.queues import Queues, rq_name
@@ -35,7 +37,6 @@ BULK = f"rq:queue:{rq_name(QueueName.BULK)}"
 
 @pytest.fixture
 def store(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> JobStore:
-    monkeypatch.setattr(foreign, "SHORTEST_PAUSE", 0)
     monkeypatch.setattr(module, "SWEEP_MS", 100)
     return JobStore(redis, StoreLimits(lease_ttl=1))
 
@@ -133,6 +134,37 @@ def test_a_job_that_lost_its_record_fails_once_with_one_line(
         Reconciler(store.redis, store).reconcile()
     assert store.read_totals()[0]["failed:record_lost"] == 1
     assert len([one for one in caplog.records if "gone or not ours" in one.message]) == 1
+
+
+def test_a_round_looks_at_a_part_and_whoever_has_the_next_goes_on(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "BATCH", 100)
+    pipe = redis.pipeline()
+    for number in range(1000):
+        pipe.hset(job_key(str(number)), "deaths", 1)
+    pipe.set(job_key("junk"), "1")
+    pipe.execute()
+    with suppress(ResponseError):
+        redis.hget(job_key("junk"), "x")
+    processes = [ForeignKeys(redis) for _ in range(3)]
+    read = [0]
+    for turn in range(30):
+        processes[turn % 3].remove()
+        read.append(redis.info("commandstats")["cmdstat_hmget"]["calls"])
+        if redis.get(redis_key("look")).endswith(b" 0"):  # type: ignore[union-attr]
+            break
+    assert not redis.exists(job_key("junk"))
+    assert max(later - earlier for earlier, later in pairwise(read)) < 200
+    assert 1000 <= read[-1] < 1100
+
+
+@pytest.mark.parametrize("junk", CONTENTS)
+def test_where_a_look_is_may_be_junk_too(redis: Redis, junk: str) -> None:
+    CONTENTS[junk](redis, redis_key("look"))
+    redis.rpush(PREFIX + "counters", "x")
+    ForeignKeys(redis).remove()
+    assert not redis.exists(PREFIX + "counters")
 
 
 def test_every_key_that_is_ours_has_its_type(redis: Redis, start: Start, worker: list[int]) -> None:

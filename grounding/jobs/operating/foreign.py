@@ -2,8 +2,9 @@
 
 A key of another type, or a count that is no number, makes every script fail that meets it, and each
 round of the reconciler with it. Redis counts the commands that it refuses: only when that number
-has grown, all keys of the queue are looked at. What is there is not ours, and is removed, with one
-line in the log for each; a job that has lost its record by this fails at the next sweep.
+has grown, all keys of the queue are looked at, some in each round, whichever process has it. What
+is there is not ours, and is removed, with one line in the log for each; a job that has lost its
+record by this fails at the next sweep.
 """
 
 from __future__ import annotations
@@ -11,25 +12,23 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
-from grounding.jobs.keys import PREFIX, TYPES, text
+from grounding.jobs.keys import KEYS, PREFIX, TYPES, redis_key, text
 from grounding.jobs.operating import scripts
 
 log = logging.getLogger(__name__)
 
 COMMANDS = ("cmdstat_evalsha", "cmdstat_hincrby")
 """Commands that fail at a count that is no number; scripts that the server lacks do not count."""
-LONGEST_PAUSE = 600.0
-SHORTEST_PAUSE = 5.0
-SHARE = 0.02
-"""Shortest and longest time between two looks, and the part of the time that they may take."""
-BATCH = 1000
+LOOK = redis_key("look")
+BATCH = 500
+"""About so many keys are looked at in a round: a tenth of a second at most."""
+SINGLE = [(PREFIX + name).encode() for name in KEYS.values() if "{" not in name]
+"""The keys that every round needs."""
 COUNTS = ("counters", "totals", "configs", "unfinished")
 """Hashes of integers that scripts add to."""
 JOB_NUMBERS = ("blob", "deaths", "suspected", "askers", "lost", "due", "held_until", "answered")
@@ -39,27 +38,30 @@ _INTEGER = re.compile(rb"-?\d{1,18}")
 
 
 class ForeignKeys:
-    """What is not ours under the queue's keys; one for each process that looks."""
+    """What is not ours under the queue's keys."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._remove = scripts.REMOVE_FOREIGN.bind(redis)
+        self._note = scripts.NOTE_LOOK.bind(redis)
         self._remove_numbers = scripts.REMOVE_NO_NUMBERS.bind(redis)
-        self._refused: int | None = None
-        self._next = 0.0
 
     def remove(self) -> bool:
-        """Remove what is foreign if Redis has refused commands since the last look; say if any was.
+        """Go on with a look, or begin one if Redis has refused commands since; say if any was.
 
         A job may have lost its record by it, or its place in a list.
         """
-        refused, now = self._read_refused(), time.monotonic()
-        if refused == self._refused or now < self._next:
+        refused, (seen, cursor) = self._read_refused(), self._read_look()
+        if not cursor and refused == seen:
             return False
-        first, self._refused = self._refused is None, refused
-        found = self._look() if refused or not first else 0
-        took = time.monotonic() - now
-        self._next = now + min(max(SHORTEST_PAUSE, took / SHARE), LONGEST_PAUSE)
+        names = [] if cursor else SINGLE
+        seen = seen if cursor else refused
+        batch: Any
+        cursor, batch = self._redis.scan(cursor, match=f"{PREFIX}*", count=BATCH)
+        names = [*names, *(name for name in batch if b"\n" not in name)]  # no key of ours
+        found = self._check_types(names)
+        self._check_numbers(names)
+        self._note(place=f"{seen} {cursor}")
         return found > 0
 
     def _read_refused(self) -> int:
@@ -72,13 +74,14 @@ class ForeignKeys:
         failed = sum(calls.get(name, {}).get("failed_calls", 0) for name in COMMANDS)
         return int(wrong + failed - unknown)
 
-    def _look(self) -> int:
-        found = 0
-        names = self._redis.scan_iter(match=f"{PREFIX}*", count=BATCH)
-        for batch in _batches(name for name in names if b"\n" not in name):  # no key of ours
-            found += self._check_types(batch)
-            self._check_numbers(batch)
-        return found
+    def _read_look(self) -> tuple[int, int]:
+        try:
+            held: Any = self._redis.get(LOOK)
+            seen, cursor = (held or b"0 0").split()
+            return int(seen), int(cursor)
+        except (ResponseError, ValueError):  # it is another's too: looking begins anew
+            self._redis.delete(LOOK)
+            return -1, 0
 
     def _check_types(self, names: list[bytes]) -> int:
         """Remove those of `names` whose type is another's; return how many."""
@@ -127,9 +130,3 @@ class ForeignKeys:
 def _family(name: bytes) -> str:
     """Return the first word of a key behind the prefix."""
     return text(name).removeprefix(PREFIX).partition(":")[0]
-
-
-def _batches(names: Iterable[bytes]) -> Iterator[list[bytes]]:
-    rest = iter(names)
-    while batch := list(islice(rest, BATCH)):
-        yield batch

@@ -123,10 +123,14 @@ KEEP_ANSWER = Script(
 redis.call('SET', thumbnail, picture, 'EX', seconds)
 redis.call('LPUSH', answers, answer)
 redis.call('EXPIRE', answers, seconds)
-for _, old in ipairs(redis.call('LRANGE', answers, most, -1)) do
-  redis.call('DEL', PREFIX .. 'thumbnail:' .. cjson.decode(old).key)
-end
+local old = redis.call('LRANGE', answers, most, -1)
 redis.call('LTRIM', answers, 0, most - 1)
+for _, row in ipairs(old) do
+  local is_json, one = pcall(cjson.decode, row)
+  if is_json and type(one) == 'table' and type(one.key) == 'string' then
+    redis.call('DEL', PREFIX .. 'thumbnail:' .. one.key)
+  end
+end
 """,
     keys="answers thumbnail",
     args="key answer picture most seconds",
@@ -180,5 +184,15 @@ return removed
 """,
     keys="",
     args="names fields",
+    finishing=True,
+)
+
+# A process killed before this script repeats a part of the look. It runs without free memory, too.
+NOTE_LOOK = Script(
+    """
+redis.call('SET', look, place)
+""",
+    keys="look",
+    args="place",
     finishing=True,
 )
