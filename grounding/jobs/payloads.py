@@ -85,16 +85,16 @@ class Job:
 class Claim:
     """A job that this process holds; with `alone` it runs beside no other, since a worker died.
 
-    `seconds_left` is how long an annotator waits for the answer, None where none does. `config` and
-    `blob` are what `payloads.restore` puts back into the payload, None where there is none or it
-    has expired.
+    `deadline` is until when an annotator waits for the answer, on `time.monotonic`'s clock; None
+    where none does. `config` and `blob` are what `payloads.restore` puts back into the payload,
+    None where there is none or it has expired.
     """
 
     key: str
     payload: Mapping[str, Any]
     alone: bool
     queue: QueueName = QueueName.BULK
-    seconds_left: float | None = None
+    deadline: float | None = None
     blob: bytes | None = None
     config: bytes | None = None
 
@@ -106,7 +106,7 @@ class Claim:
     @property
     def waited(self) -> bool:
         """Whether an annotator waits for the answer."""
-        return self.seconds_left is not None
+        return self.deadline is not None
 
 
 @dataclass(frozen=True, slots=True)

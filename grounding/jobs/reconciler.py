@@ -19,7 +19,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from redis import Redis
@@ -34,6 +34,7 @@ from grounding.jobs.operating.foreign import ForeignKeys
 from grounding.jobs.queues import Queues, key_of
 from grounding.jobs.store import (
     CONFIGS,
+    DEADLINES,
     LEASED,
     MAX_DEATHS,
     PENDING,
@@ -157,7 +158,7 @@ class Reconciler:
         noticed = {*known, *(key.encode() for key in waiting)}
         missing = [text(key) for key in pending if key not in noticed]
         self._note_lost(missing)
-        self._drop_strange([key for key in pending if REPLACED in text(key)])
+        self._drop_strange(pending)
         self._forget_projects(limit=BATCH)
         took_ms = (time.monotonic() - begun) * 1000
         pause = min(max(SWEEP_MS, took_ms / SWEEP_SHARE), LONGEST_SWEEP_MS)
@@ -171,11 +172,15 @@ class Reconciler:
         if lost:
             log.error("%d tasks fail, since their records are gone or not ours", lost)
 
-    def _drop_strange(self, names: Sequence[bytes]) -> None:
+    def _drop_strange(self, pending: Iterable[bytes]) -> None:
         """Drop what no job of ours can be called."""
+        leased: Any = self._redis.smembers(LEASED)
+        waited: Any = self._redis.zrange(DEADLINES, 0, -1)
+        names = [one for one in {*pending, *leased, *waited} if REPLACED in text(one)]
         if names:
-            for key in (PENDING, UNQUEUED):
+            for key in (PENDING, UNQUEUED, DEADLINES):
                 self._redis.zrem(key, *names)
+            self._redis.srem(LEASED, *names)
             log.error("%d entries of the queue are no names of tasks; they are dropped", len(names))
 
     def _keep_configs(self) -> None:

@@ -156,6 +156,7 @@ CANCEL = Script(
     """
 local till = redis.call('ZSCORE', deadlines, key)
 local state = redis.call('HGET', job, 'state')
+if till and not state then redis.call('ZREM', deadlines, key) end
 if not till or not state then return 0 end
 local left = when == 'now' and withdraw_asker() or 0
 if state ~= 'pending' or left > 0 then return 0 end

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -293,8 +294,8 @@ class JobStore:
             self.fail(key, unreadable())
             return None
         name = QueueName.of((queue or b"").decode(errors="replace"))
-        seconds = None if left is None else left / 1000
-        return Claim(key, payload, alone is not None, name, seconds, blob, config)
+        deadline = None if left is None else time.monotonic() + left / 1000
+        return Claim(key, payload, alone is not None, name, deadline, blob, config)
 
     def is_known(self, key: str) -> bool:
         """Say whether there is a record of the job: of one that was cancelled there is none."""

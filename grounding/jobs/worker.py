@@ -158,13 +158,13 @@ class JobRunner:
         task = build(Task, restore(claim))
         self._check_version(task)
         note = partial(note_progress, self._store.redis, claim.key)
-        left = math.inf if claim.seconds_left is None else claim.seconds_left
+        deadline = math.inf if claim.deadline is None else claim.deadline
         context = replace(
             self._context,
             urgent=claim.urgent,
             on_progress=note,
-            check_wanted=partial(self._check_wanted, claim.key),
-            deadline=time.monotonic() + left,
+            check_wanted=partial(self._check_wanted, claim.key, deadline),
+            deadline=deadline,
         )
         result = predict(task, context)
         if result.dropped:
@@ -173,7 +173,10 @@ class JobRunner:
         self._counters.add({NOTED + name: number for name, number in result.warnings.items()})
         return result
 
-    def _check_wanted(self, key: str) -> None:
+    def _check_wanted(self, key: str, deadline: float) -> None:
+        """Raise `DeadlinePassed` or `_Cancelled` where nobody wants the answer any more."""
+        if time.monotonic() > deadline:
+            raise DeadlinePassed("the time for this answer is over")
         try:
             if self._store.is_known(key):
                 return

@@ -137,6 +137,18 @@ def test_a_job_that_nobody_waits_for_any_more_is_ended(store: JobStore, busy: Jo
     assert store.leased() == {}
 
 
+def test_the_wait_for_a_turn_beside_a_job_that_runs_alone_counts(
+    store: JobStore, busy: JobRunner
+) -> None:
+    accept(store, timeout=SOON)
+    running = threading.Thread(target=busy.run, args=("a",))
+    with busy._exclusive.enter(alone=True, urgent=False):
+        running.start()
+        time.sleep(1.5 * SOON)
+    running.join(20)
+    assert store.read_totals()[0]["failed:nobody_waits"] == 1
+
+
 def test_a_job_that_is_asked_again_meanwhile_is_done_again(
     store: JobStore, busy: JobRunner
 ) -> None:
