@@ -136,8 +136,14 @@ class FilmLook:
 
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
-        """Hold the memory of some frames, in bytes, in the block; let go of them in it."""
-        with self.worker.film_reader.budget.hold(size, urgent=self.worker.urgent):
+        """Hold the memory of some frames, in bytes, in the block; let go of them in it.
+
+        Raises what `check_wanted` does, before and while it waits.
+        """
+        worker = self.worker
+        worker.check_wanted()
+        budget = worker.film_reader.budget
+        with budget.hold(size, urgent=worker.urgent, check=worker.check_wanted):
             yield
 
     def _bytes_of(self, frames: int) -> int:

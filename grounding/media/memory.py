@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,13 @@ URGENT_SHARE = 4
 """A quarter of the budget is never taken by bulk, so that annotators wait for no bulk picture."""
 
 HELD_SHARE = 4
-"""A quarter of the budget is the most that films hold, so that pictures wait for none of them."""
+"""A quarter of the budget is the most that films hold, so that few pictures wait for a film.
+
+Only one of more than three quarters of what its kind may take does, with those behind it.
+"""
+
+WAKE_SECONDS = 2.0
+"""How often who waits looks whether it is still wanted."""
 
 
 def memory_limit(root: Path = ROOT) -> int:
@@ -64,10 +70,15 @@ class DecodeBudget:
         self._bulk: deque[object] = deque()
 
     @contextmanager
-    def reserve(self, size: int, *, urgent: bool = False) -> Iterator[None]:
-        """Wait until `size` bytes are free, and hold them for the length of the block."""
+    def reserve(
+        self, size: int, *, urgent: bool = False, check: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Wait until `size` bytes are free, and hold them for the length of the block.
+
+        What `check` raises ends the wait; it is called about every `WAKE_SECONDS`.
+        """
         size = min(size, self._total if urgent else self._bulk_total)
-        self._acquire(size, urgent)
+        self._acquire(size, urgent, check)
         try:
             yield
         finally:
@@ -88,16 +99,33 @@ class DecodeBudget:
         """Whether nothing is reserved."""
         return self._used == 0
 
-    def _acquire(self, size: int, urgent: bool) -> None:
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._urgent) + len(self._bulk)
+
+    def _acquire(self, size: int, urgent: bool, check: Callable[[], None]) -> None:
         queue, ticket = self._urgent if urgent else self._bulk, object()
         with self._changed:
             queue.append(ticket)
-            try:
-                self._changed.wait_for(lambda: queue[0] is ticket and self._fits(size, urgent))
-                self._change(size, urgent)
-            finally:
+        try:
+            while not self._take(size, urgent, ticket):
+                check()  # without the lock: it may take long
+        finally:
+            with self._changed:
                 queue.remove(ticket)
                 self._changed.notify_all()
+
+    def _take(self, size: int, urgent: bool, ticket: object) -> bool:
+        """Take `size` bytes when it is the ticket's turn; say whether that came soon."""
+        queue = self._urgent if urgent else self._bulk
+        with self._changed:
+            mine = self._changed.wait_for(
+                lambda: queue[0] is ticket and self._fits(size, urgent), WAKE_SECONDS
+            )
+            if mine:
+                self._change(size, urgent)
+            return mine
 
     def _fits(self, size: int, urgent: bool) -> bool:
         if self._used + size > self._total:
@@ -115,7 +143,8 @@ class HeldBudget:
     """A quarter of a budget, for pixels that are held until the model has answered about them.
 
     What is held counts in the whole budget too, where pictures take the rest: they are held for
-    moments, and nothing that holds one waits for this.
+    moments, and nothing that holds one waits for this. A picture that needs more than the rest
+    waits until the films in its way are answered about, and those behind it wait with it.
     """
 
     def __init__(self, whole: DecodeBudget) -> None:
@@ -127,17 +156,25 @@ class HeldBudget:
         """The most bytes that bulk holds."""
         return self._own.bulk_total
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for what others hold of it."""
+        return self._own.waiting
+
     @contextmanager
-    def hold(self, size: int, *, urgent: bool = False) -> Iterator[None]:
+    def hold(
+        self, size: int, *, urgent: bool = False, check: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
         """Wait until `size` bytes are free, and hold them for the length of the block.
 
-        What exceeds all that may be held runs when nothing else is held, and counts as that much.
-        Hold nothing else in a thread that enters.
+        What `check` raises ends the wait; it is called about every `WAKE_SECONDS`. What exceeds
+        all that may be held runs when nothing else is held, and counts as that much. Hold nothing
+        else in a thread that enters.
         """
         size = min(size, self._own.total if urgent else self._own.bulk_total)
         with (
-            self._own.reserve(size, urgent=urgent),
-            self._whole.reserve(size, urgent=urgent),
+            self._own.reserve(size, urgent=urgent, check=check),
+            self._whole.reserve(size, urgent=urgent, check=check),
         ):
             yield
 

@@ -111,6 +111,59 @@ def test_two_films_hold_no_more_than_one_share() -> None:
     waiting.join(WAIT_S)
 
 
+class Unwanted(Exception):
+    """What nobody wants any more."""
+
+
+@pytest.mark.parametrize("in_whole", [False, True], ids=["for films", "for pictures"])
+def test_who_is_not_wanted_waits_no_longer_and_lets_the_next_one_go(in_whole: bool) -> None:
+    """Another film's memory is in the way, or that of pictures."""
+    whole = DecodeBudget(400)
+    budget, waits, wanted = HeldBudget(whole), threading.Event(), threading.Event()
+
+    def check() -> None:
+        waits.set()
+        for one in (whole, budget._own):  # a Condition has it, without a type
+            assert not one._changed._is_owned(), "others go on"  # type: ignore[attr-defined]
+        if not wanted.is_set():
+            raise Unwanted
+
+    def wait() -> None:
+        with pytest.raises(Unwanted), budget.hold(70, check=check):
+            pass
+
+    wanted.set()
+    with whole.reserve(300) if in_whole else budget.hold(70):
+        waiting = threading.Thread(target=wait, daemon=True)
+        waiting.start()
+        assert waits.wait(WAIT_S)
+        wanted.clear()
+        waiting.join(5)
+        assert not waiting.is_alive()
+    with budget.hold(70):
+        pass
+    assert whole.is_idle
+
+
+@pytest.mark.parametrize(("urgent", "most"), [(False, 900), (True, 1200)])
+def test_a_picture_of_three_quarters_of_its_kind_waits_for_no_film(urgent: bool, most: int) -> None:
+    """A larger one does, so that both are never in memory together."""
+    whole = DecodeBudget(1600)
+    budget, entered = HeldBudget(whole), threading.Event()
+
+    def enter() -> None:
+        with whole.reserve(most + 1, urgent=urgent):
+            entered.set()
+
+    with budget.hold(10**6, urgent=urgent):
+        with whole.reserve(most, urgent=urgent):
+            pass
+        larger = threading.Thread(target=enter, daemon=True)
+        larger.start()
+        assert not entered.wait(0.2)
+    assert entered.wait(WAIT_S)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_films_and_pictures_of_any_size_all_get_their_turn(seed: int) -> None:
     """None waits for ever, and all together never exceed the budget."""

@@ -197,6 +197,22 @@ def test_a_film_that_is_cancelled_while_it_runs_ends_and_gives_back_its_slot(
     assert store.read_totals()[0].get("done", 0) == 0
 
 
+def test_a_film_that_is_cancelled_while_it_waits_for_memory_ends(
+    store: JobStore, runner: JobRunner, turnstile: Turnstile
+) -> None:
+    budget = runner._context.film_reader.budget
+    accept(store)
+    working = threading.Thread(target=runner.run, args=("a",))
+    with budget.hold(budget.most):
+        working.start()
+        until(lambda: budget.waiting > 0)
+        assert ProjectControl(store.redis, "1").drop_pending() == 1
+        working.join(5)
+        assert not working.is_alive()
+    assert turnstile.asked == 0
+    assert store.read_totals()[0]["failed:cancelled"] == 1
+
+
 def test_a_picture_that_runs_is_not_cancelled(store: JobStore) -> None:
     """Nor is another project's film, or one that somebody waits for."""
     for key, queue, project in (

@@ -48,11 +48,11 @@ class Work:
     def add(self, name: str, size: int, *, urgent: bool = False) -> None:
         """Start a thread that reserves `size`, and return once it has begun or waits."""
         self._ends[name] = threading.Event()
-        waiting = self._waiting()
+        waiting = self.budget.waiting
         thread = threading.Thread(target=self._hold, args=(name, size, urgent), daemon=True)
         self._threads.append(thread)
         thread.start()
-        until(lambda: name in self.begun or self._waiting() > waiting)
+        until(lambda: name in self.begun or self.budget.waiting > waiting)
 
     def end(self, name: str) -> None:
         """Let a thread give its reservation back."""
@@ -64,9 +64,6 @@ class Work:
             event.set()
         for thread in self._threads:
             thread.join(WAIT)
-
-    def _waiting(self) -> int:
-        return len(self.budget._urgent) + len(self.budget._bulk)
 
     def _hold(self, name: str, size: int, urgent: bool) -> None:
         with self.budget.reserve(size, urgent=urgent):
