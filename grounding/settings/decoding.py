@@ -1,6 +1,7 @@
 """The settings of how a model in the worker decodes, part of all settings.
 
-None of them changes an answer, but for the rounding of bfloat16.
+None of them changes an answer but by rounding: in float32 log-probabilities move by millionths, and
+no token that the tests compare; in bfloat16 a coordinate may move by a pixel.
 """
 
 from __future__ import annotations

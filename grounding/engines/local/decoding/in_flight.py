@@ -8,8 +8,9 @@ A request takes a *slot* of the key-value cache and becomes a *row*. Each step o
 (3) hands out the answers that ended; another row moves into each slot that became free.
 
 No row waits for another's end. While an annotator waits, bulk goes on in some of the steps only.
-A row's answer does not depend on the other rows: in float32 exactly, in bfloat16 nearly (matrix
-products of other shapes round differently, which may move a coordinate by a pixel).
+A row's answer does not depend on the other rows, but for rounding: matrix products of other shapes
+round differently. In float32 that moves log-probabilities by millionths, and no token that the
+tests compare with `generate`'s; in bfloat16 it may move a coordinate by a pixel.
 """
 
 from __future__ import annotations
