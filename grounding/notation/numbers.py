@@ -59,8 +59,8 @@ _NUMBER_WORDS = re.compile(rf"{_NUMBER_WORD}(?:(?:[\s-]+|\s+and\s+){_NUMBER_WORD
 
 _UNCLEAR = re.compile(
     r"\d(?:[.,]?\s+|\s*(?:-|~|to|bis|至|到|x|×|\*|/|⁄|:)\s*)\d|^-(?!\.?\d)|\d\s?-$|"
-    r"[<>≤≥±√]\s?\d|\+/?-|"
-    r"[$£€¥][\d.,\s]*m\b|^[A-Z]{3}\s?[\d.,]+m\b|\d\s?(?-i:[MBT])\b|"
+    r"[<>≤≥±√]\s?\d|\+/?-|^(?:[$£€¥]|(?-i:[A-Z]{2,3}))\s*-\s|"
+    r"[$£€¥][\d.,\s]*m\b|^[A-Z]{3}\s?[\d.,]+m\b|\d\s?(?-i:[MBT])(?![\w-])|"
     rf"千[克米瓦卡帕伏赫焦字]|\d\s?{_HAN_SCALE}*[零一二三四五六七八九两〇多余几]",
     re.IGNORECASE,
 )

@@ -20,7 +20,7 @@ MOST_FOUND = 5000
 
 _CLOCK = re.compile(
     r"(?:(?:(?P<early>上午|早上|凌晨|오전|午前|(?-i:\bA\.?M\b\.?))|"
-    r"(?P<late>下午|晚上|傍晚|오후|午後|(?-i:\bP\.?M\b\.?)))\s*)?"
+    r"(?P<late>下午|晚上|傍晚|오후|午後|\bp\.?m\b\.?))\s*)?"
     r"(?<!\d)(?<!\d[:.])(?P<hour>\d{1,2})"
     r"(?:(?::|\s+:\s+|\s*[h时時点點]\s*)(?P<minute>\d{2}(?!\d)|\d(?=分))(?::\d{2}(?:[.,]\d+)?)?分?(?![:\d]|[./-]\d{1,2}[./-]\d)"
     r"|\.(?P<dotted>\d{2})(?![\d.,])"
@@ -37,6 +37,9 @@ _RANGE = re.compile(
     re.IGNORECASE,
 )
 """What says, before a time, that it is the end of a range or that another one is meant."""
+
+_HALF = re.compile(r"noon|night|evening|mittag|abend|nacht|[中晚夜午]", re.IGNORECASE)
+"""Words for a part of the day: which half 6:41 is in needs more than to see them."""
 
 _ZONE = re.compile(r"(?<=\d)\s?(?:Z|UTC|GMT|\+\d\d:?\d\d)$", re.IGNORECASE)
 _WEST = re.compile(r"(?<=\dT)(\d\d:\d\d[\d:.]*)-\d\d:?\d\d$", re.IGNORECASE)
@@ -69,12 +72,18 @@ def split_time(text: str) -> tuple[time, str, str] | None:
     last = _BEFORE.search(before) and not after and not _RANGE.search(before)
     first = not before and after[:1] in (" ", ",")
     said = _read(found) if last or first else None
+    if said and said.hour <= 12 and not _names_half(found) and _HALF.search(before + after):
+        return None
     return None if said is None else (said, _JOINT.sub("", before), after.strip(" ,"))
 
 
 def _is_whole(found: re.Match[str]) -> bool:
     """Say whether this is a time of day and no 18.41 that may be a date or a sum."""
     return not found["dotted"] or bool(found["sign"]) or found[0] == found.string
+
+
+def _names_half(found: re.Match[str]) -> bool:
+    return bool(found["noon"] or found["early"] or found["late"])
 
 
 def _read(found: re.Match[str]) -> time | None:
@@ -107,7 +116,7 @@ def find_times(text: str) -> Iterator[time]:
         said = _read(found)
         if said is not None:
             yield said
-            if 1 <= said.hour <= 12 and not (found["noon"] or found["early"] or found["late"]):
+            if 1 <= said.hour <= 12 and not _names_half(found):
                 yield said.replace(hour=(said.hour + 12) % 24)
 
 
