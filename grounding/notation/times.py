@@ -60,14 +60,13 @@ def parse_time(text: str) -> time | None:
 def split_time(text: str) -> tuple[time, str, str] | None:
     """Return the time of day at either end of `text`, and what stands before and after it.
 
-    A text with two times, as a range, has none.
+    Only the first one counts, so that a range has none.
     """
     text = normalize(text[: MAX_CHARS + 1]).strip()
     text = _WEST.sub(r"\1", _ZONE.sub("", text))
-    clocks = [one for one in _CLOCK.finditer(text) if _is_whole(one)]
-    if len(clocks) != 1:
+    found = next(filter(_is_whole, _CLOCK.finditer(text)), None)
+    if found is None:
         return None
-    found = clocks[0]
     before, after = text[: found.start()], text[found.end() :]
     last = _BEFORE.search(before) and not after and not _RANGE.search(before)
     first = not before and after[:1] in (" ", ",")

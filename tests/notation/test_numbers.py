@@ -41,6 +41,7 @@ def test_one_clear_number_is_read(text: str, number: float) -> None:
         *("5千克", "5千米", "5千瓦时", "3千5百", "3百五", "1万5", "5百半", "20多个", "3个半"),
         *("4 thousand five hundred", "4 thousand 500", "2 Mill.", "1.5M", "1.5 B", "two lakh"),
         *("two thousand million", "one hundred hundred", "half a million", "half a dozen"),
+        *("two thousand three million", "two million three million"),
         *("a third", "two thirds", "two and a half", "point five", "3 thousandths"),
         *("five point two", "a few hundred", "several thousand", "a couple of dozen"),
         *("1米75", "1m75", "5ft11", "5'11\"", "12元5角", "1h30", "2lb3oz", "12 ,50", "CO2 5"),

@@ -66,6 +66,11 @@ def test_a_number_before_a_date_is_no_time(number: str, day: str) -> None:
     assert day in cut_times(f"Kasse {number}{day}")
 
 
+@pytest.mark.parametrize("number", ["3: ", "3 : "])
+def test_a_number_apart_from_a_day_is_no_time(number: str) -> None:
+    assert "12 June 2018" in cut_times(f"Kasse {number}12 June 2018")
+
+
 WORDS = "5 12 6:41 18:41 18.41 3 . - – , / AM PM pm Uhr h 点 半 分 下午 晚上 to at Z 1st June"
 PIECES = WORDS.split()
 
