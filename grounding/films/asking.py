@@ -61,7 +61,7 @@ def ask_films(planned: Sequence[PlannedQuery], task: Task, worker: WorkerContext
     for key in dict.fromkeys(spec.data_key for spec in specs):
         address = find_image_address(task.data, key)
         worker.check_owner(address, task.id, task.project)
-        with worker.film_reader.open(address, task.id) as film:
+        with worker.film_reader.open(address, task.id, worker.check_wanted) as film:
             for spec in (spec for spec in specs if spec.data_key == key):
                 look = FilmLook(film, spec, worker, progress)
                 answered += look.ask([one for one in planned if one.view == spec])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from grounding.errors import FilmTooLarge, FilmUnreadable, ImageTooLarge, TaskEr
 from grounding.geometry import image_frame, model_frame, shown_size
 from grounding.media.fetch import Fetches
 from grounding.media.films.sampling import Sampling
-from grounding.media.memory import HeldBudget, own_budget
+from grounding.media.memory import WAKE_SECONDS, HeldBudget, own_budget
 from grounding.media.views import PixelBounds, View
 
 CHILD = Path(__file__).with_name("child.py")
@@ -114,20 +115,22 @@ class Film:
     info: FilmInfo
     _file: IO[bytes]
     _reader: FilmReader
+    _check: Callable[[], None] = lambda: None
 
     def frames(self, indexes: Sequence[int], size: tuple[int, int]) -> list[Image.Image]:
         """Return these frames, by number from 0, upright RGB at a size of width and height.
 
         Raises `FilmUnreadable` where they cannot be decoded, and `FilmTooLarge` where that takes
-        more than the limits.
+        more than the limits, and what the check of `FilmReader.open` does.
         """
         order = sorted(set(indexes))
         turned = self.info.turn in (90, 270)
         width, height = size[::-1] if turned else size
         fields = self._order([self.info.stamps[index] for index in order], (width, height))
         found: dict[int, Image.Image] = {}
-        with self._reader.run(self._file, fields) as (_, output):
+        with self._reader.run(self._file, fields, self._check) as (_, output):
             for index in order:
+                self._check()
                 pixels = Image.frombytes("RGB", (width, height), _take(output, width * height * 3))
                 turn = TURNS.get(self.info.turn)
                 found[index] = pixels.transpose(turn) if turn else pixels
@@ -179,22 +182,26 @@ class FilmReader:
     )
 
     @contextmanager
-    def open(self, address: str, task_id: int | None = None) -> Iterator[Film]:
+    def open(
+        self, address: str, task_id: int | None = None, check: Callable[[], None] = lambda: None
+    ) -> Iterator[Film]:
         """Yield the film that a task's value names; its file is gone after the block.
 
         Raises the `ImageError` of a file that cannot be fetched, `FilmUnreadable` for what is no
-        film, and `FilmTooLarge`.
+        film, `FilmTooLarge`, and what `check` does: it is called now and then between the blocks
+        that are fetched and the frames that are decoded, and while others decode.
         """
+        check = _now_and_then(check)
         # Unbuffered, so that a full disk shows where it is written to.
         with tempfile.TemporaryFile(prefix="film-", buffering=0) as file:
             try:
-                self.fetcher.fetch_into(cast(BinaryIO, _Scratch(file)), address, task_id)
+                self.fetcher.fetch_into(cast(BinaryIO, _Scratch(file, check)), address, task_id)
             except ImageTooLarge as exc:
                 raise FilmTooLarge(exc.cause) from exc
-            yield Film(self._probe(file), file, self)
+            yield Film(self._probe(file, check), file, self, check)
 
-    def _probe(self, file: IO[bytes]) -> FilmInfo:
-        with self.run(file, {"do": "probe"}) as (found, output):
+    def _probe(self, file: IO[bytes], check: Callable[[], None]) -> FilmInfo:
+        with self.run(file, {"do": "probe"}, check) as (found, output):
             stamps, keys = array("q"), array("q")
             stamps.frombytes(_take(output, found["frames"] * stamps.itemsize))
             keys.frombytes(_take(output, found["keys"] * keys.itemsize))
@@ -202,11 +209,12 @@ class FilmReader:
 
     @contextmanager
     def run(
-        self, file: IO[bytes], order: Mapping[str, Any]
+        self, file: IO[bytes], order: Mapping[str, Any], check: Callable[[], None]
     ) -> Iterator[tuple[Mapping[str, Any], IO[bytes]]]:
         """Yield the first line and the rest of what a child answers to an order about a file.
 
-        The child is ended after the block, and when its time is over.
+        The child is ended after the block, and when its time is over. What `check` raises ends
+        the wait for a child's turn.
         """
         limits = self.limits
         whole = {
@@ -218,7 +226,7 @@ class FilmReader:
             "longest": limits.max_seconds,
             "pixels": limits.max_pixels,
         }
-        with self._turns, _child(file.fileno()) as process:
+        with self._turn(check), _child(file.fileno()) as process:
             late = threading.Event()
             timer = threading.Timer(limits.timeout, _end, (process, late))
             timer.start()
@@ -229,6 +237,15 @@ class FilmReader:
                 raise self._explain(late.is_set()) from exc
             finally:
                 timer.cancel()
+
+    @contextmanager
+    def _turn(self, check: Callable[[], None]) -> Iterator[None]:
+        while not self._turns.acquire(timeout=WAKE_SECONDS):
+            check()
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def _explain(self, late: bool) -> TaskError:
         if late:
@@ -243,14 +260,29 @@ class FilmReader:
         )
 
 
-class _Scratch:
-    """A temporary file that says so where it has no more room."""
+def _now_and_then(check: Callable[[], None]) -> Callable[[], None]:
+    """Return what makes a check only where `WAKE_SECONDS` have gone by since the last one."""
+    last = time.monotonic()
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def look() -> None:
+        nonlocal last
+        if time.monotonic() - last >= WAKE_SECONDS:
+            check()
+            last = time.monotonic()
+
+    return look
+
+
+class _Scratch:
+    """A temporary file that says so where it has no more room, or nobody wants it any more."""
+
+    def __init__(self, file: IO[bytes], check: Callable[[], None] = lambda: None) -> None:
         self._file = file
+        self._check = check
 
     def write(self, data: bytes) -> int:
-        """Write all of `data`; raises `FilmTooLarge` where there is no room for it."""
+        """Write all of `data`; raises `FilmTooLarge` where there is no room, and as the check."""
+        self._check()
         left = memoryview(data)
         try:
             while left:
