@@ -146,6 +146,7 @@ class Scheduler(Generic[R, A]):
         self._isolated = False
         self._arrivals = count()
         self._closed = False
+        self._end = EngineError("the model is being unloaded", hint="Ask again once it is loaded")
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
@@ -155,7 +156,8 @@ class Scheduler(Generic[R, A]):
         Requests that fail together are halved until the cause stands alone, whether it is too
         large for the memory or fails in another way; only `DeviceBroken` concerns all at once.
         One whose deadline passes is ended at the next step, with `DeadlinePassed`.
-        A foreign error becomes `EngineError`, and so does the end by `close`.
+        A foreign error becomes `EngineError`, and so does the end by `close`; a fault outside the
+        model's step, after which nothing is answered any more, is `DeviceBroken`.
         """
         with self._changed:
             if accepted := not self._closed:
@@ -166,7 +168,7 @@ class Scheduler(Generic[R, A]):
             if accepted:
                 on_cancel(one.future, partial(self._drop, one))
             else:
-                resolve(one.future, _unloading_error())
+                resolve(one.future, copy.copy(self._end))
 
     def close(self) -> None:
         """Evict what runs, fail all that is unfinished with `EngineError`, end the thread."""
@@ -179,13 +181,19 @@ class Scheduler(Generic[R, A]):
         self._thread.join()
 
     def _run(self) -> None:
-        while self._admit():
-            self._stop_late()
-            outcome = self._attempt()
-            if isinstance(outcome, GroundingError):
-                self._fail(outcome)
-            else:
-                self._finish(outcome)
+        try:
+            while self._admit():
+                self._stop_late()
+                outcome = self._attempt()
+                if isinstance(outcome, GroundingError):
+                    self._fail(outcome)
+                else:
+                    self._finish(outcome)
+        except Exception as exc:  # without this thread nothing is ever answered again
+            log.exception("the model's thread has ended")
+            with self._changed:
+                self._closed = True
+                self._end = DeviceBroken(f"the model's thread has ended: {type(exc).__name__}")
         self._abandon()
 
     def _admit(self) -> bool:
@@ -236,7 +244,11 @@ class Scheduler(Generic[R, A]):
     def _start(self, group: Sequence[Pending[R, A]]) -> list[Pending[R, A]]:
         """Admit the first of a group that are not cancelled; return those without room."""
         alive = [one for one in group if not one.future.cancelled()]
-        taken = self._loop.admit([one.request for one in alive]) if alive else 0
+        try:
+            taken = self._loop.admit([one.request for one in alive]) if alive else 0
+        except BaseException:
+            self._retries.appendleft(alive)
+            raise
         self._running |= {id(one.request): one for one in alive[:taken]}
         return alive[taken:]
 
@@ -308,11 +320,7 @@ class Scheduler(Generic[R, A]):
             self._retries.clear()
             self._waiting.clear()
         for one in unfinished:
-            resolve(one.future, _unloading_error())
-
-
-def _unloading_error() -> EngineError:
-    return EngineError("the model is being unloaded", hint="Ask again once it is loaded")
+            resolve(one.future, copy.copy(self._end))
 
 
 def _read_first_line(exc: Exception) -> str:

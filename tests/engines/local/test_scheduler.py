@@ -380,6 +380,24 @@ def test_an_idle_loop_hears_that_nothing_comes_next() -> None:
         until(lambda: loop.expected == [])
 
 
+@pytest.mark.parametrize("name", ["admit", "expect", "room"])
+def test_a_fault_outside_the_step_leaves_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The worker then ends, and is started again."""
+
+    def fail(*_: object) -> int:
+        raise RuntimeError("cannot start a thread")
+
+    monkeypatch.setattr(Doubling, name, property(fail) if name == "room" else fail)
+    with scheduling(Doubling()) as scheduler:
+        first, second = submit(scheduler, [1, 2])
+        assert isinstance(first.exception(60), DeviceBroken)
+        assert isinstance(second.exception(60), DeviceBroken)
+        (later,) = submit(scheduler, [3])
+        assert isinstance(later.exception(60), DeviceBroken)
+
+
 def test_a_request_that_comes_too_late_is_refused() -> None:
     loop = Doubling()
     with scheduling(loop) as scheduler:
