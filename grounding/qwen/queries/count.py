@@ -46,6 +46,13 @@ WORDINGS = {
 
 _SENTENCE = re.compile(r"[.!?:;](?:\s|$)|[。！？：；\n]")
 
+_ONE = re.compile(
+    r"(?<!ty[ -])(?<!and )\bone\b(?! (?:hundred|thousand))|其中一|每一", re.IGNORECASE
+)
+"""A word that is a number in "one cat", and stands for a thing in "one is black"."""
+_NO_ONE = re.compile(r"\b(?:no|each|every|any|another) one\b", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
+
 MANY = 10_000
 """More than a picture holds."""
 
@@ -100,10 +107,17 @@ def state_number(text: str) -> int | None:
     return int(number) if number is not None and whole else None
 
 
-def _said(prose: str) -> Iterator[float | None]:
-    """Yield the number in each sentence; a range, or several numbers in one, are none."""
-    for sentence in _SENTENCE.split(prose):
-        yield parse_number(sentence)
+def _said(prose: str) -> list[float | None]:
+    """Return the number in each sentence; a range, or several numbers in one, are none.
+
+    What is said in digits counts before words, words that differ are none, and "one" is the number
+    only where no other is said.
+    """
+    sentences = [_NO_ONE.sub(" ", sentence) for sentence in _SENTENCE.split(prose)]
+    told = [sentence for sentence in sentences if _DIGIT.search(sentence)]
+    others = [parse_number(_ONE.sub(" ", sentence)) for sentence in told or sentences]
+    found = others if any(one is not None for one in others) else list(map(parse_number, sentences))
+    return found if told or len({*found} - {None}) <= 1 else []
 
 
 def _keyed(groups: Sequence[Group]) -> Iterator[float | None]:
