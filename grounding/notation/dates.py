@@ -45,7 +45,7 @@ _ISO = re.compile(
 _HAN = re.compile(
     r"(?P<year>\d{4})\s*年\s*(?P<month>\d{1,2})\s*(?:月\s*(?:(?P<day>\d{1,2})\s*[日号]?)?)?"
 )
-_DAY_FIRST = re.compile(rf"(\d{{1,2}}){_MARK}(\d{{1,2}})\s*(?P=mark)\s*(\d{{4}})")
+_DAY_FIRST = re.compile(rf"(\d{{1,2}}){_MARK}(\d{{1,2}})(?:\s*(?P=mark)\s*|\s+)(\d{{4}})")
 _NAMED = re.compile(
     r"(?:(?P<day>\d{1,2})(?:(?:st|nd|rd|th)\b|\.)?[\s-]*(?:of )?)?(?P<month>[a-zä]{3,9})\.?,?[\s-]*"
     r"(?:(?P<day2>\d{1,2})(?:st|nd|rd|th)?(?:\s*,\s*|\s+))?(?P<year>\d{4})"
@@ -54,9 +54,9 @@ _NAMED_BEHIND = re.compile(
     r"(?P<year>\d{4})[\s,./-]*(?P<month>[a-zä]{3,9})\.?[\s-]*(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 )
 _COMPACT = re.compile(r"(?P<year>(?:19|20)\d{2})(?P<month>\d{2})(?P<day>\d{2})")
-_MONTH_YEAR = re.compile(r"(?P<month>\d{1,2})\s*[-/.]\s*(?P<year>\d{4})")
+_MONTH_YEAR = re.compile(r"(?P<month>\d\d|\d(?=\s*[-/.]))\s*[-/. ]\s*(?P<year>\d{4})")
 _WEEKDAY_NAME = (
-    "(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|"
+    "(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:s|nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|"
     r"sat(?:urday)?|sun(?:day)?)\b"
 )
 _WEEKDAY = re.compile(
@@ -109,7 +109,7 @@ def _parse_begun(text: str) -> date | None:
     text = text.strip(" .,").casefold()
     found = _ISO.fullmatch(text) or _HAN.fullmatch(text) or _MONTH_YEAR.fullmatch(text)
     parts = found.groupdict() if found else {}
-    if found and not parts.get("day") and parts.get("mark") != " ":
+    if found and not parts.get("day") and (parts.get("mark") != " " or len(parts["month"]) == 2):
         return _date(int(found["year"]), int(found["month"]), 1)
     if (found := _NAMED.fullmatch(text)) and not (found["day"] or found["day2"]):
         return _date(int(found["year"]), MONTHS.get(found["month"], 0), 1)
@@ -212,7 +212,8 @@ def _numbers(word: str, mark: str | None) -> Iterator[_Part]:
 
 def _read(window: Sequence[_Part], orders: Sequence[str]) -> Iterator[Day]:
     """Yield what these parts mean as one date, in each order of its parts."""
-    marks = {part.mark for part in window[1:]}
+    ends = window[1:-1] if _ends_apart(window) else window[1:]
+    marks = {part.mark for part in ends}
     named = any(not part.digits for part in window)
     if None in marks or not (named or len(marks) < 2) or (marks == {""} and not _is_set(window)):
         return
@@ -220,6 +221,11 @@ def _read(window: Sequence[_Part], orders: Sequence[str]) -> Iterator[Day]:
         told = dict(zip(order, window, strict=True))
         if (named or order != "ydm") and all(_fits(*one, len(order)) for one in told.items()):
             yield Day(*(told[one].value if one in told else None for one in "ymd"))
+
+
+def _ends_apart(window: Sequence[_Part]) -> bool:
+    """Say whether a year in full stands behind a day and a month as in 25/12 2018."""
+    return len(window) == 3 and window[-1].mark == "" and window[-1].digits == 4
 
 
 def _is_set(window: Sequence[_Part]) -> bool:

@@ -24,7 +24,15 @@ _RAISED = re.compile(r"(?<![^\W\d_])[¹²³⁰⁴-⁹₀-₉①-⓿❶-➓⒈-�
 _PLAIN = re.compile(r"[-+]?\d+(?:\.\d+)?[eE][-+]?\d+")
 _GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}([ '’_])\d{3}(?:\1\d{3})*(?!\d)")
 _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}(?:([.,])\d{3})(?:\1\d{3})*")
-_THOUSANDS = re.compile(r"[-+]?[1-9](?:\d{0,2}(?:[.,]\d{3})+|\d?(?:[.,]\d\d)+[.,]\d{3})")
+_THOUSANDS = re.compile(
+    r"[-+]?(?:(?:[1-9]\d{0,3}|0\d\d)(?:[.,]\d{3})+|[1-9]\d?(?:[.,]\d\d)+[.,]\d{3})"
+)
+_LAKHS = re.compile(r"(?:₹|\bRs\.?|\bINR)\s?[1-9]\d?(,)\d\d(?:,\d\d)*,\d{3}(?![\d,])")
+"""A sum in rupees has groups of two before the last three; elsewhere that may be a list."""
+
+_CURRENCIES = dict.fromkeys(map(ord, "₹₩₱₫₺₽₦฿"), "$")
+_GLUED = re.compile(r"\bRs\.?(?=\d)|^x(?=\d+$)", re.IGNORECASE)
+"""What stands before a number without a space between: Rs.500, and x2 for two."""
 _WHOLE = re.compile(r"(?<=\d)[.,]-{1,2}(?!\d)")
 _VULGAR = re.compile(r"(?<!\d)(\d{0,9})\s?([¼-¾⅐-⅞])")
 _MIXED = re.compile(r"(?<![\d/.,])(\d{1,9})\s+(\d)/([2-9]|1[06])(?![\d/.,])")
@@ -60,11 +68,17 @@ _NUMBER_WORDS = re.compile(rf"{_NUMBER_WORD}(?:(?:[\s-]+|\s+and\s+){_NUMBER_WORD
 _UNCLEAR = re.compile(
     r"\d(?:[.,]?\s+|\s*(?:-|~|to|bis|至|到|x|×|\*|/|⁄|:)\s*)\d|^-(?!\.?\d)|\d\s?-$|"
     r"[<>≤≥±√]\s?\d|\+/?-|^(?:[$£€¥]|(?-i:[A-Z]{2,3}))\s*-\s|"
-    r"[$£€¥][\d.,\s]*m\b|^[A-Z]{3}\s?[\d.,]+m\b|\d\s?(?-i:[MBT])(?![\w-])|"
+    r"[$£€¥][\d.,\s]*m\b|^[A-Z]{3}\s?[\d.,]+m\b|[$£€¥][\d.,]*(?-i:T)\b|"
+    r"\d\s?(?-i:M)(?![\w-])|(?<![.,]\d)\d\s?(?-i:T)(?![\w-])|(?<!,\d)\d\s?(?-i:B)(?![\w-])|"
+    r"^\([^()]*\)\s*-(?!\.?\d)|^(?!.*(?:[$£€¥]|RM|USD|EUR)).*\d(?-i:K)\b|"
     rf"千[克米瓦卡帕伏赫焦字]|\d\s?{_HAN_SCALE}*[零一二三四五六七八九两〇多余几]",
     re.IGNORECASE,
 )
-"""Two numbers, a bullet or a minus, a bound, metres or millions, kilograms or thousands."""
+"""Two numbers, a bullet or a minus, a bound, metres or millions, kilograms or thousands.
+
+T behind cents, and B behind a comma and cents, are codes of a tax; K without a currency is of gold
+or of a picture.
+"""
 
 _UNREAD = re.compile(
     rf"\d|{_HAN_SCALE}|半|\b(?:{'|'.join(_SHORT_SCALES)}|mill?|mn|hundert|dutzend|"
@@ -81,10 +95,22 @@ _UNIT = re.compile(r"\b(?:[cdkm]?m|ft|in|yd)[23]\b")
 _MINUS = re.compile(
     rf"-(?=[$£€¥]|[A-Z]{{2,3}}\s?\d|{_NUMBER_WORD})|(?:minus|negative)\s|负", re.IGNORECASE
 )
-_OPENED = re.compile(r"(?:[^\w(]|[A-Z]{2,3}\b)*\(")
+_INSIDE = rf"[^()]*(?:[\d-]|(?i:minus|negative|less|{_NUMBER_WORD}))"
+_OPENED = re.compile(rf"(?:[^\w(]|[A-Z]{{2,3}}\b|\((?!{_INSIDE})[^()]*\))*\((?={_INSIDE})")
+"""Brackets around a number or a minus at the beginning; those around a unit change nothing."""
+
 _SIGN = r"\s?[$£€¥]?\s?"
 _ACCOUNT = re.compile(rf"(?=.*(?:[$£€¥]|[.,]\d\d\b)){_SIGN}\({_SIGN}\d[\d.,]*{_SIGN}\){_SIGN}")
 """A negative number in brackets, as accounts have it: with cents or with a sign of currency."""
+
+_CHEMICAL = re.compile(r"\b[A-Z][a-z]+[A-Z]\d[a-z]?\b")
+"""A digit of a name as in SpO2 and HbA1c."""
+
+_ONE = re.compile(
+    r"\bone[\s-](?:time|way|off|size)\b(?!\s+(?:or|to|and)\b)(?=.*\d)|(?<=[.,]\d\d )for one$",
+    re.IGNORECASE,
+)
+"""A "one" that counts nothing, beside a number in digits."""
 
 _HAN = {han: n for n, han in enumerate("零一二三四五六七八九十")} | {"两": 2, "〇": 0}
 _HAN_DIGIT = "[零一二三四五六七八九两〇]"
@@ -111,6 +137,8 @@ def parse_number(text: str) -> float | None:
     """
     text = normalize(_VULGAR.sub(_to_decimals, text[: MAX_CHARS + 1])).strip()
     text = _GROUPS.sub(_join, _MIXED.sub(_to_decimals, _WHOLE.sub(",00", text)))
+    text = _GLUED.sub(r"\g<0> ", _LAKHS.sub(_join, text).translate(_CURRENCIES))
+    text = _ONE.sub("", _CHEMICAL.sub("", text)).strip()
     if len(text) > MAX_CHARS:
         return None
     if _PLAIN.fullmatch(text):

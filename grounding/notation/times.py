@@ -27,7 +27,7 @@ _CLOCK = re.compile(
     r"|(?P<joined>\d{2})(?=\s*(?:hrs?|h|uhr)\b)"
     r"|\s*[时時点點](?P<half>半)"
     r"|\s*(?:[时時点點]|h\b|(?=uhr\b)|(?=[ap]\.?\s?m\b(?!\.?\s*\d{1,2}:\d))))"
-    r"(?P<sign>\s*(?:(?P<noon>[ap])\.?\s?m\b\.?|(?:uhr|hrs?|h)\b))?",
+    r"(?P<sign>\s*(?:(?P<noon>[ap])(?:\.?\s?m\b\.?|$)|(?:uhr|hrs?|h)\b))?",
     re.IGNORECASE,
 )
 _BEFORE = re.compile(r"(?:^|[\s,日]|(?<=\d)T)$", re.IGNORECASE)
@@ -45,7 +45,7 @@ _ZONE = re.compile(r"(?<=\d)\s?(?:Z|UTC|GMT|\+\d\d:?\d\d)$", re.IGNORECASE)
 _WEST = re.compile(r"(?<=\dT)(\d\d:\d\d[\d:.]*)-\d\d:?\d\d$", re.IGNORECASE)
 """A zone behind a time; one with a minus is told from a range by the T before."""
 
-_JOINT = re.compile(r"(?:(?<=\d)T|[ ,]+)$", re.IGNORECASE)
+_JOINT = re.compile(r"(?:(?<=\d)T|[\s,]+)$", re.IGNORECASE)
 
 
 def parse_time(text: str) -> time | None:
@@ -62,18 +62,18 @@ def split_time(text: str) -> tuple[time, str, str] | None:
 
     Only the first one counts, so that a range has none.
     """
-    text = normalize(text[: MAX_CHARS + 1]).strip()
+    text = normalize(text[: MAX_CHARS + 1]).strip().rstrip(" .")
     text = _WEST.sub(r"\1", _ZONE.sub("", text))
     found = next(filter(_is_whole, _CLOCK.finditer(text)), None)
     if found is None:
         return None
     before, after = text[: found.start()], text[found.end() :]
     last = _BEFORE.search(before) and not after and not _RANGE.search(before)
-    first = not before and after[:1] in (" ", ",")
+    first = not before and after[:1] in (" ", ",", "\n")
     said = _read(found) if last or first else None
     if said and said.hour <= 12 and not _names_half(found) and _HALF.search(before + after):
         return None
-    return None if said is None else (said, _JOINT.sub("", before), after.strip(" ,"))
+    return None if said is None else (said, _JOINT.sub("", before), after.strip(" ,\n"))
 
 
 def _is_whole(found: re.Match[str]) -> bool:

@@ -25,6 +25,8 @@ from grounding.notation.times import cut_times, find_times, parse_time
             ("the evening of 18:41", "18:41"),
             ("this afternoon, 3 pm", "15:00"),
         ],
+        *[("6:41P", "18:41"), ("06:41 P", "18:41"), ("12:05A", "00:05"), ("6:41 p.m.", "18:41")],
+        *[("18:41.", "18:41"), ("It is 10:30.", "10:30"), ("8:30 a. m.", "08:30")],
         *[("18:41+02:00", "18:41"), ("18:41 UTC", "18:41")],
         ("2018-06-01T18:41:05-05:00", "18:41"),
     ],
@@ -48,7 +50,7 @@ def test_one_clear_time_is_read_and_found(text: str, clock: str) -> None:
             "夜里 1:30",
         ),
         *("AM 6:41 PM", "下午6:41 AM", "17:00 17:00"),
-        *("9:30 to 10", "18:41¹", "18:4²"),
+        *("18:41 A", "18:41P", "6:41 PA", "17:00\n18:00", "9:30 to 10", "18:41¹", "18:4²"),
     ],
 )
 def test_a_range_and_a_time_in_words_are_no_time(text: str) -> None:
