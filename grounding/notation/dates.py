@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from itertools import islice, pairwise
@@ -128,6 +128,33 @@ def _date(year: int, month: int, day: int) -> date | None:
         return date(year, month, day) if year >= 1000 else None
     except ValueError:
         return None
+
+
+# A date in parts
+
+_DAY_PARTS, _CLOCK_PARTS = ("year", "month", "day"), ("hour", "minute")
+_NAMES = ("date", *_DAY_PARTS, "time", *_CLOCK_PARTS)
+_HALVES = ("ampm", "period", "meridiem")
+_PARTS = re.compile(r"(?:date|year(?: month(?: day)?)?)?(?:(?:^| )(?:time|hour minute))?")
+"""Which parts make a moment: none is left out before a smaller one."""
+
+_LEFT_OUT = {"second", "seconds", "timezone", "weekday", "dayofweek"}
+
+
+def join_moment(named: Mapping[str, str]) -> str:
+    """Return the named parts of a date, a time or both as one text.
+
+    It is empty where a part is missing or unknown. Names are in lower case and without spaces.
+    """
+    parts = {name: named[name] for name in _NAMES if name in named}
+    if not (_PARTS.fullmatch(" ".join(parts)) and {*_NAMES, *_HALVES, *_LEFT_OUT} >= named.keys()):
+        return ""
+    day = [parts[name] for name in _DAY_PARTS if name in parts]
+    decimal = all(map(str.isdecimal, day))
+    whole = parts.get("date") or ("-".join(day) if decimal else " ".join(day[::-1]))
+    digits = (parts[name].zfill(2) for name in _CLOCK_PARTS if name in parts)
+    half = (named[name] for name in _HALVES if name in named)
+    return " ".join(filter(None, (whole, parts.get("time") or ":".join(digits), *half)))
 
 
 # Dates in a text

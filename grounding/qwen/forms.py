@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from grounding.notation.dates import parse_datetime
+from grounding.notation.dates import join_moment, parse_datetime
 from grounding.notation.numbers import parse_number
 from grounding.notation.times import parse_time
 from grounding.queries import PATH_SIGN, Field, ValueKind
@@ -43,7 +43,7 @@ ABSENT = re.compile(
 """What is written into a field of text for "not there", without what stands around it."""
 
 NAMELIKE = re.compile(r"nan|empty|blank|missing|no (?:data|date|name|number|amount)", re.IGNORECASE)
-"""What is nothing for a number or a date, but may be printed, or be a name, as a text."""
+"""What is nothing for a number, a date or in brackets, but else may be printed, or be a name."""
 
 _AROUND_ABSENT = " .()[]<>{}\"'*_"
 
@@ -68,8 +68,13 @@ class Entry(NamedTuple):
 def read_groups(fields: Sequence[Field], groups: Sequence[Group], content: str) -> Values:
     """Return the values by field of the objects and records in an answer.
 
-    A field that is there without a value has none; one that is not there is missing.
+    A field that is there without a value has none; one that is not there is missing. Where one
+    date is asked for, its parts may be the whole answer.
     """
+    if len(fields) == len(groups) == 1 and fields[0].type.kind is ValueKind.DATE:
+        whole = list(_read_whole(fields[0], groups[0]))
+        if whole:
+            return {fields[0].name: whole}
     entries = list(_walk(groups))
     return _assign(fields, [*(e for e, own in entries if own), *(e for e, own in entries)], content)
 
@@ -217,17 +222,22 @@ def spell(field: Field, text: str) -> str:
     if kind in (ValueKind.CHOICE, ValueKind.PATH):
         return text
     bare = unicodedata.normalize("NFKC", text).strip(_AROUND_ABSENT)
-    if ABSENT.fullmatch(bare) or (kind is not ValueKind.TEXT and NAMELIKE.fullmatch(bare)):
+    if ABSENT.fullmatch(bare) or (_may_be_none(kind, text) and NAMELIKE.fullmatch(bare)):
         return ""
     if kind is ValueKind.NUMBER:
-        if _STARS.fullmatch(text):
-            return str(sum(map(text.count, "★⭐")))
+        if found := _STARS.fullmatch(text):
+            return f"{sum(map(text.count, '★⭐'))}{'.5' if found[1] else ''}"
         number = parse_number(_of_most(field, text))
         return text if number is None else _write_number(number)
     return _spell_date(field, text) if kind is ValueKind.DATE else text
 
 
-_STARS = re.compile(r"[★⭐]+\s?☆*")
+def _may_be_none(kind: ValueKind, text: str) -> bool:
+    """Say whether "blank" means nothing: in a number or a date, and in brackets in a text."""
+    return kind is not ValueKind.TEXT or text[:1] in set("([<{（【")
+
+
+_STARS = re.compile(r"[★⭐]+\s?(½?)\s?☆*")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/|out of|of|von)\s*(\d+)\b.*", re.IGNORECASE)
 
 
@@ -273,18 +283,29 @@ def _read_texts(group: Group, content: str) -> Iterator[Filled]:
 
 
 def _read_dates(field: Field, group: Group) -> Iterator[Filled]:
-    """Yield the date of {"year": 2018, "month": 6, "day": 1}, and each date of any other group."""
-    entries = group.entries if group.closed else ()
-    named = {fold(key.text): value for key, value in entries if key and isinstance(value, Scalar)}
-    names = ("year", "month", "day")[: len(named)]
-    parts = [named[name].text for name in names if name in named]
-    if "year" not in named:
-        for scalar in _scalars(group):
-            if spelt := spell(field, scalar.text):
-                yield Filled(spelt, (scalar.start, scalar.end))
-    elif len(parts) == len(named):
-        whole = "-".join(parts) if all(map(str.isdecimal, parts)) else " ".join(parts[::-1])
-        yield Filled(spell(field, whole), (group.start, group.end))
+    """Yield the moment of {"year": 2018, "month": 6, "day": 1}, and each date of another group."""
+    if _name_parts(group):
+        yield from _read_whole(field, group)
+        return
+    for scalar in _scalars(group):
+        if spelt := spell(field, scalar.text):
+            yield Filled(spelt, (scalar.start, scalar.end))
+
+
+def _read_whole(field: Field, group: Group) -> Iterator[Filled]:
+    if moment := spell(field, join_moment(_name_parts(group))):
+        yield Filled(moment, (group.start, group.end))
+
+
+def _name_parts(group: Group) -> dict[str, str]:
+    """Return the values of a group that is a moment in parts, by name; none of another group."""
+    named = {
+        fold(key.text): value.text.strip()
+        for key, value in (group.entries if group.closed else ())
+        if key and isinstance(value, Scalar) and not _is_null(value)
+    }
+    parted = "year" in named or "hour" in named or named.keys() >= {"date", "time"}
+    return named if parted else {}
 
 
 def _read_paths(field: Field, group: Group) -> Iterator[Filled]:

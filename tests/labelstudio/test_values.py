@@ -181,6 +181,7 @@ def test_a_value_is_written_in_the_type_that_the_page_reads(
         (having(AMOUNT, 'min="0" step="1"'), "1.5", "unusable_value"),
         (DAY, "06/05/2024", "unusable_value"),
         (DAY.replace('"date"', '"time"'), "noon", "unusable_value"),
+        (DAY.replace('"date"', '"time"'), "18", "unusable_value"),
         (STARS, "8", "unusable_value"),
         (STARS, "0", "unusable_value"),
         (STARS, "3.5", "unusable_value"),

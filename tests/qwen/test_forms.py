@@ -153,6 +153,29 @@ def test_a_name_that_may_mean_nothing_is_a_text_but_no_number_and_no_date(said: 
 
 
 @pytest.mark.parametrize(
+    ("name", "answer", "moment"),
+    [
+        ("date", {"date": "2018-06-12", "time": "18:41"}, "2018-06-12T18:41"),
+        ("when", {"year": 2018, "month": 6, "day": 12}, "2018-06-12T00:00"),
+        ("date", {"date": "2018-06-12", "time": None}, "2018-06-12T00:00"),
+        ("year", {"year": "2018", "make": "Ford"}, "2018-01-01T00:00"),
+    ],
+)
+def test_the_parts_of_the_one_date_may_be_the_whole_answer(
+    name: str, answer: dict[str, Any], moment: str
+) -> None:
+    query = Fill((Field(name, type=MOMENT),))
+    assert values_of(query, json.dumps(answer)) == {name: [moment]}
+
+
+@pytest.mark.parametrize("said", ["(empty)", "[blank]", "(no date)", "[No data]", "<missing>"])
+def test_nothing_in_brackets_is_no_text(said: str) -> None:
+    assert values_of(TOTAL_DATE, json.dumps({"total": said, "date": "1 May"})) == {
+        "date": ["1 May"]
+    }
+
+
+@pytest.mark.parametrize(
     "said", ["No smoking", "Not for sale", "Empty promises", "N. A. Smith", "24/7", "K. Adams"]
 )
 def test_what_only_begins_like_nothing_is_a_text(said: str) -> None:
@@ -224,10 +247,23 @@ def test_fields_that_differ_in_punctuation_only_are_told_apart_by_the_same_name(
         (STARS, '"4 out of 5 stars"', "4"),
         (STARS, '"4 of 10"', "4 of 10"),
         (STARS, '"★★★☆☆"', "3"),
+        (NUMBER, '"★★★½"', "3.5"),
+        (STARS, '"★★★½☆"', "3.5"),
         (NUMBER, "1e3", "1000"),
         (NUMBER, "1e400", "1e400"),
         (DAY, '{"year": 2018, "month": 6, "day": 1}', "2018-06-01T00:00"),
         (DAY, '{"day": "1", "month": "June", "year": "2018"}', "2018-06-01T00:00"),
+        (MOMENT, '{"date": "2018-06-12", "time": "18:41"}', "2018-06-12T18:41"),
+        (MOMENT, '{"date": "12 June 2018", "time": "6:41", "am/pm": "PM"}', "2018-06-12T18:41"),
+        (MOMENT, '{"date": "2018-06-12", "time": null}', "2018-06-12T00:00"),
+        (CLOCK, '{"date": "2018-06-12", "time": "18:41"}', "18:41"),
+        (CLOCK, '{"hour": 18, "minute": 41}', "18:41"),
+        (CLOCK, '{"hour": 6, "minute": 5, "second": 0, "period": "PM"}', "18:05"),
+        (
+            MOMENT,
+            '{"year": 2018, "month": 6, "day": 12, "hour": 18, "minute": 5}',
+            "2018-06-12T18:05",
+        ),
         (DAY, '["2018-06-01"]', "2018-06-01T00:00"),
         (DAY, '{"value": "2018-06-01"}', "2018-06-01T00:00"),
         (DAY, '{"year": 2018, "month": "June"}', "2018-06-01T00:00"),
@@ -272,7 +308,13 @@ def test_a_typed_value_gets_one_spelling_and_stays_as_written_where_it_is_none(
     assert values_of(query, f'{{"v": {written}}}') == {"v": [value]}
 
 
-@pytest.mark.parametrize("parts", [{"year": 2018, "day": 1}, {"year": 2018, "quarter": 2}])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        *({"year": 2018, "day": 1}, {"year": 2018, "quarter": 2}, {"hour": 6}),
+        *({"hour": 6, "minute": 41, "half": "PM"}, {"year": 2018, "minute": 41}),
+    ],
+)
 def test_parts_that_are_no_date_are_none(parts: dict[str, int]) -> None:
     query = Fill((Field("v", type=DAY), TOTAL_DATE.fields[0]))
     assert values_of(query, json.dumps({"v": parts, "total": "8.75"})) == {"total": ["8.75"]}

@@ -57,6 +57,8 @@ def read_moment(control: Control, text: str) -> str | None:
     """Return an ISO date or time in the control's format; None for what is neither."""
     try:
         if control.value_format == CLOCK:
+            if ":" not in text:
+                return None
             return time.fromisoformat(text).strftime(CLOCK)
         return datetime.fromisoformat(text).strftime(control.value_format)
     except ValueError:
