@@ -47,7 +47,9 @@ WORDINGS = {
 _SENTENCE = re.compile(r"[.!?:;](?:\s|$)|[。！？：；\n]")
 
 _ONE = re.compile(
-    r"(?<!ty[ -])(?<!and )\bone\b(?! (?:hundred|thousand))|其中一|每一", re.IGNORECASE
+    r"(?<!ty[ -])(?<!and )\bone\b(?=\s+(?:of|is|was|has|on|in|at|to|row|column)\b|\s*[.,;]|\s*$)"
+    r"|其中一|每一",
+    re.IGNORECASE,
 )
 """A word that is a number in "one cat", and stands for a thing in "one is black"."""
 _NO_ONE = re.compile(r"\b(?:no|each|every|any|another) one\b", re.IGNORECASE)
