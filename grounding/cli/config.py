@@ -17,6 +17,7 @@ from rich.table import Table
 from grounding.cli.console import FILE, load_settings, read_json, read_text, results_console
 from grounding.errors import ConfigError, DataError
 from grounding.geometry import image_frame, model_frame
+from grounding.labelstudio.acting import INSTRUCTION
 from grounding.labelstudio.config.interface import LABELS, Control, LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.config.xml import read as read_xml
@@ -100,7 +101,7 @@ def _refuse(error: ConfigError, *, as_json: bool) -> None:
 def check_config(xml: str, params: str, data: Mapping[str, Any], settings: Settings) -> Checked:
     """Return what a config leads to; `ConfigError` where it would be refused at connecting.
 
-    Fields that a prompt names and `data` lacks are shown as «name».
+    Fields that prompts are made of and `data` lacks are shown as «name».
     """
     parsed = parse(xml, params)
     defaults = PromptDefaults(_with_fields(parsed, data), "", settings.labels_per_query)
@@ -126,7 +127,7 @@ def check_config(xml: str, params: str, data: Mapping[str, Any], settings: Setti
 def _with_fields(parsed: LabelConfig, data: Mapping[str, Any]) -> dict[str, Any]:
     prompts = (control.options.prompt for control in parsed.controls)
     names = {name for prompt in prompts if prompt for name in prompt.fields if name != LABELS}
-    return {**{name: f"«{name}»" for name in names}, **data}
+    return {**{name: f"«{name}»" for name in {*names, INSTRUCTION}}, **data}
 
 
 def profile_of(settings: Settings) -> Profile:

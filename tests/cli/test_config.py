@@ -53,6 +53,12 @@ def test_every_example_is_served(command: Commands, path: Path) -> None:
     assert "Controls that are served" in done.out
 
 
+def test_an_instruction_that_a_task_holds_is_shown_by_its_field(command: Commands) -> None:
+    (path,) = (one for one in EXAMPLES if one.parent.name == "screen-buttons")
+    shown = json.loads(command("config", "check", path, "--json").out)
+    assert ["«instruction»" in query["prompt"] for query in shown["queries"]] == [True]
+
+
 def test_what_is_not_served_is_named(command: Commands, tmp_path: Path) -> None:
     done = command("config", "check", saved(tmp_path, BOXES, POLYGON, STATUS))
     assert 'Not served: <PolygonLabels name="poly">' in done.out

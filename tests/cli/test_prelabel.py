@@ -129,6 +129,8 @@ def test_ctrl_c_ends_it_within_5_seconds_even_while_the_backend_is_silent(studio
             [sys.executable, "-m", "grounding", *words],
             env=os.environ | studio.environment,
             stderr=subprocess.PIPE,
+            # Tests that run in a shell's background inherit that it is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         connection, _ = silent.accept()
         with connection:
