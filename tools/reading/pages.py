@@ -64,12 +64,6 @@ class Figure:
     box: Corners
     paint: Rgb
 
-    @property
-    def middle(self) -> tuple[float, float]:
-        """The middle of its box."""
-        x1, y1, x2, y2 = self.box
-        return (x1 + x2) / 2, (y1 + y2) / 2
-
 
 @dataclass(frozen=True, slots=True)
 class Button:
@@ -78,12 +72,6 @@ class Button:
     name: str
     box: Corners
     paint: Rgb
-
-    @property
-    def middle(self) -> tuple[float, float]:
-        """The middle of its box."""
-        x1, y1, x2, y2 = self.box
-        return (x1 + x2) / 2, (y1 + y2) / 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,11 +145,16 @@ def stood(film: Film, shape: str) -> Case:
     return Case(query, prompt, pieces)
 
 
+def center(figure: Figure | Button, page: Page, frame: Frame) -> Point:
+    """Return the center of a figure's box in the model's frame."""
+    return Box(*figure.box, image_frame(page.width, page.height)).center.to(frame)
+
+
 def ranked(page: Page, shape: str, frame: Frame) -> list[Figure]:
     """Return the figures of a shape in the order of the image tokens of their middles."""
 
     def cell(figure: Figure) -> tuple[int, int, float]:
-        at = Point(*figure.middle, image_frame(page.width, page.height)).to(frame)
+        at = center(figure, page, frame)
         return int(at.y // FACTOR), int(at.x // FACTOR), at.x
 
     return sorted((one for one in page.figures if one.shape == shape), key=cell)
@@ -163,7 +168,7 @@ def edges(one: Print, page: Page, frame: Frame) -> tuple[int, ...]:
 
 def middle(figure: Figure | Button, page: Page, frame: Frame) -> tuple[int, int]:
     """Return the middle of a figure in the model's frame, rounded to `STEP`."""
-    at = Point(*figure.middle, image_frame(page.width, page.height)).to(frame)
+    at = center(figure, page, frame)
     return STEP * round(at.x / STEP), STEP * round(at.y / STEP)
 
 
