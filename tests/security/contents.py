@@ -6,11 +6,12 @@ from redis import Redis
 
 
 def dump(redis: Redis) -> str:
-    """Return every key and value."""
+    """Return every key and value; a key that expires meanwhile is left out."""
     parts: list[str] = []
     for key in sorted(redis.keys("*")):
         kind = redis.type(key).decode()
         values = {
+            "none": lambda k: None,
             "string": lambda k: redis.get(k),
             "hash": lambda k: redis.hgetall(k),
             "list": lambda k: redis.lrange(k, 0, -1),
