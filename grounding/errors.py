@@ -297,6 +297,9 @@ class DeadlinePassed(EngineError):
     code = "deadline_passed"
     hint = "Ask again, or raise GROUNDING_INTERACTIVE_DEADLINE"
 
+    def __init__(self, cause: str = "the time for this answer is over") -> None:
+        super().__init__(cause)
+
 
 class OutOfMemory(EngineError):
     """The device has no memory for this picture or batch."""

@@ -176,7 +176,7 @@ class JobRunner:
     def _check_wanted(self, key: str, deadline: float) -> None:
         """Raise `DeadlinePassed` or `_Cancelled` where nobody wants the answer any more."""
         if time.monotonic() > deadline:
-            raise DeadlinePassed("the time for this answer is over")
+            raise DeadlinePassed()
         try:
             if self._store.is_known(key):
                 return

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +41,8 @@ class TokenizedRequest:
     views' RGB pixels in order, and `budget` the most tokens of the answer, which ends before the
     first of the `stop` texts. Requests whose first `shared` tokens and their pictures are the same
     have the same `prefix`; it is empty where there is no picture. The answer is expected to look
-    like `template`. `on_tokens` hears the answer's ids so far, each time there are more.
+    like `template`. `on_tokens` hears the answer's ids so far, each time there are more. At
+    `deadline`, seconds of `time.monotonic`, nobody waits for the answer any more.
     """
 
     ids: list[int]
@@ -51,6 +54,12 @@ class TokenizedRequest:
     shared: int = 0
     template: tuple[int, ...] = ()
     on_tokens: Callable[[Sequence[int]], None] | None = None
+    deadline: float = math.inf
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline <= time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)

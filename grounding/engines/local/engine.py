@@ -160,6 +160,7 @@ class LocalEngine:
             shared=shared,
             template=tuple(self._chat.tokenize_words(request.template)),
             on_tokens=partial(self._tell, request.on_text) if request.on_text else None,
+            deadline=request.deadline,
         )
 
     def _tell(self, on_text: Callable[[str], None], ids: Sequence[int]) -> None:

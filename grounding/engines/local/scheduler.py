@@ -269,7 +269,7 @@ class Scheduler(Generic[R, A]):
         for one in running:
             self._loop.evict(one.request)
         for one in (*running, *failed, *(one for *_, one in waiting)):
-            resolve(one.future, DeadlinePassed("the time for this answer is over"))
+            resolve(one.future, DeadlinePassed())
 
     def _attempt(self) -> Sequence[tuple[R, A]] | GroundingError:
         """Return what has finished, or what went wrong; the error itself is not kept.

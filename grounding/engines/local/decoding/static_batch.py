@@ -75,7 +75,7 @@ class Recorder(LogitsProcessor):  # type: ignore[misc]
 
 
 class RowEnds(StoppingCriteria):  # type: ignore[misc]
-    """Ends each row at the first of its own ends, or once its request is evicted."""
+    """Ends each row at the first of its own ends, or once its request is evicted or late."""
 
     def __init__(
         self,
@@ -98,7 +98,10 @@ class RowEnds(StoppingCriteria):  # type: ignore[misc]
         for row, token in enumerate(input_ids[:, -1].int().tolist()):
             if row not in self.lengths and self._watches[row].push(token):
                 self.lengths[row] = self._written
-        done = [row in self.lengths or one in self._evicted for row, one in enumerate(self._batch)]
+        done = [
+            row in self.lengths or one in self._evicted or one.is_late
+            for row, one in enumerate(self._batch)
+        ]
         return torch.tensor(done, device=self._device)
 
 
@@ -155,7 +158,7 @@ class StaticBatch:
         self._encoder.expect([picture for one in following for picture in one.pictures])
 
     def step(self) -> list[tuple[TokenizedRequest, Completion]]:
-        """Answer the whole batch; evicted requests are missing in the result.
+        """Answer the whole batch; evicted and late requests are missing in the result.
 
         Raises `OutOfMemory` where the batch does not fit, and `DeviceBroken` where no later
         request can be answered in this process.
@@ -170,7 +173,7 @@ class StaticBatch:
             return [
                 (request, self._endings.complete(request, row, logprobs))
                 for request, row, logprobs in answers
-                if request not in self._evicted
+                if request not in self._evicted and not request.is_late
             ]
         finally:
             self._batch = []

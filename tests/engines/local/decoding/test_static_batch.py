@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +15,11 @@ from grounding.engines.detokenizer import Detokenizer
 from grounding.engines.local.decoding.endings import Endings, Ends
 from grounding.engines.local.decoding.static_batch import Recorder, RowEnds, greedy_config
 from grounding.engines.local.encoder import TokenizedRequest
-from grounding.errors import SettingError
+from grounding.engines.local.engine import LocalEngine
+from grounding.engines.local.loading import LoadOptions
+from grounding.errors import DeadlinePassed, SettingError
+from grounding.testing import ask_one
+from tests.engines.questions import request
 
 ENDS = Ends(frozenset({7, 9}), pad=9)
 
@@ -95,3 +102,27 @@ def test_a_row_ends_at_a_stop_text_that_several_tokens_make(
     done = [ends(torch.tensor([[i], [i]]), None).tolist() for i in ids]
     assert [one for one, _ in done] == [False] * 7 + [True, True]
     assert not any(other for _, other in done)
+
+
+def test_a_row_ends_at_the_token_after_its_deadline_and_the_others_go_on(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = LocalEngine.load(str(tiny), LoadOptions(device="cpu", in_flight=False))
+    asked = [request(2, 2, "say", budget, seed=budget) for budget in (40, 6)]
+    alone = ask_one(engine, asked[1]).text
+    deadline = time.monotonic() + 2
+    tokens: list[float] = []
+    record = Recorder.__call__
+
+    def dawdle(self: Recorder, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        tokens.append(time.monotonic())
+        if len(tokens) == 3:
+            time.sleep(max(0, deadline - time.monotonic()))
+        return record(self, ids, scores)
+
+    monkeypatch.setattr(Recorder, "__call__", dawdle)
+    futures = engine.submit([replace(asked[0], deadline=deadline), asked[1]])
+    assert isinstance(futures[0].exception(60), DeadlinePassed)
+    assert futures[1].result(60).text == alone
+    engine.close()
+    assert len(tokens) == 6, "the batch ends with the row that is left"
