@@ -37,8 +37,8 @@ ERRORS_HEAD = """\
 
 The meaning of each code in `/jobs`, `/metrics` and the log. *Retried* tells whether the same
 request may succeed later without any change. Two codes are no errors: `nobody_waits` counts
-annotators' requests that no worker had begun by their deadline, `cancelled` the tasks that an
-operator dropped.
+annotators' requests that were not answered by their deadline, or whose annotators asked something
+else meanwhile, `cancelled` the tasks that an operator dropped.
 
 | code | what happened | retried | cure |
 |---|---|---|---|

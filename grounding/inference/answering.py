@@ -102,12 +102,15 @@ def _parts(look: Look) -> Iterator[View | str]:
 
 LOOK_SECONDS = 2.0
 """How often a slot that waits for the model looks whether the answer is still wanted."""
+URGENT_LOOK_SECONDS = 0.25
+"""The same for an annotator's, whose next request waits for the row of one that they left."""
 
 
 def _await(futures: Sequence[Future[Completion]], worker: WorkerContext) -> None:
     """Wait for all outcomes; withdraws the requests where nobody wants them any more."""
+    seconds = URGENT_LOOK_SECONDS if worker.urgent else LOOK_SECONDS
     try:
-        while wait(futures, LOOK_SECONDS).not_done:
+        while wait(futures, seconds).not_done:
             worker.check_wanted()
     except BaseException:
         for future in futures:

@@ -150,17 +150,17 @@ return {{'claimed', number and format or false, payload, queue, alone, left, dat
 )
 
 # The web process that asked may have died: the time alone shows that nobody waits any more. A job
-# that a worker holds is left to it, and one that another annotator asked as well runs to its end.
-# Whoever withdraws while a worker holds it has withdrawn, should the worker give it back.
+# that a worker holds knows its time by itself; once each annotator who asked it has withdrawn, its
+# worker sees that the record is gone. A web process killed before this script leaves a job that
+# ends at its time.
 CANCEL = Script(
     """
 local till = redis.call('ZSCORE', deadlines, key)
 local state = redis.call('HGET', job, 'state')
 if till and not state then redis.call('ZREM', deadlines, key) end
 if not till or not state then return 0 end
-local left = when == 'now' and withdraw_asker() or 0
-if state ~= 'pending' or left > 0 then return 0 end
-if when == 'due' and now() <= tonumber(till) then return 0 end
+if when == 'now' and withdraw_asker() > 0 then return 0 end
+if when == 'due' and (state ~= 'pending' or now() <= tonumber(till)) then return 0 end
 forget('nobody_waits')
 return 1
 """,

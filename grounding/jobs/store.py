@@ -218,9 +218,9 @@ class JobStore:
     def cancel(self, keys: Iterable[str], asker: str = "") -> int:
         """Withdraw `asker` from `keys`, and drop those that nobody asks for any more.
 
-        Returns how many were dropped: only an interactive job that no worker holds, when each
-        annotator who asked it has withdrawn. It counts as failed with the code `nobody_waits`, and
-        its record is gone, so that it may be asked again at once.
+        Returns how many were dropped: only interactive jobs, when each annotator who asked has
+        withdrawn. Such a job counts as failed with the code `nobody_waits`, and its record is gone,
+        so that it may be asked again at once; a worker that holds it ends it.
         """
         return sum(int(self._cancel(key=key, when="now", asker=asker)) for key in keys)
 

@@ -113,7 +113,7 @@ class LatestRequests:
         self._store = store
 
     def enter(self, requester: Requester, key: str) -> None:
-        """Make job `key` the latest request, and cancel the one before unless it has started."""
+        """Make job `key` the latest request, and cancel the one before."""
         if not requester.user:
             return
         before = self._store.redis.set(requester.key, key, ex=LATEST_SECONDS, get=True)

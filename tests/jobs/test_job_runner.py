@@ -6,11 +6,13 @@ import io
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 from redis import Redis
 
+from grounding.asking.run import Recorder
 from grounding.engines.base import Completion, ModelRequest
 from grounding.errors import EngineAway
 from grounding.jobs import worker
@@ -22,6 +24,7 @@ from grounding.pipeline import WorkerContext
 from grounding.settings import Settings
 from grounding.tasks import Task, model_version
 from grounding.testing import ScriptedEngine
+from tests.faults.rig import until
 from tests.serving import CONFIG
 
 
@@ -135,6 +138,26 @@ def test_a_job_that_nobody_waits_for_any_more_is_ended(store: JobStore, busy: Jo
     assert totals["failed:nobody_waits"] == 1
     assert store.outcomes(["a"]) == {}
     assert store.leased() == {}
+
+
+def test_a_job_that_its_annotator_withdraws_is_ended_while_the_model_writes(
+    store: JobStore, busy: JobRunner
+) -> None:
+    recorder = Recorder(busy._context.engine)
+    busy._context = replace(busy._context, engine=recorder)
+    accept(store, timeout=60)
+    running = threading.Thread(target=busy.run, args=("a",))
+    running.start()
+    until(lambda: recorder.asked, 10)
+    ((_, future),) = recorder.asked
+    assert store.cancel(["a"]) == 1
+    running.join(SOON)
+    assert not running.is_alive()
+    assert future.cancelled()
+    assert store.read_totals()[0]["failed:nobody_waits"] == 1
+    accept(store, timeout=60)
+    busy.run("a")
+    assert store.outcomes(["a"])["a"].prediction is not None, "it may be asked again"
 
 
 def test_the_wait_for_a_turn_beside_a_job_that_runs_alone_counts(

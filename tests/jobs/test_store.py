@@ -282,12 +282,16 @@ def test_a_second_asker_prolongs_the_wait(store: JobStore) -> None:
     assert store.claim("a", "me") is not None
 
 
-def test_an_interactive_job_can_be_withdrawn_unless_it_runs(store: JobStore) -> None:
+def test_an_interactive_job_can_be_withdrawn_though_it_runs(store: JobStore) -> None:
     store.accept([interactive_job("a", 60), interactive_job("b", 60), job("bulk")])
     store.claim("b", "me")
-    assert store.cancel(["a", "b", "bulk", "unknown"]) == 1
-    assert pending_keys(store) == {"b", "bulk"}
-    assert store.outcomes(["a"]) == {}
+    assert store.cancel(["a", "b", "bulk", "unknown"]) == 2
+    assert pending_keys(store) == {"bulk"}
+    assert store.leased() == {}
+    assert not store.is_known("b")
+    assert not store.finish("b", PREDICTION, "nothing"), "its worker has nothing to write"
+    assert store.outcomes(["a", "b"]) == {}
+    assert books(store) == (3, 2, 1)
 
 
 def test_a_job_that_another_annotator_asked_as_well_stays(store: JobStore) -> None:
