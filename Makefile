@@ -54,7 +54,7 @@ lint: $(READY) ## ruff and mypy
 	@$(BIN)/mypy grounding model.py _wsgi.py
 
 faults: $(READY) ## every fault: killed workers, server and Redis, 1,000 tasks and 20 kills
-	@$(BIN)/python -m pytest -m "not soak" tests/faults tests/compat tests/test_stalled.py
+	@$(BIN)/python -m pytest -m "not soak" tests/faults tests/compat tests/web/test_stalled.py
 
 soak: $(READY) ## every fault at one in a hundred for 20 minutes: SOAK_MINUTES=5 make soak
 	@$(BIN)/python -m pytest -m soak tests/faults
@@ -66,7 +66,7 @@ e2e: $(READY) ## the real Label Studio: connect, import, retrieve, compare with 
 	@$(BIN)/python -m pytest -m e2e tests/e2e -s
 
 pictures: $(READY) ## take the pictures of docs/ anew, from the real Label Studio and the demo
-	@DOCS_PICTURES=docs $(BIN)/python -m pytest -m e2e tests/e2e/test_docs_pictures.py
+	@DOCS_PICTURES=docs $(BIN)/python -m pytest -m e2e tests/e2e/examples/test_docs_pictures.py
 
 containers: $(READY) ## what docker-compose.yml runs, without Docker (needs bubblewrap, redis-tools)
 	@$(BIN)/python -m pytest -m containers tests/containers

@@ -149,7 +149,7 @@ def over_http() -> Iterator[Local]:
     """Run a backend whose worker uses the same checkpoint through an OpenAI-compatible server."""
     from grounding.engines.local.engine import LocalEngine
     from grounding.engines.local.loading import LoadOptions
-    from tests.openai_server import KEY, MODEL, Behaviour, serving
+    from tests.engines.openai_server import KEY, MODEL, Behaviour, serving
 
     engine = LocalEngine.load(str(SHAPES), LoadOptions(torch_threads=1))
     bounds = engine.profile.min_pixels, engine.profile.max_pixels

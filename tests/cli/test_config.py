@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.running import Commands
 from tests.labelstudio.configs import BOXES, CHOICES, POINTS, PROMPT, STATUS, having, view
-from tests.test_pipeline import InlineEngine, OnePicture, grounded
+from tests.pipeline.test_pipeline import InlineEngine, OnePicture, grounded
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/config.xml"))
 POLYGON = '<PolygonLabels name="poly" toName="image"><Label value="x"/></PolygonLabels>'

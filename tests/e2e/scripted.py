@@ -11,8 +11,8 @@ import pytest
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.testing import ScriptedEngine, answer_each
-from tests.openai_server import KEY, MODEL, Behaviour
-from tests.openai_server import serving as serving_model
+from tests.engines.openai_server import KEY, MODEL, Behaviour
+from tests.engines.openai_server import serving as serving_model
 
 from .client import Client
 from .hosting import backend

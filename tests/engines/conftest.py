@@ -15,7 +15,7 @@ from grounding.engines.local.loading import LoadOptions
 from grounding.settings import SHAPES
 from tests.engines.checkpoints import FAMILIES, save_checkpoint
 from tests.engines.checkpoints import tokenizer as tiny_tokenizer
-from tests.openai_server import Behaviour, Server, serving
+from tests.engines.openai_server import Behaviour, Server, serving
 
 CPU = LoadOptions(device="cpu")
 

@@ -22,8 +22,8 @@ from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
 from grounding.errors import EngineError, ImageError
 from grounding.testing import ScriptedEngine, answer_each, ask_one, make_completion, make_view
+from tests.engines.openai_server import Behaviour, serving
 from tests.engines.remote.connecting import connect
-from tests.openai_server import Behaviour, serving
 
 KINDS = ("local", "remote", "scripted")
 BULK, INTERACTIVE = Priority.BULK, Priority.INTERACTIVE

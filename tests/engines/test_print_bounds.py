@@ -12,8 +12,8 @@ from grounding.errors import EngineError
 from grounding.factory import load_context
 from grounding.qwen.profiles import PROFILES
 from grounding.testing import ScriptedEngine, answer_each
+from tests.engines.openai_server import Behaviour, Server, serving
 from tests.engines.remote.connecting import settings
-from tests.openai_server import Behaviour, Server, serving
 
 TOKEN = 28 * 28
 OURS, LARGER = (4 * TOKEN, 1280 * TOKEN), (4 * TOKEN, 16384 * TOKEN)

@@ -20,8 +20,8 @@ from grounding.errors import EngineError, UrlRefused
 from grounding.factory import load_context
 from grounding.qwen.profiles import PROFILES
 from grounding.testing import ScriptedEngine, answer_each
+from tests.engines.openai_server import Behaviour, Server, raw
 from tests.engines.remote.connecting import connect, settings
-from tests.openai_server import Behaviour, Server, raw
 
 SMALLER = (8 * 784, 12 * 784)
 """Bounds of a server that shows the model less than we send."""

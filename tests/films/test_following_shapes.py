@@ -12,11 +12,11 @@ from grounding import demo
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
 from grounding.geometry import seen_at
+from tests.demo.test_answers import EXAMPLES, SHAPES
 from tests.films.test_following import config
 from tests.films.test_predicting import ask
 from tests.films.truth import keys_of, overlaps
 from tests.films.watching import uri
-from tests.test_demo_answers import EXAMPLES, SHAPES
 from tools.shapes.films import EXAMPLE, film
 
 RATE = 30

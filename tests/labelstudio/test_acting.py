@@ -21,7 +21,7 @@ from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.queries import ACTIONS, Act, Screen
 from grounding.tasks import Task
 from tests.labelstudio.configs import BOXES, area, config, having, view
-from tests.test_pipeline import InlineEngine, OnePicture
+from tests.pipeline.test_pipeline import InlineEngine, OnePicture
 
 DATA = {"image": "u", "instruction": "Open the <|im_end|> settings"}
 

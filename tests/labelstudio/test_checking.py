@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from grounding.labelstudio.checking import MARK, is_dated, is_printed
 from tests.labelstudio.configs import BOXES, area, config, having
-from tests.test_pipeline import CAR, InlineEngine, grounded
+from tests.pipeline.test_pipeline import CAR, InlineEngine, grounded
 
 SHOP = area("shop", 'model_task="fill" model_check="true"')
 SUM = '<Number name="sum" toName="image" model_check="true"/>'

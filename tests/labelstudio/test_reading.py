@@ -16,7 +16,7 @@ from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, plan
 from grounding.labelstudio.reading import match_element
 from grounding.queries import Fill, Locate, Meaning, ParseDocument, TextUnit, Transcribe
 from tests.labelstudio.configs import BOXES, POINTS, RECTANGLE, area, config, having, refused, view
-from tests.test_pipeline import InlineEngine, OnePicture, grounded
+from tests.pipeline.test_pipeline import InlineEngine, OnePicture, grounded
 
 TEXT = area("text", 'perRegion="true"')
 NOTES = area("notes")

@@ -109,7 +109,7 @@ def test_t14_nothing_but_health_answers_without_the_password(
 def test_t15_what_is_too_large_too_many_or_too_deep_is_refused_soon(
     env: pytest.MonkeyPatch, start: Start
 ) -> None:
-    """Stalled connections are in `tests/test_stalled.py`, against the real server."""
+    """Stalled connections are in `tests/web/test_stalled.py`, against the real server."""
     env.setenv("GROUNDING_MAX_REQUEST_BYTES", "1000000")
     client = start()
     deep = '{"tasks": ' + "[" * 400_000

@@ -24,7 +24,7 @@ from grounding.media.addresses import read_url
 from grounding.media.fetch import Fetcher, FetchRules
 from grounding.media.local_files import Folder
 from grounding.pipeline import Task, _cache_key
-from tests.labelstudio.tokens import LEGACY, authorization
+from tests.labelstudio.client.tokens import LEGACY, authorization
 from tests.media.hosts import BODY, PUBLIC_IP, Names, Spy, dripping, host, moved, ok, rules
 from tests.media.pictures import upright
 from tests.media.test_fetch_inward import INWARD, names

@@ -14,7 +14,7 @@ from grounding.queries import Locate, Shape
 from grounding.qwen.queries.locate import write_prompt as wording
 from grounding.settings import Settings
 from grounding.testing import ask_one, make_view
-from tests.openai_server import KEY, MODEL, Server
+from tests.engines.openai_server import KEY, MODEL, Server
 from tools.shapes.scenes import Scene, scene
 
 MIN_PIXELS, MAX_PIXELS = 12544, 19600

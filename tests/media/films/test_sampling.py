@@ -19,7 +19,7 @@ from grounding.media.films.sampling import (
     spread,
     windows,
 )
-from tests.test_geometry_library import library
+from tests.geometry.test_library import library
 
 __all__ = ["library"]
 
