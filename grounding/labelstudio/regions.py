@@ -43,13 +43,22 @@ def plan_regions(
     """Return the queries about the regions of `results`, in their order.
 
     `asked` is whether an annotator asks: controls that answer only then are left out otherwise.
-    What is left out because there are too many regions is counted.
+    A text that came with a place is not asked for again. What is left out because there are too many regions is counted.
     """
+    written = {(one.get("id"), one.get("from_name")) for one in results.result}
     queries = [
         RegionQuery(drawn, planned)
         for drawn in results.drawn
         if drawn.place is not None
-        for planned in plan_values(_companions(config, drawn, asked=asked), defaults, drawn.place)
+        for planned in plan_values(
+            [
+                control
+                for control in _companions(config, drawn, asked=asked)
+                if (drawn.region["id"], control.from_name) not in written
+            ],
+            defaults,
+            drawn.place,
+        )
     ]
     results.dropped.update([Drop.NOT_ASKED] * max(0, len(queries) - MAX_ASKED))
     return queries[:MAX_ASKED]

@@ -72,6 +72,10 @@ class Client:
         self._personal = self._personal or str(self._call("POST", "/api/token/")["token"])
         return self._personal
 
+    def templates(self) -> list[dict[str, Any]]:
+        """Return the templates that people start a project from: each a title and a config."""
+        return list(self._call("GET", "/api/templates/")["templates"])
+
     def create_project(self, title: str, label_config: str = "<View></View>") -> int:
         """Return the id of a new project; the default config is a new project's own."""
         body = {"title": title, "label_config": label_config}

@@ -155,6 +155,11 @@ def test_a_line_has_its_text_and_no_label(
         ("```\nA\nB\n```", "A\nB", Verdict.FOUND),
         ('[{"bbox_2d": [1, 2, 9, 9], "text_content": "A"},'
          ' {"bbox_2d": [1, 20, 9, 29], "text_content": "B"}]', "A\nB", Verdict.FOUND),
+        ('[{"bbox_2d": [1, 2, 9, 9], "label": "A"},\n'
+         ' {"bbox_2d": [1, 20, 9, 29], "label": "B"}]', "A\nB", Verdict.FOUND),
+        ('[{"bbox_2d": [1, 2, 9, 9], "label": "text"}]', None, Verdict.UNREADABLE),
+        ('[{"bbox_2d": [1, 2, 9, 9]}]', None, Verdict.UNREADABLE),
+        ("12, 40, 80, 95", "12, 40, 80, 95", Verdict.FOUND),
         ("There is no visible text in the image.", None, Verdict.NOTHING),
         ("None", None, Verdict.NOTHING),
         ("No text.", None, Verdict.NOTHING),

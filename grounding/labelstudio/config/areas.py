@@ -12,7 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from grounding.labelstudio.config.interface import LabelConfig, ModelTask, Remember, TextArea
+from grounding.labelstudio.config.interface import (
+    Control,
+    LabelConfig,
+    ModelTask,
+    Remember,
+    TextArea,
+)
 from grounding.labelstudio.config.xml import Element, quote
 
 REMEMBER = "model_remember"
@@ -97,6 +103,17 @@ def _doubts_of_unfilled(config: LabelConfig) -> Iterator[str]:
         use = "prompts are typed into it" if area in prompts else "it is left to people"
         name = quote(area.name, 20)
         yield f'<TextArea name="{name}">: {use}; model_task="fill" has the model fill it'
+
+
+def doubts_of_regions(controls: Sequence[Control]) -> Iterator[str]:
+    """Yield what to say of per-region text areas that stay empty unless a place comes with text."""
+    reading = {one.to_name for one in controls if one.shape and (one.task or one.on_film)}
+    for one in controls:
+        if one.accompanies and not one.asks_of_regions and one.to_name not in reading:
+            yield (
+                f'<TextArea name="{quote(one.from_name, 20)}">: takes a text that the model writes '
+                'with a place; model_task="ocr" reads each region, a model_prompt asks about it'
+            )
 
 
 def _yes(element: Element, attribute: str, default: bool) -> bool:

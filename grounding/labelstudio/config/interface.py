@@ -170,7 +170,8 @@ class Control:
     directives of strftime. `task` is what the model does for it where that is more than its tag
     says: the config's own, or what its labels and neighbours make of it. A text that is `named`
     says which action it is of, where no choices do. With
-    `described`, a text area takes what the model says of each of its regions.
+    `described`, a text area takes what the model says of each of its regions; one that
+    `asks_by_name` asks of those for which the model said nothing, since its name says what for.
     """
 
     tag: str
@@ -192,6 +193,7 @@ class Control:
     named: bool = False
     frame_rate: float | str | None = None
     described: bool = False
+    asks_by_name: bool = False
 
     @property
     def on_film(self) -> bool:
@@ -213,7 +215,7 @@ class Control:
     @property
     def asks_of_regions(self) -> bool:
         """Whether it asks the model about each region that others draw."""
-        return self.per_region and not self.accompanies
+        return self.per_region and (self.asks_by_name or not self.accompanies)
 
 
 class Remember(StrEnum):
@@ -279,7 +281,9 @@ class LabelConfig:
         reading = {f"{one.tag}:{one.task}" for one in self.controls if one.shape and one.task}
         films = {f"{one.tag}:{FILM}" for one in self.controls if one.on_film}
         levels = {f"{one.tag}:levels" for one in values if one.has_levels}
-        return tuple(sorted({one.tag for one in values} | of_regions | reading | films | levels))
+        names = {f"{one.tag}:name" for one in values if one.asks_by_name}
+        tags = {one.tag for one in values} | of_regions | reading | films | levels | names
+        return tuple(sorted(tags))
 
     @property
     def on_films(self) -> bool:

@@ -16,7 +16,7 @@ from itertools import islice
 
 from grounding.errors import ConfigError
 from grounding.labelstudio.config.actions import doubts_of_actions
-from grounding.labelstudio.config.areas import REMEMBER, doubts, read_text_areas
+from grounding.labelstudio.config.areas import REMEMBER, doubts, doubts_of_regions, read_text_areas
 from grounding.labelstudio.config.attributes import (
     PREFIX,
     SHARED_DEFAULTS,
@@ -106,7 +106,8 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
     if not served and not document.leaves_out:
         document.check_lists()
         check_served(document.elements)
-    warnings = tuple(dict.fromkeys((*document.warnings(controls), *doubts_of_actions(served))))
+    doubts_of_served = (*doubts_of_actions(served), *doubts_of_regions(served))
+    warnings = tuple(dict.fromkeys((*document.warnings(controls), *doubts_of_served)))
     return LabelConfig(served, areas, warnings, read_reading_order(document.elements))
 
 

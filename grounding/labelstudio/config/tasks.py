@@ -1,16 +1,18 @@
 """What the model does for a control where its tag leaves it open: read print, or parse a page.
 
 `model_task` says it, else the labels of boxes where a per-region `TextArea` waits for the text. A
-text area that is the only value of an image, and has no prompt, is for all the print there.
+text area that is the only value of an image, and has no prompt, is for all the print there. One
+whose name says that it describes or transcribes does so.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from grounding.labelstudio.config.actions import act, fold, list_only_actions
-from grounding.labelstudio.config.interface import Control, Label, ModelTask
+from grounding.labelstudio.config.interface import Control, Label, ModelTask, Template
 from grounding.labelstudio.config.xml import Element
 from grounding.queries import Shape, ValueKind
 
@@ -28,6 +30,16 @@ LAYOUT |= {"figure", "list", "equation", "chart", "header", "footer"}
 LEAST_LAYOUT = 3
 """Names of parts that make a control one for pages."""
 
+TRANSCRIBES = re.compile(r"transcri|(?<![a-z])ocr(?![a-z])|转写|文字识别", re.IGNORECASE)
+"""Names of text areas for the print of their region."""
+
+DESCRIBES = re.compile(r"caption|descri|描述|说明", re.IGNORECASE)
+"""Names of text areas for a description of what is seen."""
+
+DESCRIPTION = "What is seen here, in one or two sentences"
+DESCRIPTION_ZH = "用一两句话描述所见内容"
+"""What a text area is asked for whose name is all that says that it describes."""
+
 
 def with_tasks(controls: Sequence[Control]) -> tuple[Control, ...]:
     """Return the controls with what their labels and their neighbours make of them."""
@@ -39,6 +51,7 @@ def with_tasks(controls: Sequence[Control]) -> tuple[Control, ...]:
         )
         for control in controls
     ]
+    found = [_by_name(control, found) for control in found]
     acted = {one.to_name for one in found if one.shape and one.task is ModelTask.GUI}
     acting = [
         replace(one, task=ModelTask.GUI) if one.to_name in acted and _lists_actions(one) else one
@@ -46,6 +59,27 @@ def with_tasks(controls: Sequence[Control]) -> tuple[Control, ...]:
     ]
     chosen = {c.to_name for c in acting if c.tag == "Choices" and c.task is ModelTask.GUI}
     return tuple(replace(one, named=one.to_name not in chosen) for one in acting)
+
+
+def _by_name(control: Control, controls: Sequence[Control]) -> Control:
+    """Return a text area with what its name asks for, where nothing else says it.
+
+    One of a region that boxes or points fill with what they read is left to them.
+    """
+    options, name = control.options, control.from_name
+    if control.tag != "TextArea" or options.prompt is not None or options.task is not None:
+        return control
+    here = [one for one in controls if one.shape and one.to_name == control.to_name]
+    if control.per_region and (control.on_film or any(one.task for one in here)):
+        return control
+    if DESCRIBES.search(name):
+        chinese = options.style.language == "zh" or not name.isascii()
+        prompt = Template.read(DESCRIPTION_ZH if chinese else DESCRIPTION)
+        told = replace(options, prompt=prompt)
+        return replace(control, task=ModelTask.FILL, options=told, asks_by_name=True)
+    if control.per_region and TRANSCRIBES.search(name):
+        return replace(control, task=ModelTask.OCR, asks_by_name=True)
+    return control
 
 
 def _lists_actions(control: Control) -> bool:

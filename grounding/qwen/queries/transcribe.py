@@ -138,12 +138,16 @@ def _read_whole(text: str, frame: Frame, *, complete: bool) -> Answer:
     """Return an answer that is one text; a list of places gives their texts, line by line."""
     content, cut = extract_answer(text)
     placed = read(text, frame, complete)
-    texts = [f.text.strip() for f in placed.findings if f.text and f.text.strip()]
+    listed = bool(placed.findings and _PLACED.search(content))
+    found = [_settle_text(f, named=not listed) for f in placed.findings]
+    texts = [f.text for f in found if f.text]
     lines = texts or _FENCE.sub("", content).strip().split("\n")
     cut = cut or not complete or (bool(texts) and placed.verdict is Verdict.TRUNCATED)
     kept, looped = _without_loop(lines[:-1] if cut and not texts else lines)
     whole = "\n".join(kept).strip()
     notes = ((Note.LOOP,) if looped else ()) + ((Note.TRUNCATED,) if cut else ())
+    if listed and not texts:
+        return Answer((), Verdict.UNREADABLE, notes)
     if not texts and _says_no_text(whole):
         return Answer((), Verdict.TRUNCATED if cut else Verdict.NOTHING, notes)
     if not whole or (not texts and declines(whole)):
@@ -153,6 +157,9 @@ def _read_whole(text: str, frame: Frame, *, complete: bool) -> Answer:
     finding = Finding(text=whole, value=whole, span=(start, len(content.rstrip())))
     return Answer((finding,), Verdict.TRUNCATED if cut else Verdict.FOUND, notes)
 
+
+_PLACED = re.compile(r'"(?:bbox|box|point|quad)_?\w*"\s*:\s*\[|<\|box_start\|>')
+"""What only a list of places writes: numbers that are printed look like places too."""
 
 _NO_TEXT = re.compile(
     r"(?:none|null|n/?a|empty|no (?:visible |readable )?text|无|没有(?:文字)?|\[\]|\{\})[.。]?",

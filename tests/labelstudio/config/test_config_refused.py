@@ -138,6 +138,19 @@ BROKEN = [
         '<Choices name="c">',
     ),
     (view(POLYGONS.replace('"p"', f'"{"ü" * 90}"')), "nothing_served", "<PolygonLabels"),
+    (view(POLYGONS), "nothing_served", "the model draws no outlines"),
+    (view('<BrushLabels name="b" toName="image"/>'), "nothing_served", "draws no outlines"),
+    (
+        view('<Image name="b" value="$b"/><Rating name="same" toName="image,b"/>'),
+        "nothing_served",
+        'not <Rating name="same">: it is about several images',
+    ),
+    (
+        '<View><Audio name="a" value="$a"/><Labels name="l" toName="a"><Label value="x"/></Labels>'
+        "</View>",
+        "nothing_served",
+        'not <Labels name="l">: it is about a <Audio>',
+    ),
     (view(having(BOXES, f'model_{"x" * 99}="1"')), "attribute_unknown", "model_xxx"),
 ]
 

@@ -1,0 +1,115 @@
+"""Text areas whose name alone says that they describe or transcribe, and what that leaves alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from grounding.labelstudio.config.interface import ModelTask
+from grounding.labelstudio.plan import plan
+from grounding.queries import Fill, Transcribe
+from tests.labelstudio.configs import BOXES, CHOICES, LABELS, RECTANGLE, area, config
+from tests.test_pipeline import NONE, InlineEngine, grounded
+
+REGION = 'perRegion="true"'
+ENGLISH = "What is seen here, in one or two sentences"
+CHINESE = "用一两句话描述所见内容"
+TEXT_LINES = '<RectangleLabels name="line" toName="image"><Label value="Text"/></RectangleLabels>'
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "prompt"),
+    [
+        ("caption", "", ENGLISH),
+        ("image_caption", "", ENGLISH),
+        ("Description", "", ENGLISH),
+        ("describe", "", ENGLISH),
+        ("描述", "", CHINESE),
+        ("caption", 'model_language="zh"', CHINESE),
+        ("caption", 'model_prompt="The mood"', "The mood"),
+        ("caption", 'model_task="fill"', ""),
+    ],
+)
+def test_a_lone_area_that_is_named_after_a_description_is_asked_for_one(
+    name: str, attributes: str, prompt: str
+) -> None:
+    (planned,) = plan(config(area(name, attributes)))
+    assert isinstance(planned.query, Fill)
+    (field,) = planned.query.fields
+    assert (field.name, field.prompt) == (name, prompt)
+
+
+@pytest.mark.parametrize("name", ["text", "answer", "transcription", "subscription", "notes"])
+def test_any_other_lone_area_takes_all_print(name: str) -> None:
+    (planned,) = plan(config(area(name)))
+    assert isinstance(planned.query, Transcribe)
+
+
+def test_a_description_beside_choices_is_one_question_with_them() -> None:
+    (planned,) = plan(config(CHOICES, area("caption"), area("shop")))
+    assert isinstance(planned.query, Fill)
+    assert [(f.name, f.prompt) for f in planned.query.fields] == [
+        ("c", ""),
+        ("caption", ENGLISH),
+        ("shop", ""),
+    ]
+
+
+def test_model_task_ocr_goes_before_the_name() -> None:
+    (planned,) = plan(config(area("caption", 'model_task="ocr"')))
+    assert isinstance(planned.query, Transcribe)
+
+
+@pytest.mark.parametrize(
+    ("parts", "task"),
+    [
+        ((BOXES, area("transcription", REGION)), ModelTask.OCR),
+        ((BOXES, area("plate_OCR", REGION)), ModelTask.OCR),
+        ((LABELS, RECTANGLE, area("transcript", REGION)), ModelTask.OCR),
+        ((BOXES, area("description", REGION)), ModelTask.FILL),
+        ((BOXES, area("text", REGION)), None),
+        ((BOXES, area("doctor", REGION)), None),
+        ((TEXT_LINES, area("transcription", REGION)), None),
+        ((TEXT_LINES, area("description", REGION)), None),
+    ],
+)
+def test_an_area_of_each_region_does_what_its_name_says_unless_the_boxes_read(
+    parts: tuple[str, ...], task: ModelTask | None
+) -> None:
+    found = config(*parts)
+    (one,) = [control for control in found.controls if control.tag == "TextArea"]
+    assert (one.task, one.asks_of_regions) == (task, task is not None)
+    assert ("TextArea:name" in found.later_tags) == (task is not None)
+
+
+def test_a_region_is_read_only_where_no_text_came_with_its_place() -> None:
+    signs = [
+        {"bbox_2d": [64, 48, 128, 96], "label": "Car", "text_content": "EXIT"},
+        {"bbox_2d": [322, 238, 483, 357], "label": "Car"},
+    ]
+
+    def says(text: str) -> str:
+        if "Read all the text" in text:
+            return "WAY IN"
+        return json.dumps(signs) if "'Car'" in text else NONE
+
+    done = grounded(InlineEngine(says), BOXES, area("transcription", REGION))
+    texts = [one["value"]["text"] for one in done.prediction["result"] if one["type"] == "textarea"]
+    assert texts == [["EXIT"], ["WAY IN"]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "warned"),
+    [
+        ((BOXES, area("notes", REGION)), True),
+        ((BOXES, area("notes", f'{REGION} model_prompt="Its colour"')), False),
+        ((BOXES, area("notes", f'{REGION} model_skip="true"')), False),
+        ((BOXES, area("transcription", REGION)), False),
+        ((TEXT_LINES, area("notes", REGION)), False),
+    ],
+)
+def test_an_area_that_would_stay_empty_is_a_warning(parts: tuple[str, ...], *, warned: bool) -> None:
+    said = [one for one in config(*parts).warnings if "takes a text" in one]
+    assert len(said) == warned
+    assert all('name="notes"' in one and 'model_task="ocr"' in one for one in said)
