@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 from grounding.geometry import Frame
 from grounding.labelstudio.config.interface import Control, LabelConfig, ModelTask
@@ -42,8 +43,9 @@ def plan_regions(
 ) -> list[RegionQuery]:
     """Return the queries about the regions of `results`, in their order.
 
-    `asked` is whether an annotator asks: controls that answer only then are left out otherwise.
-    A text that came with a place is not asked for again. What is left out because there are too many regions is counted.
+    `asked` is whether an annotator asks: controls that answer only then are left out otherwise. A
+    text that came with a place is not asked for again. What is left out because there are too many
+    regions is counted.
     """
     written = {(one.get("id"), one.get("from_name")) for one in results.result}
     queries = [
@@ -51,24 +53,22 @@ def plan_regions(
         for drawn in results.drawn
         if drawn.place is not None
         for planned in plan_values(
-            [
-                control
-                for control in _companions(config, drawn, asked=asked)
-                if (drawn.region["id"], control.from_name) not in written
-            ],
-            defaults,
-            drawn.place,
+            _companions(config, drawn, written, asked=asked), defaults, drawn.place
         )
     ]
     results.dropped.update([Drop.NOT_ASKED] * max(0, len(queries) - MAX_ASKED))
     return queries[:MAX_ASKED]
 
 
-def _companions(config: LabelConfig, drawn: Drawn, *, asked: bool) -> list[Control]:
+def _companions(
+    config: LabelConfig, drawn: Drawn, written: Collection[tuple[Any, Any]], *, asked: bool
+) -> list[Control]:
+    """Return the controls that ask about a region, but for those `written` for its id already."""
     return [
         control
         for control in config.companions(drawn.control)
         if control.asks_of_regions and (asked or not control.options.only_asked)
+        if (drawn.region["id"], control.from_name) not in written
         if not control.only_labels or _has_label(drawn, control.only_labels)
         if control.only_from in (None, drawn.control.from_name, drawn.control.labels_from)
     ]

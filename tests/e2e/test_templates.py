@@ -1,4 +1,4 @@
-"""Label Studio's own templates: each is served as its title promises, or refused with the reason."""
+"""Label Studio's own templates: each is served as its title says, or refused with the reason."""
 
 from __future__ import annotations
 

@@ -109,7 +109,9 @@ def test_a_region_is_read_only_where_no_text_came_with_its_place() -> None:
         ((TEXT_LINES, area("notes", REGION)), False),
     ],
 )
-def test_an_area_that_would_stay_empty_is_a_warning(parts: tuple[str, ...], *, warned: bool) -> None:
+def test_an_area_that_would_stay_empty_is_a_warning(
+    parts: tuple[str, ...], *, warned: bool
+) -> None:
     said = [one for one in config(*parts).warnings if "takes a text" in one]
     assert len(said) == warned
     assert all('name="notes"' in one and 'model_task="ocr"' in one for one in said)
