@@ -1,14 +1,14 @@
 """The `model_…` attributes that tune a control; a project's `extra_params` have the same names.
 
-No attribute may choose a model or a file. An attribute that its tag does not take is refused, and
-so is a config in which no control is served: both would show as predictions that never come.
+No attribute may choose a model or a file. An attribute that its tag does not take is refused: it
+would show as predictions that never come.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -345,42 +345,6 @@ def check_attributes(elements: Iterable[Element], known: Mapping[str, Set[str]])
         for name in element.attributes:
             if name.startswith(PREFIX) and name not in own.get(element.kind, ()):
                 raise _not_taken(element, name, known)
-
-
-def check_served(elements: Sequence[Element]) -> None:
-    """Raise `ConfigError` if people label anything here: no control of the config is served."""
-    controls = [e for e in elements if e.get("toName")]
-    if controls:
-        others = f" and {len(controls) - 1} more" if len(controls) > 1 else ""
-        # Text areas are for prompt and answer here; what is to be labelled is another tag.
-        meant = next((e for e in controls if e.kind != "textarea"), controls[0])
-        reason, cure = _why_not(meant, {e.get("name"): e for e in elements})
-        raise ConfigError(
-            f"nothing is served here: not {meant}{others}{reason}",
-            code="nothing_served",
-            hint=cure,
-        )
-
-
-OUTLINES = re.compile("(brush|polygon|ellipse|bitmask|vector|magicwand)(labels)?")
-"""Kinds of tags that draw what the model cannot."""
-
-SERVED_OBJECTS = ("image", "video")
-
-
-def _why_not(element: Element, named: Mapping[str | None, Element]) -> tuple[str, str]:
-    """Return why a control is not served, where that is plain, and the cure."""
-    targets = (element.get("toName") or "").split(",")
-    on = [named[name] for one in targets if (name := one.strip()) in named]
-    other = next((e for e in on if e.kind not in SERVED_OBJECTS), None)
-    if other is not None:
-        of = f": it is about a <{quote(other.tag, 15)}>"
-        return of, "Set toName to an <Image> or a <Video>, or leave this project to people"
-    if len(on) > 1:
-        return ": it is about several images", "Set toName to one <Image>"
-    if OUTLINES.fullmatch(element.kind):
-        return ": the model draws no outlines", "Add RectangleLabels or KeyPointLabels beside it"
-    return "", "Add RectangleLabels, KeyPointLabels, Choices or a TextArea to an <Image>"
 
 
 def _not_taken(element: Element, name: str, known: Mapping[str, Set[str]]) -> ConfigError:

@@ -21,7 +21,6 @@ from grounding.labelstudio.config.attributes import (
     PREFIX,
     SHARED_DEFAULTS,
     check_attributes,
-    check_served,
     read_options,
     read_params,
 )
@@ -45,11 +44,11 @@ from grounding.labelstudio.config.labels import (
     MEANING,
     check_labels,
     cut_texts,
-    labels_in_data,
     read_label,
     read_labels,
 )
 from grounding.labelstudio.config.tasks import read_reading_order, with_tasks
+from grounding.labelstudio.config.unserved import LISTS, check_served
 from grounding.labelstudio.config.xml import (
     VARIABLE,
     Element,
@@ -67,9 +66,6 @@ MAX_CONTROLS = 100
 MAX_REMEMBERED = 32
 
 ONE_IMAGE = 'Use value="$image" with one image per task'
-
-LISTS = ("choices", "taxonomy")
-"""Kinds of tags that may list what is in the tasks."""
 
 _TAGS = {tag.lower(): kind for tag, kind in CONTROLS.items()}
 _OWN = {"Label": {MEANING}, "TextArea": {REMEMBER}}
@@ -104,7 +100,6 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
         raise size_error(f"the labelling config has more than {MAX_CONTROLS} controls")
     served = with_tasks(tuple(_with_queries(controls)))
     if not served and not document.leaves_out:
-        document.check_lists()
         check_served(document.elements)
     doubts_of_served = (*doubts_of_actions(served), *doubts_of_regions(served))
     warnings = tuple(dict.fromkeys((*document.warnings(controls), *doubts_of_served)))
@@ -178,13 +173,6 @@ class _Document:
                 code="name_not_unique",
                 hint="Give each tag a name of its own",
             )
-
-    def check_lists(self) -> None:
-        """Raise `ConfigError` for choices that the tasks list, which are therefore not served."""
-        for element in self.elements:
-            value = element.get("value") or ""
-            if element.kind in LISTS and is_in_data(value):
-                raise labels_in_data(element, value)
 
     def served(self) -> Iterator[tuple[Element, ControlTag, Options]]:
         """Yield the elements that are controls of ours and not left out on purpose."""
