@@ -149,7 +149,7 @@ BROKEN = [
         '<View><Audio name="a" value="$a"/><Labels name="l" toName="a"><Label value="x"/></Labels>'
         "</View>",
         "nothing_served",
-        'not <Labels name="l">: it is about a <Audio>',
+        'not <Labels name="l">: it is about <Audio>',
     ),
     (view(having(BOXES, f'model_{"x" * 99}="1"')), "attribute_unknown", "model_xxx"),
 ]

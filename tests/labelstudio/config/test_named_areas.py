@@ -10,7 +10,7 @@ from grounding.labelstudio.config.interface import ModelTask
 from grounding.labelstudio.plan import plan
 from grounding.queries import Fill, Transcribe
 from tests.labelstudio.configs import BOXES, CHOICES, LABELS, RECTANGLE, area, config
-from tests.test_pipeline import NONE, InlineEngine, grounded
+from tests.pipeline.test_pipeline import NONE, InlineEngine, grounded
 
 REGION = 'perRegion="true"'
 ENGLISH = "What is seen here, in one or two sentences"

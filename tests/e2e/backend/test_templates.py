@@ -9,7 +9,7 @@ from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.plan import plan
 
-from .client import Client
+from ..client import Client
 
 pytestmark = pytest.mark.e2e
 
