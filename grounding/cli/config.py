@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from grounding.labelstudio.config.interface import LABELS, Control, LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.config.xml import read as read_xml
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, plan
+from grounding.labelstudio.regions import plan_any_region
 from grounding.qwen.profiles import PROFILES, Profile, profile_for
 from grounding.qwen.queries import write_prompt
 from grounding.settings import Settings
@@ -32,10 +33,14 @@ SAMPLE = image_frame(1280, 960)
 
 @dataclass(frozen=True, slots=True)
 class AskedQuery:
-    """One query as the model reads it: its prompt, and the controls that take its findings."""
+    """One query as the model reads it: its prompt, and the controls that take its findings.
+
+    One of `each_region` is put again for every region that is drawn.
+    """
 
     controls: tuple[str, ...]
     prompt: str
+    each_region: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +110,15 @@ def check_config(xml: str, params: str, data: Mapping[str, Any], settings: Setti
     """
     parsed = parse(xml, params)
     defaults = PromptDefaults(_with_fields(parsed, data), "", settings.labels_per_query)
-    trouble, planned = "", list[PlannedQuery]()
+    trouble, queries = "", list[AskedQuery]()
     try:
-        planned = plan(parsed, None, defaults)
+        queries = list(_queries(parsed, defaults, profile_of(settings)))
     except DataError as error:
         trouble = str(error)
-    profile = profile_of(settings)
-    queries = tuple(_asked(one, profile) for one in planned)
     area = parsed.status_area()
     return Checked(
         parsed.controls,
-        queries,
+        tuple(queries),
         tuple(one.name for one in parsed.prompt_areas()),
         area.name if area else None,
         tuple(_unserved(xml, parsed)),
@@ -135,6 +138,18 @@ def profile_of(settings: Settings) -> Profile:
     if settings.is_demo and not settings.profile:
         return PROFILES["qwen2.5-vl"]
     return profile_for(settings.model, name=settings.profile or None)
+
+
+def _queries(
+    parsed: LabelConfig, defaults: PromptDefaults, profile: Profile
+) -> Iterator[AskedQuery]:
+    """Yield what is asked of a task, and then of each region, every question once."""
+    for planned in plan(parsed, None, defaults):
+        yield _asked(planned, profile)
+    drawing = [control for control in parsed.controls if control.shape]
+    about = [one for control in drawing for one in plan_any_region(parsed, control, defaults)]
+    for planned in dict.fromkeys(about):
+        yield replace(_asked(planned, profile), each_region=True)
 
 
 def _asked(planned: PlannedQuery, profile: Profile) -> AskedQuery:
@@ -183,7 +198,8 @@ def _print(found: Checked, console: Console) -> None:
     console.print(_controls_table(found.controls))
     for number, query in enumerate(found.queries, 1):
         names = ", ".join(query.controls)
-        console.print(f"\n[bold]Query {number}[/bold], for {escape(names)}:")
+        about = ", about each region" if query.each_region else ""
+        console.print(f"\n[bold]Query {number}[/bold], for {escape(names)}{about}:")
         console.print(query.prompt, markup=False, soft_wrap=True)
     console.print()
     for line in _notes(found):

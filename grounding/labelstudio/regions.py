@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from grounding.geometry import Frame
+from grounding.geometry import PERCENT, Box, Frame
 from grounding.labelstudio.config.interface import Control, LabelConfig, ModelTask
 from grounding.labelstudio.controls import CONTROLS
 from grounding.labelstudio.controls.base import (
@@ -28,6 +28,9 @@ from grounding.queries import Count, Finding
 
 MAX_ASKED = 200
 """Regions of one task that are asked about: more are a sign of a loop, and take minutes."""
+
+ANYWHERE = Box(0, 0, 100, 100, PERCENT)
+"""Stands for the place of a region that is not drawn yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,19 @@ def plan_regions(
     ]
     results.dropped.update([Drop.NOT_ASKED] * max(0, len(queries) - MAX_ASKED))
     return queries[:MAX_ASKED]
+
+
+def plan_any_region(
+    config: LabelConfig, control: Control, defaults: PromptDefaults
+) -> list[PlannedQuery]:
+    """Return what pre-labelling asks about a region that `control` draws, whatever its label."""
+    asking = [
+        one
+        for one in config.companions(control)
+        if one.asks_of_regions and not one.options.only_asked
+        if one.only_from in (None, control.from_name, control.labels_from)
+    ]
+    return [] if control.options.only_asked else list(plan_values(asking, defaults, ANYWHERE))
 
 
 def _companions(

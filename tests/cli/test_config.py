@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import Commands
-from tests.labelstudio.configs import BOXES, CHOICES, POINTS, PROMPT, STATUS, having, view
+from tests.labelstudio.configs import BOXES, CHOICES, POINTS, PROMPT, STATUS, area, having, view
 from tests.pipeline.test_pipeline import InlineEngine, OnePicture, grounded
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/config.xml"))
@@ -44,6 +44,25 @@ def test_what_is_shown_is_what_the_model_is_asked(command: Commands, tmp_path: P
     grounded(engine, *parts, pictures=OnePicture(1280, 960))
     asked = [request.text for request in engine.requests]
     assert [query["prompt"] for query in shown["queries"]] == asked
+
+
+def test_what_each_region_is_asked_is_shown_once(command: Commands, tmp_path: Path) -> None:
+    read = area("transcription", 'perRegion="true"')
+    colour = (
+        '<Choices name="colour" toName="image" perRegion="true"><Choice value="red"/></Choices>'
+    )
+    late = colour.replace("colour", "late").replace("<Choices", '<Choices model_answer="asked"')
+    path = saved(tmp_path, BOXES, POINTS, read, colour, late)
+    shown = json.loads(command("config", "check", path, "--json").out)["queries"]
+    assert [(one["controls"], one["each_region"]) for one in shown] == [
+        (["box"], False),
+        (["box"], False),
+        (["kp"], False),
+        (["transcription"], True),
+        (["colour"], True),
+    ]
+    assert "Read all the text" in shown[3]["prompt"]
+    assert "for transcription, about each region:" in command("config", "check", path).out
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
