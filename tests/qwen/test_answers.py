@@ -24,8 +24,7 @@ RowOf = dict[str, Any]
 def rows(name: str) -> list[RowOf]:
     """Return the rows of a data file.
 
-    In `variants.jsonl`, `findings` lists numbers, label and (if any) score in a frame of 1036 by
-    1036 units; `complete` is the reader's argument, and `texts` are the texts of the findings.
+    In `variants.jsonl`, `findings` are numbers, label and (if any) score, in 1036 by 1036 units.
     """
     return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
 
@@ -99,8 +98,8 @@ def test_the_table_has_no_row_twice() -> None:
 
 @pytest.mark.parametrize("row", COOKBOOKS, ids=lambda row: row["id"])
 def test_other_cookbooks_answers_are_read_without_error(row: RowOf) -> None:
-    frame = Frame("model", *(row["frame"] or (1000, 1000)))
-    for end in range(0, len(row["text"]) + 1, 1 + len(row["text"]) // 100):
+    frame, size = Frame("model", *(row["frame"] or (1000, 1000))), len(row["text"])
+    for end in range(0, size + 1, 1 + size // 100):
         for complete in (True, False):
             assert read(row["text"][:end], frame, complete).verdict in Verdict
 
@@ -280,7 +279,15 @@ def as_sentence(items: list[dict[str, Any]]) -> str:
     return "".join("It goes from ({}, {}) to ({}, {}). ".format(*i["bbox_2d"]) for i in items)
 
 
-FORMATS = [as_json, as_python, as_tokens, as_points, as_html, as_keyed]
+def as_lists(items: list[dict[str, Any]]) -> str:
+    return json.dumps([item["bbox_2d"] for item in items])
+
+
+def as_named(items: list[dict[str, Any]]) -> str:
+    return "\n".join(f"The cat: {[*item['bbox_2d']]}" for item in items)
+
+
+FORMATS = [as_json, as_python, as_tokens, as_points, as_html, as_keyed, as_lists, as_named]
 
 
 def fewer(part: Answer, whole: Answer) -> bool:

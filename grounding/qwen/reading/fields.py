@@ -67,7 +67,7 @@ LABELS = (
 """Keys that hold a label, best first. A key for the English name ("name_en") ranks above all."""
 
 _LANGUAGE = re.compile(
-    r"(?:label|name|class|category|object|title)s?(?P<after>[a-z]{2}|english|chinese)"
+    r"(?:label|name|class|category|object|title)s?(?P<after>(?!id|no|nr)[a-z]{2}|english|chinese)"
     r"|(?P<before>en|english|zh|cn|chinese)(?:label|name|class|category|object|title)?"
 )
 _ENGLISH = {"en", "english"}
@@ -129,7 +129,7 @@ _ROLES: tuple[tuple[Role, re.Pattern[str]], ...] = (
             r"result|item|annotation|prediction|instance|element|target|entity|entities|shape|"
             r"region|output|answer|response|part|child|children|component|subobject|subpart|"
             r"argument|arg|parameter|param|action(?:parameter|input|arg)|input|function|toolcall|"
-            r"frame|image|img|grounding|match|group|list|data|json|propert(?:y|ies)|geometry|"
+            r"frame|image|img|grounding|match|group|list|data|dict|json|propert(?:y|ies)|geometry|"
             r"检测结果|结果|物体|目标|对象|部件|子物体|列表|数据)(?:es|s)?(?:list)?\d*"
         ),
     ),
@@ -215,9 +215,12 @@ def read_label(value: Value) -> str | None:
     """Return the label in a value: its own text, or the English one of several texts."""
     if isinstance(value, Group):
         return _choose_label(value)
-    if isinstance(value, Word) and value.text.lower() in CONSTANTS:
-        return None
-    return strip_tokens(value.text) or None
+    return None if is_constant(value) else strip_tokens(value.text) or None
+
+
+def is_constant(value: Key) -> bool:
+    """Say whether a value is null, true or the like, and so no text."""
+    return isinstance(value, Word) and value.text.lower() in CONSTANTS
 
 
 def strip_tokens(text: str) -> str:
@@ -258,7 +261,7 @@ def _read_score(value: Number | String | Word) -> float | None:
         score = float(text.removesuffix("%")[:40])
     except ValueError:
         return None
-    score = score * 0.01 if percent else score
+    score = round(score * 0.01, 9) if percent else score
     return score if 0 <= score <= 1 else None
 
 

@@ -23,6 +23,7 @@ from grounding.qwen.reading.values import (
     parse_lone_number,
     parse_number,
     read_marked,
+    unescape,
 )
 
 MAX_DEPTH = 64
@@ -71,10 +72,12 @@ TOKEN = re.compile(
 # an object a comma is followed by the next key, so the comma in "he said "yes", ok" is text.
 _KEY = r"""(?:["'“‘][^"'“”:\n]{0,40}["'”’]|\w{1,40}+)\s*+[:：]"""
 _END = r"[\]}］｝】]|\Z|```|//|\#"
+_AFTER_KEY = re.compile(rf"\s*+(?:[,，、;；:：=＝)）]|{_END}|{_KEY}|[\[{{［｛]|(?<=\s)[\"'“‘])")
 _AFTER_ITEM = re.compile(rf"\s*+(?:[,，、;；:：=＝)）]|{_END}|{_KEY})")
 _AFTER_FIELD = re.compile(
     rf"\s*+(?:[,，、;；]\s*+(?:[\"'“‘{{｛.…]|{_END}|{_KEY})|{_END}|{_KEY}|[)）])"
 )
+_NEXT_KEY = re.compile(rf"\s*+[,，]\s*+{_KEY}")
 _CANDIDATES = {
     quote: re.compile(rf"\\.|[{re.escape(ends)}]", re.DOTALL) for quote, ends in QUOTES.items()
 }
@@ -111,12 +114,21 @@ class Parser:
     # Values
 
     def _add_value(self, value: Value) -> None:
+        top = self.stack[-1]
         if self.last == "value":
             self.repaired = True
-        top = self.stack[-1]
+            self._take_key(top)
         top.entries.append((top.key, value))
         top.key = None
         self.last = "value"
+
+    def _take_key(self, top: Group) -> None:
+        """Take a text of an object that a value follows as its key: the colon is lost."""
+        if top.opener == "{" and top.entries and top.key is None:
+            key, text = top.entries[-1]
+            if key is None and isinstance(text, String):
+                top.entries.pop()
+                self._add_key(text)
 
     def _on_numbers(self, match: re.Match[str]) -> None:
         start, end = match.span("numbers")
@@ -200,6 +212,10 @@ class Parser:
             self._add_key(key)  # type: ignore[arg-type]
 
     def _add_key(self, key: Key) -> None:
+        top = self.stack[-1]
+        if top.opener == "[" and top.entries and _is_record(top.entries[-1][1]):
+            self.stack.append(top.entries[-1][1])  # type: ignore[arg-type]
+            self.repaired = True
         self.stack[-1].key = key
         self.stack[-1].keyed = True
         self.last = "colon"
@@ -238,6 +254,8 @@ class Parser:
             self.repaired = True
         if self._closes(opener):
             self._pop(closed=True)
+        elif self._is_stray(opener):
+            self.repaired = True
         elif any(group.opener == opener for group in self.stack):
             self._close_up_to(opener)
         else:
@@ -246,6 +264,13 @@ class Parser:
     def _closes(self, opener: str) -> bool:
         top = self.stack[-1].opener
         return top == opener or (top != "{" and opener != "{")
+
+    def _is_stray(self, opener: str) -> bool:
+        """Return whether the list of records would end inside one, before its next key."""
+        if opener == "{" or self.last != "value" or not self._is_whole():
+            return False
+        outer = [group.opener for group in self.stack[:-1]]
+        return "{" not in outer and bool(_NEXT_KEY.match(self.text, self.pos))
 
     def _close_up_to(self, opener: str) -> None:
         """Close the nearest group of `opener`, and the groups inside it whose bracket is lost."""
@@ -312,7 +337,9 @@ class Parser:
         if quote > "\x7f":
             self.repaired = True
         top = self.stack[-1]
-        after = _AFTER_FIELD if top.opener == "{" and top.key else _AFTER_ITEM
+        after = _AFTER_ITEM
+        if top.opener == "{":
+            after = _AFTER_FIELD if top.key else _AFTER_KEY
         for match in _CANDIDATES[quote].finditer(self.text, start + 1):
             if match[0][0] != "\\" and after.match(self.text, match.end()):
                 return match.end(), self._decode(start + 1, match.start())
@@ -329,26 +356,6 @@ class Parser:
         return raw if plain is None else plain
 
 
-_CODE = r"u[0-9a-fA-F]{4}|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}"
-_ESCAPE = re.compile(rf"\\({_CODE}|.)", re.DOTALL)
-_LEGAL = re.compile(rf"""(?:[^\\]++|\\(?:["'\\/bfnrt]|{_CODE}))*+""")
-_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-
-
-def unescape(raw: str) -> str | None:
-    """Return `raw` with its escapes resolved, or None if one of them is illegal."""
-    if not _LEGAL.fullmatch(raw):
-        return None
-    text = _ESCAPE.sub(lambda m: _resolve_escape(m[1]), raw)
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _resolve_escape(code: str) -> str:
-    if len(code) > 1:
-        return chr(int(code[1:], 16))
-    return _LETTERS.get(code, code)
-
-
 def _collect_numbers(group: Group) -> tuple[float, ...]:
     """Return the values of a list of numbers, quoted or not; nothing for other groups."""
     values: list[float] = []
@@ -358,6 +365,10 @@ def _collect_numbers(group: Group) -> tuple[float, ...]:
             return ()
         values.append(value)
     return tuple(values)
+
+
+def _is_record(value: Value) -> bool:
+    return isinstance(value, Group) and value.opener == "{" and value.keyed
 
 
 def _parse_number(value: Value) -> float | None:

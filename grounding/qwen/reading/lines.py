@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from grounding.qwen.reading.fields import Name, Role, classify_key
+from grounding.qwen.reading.fields import Name, Role, classify_key, fold, read_axes
+from grounding.qwen.reading.lenient_json import Parser
 from grounding.qwen.reading.matches import Matches, Note
 from grounding.qwen.reading.records import read_group
 from grounding.qwen.reading.tokenizer import Corners, Lexeme, Text
@@ -122,11 +123,21 @@ _NAMED_BARE = re.compile(
     rf"(?P<name>[^:：]{{1,80}})[:：]\s*+(?P<numbers>{NUMBER}(?:\s*+[,，]\s*+{NUMBER}){{3}})[\s.;,|]*+"
 )
 _ROW = re.compile(
-    rf"\|(?P<name>.*?)\|\s*+(?P<numbers>{NUMBER}(?:\s*+\|\s*+{NUMBER}){{3,4}}+)\s*+\|"
+    rf"\|(?P<name>.*?)\|\s*+(?P<numbers>{NUMBER}(?:\s*+[|,，]\s*+{NUMBER}){{3,4}}+)\s*+\|"
 )
+_COLUMNS = re.compile(
+    rf"(?P<name>[^\d,，:：|\s][^,，:：|]{{0,79}}),(?P<numbers>{NUMBER}(?:,{NUMBER}){{3}})\s*+"
+)
+"""A line of a table whose columns have commas and no spaces between: cat,10,20,110,120."""
+_AXIS = rf"[\"']?(?:[xy]_?(?:[0-2]|min|max)?)[\"']?\s*+[:=：]\s*+{NUMBER}"
+_AXES = re.compile(
+    rf"(?:(?P<name>[^:：=\d]{{1,80}})[:：]\s*+)?(?P<axes>{_AXIS}(?:\s*+[,，;；\s]\s*+{_AXIS})++)[\s.;,|]*+",
+    re.IGNORECASE,
+)
+"""A line such as "x: 10, y: 20", or the same with a name in front of it."""
 _HALF_A_BOX = re.compile(rf"\s*+{NUMBER}(?:{_COMMA}{NUMBER}){{0,2}}\s*+,?\s*+")
 _WITH_DIGIT = re.compile(r"^[^\n\d]*+\d[^\n]*+", re.MULTILINE)
-_DANGLING = re.compile(r"\s*+(?:[,，]|to|-|~|到|至)\s*+")
+_DANGLING = re.compile(r"\s*+(?:[,，]|to|-|~|到|至)\s*+(?:[(\[（［][\d\s.,，-]*+)?+")
 
 REACH = 100
 """Characters behind a place in which its name is looked for."""
@@ -267,6 +278,8 @@ def _split_gaps(text: str, line: _Line) -> list[str]:
 
 
 def _add(place: Group | Corners, name: str | None, out: Matches, span: Span) -> None:
+    if isinstance(place, Group) and place.numbers and not place.closed:
+        return
     if isinstance(place, Corners) or len(place.numbers) in PLACE_SIZES:
         out.add(place.numbers, span, label=name)
     elif len(place.numbers) != 1:
@@ -284,7 +297,11 @@ def _read_bare(text: str, line: _Line, out: Matches) -> None:
         return
     words = strip_bullet(content)
     shift = line.start + len(content) - len(words)
-    match = _BARE.fullmatch(words) or _NAMED_BARE.fullmatch(words) or _ROW.match(words)
+    if axes := _AXES.fullmatch(words):
+        _read_axes(axes, shift, out)
+        return
+    match = _BARE.fullmatch(words) or _NAMED_BARE.fullmatch(words) or _COLUMNS.fullmatch(words)
+    match = match or _ROW.match(words)
     if match is None:
         out.cut |= line.last and bool(out.items) and bool(_HALF_A_BOX.fullmatch(words))
         return
@@ -294,7 +311,16 @@ def _read_bare(text: str, line: _Line, out: Matches) -> None:
         out.add(numbers, (shift + match.start(), shift + match.end()), label=name)
 
 
+def _read_axes(line: re.Match[str], shift: int, out: Matches) -> None:
+    """Add the place that a line names by its axes."""
+    group = Parser(f"({line['axes']})", 0).parse()
+    numbers = read_axes({fold(key.text): value for key, value in group.entries if key}, out)
+    if numbers:
+        name = find_name_before(f"{line['name']}:") if line["name"] else None
+        out.add(numbers, (shift + line.start(), shift + line.end()), label=name)
+
+
 def _read_bare_name(match: re.Match[str]) -> str | None:
     if match.re is _BARE:
-        return unquote(match["name"].strip(" \t\r,，:：|-*`")).strip(" ,，:：*`") or None
+        return unquote(match["name"].strip(" \t\r,，;；:：|-*`")).strip(" ,，:：*`") or None
     return find_name_before(match["name"] + ":")

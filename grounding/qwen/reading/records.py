@@ -18,6 +18,7 @@ from grounding.qwen.reading.fields import (
     Role,
     classify_key,
     convert_corner_and_size,
+    is_constant,
     list_fields,
     list_labels,
     read_axes,
@@ -154,13 +155,17 @@ class _Record:
     scores: list[float] = field(default_factory=list)
 
     def read(self) -> Children:
-        """Add the record's own places to the matches, and return its children."""
+        """Add the record's own places to the matches, and return its children.
+
+        The record's label is theirs too, unless it belongs to a place of the record itself.
+        """
         self.fields = list_fields(self.group)
         for item in self.fields:
             READERS[item.role](self, item)
         if self.group.closed:
             self._add_matches()
-        return self.children
+        shared = None if self.places else self.name
+        return [(child, name or shared) for child, name in self.children]
 
     # One method for each role of a key
 
@@ -174,10 +179,10 @@ class _Record:
 
     def read_text(self, item: Field) -> None:
         """Take content (OCR, a description); records inside it are read like others."""
-        if isinstance(item.value, String):
-            self.text = self.text or item.value.text.strip()
-        else:
+        if isinstance(item.value, Group):
             self._descend(item.value)
+        elif not is_constant(item.value):
+            self.text = self.text or item.value.text.strip() or None
 
     def read_score(self, item: Field) -> None:
         """Take the scores that the model wrote."""
@@ -211,8 +216,7 @@ class _Record:
 
     def _descend(self, value: Value, name: Name | None = None) -> None:
         if isinstance(value, Group) and value.keyed:
-            # The label of a record that has a place belongs to that place alone.
-            self.children.append((value, name or (None if self.places else self.name)))
+            self.children.append((value, name))
 
     def _unpack(self, value: String) -> None:
         """Read JSON that was written as a string; its matches get the span of the string."""
@@ -353,8 +357,8 @@ def pair_labels(fields: list[Field], count: int) -> Sequence[str | None]:
 def means_none(group: Group) -> bool:
     """Return whether a group says that nothing is there: [], {"bbox_2d": null}, [-1, -1].
 
-    The keys for places, wrappers and presence decide. Without such keys, all values must be
-    empty.
+    The keys for places, wrappers and presence decide. Without such keys, all values under keys
+    of no known meaning must be empty, else all lists.
     """
     if group.numbers:
         return is_absent(group.numbers)
@@ -363,6 +367,7 @@ def means_none(group: Group) -> bool:
     fields = list_fields(group)
     deciding = [item for item in fields if item.role in DECIDING]
     deciding = deciding or [item for item in fields if item.role in KEYED]
+    deciding = deciding or [item for item in fields if isinstance(item.value, Group)]
     return bool(deciding) and all(_is_empty(item.value) for item in deciding)
 
 

@@ -264,7 +264,7 @@ class TagReader:
         if element.matches:
             label = None if cut else decode_entities(" ".join(element.words))
             self._complete(element, end, label, None)
-        elif not element.tag.attributes.strip(" /"):
+        elif not any(character.isdigit() for character in element.tag.attributes):
             self.close_box(element, content, end, cut)
 
     def close_drawn(self, element: _Element, content: str, end: int, cut: bool) -> None:

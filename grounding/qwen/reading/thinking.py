@@ -119,6 +119,12 @@ _ANSWER_LINE = re.compile(
     r"^[ \t*#_>]*+(?:answer|output|result|答案|结果)[ \t*_]*+[:：]?+[ \t*_]*+$",
     re.IGNORECASE | re.MULTILINE,
 )
+_REVISION = re.compile(
+    r"\b(?:corrected|correction|revised|updated)\b(?=[^.\n]{0,60}(?:[:：.\n]|\Z))"
+    r"|更正|修正后|纠正|更新后",
+    re.IGNORECASE,
+)
+"""Words between two answers that say that the second one replaces the first."""
 _QUESTION_MARK = re.compile(r"\s*(?:[?？…]|\.\.\.)")
 _LIST_MARK = re.compile(r"^[ \t]*+(?:\d+[.)]|[*•-])\s", re.MULTILINE)
 _ANNOUNCED = re.compile(
@@ -137,11 +143,13 @@ class Kept(NamedTuple):
 
 
 def drop_drafts(text: str, items: list[Lexeme], *, complete: bool) -> Kept:
-    """Return the lexemes behind thinking without tags; all of them if there is no such thinking.
+    """Return the lexemes behind thinking without tags and behind an answer that was corrected.
 
-    An answer behind thinking is fenced, or begins a line and ends the text. A text that is not
-    `complete` may break off before its words show that it is thinking; its first words decide.
+    All of them are kept where there is neither. An answer behind thinking is fenced, or begins a
+    line and ends the text. A text that is not `complete` may break off before its words show that
+    it is thinking; its first words decide.
     """
+    items = _drop_revised(text, items)
     places = [item for item in items if _is_place(item)]
     prose = _list_prose(items)
     if not prose or prose[0] is not items[0] or not _PROSE.match(text):
@@ -161,6 +169,22 @@ def drop_drafts(text: str, items: list[Lexeme], *, complete: bool) -> Kept:
     if first is None and (complete or not header):
         first = _find_last(text, items, behind, header)
     return Kept([], cut=True) if first is None else Kept(items[first:], cut=False)
+
+
+def _drop_revised(text: str, items: list[Lexeme]) -> list[Lexeme]:
+    """Return the lexemes behind the last words that announce an answer in place of the one before.
+
+    The new answer begins a line and ends the text.
+    """
+    places = [item.start for item in items if _is_place(item)]
+    prose = [p for p in _list_prose(items) if places and places[0] < p.start < places[-1]]
+    revised = _find_all(_REVISION, text, prose)
+    if not revised:
+        return items
+    behind = [index for index, item in enumerate(items) if item.start >= revised[-1]]
+    first = _find_fenced(text, items, behind, None)
+    first = _find_last(text, items, behind, None) if first is None else first
+    return items if first is None else items[first:]
 
 
 def _is_place(item: Lexeme) -> bool:

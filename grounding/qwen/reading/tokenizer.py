@@ -107,6 +107,8 @@ _TO_THE_LOWER_CORNER = (
 _JOINT = re.compile(
     rf"\s*+(?:[,，]|to|-|–|—|~|→|->|到|至|(?:{_TO_THE_LOWER_CORNER})\s*+[:：=]?)\s*+", re.IGNORECASE
 )
+_COMMA = re.compile(r"\s*+[,，]\s*+")
+_AND = re.compile(r"\s*+[,，、]?\s*+(?:and|or|&|和|与|及)\s*+", re.IGNORECASE)
 ENDINGS = {"im_end", "endoftext", "eot_id", "end"}
 
 
@@ -233,32 +235,48 @@ def _find_function_name(text: str, end: int) -> str | None:
 
 
 def join_corners(text: str, lexemes: list[Lexeme]) -> list[Lexeme]:
-    """Return `lexemes` with each two pairs side by side as one box; longer rows are unchanged."""
+    """Return `lexemes` with each two pairs side by side as one box; longer rows are unchanged.
+
+    A row goes on behind "and": in (1, 2), (3, 4) and (5, 6) no two pairs are a box.
+    """
     joined: list[Lexeme] = []
     index = 0
     while index < len(lexemes):
-        stop = _find_end_of_pairs(text, lexemes, index)
-        first, last = lexemes[index], lexemes[stop - 1]
-        if stop - index == 3 and isinstance(first, Group) and isinstance(last, Group):
-            joined.append(Corners(first.numbers + last.numbers, first.start, last.end))
-        else:
-            joined += lexemes[index:stop]
-        index = stop
+        rows = [(index, _find_end_of_pairs(text, lexemes, index))]
+        while _is_linked(text, lexemes, stop := rows[-1][1], _AND):
+            rows.append((stop + 1, _find_end_of_pairs(text, lexemes, stop + 1)))
+        corners = [_make_corners(lexemes[start:end]) for start, end in rows]
+        is_list = len(rows) > 1 and None in corners
+        for (start, end), box in zip(rows, corners, strict=True):
+            listed = is_list and _is_linked(text, lexemes, start + 1, _COMMA)
+            joined += lexemes[start:end] if box is None or listed else [box]
+            joined += lexemes[end : end + 1] if end < rows[-1][1] else []
+        index = rows[-1][1]
     return joined
+
+
+def _make_corners(row: list[Lexeme]) -> Corners | None:
+    """Return the box of two pairs with a joint between; None for any other row."""
+    first, last = row[0], row[-1]
+    if len(row) != 3 or not isinstance(first, Group) or not isinstance(last, Group):
+        return None
+    return Corners(first.numbers + last.numbers, first.start, last.end)
 
 
 def _find_end_of_pairs(text: str, lexemes: list[Lexeme], index: int) -> int:
     """Return the index behind the row of pairs at `index`; `index` + 1 where there is none."""
     stop = index + 1
-    while (
-        _is_pair(lexemes[stop - 1])
-        and stop + 1 < len(lexemes)
-        and isinstance(joint := lexemes[stop], Text)
-        and _is_pair(lexemes[stop + 1])
-        and _JOINT.fullmatch(text, joint.start, joint.end)
-    ):
+    while _is_linked(text, lexemes, stop, _JOINT):
         stop += 2
     return stop
+
+
+def _is_linked(text: str, lexemes: list[Lexeme], at: int, joint: re.Pattern[str]) -> bool:
+    """Return whether the lexeme at `at` is a `joint` between two pairs."""
+    if not 0 < at < len(lexemes) - 1 or not isinstance(between := lexemes[at], Text):
+        return False
+    whole = joint.fullmatch(text, between.start, between.end)
+    return bool(whole) and _is_pair(lexemes[at - 1]) and _is_pair(lexemes[at + 1])
 
 
 def _is_pair(lexeme: Lexeme) -> bool:

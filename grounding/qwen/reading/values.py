@@ -83,6 +83,7 @@ _MARKUP = re.compile(r"<[|/a-zA-Z][^<>]*+>")
 _ANGLES = re.compile(r"(?:<\s*+\d++\s*+>\s*+)++")
 _BRACKETED = re.compile(r"[(\[{]([^()\[\]{}]*+)[)\]}]")
 _PLAIN = re.compile(rf"\s*+{NUMBER}(?:(?:\s*+[,，;]\s*+|\s++){NUMBER})*+\s*+")
+_BREAK = re.compile(r"[;；|\n]")
 _LONE_NUMBER = re.compile(rf"\s*+{NUMBER}(?:\s?px)?\s*+")
 _SINGLE = re.compile(NUMBER)
 _BETWEEN = re.compile(r"[\s,，;；()\[\]{}]*+(?:to[\s(\[]*+)?")
@@ -108,11 +109,21 @@ def parse_number_lists(
     if "<" in text:
         return _parse_angle_lists(text, cut)
     if not _BRACKETED.search(text):
-        return [find_numbers(text)] if not cut and _PLAIN.fullmatch(text) else None
+        return None if cut else _parse_plain_lists(text)
     lists = _parse_bracketed_lists(text, cut)
     if lists and corners and [len(numbers) for numbers in lists] == [2, 2]:
         return [lists[0] + lists[1]]
     return lists
+
+
+def _parse_plain_lists(text: str) -> list[tuple[float, ...]] | None:
+    """Return the boxes in "10, 20, 110, 120; 200, 20, 310, 130", or all numbers as one list."""
+    parts = [part for part in _BREAK.split(text) if part.strip()]
+    if not parts or not all(map(_PLAIN.fullmatch, parts)):
+        return None
+    lists = [find_numbers(part) for part in parts]
+    several = all(len(numbers) in PLACE_SIZES[1:] for numbers in lists)
+    return lists if several else [find_numbers(text)]
 
 
 def _parse_angle_lists(text: str, cut: bool) -> list[tuple[float, ...]] | None:
@@ -142,6 +153,28 @@ def _parse_bracketed_lists(text: str, cut: bool) -> list[tuple[float, ...]] | No
 def find_numbers(text: str) -> tuple[float, ...]:
     """Return every number in `text`, in order."""
     return tuple(map(parse_number, _SINGLE.findall(text)))
+
+
+# Escapes of a string
+
+_CODE = r"u[0-9a-fA-F]{4}|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}"
+_ESCAPE = re.compile(rf"\\({_CODE}|.)", re.DOTALL)
+_LEGAL = re.compile(rf"""(?:[^\\]++|\\(?:["'\\/bfnrt]|{_CODE}))*+""")
+_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def unescape(raw: str) -> str | None:
+    """Return `raw` with its escapes resolved, or None if one of them is illegal."""
+    if not _LEGAL.fullmatch(raw):
+        return None
+    text = _ESCAPE.sub(lambda m: _resolve_escape(m[1]), raw)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _resolve_escape(code: str) -> str:
+    if len(code) > 1:
+        return chr(int(code[1:], 16))
+    return _LETTERS.get(code, code)
 
 
 # Several values of one key, and values between tags
