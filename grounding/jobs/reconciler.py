@@ -28,7 +28,7 @@ from redis.exceptions import RedisError
 from grounding.errors import WorkerDied
 from grounding.jobs import scripts
 from grounding.jobs.connection import shorten
-from grounding.jobs.keys import PREFIX, redis_key, text
+from grounding.jobs.keys import PREFIX, SWEPT, redis_key, text
 from grounding.jobs.migration import Migration
 from grounding.jobs.operating.foreign import ForeignKeys
 from grounding.jobs.queues import Queues, key_of
@@ -46,8 +46,6 @@ from grounding.jobs.store import (
 log = logging.getLogger(__name__)
 
 LOCK = PREFIX + "reconciler"
-SWEPT = PREFIX + "swept"
-"""Exists until the next sweep is due."""
 SHORT = PREFIX + "short"
 """Exists for a few seconds after the counts did not agree."""
 KEPT = PREFIX + "kept"
@@ -99,8 +97,7 @@ class Reconciler:
         Also adopts what an older release left, ends the jobs whose askers' time is over, and
         expires the leases of workers that died.
         """
-        if self._foreign.remove():
-            self._redis.delete(SWEPT)
+        self._foreign.remove()
         self._migration.run()
         self._store.cancel_unwaited()
         self._expire_leases()

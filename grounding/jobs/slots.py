@@ -24,7 +24,7 @@ from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job as RqJob
 from rq.timeouts import TimerDeathPenalty
 
-from grounding.jobs.connection import REDIS_BACKOFF
+from grounding.jobs.connection import REDIS_BACKOFF, shorten
 from grounding.jobs.queues import KeyJob, rq_name
 from grounding.jobs.store import JobStore, QueueName
 
@@ -68,8 +68,9 @@ class KeyQueue(Queue):
         RQ's own lock outlives a killed holder by 15 minutes. Meanwhile the records of jobs that
         killed workers held would fill Redis.
         """
-        taken = self.connection.set(self.registry_cleaning_key, 1, nx=True, ex=MAINTENANCE_SECONDS)
-        return bool(taken)
+        lock = self.registry_cleaning_key
+        shorten(self.connection, lock, 1000 * MAINTENANCE_SECONDS)
+        return bool(self.connection.set(lock, 1, nx=True, ex=MAINTENANCE_SECONDS))
 
 
 class Slot(SimpleWorker):

@@ -27,7 +27,7 @@ from redis import Redis
 
 from grounding.errors import GroundingError
 from grounding.jobs import scripts
-from grounding.jobs.keys import PREFIX, number, redis_key, text
+from grounding.jobs.keys import FOR_EVER, GONE, PREFIX, number, redis_key, text
 from grounding.jobs.payloads import (
     FORMAT,
     OLDEST_FORMAT,
@@ -365,8 +365,8 @@ class JobStore:
     def leased(self) -> dict[str, bool]:
         """Return the jobs that workers hold, and whether each lease still runs.
 
-        A lease that has longer to run than any is given for was given before Redis's clock was
-        set back: it is shortened, and its holder prolongs it if it lives.
+        A lease that has longer to run than any is given for, or for ever, was given before Redis's
+        clock was set back, or by others: it is shortened, and its holder prolongs it if it lives.
         """
         members: Any = self.redis.smembers(LEASED)
         keys = [text(key) for key in members]
@@ -375,9 +375,9 @@ class JobStore:
         for key in keys:
             pipe.pttl(lease_key(key))
         left = dict(zip(keys, pipe.execute(), strict=True))
-        for key in (key for key, ms in left.items() if ms > term):
+        for key in (key for key, ms in left.items() if ms > term or ms == FOR_EVER):
             self.redis.pexpire(lease_key(key), term)
-        return {key: ms > 0 for key, ms in left.items()}
+        return {key: ms != GONE for key, ms in left.items()}
 
     def count(self, name: str, by: int) -> None:
         """Add to one of the running totals."""

@@ -244,7 +244,7 @@ class Worker:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._settings = settings
         self._load = load
-        self._connect = partial(connect, url)
+        self._connect = partial(connect, url, mends=True)
         self._redis = self._connect()
         self._store = JobStore(self._redis, StoreLimits.of(settings))
         self._heartbeat = Heartbeat(self._redis, self.name, settings.model_name)

@@ -84,8 +84,8 @@ class OpenQueue:
     def open(cls, settings: Settings) -> OpenQueue:
         """Return the queue that the settings name; its threads run, nothing is sent yet."""
         url, limits = queue_url(settings), StoreLimits.of(settings)
-        redis = connect(url, answer_seconds=ANSWER_SECONDS)
-        patient = connect(url, answer_seconds=PATIENT_SECONDS)
+        redis = connect(url, answer_seconds=ANSWER_SECONDS, mends=True)
+        patient = connect(url, answer_seconds=PATIENT_SECONDS, mends=True)
         store = JobStore(redis, limits)
         wakeups, reconciler = Wakeups(store), Reconciler(redis, store)
         delivery = Delivery.of(settings, redis)

@@ -10,9 +10,9 @@ from redis import Redis
 from rq import Queue
 
 from grounding.jobs import reconciler as module
-from grounding.jobs.keys import redis_key
+from grounding.jobs.keys import SWEPT, redis_key
 from grounding.jobs.queues import KeyJob, Queues, key_of, rq_name
-from grounding.jobs.reconciler import SHORT, SWEPT, Reconciler
+from grounding.jobs.reconciler import SHORT, Reconciler
 from grounding.jobs.store import (
     CONFIGS,
     UNQUEUED,

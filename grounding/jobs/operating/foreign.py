@@ -1,10 +1,11 @@
-"""Takes out of Redis what others wrote under the queue's keys, so that it stops nobody for ever.
+"""Takes out of Redis what others wrote under our keys and RQ's, so that it stops nobody for ever.
 
-A key of another type, or a count that is no number, makes every script fail that meets it, and each
-round of the reconciler with it. Redis counts the commands that it refuses: only when that number
-has grown, all keys of the queue are looked at, some in each round, whichever process has it. What
-is there is not ours, and is removed, with one line in the log for each; a job that has lost its
-record by this fails at the next sweep.
+A key of another type, or a count that is no number, makes every command fail that meets it, and
+each round of the reconciler with it. Redis counts the commands that it refuses: only when that
+number has grown, all keys of the queue are looked at, some in each round, whichever process has it.
+What is there is not ours, and is removed, with one line in the log for each; a job that has lost
+its record by this fails at the next sweep. Who meets such a key need not wait for the rounds:
+`ForeignKeys.remove_at_once` is what `connection` calls before it tries the command once more.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from grounding.jobs.keys import KEYS, PREFIX, TYPES, redis_key, text
+from grounding.jobs.keys import KEYS, PREFIX, SWEPT, TYPES, redis_key, text
 from grounding.jobs.operating import scripts
+from grounding.jobs.queues import RQ_TYPES
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,10 @@ COMMANDS = ("cmdstat_evalsha", "cmdstat_hincrby")
 LOOK = redis_key("look")
 BATCH = 500
 """About so many keys are looked at in a round: a tenth of a second at most."""
+AT_ONCE_SECONDS = 0.5
+"""How long a command may be held up by a look: it goes through some ten thousand keys."""
 SINGLE = [(PREFIX + name).encode() for name in KEYS.values() if "{" not in name]
+SINGLE += [name.encode() for name in RQ_TYPES]
 """The keys that every round needs."""
 COUNTS = ("counters", "totals", "configs", "unfinished")
 """Hashes of integers that scripts add to."""
@@ -47,13 +53,23 @@ class ForeignKeys:
         self._remove_numbers = scripts.REMOVE_NO_NUMBERS.bind(redis)
 
     def remove(self) -> bool:
-        """Go on with a look, or begin one if Redis has refused commands since; say if any was.
-
-        A job may have lost its record by it, or its place in a list.
-        """
+        """Go on with a look, or begin one if Redis has refused commands since; say if any was."""
         refused, (seen, cursor) = self._read_refused(), self._read_look()
         if not cursor and refused == seen:
             return False
+        return self._look(refused, seen, cursor) > 0
+
+    def remove_at_once(self) -> None:
+        """Look until all keys were looked at, or the time is over: rounds do the rest."""
+        until = time.monotonic() + AT_ONCE_SECONDS
+        while time.monotonic() < until:
+            refused, (seen, cursor) = self._read_refused(), self._read_look()
+            if not cursor and refused == seen:
+                return
+            self._look(refused, seen, cursor)
+
+    def _look(self, refused: int, seen: int, cursor: int) -> int:
+        """Look at the next keys; return how many are removed."""
         names = [] if cursor else SINGLE
         seen = seen if cursor else refused
         batch: Any
@@ -62,7 +78,9 @@ class ForeignKeys:
         found = self._check_types(names)
         self._check_numbers(names)
         self._note(place=f"{seen} {cursor}")
-        return found > 0
+        if found:
+            self._redis.delete(SWEPT)  # a job may have lost its record by it, or its place
+        return found
 
     def _read_refused(self) -> int:
         errors: Any = self._redis.info("errorstats")
@@ -85,8 +103,8 @@ class ForeignKeys:
 
     def _check_types(self, names: list[bytes]) -> int:
         """Remove those of `names` whose type is another's; return how many."""
-        known = [name for name in names if _family(name) in TYPES]
-        kinds = "\n".join(TYPES[_family(name)] for name in known)
+        kinds_of = {name: kind for name in names if (kind := _type_of(name))}
+        known, kinds = list(kinds_of), "\n".join(kinds_of.values())
         removed: Any = self._remove(names=b"\n".join(known), kinds=kinds)
         for name, kind in zip(removed[::2], removed[1::2], strict=True):
             log.error(
@@ -125,6 +143,11 @@ class ForeignKeys:
             log.error(
                 "%s held %d values that are no numbers; they are removed", text(name), len(fields)
             )
+
+
+def _type_of(name: bytes) -> str:
+    """Return the type that a key should have; empty for one that is not ours."""
+    return RQ_TYPES.get(text(name)) or TYPES.get(_family(name), "")
 
 
 def _family(name: bytes) -> str:

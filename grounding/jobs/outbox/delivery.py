@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -53,7 +53,8 @@ class DeliveryBackoff:
 
     def record_failure(self, project: str, error: LabelStudioError) -> None:
         """Keep why a project's delivery failed; each failure in a row doubles the wait."""
-        failures = int(_read(self._redis.get(BACKOFF + project)).get("failures", 0)) + 1
+        before = _read(self._redis.get(BACKOFF + project)).get("failures")
+        failures = (before if isinstance(before, int) and before > 0 else 0) + 1
         facts = {"reason": str(error), "failures": failures}
         pipe = self._redis.pipeline()
         pipe.set(BACKOFF + project, json.dumps(facts), ex=KEPT_SECONDS)
@@ -80,8 +81,13 @@ class DeliveryBackoff:
         return dict(zip(projects, reasons, strict=True))
 
 
-def _read(kept: object) -> dict[str, Any]:
-    return dict(json.loads(kept)) if isinstance(kept, bytes) else {}
+def _read(kept: object) -> Mapping[str, Any]:
+    """Return what is kept of a project; nothing where others wrote something else there."""
+    try:
+        found = json.loads(kept) if isinstance(kept, bytes) else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 log = logging.getLogger(__name__)

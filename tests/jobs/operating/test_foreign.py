@@ -14,13 +14,13 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from grounding.jobs import reconciler as module
-from grounding.jobs.keys import KEYS, PREFIX, TYPES, redis_key
+from grounding.jobs.keys import KEYS, PREFIX, SWEPT, TYPES, redis_key
 from grounding.jobs.operating import foreign
 from grounding.jobs.operating.foreign import ForeignKeys
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.payloads import digest
 from grounding.jobs.queues import Queues, rq_name
-from grounding.jobs.reconciler import SWEPT, Reconciler
+from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.store import Job, JobStore, QueueName, State, StoreLimits, job_key
 from tests.jobs.contents import pending_keys
 from tests.serving import CONFIG, Start, predict, typed

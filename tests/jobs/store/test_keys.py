@@ -9,10 +9,10 @@ from redis import Redis
 
 from grounding.jobs import migration
 from grounding.jobs import scripts as jobs_scripts
-from grounding.jobs.keys import PROJECT_SECONDS, Script, redis_key
+from grounding.jobs.keys import PROJECT_SECONDS, SWEPT, Script, redis_key
 from grounding.jobs.migration import MIGRATED
 from grounding.jobs.outbox import scripts as outbox_scripts
-from grounding.jobs.reconciler import KEPT, SWEPT, Reconciler
+from grounding.jobs.reconciler import KEPT, Reconciler
 from grounding.jobs.store import PROJECTS, Job, JobStore, QueueName, job_key
 
 PREDICTION = {"result": [], "model_version": "v"}

@@ -6,10 +6,10 @@ import pytest
 from redis import Redis
 
 from grounding.errors import ImageMissing
-from grounding.jobs.keys import redis_key
+from grounding.jobs.keys import SWEPT, redis_key
 from grounding.jobs.payloads import FORMAT, digest
 from grounding.jobs.queues import Queues
-from grounding.jobs.reconciler import KEPT, SWEPT, Reconciler
+from grounding.jobs.reconciler import KEPT, Reconciler
 from grounding.jobs.store import (
     CONFIGS,
     UNQUEUED,
