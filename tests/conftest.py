@@ -96,7 +96,13 @@ def client(start: Start) -> FlaskClient:
 
 
 @pytest.fixture
-def worker(valkey: ValkeyServer, redis: Redis) -> Iterator[list[int]]:
+def brief_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let slots look often whether they are to stop, which a test waits for at its end."""
+    monkeypatch.setattr("grounding.jobs.slots.TAKE_SECONDS", 0.1)
+
+
+@pytest.fixture
+def worker(valkey: ValkeyServer, redis: Redis, brief_takes: None) -> Iterator[list[int]]:
     """A worker whose answers depend on the task's id; yields the ids that it has worked on.
 
     The picture of 1 is missing, 2 takes 1.5 s, 3 has the regions `FOUND`, all others have none.

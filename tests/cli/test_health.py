@@ -40,6 +40,7 @@ def test_a_server_that_answers_is_alive(port: int, host: str) -> None:
 
 
 def test_a_server_that_does_not_answer_is_not_alive(env: pytest.MonkeyPatch) -> None:
+    env.setattr("grounding.cli.main.ANSWER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         assert not is_alive("server", Settings.load(port=port)), "it does not answer in time"

@@ -116,7 +116,7 @@ def test_a_killed_old_release_leaves_its_tasks_to_the_new_one(
     first = range(COUNT)
     assert retrieve(studio, old_web, first) < COUNT
     for part in (old_worker, old_web.part):
-        part.meant = True
+        part.must_end = True
         part.kill()
     deployment.worker()
     until(lambda: stored_once(studio, first), 60)

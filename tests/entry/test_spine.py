@@ -60,6 +60,15 @@ def test_what_is_not_there_is_answered_with_an_empty_prediction(scores: Scores) 
     assert share(scores.empty) >= 0.90 - ROOM_FOR_CHANCE
 
 
+def test_the_worker_of_this_machine_reads_the_sample_pictures(backend: Local) -> None:
+    """Though it reads nothing else from a private address that nobody has opened."""
+    port = backend.url.rpartition(":")[2]
+    images = [f"http://{host}:{port}/examples/shapes-1.png" for host in ("localhost", "127.0.0.1")]
+    tasks = [task(n, image) for n, image in enumerate(images, 1)]
+    for entry in backend.predict(tasks, config("yellow star")):
+        assert entry["result"]
+
+
 def task(number: int, image: object) -> dict[str, Any]:
     return {"id": number, "data": {"image": image}}
 

@@ -111,10 +111,17 @@ def test_two_films_hold_no_more_than_one_share() -> None:
     waiting.join(WAIT_S)
 
 
+@pytest.fixture
+def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let who waits look often whether it is still wanted."""
+    monkeypatch.setattr("grounding.media.memory.WAKE_SECONDS", 0.1)
+
+
 class Unwanted(Exception):
     """What nobody wants any more."""
 
 
+@pytest.mark.usefixtures("short_looks")
 @pytest.mark.parametrize("in_whole", [False, True], ids=["for films", "for pictures"])
 def test_who_is_not_wanted_waits_no_longer_and_lets_the_next_one_go(in_whole: bool) -> None:
     """Another film's memory is in the way, or that of pictures."""

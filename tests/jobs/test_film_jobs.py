@@ -197,8 +197,12 @@ def test_a_film_that_is_cancelled_while_it_runs_ends_and_gives_back_its_slot(
 
 
 def test_a_film_that_is_cancelled_while_it_waits_for_memory_ends(
-    store: JobStore, runner: JobRunner, turnstile: Turnstile
+    store: JobStore,
+    runner: JobRunner,
+    turnstile: Turnstile,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("grounding.media.memory.WAKE_SECONDS", 0.1)
     budget = runner._context.film_reader.budget
     accept(store)
     working = threading.Thread(target=runner.run, args=("a",))

@@ -29,13 +29,14 @@ def until(holds: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def end_grace(redis: Redis, key: str) -> None:
-    """Let a job be due for the reconciler."""
-    redis.zincrby(UNQUEUED, -GRACE_SECONDS * 1000, key)
+def end_grace(redis: Redis, *keys: str) -> None:
+    """Let jobs be due for the reconciler."""
+    for key in keys:
+        redis.zincrby(UNQUEUED, -GRACE_SECONDS * 1000, key)
 
 
 @pytest.fixture
-def received(valkey: ValkeyServer, redis: Redis) -> Iterator[list[str]]:
+def received(valkey: ValkeyServer, redis: Redis, brief_takes: None) -> Iterator[list[str]]:
     """The keys that two bulk slots and an interactive one receive during the test."""
     given: list[str] = []
     slots = Slots(
@@ -106,7 +107,7 @@ def test_rqs_notes_on_keys_that_were_taken_expire_in_minutes(redis: Redis) -> No
 def test_an_idle_slot_stays_registered_as_one_rq_worker(redis: Redis, received: list[str]) -> None:
     until(lambda: redis.scard("rq:workers") == 3)
     before = redis.smembers("rq:workers")
-    time.sleep(2.5)
+    time.sleep(0.5)  # some five of its waits for a key
     assert redis.smembers("rq:workers") == before
     assert received == []
 
@@ -186,7 +187,7 @@ def test_stranded_jobs_are_queued_once(redis: Redis, received: list[str]) -> Non
     store.accept([Job("a", QueueName.BULK, "1", {}), Job("b", QueueName.INTERACTIVE, "1", {})])
     reconciler = Reconciler(redis, store)
     assert reconciler.reconcile() == 0, "they may be about to be queued"
-    time.sleep(GRACE_SECONDS + 0.1)
+    end_grace(redis, "a", "b")
     assert reconciler.reconcile() == 2
     until(lambda: sorted(received) == ["a", "b"])
 
@@ -194,7 +195,7 @@ def test_stranded_jobs_are_queued_once(redis: Redis, received: list[str]) -> Non
 def test_stranded_jobs_go_before_later_ones_in_their_own_order(redis: Redis) -> None:
     store, queues = JobStore(redis), Queues(redis)
     store.accept([Job(key, QueueName.BULK, "1", {}) for key in "abc"])
-    time.sleep(GRACE_SECONDS + 0.1)
+    end_grace(redis, *"abc")
     store.accept([Job("late", QueueName.BULK, "1", {})])
     queues.put(QueueName.BULK, ["late"])
     Reconciler(redis, store).reconcile()

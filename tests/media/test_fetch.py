@@ -82,7 +82,7 @@ def in_an_hour() -> str:
     return format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
 
 
-@pytest.mark.parametrize("asked", ["3600", "1e9", "9" * 40, in_an_hour()])
+@pytest.mark.parametrize("asked", ["3600", "1e9", "9" * 40, in_an_hour()], ids=range(4))
 def test_a_host_that_asks_to_wait_beyond_the_deadline_is_not_asked_again(asked: str) -> None:
     with host(answer(429, f"Retry-After: {asked}"), ok()) as server:
         with pytest.raises(ImageUnreachable, match="answered 429"):

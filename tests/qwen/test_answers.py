@@ -214,7 +214,7 @@ any_text = st.one_of(
 )
 
 
-@settings(max_examples=10_000, deadline=None, database=None)
+@settings(max_examples=4_000, deadline=None, database=None)
 @given(any_text, st.booleans())
 def test_no_text_raises_and_every_detection_lies_in_the_picture(text: str, complete: bool) -> None:
     answer = read(text, SQUARE, complete)

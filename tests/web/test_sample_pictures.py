@@ -1,4 +1,4 @@
-"""The sample pictures are served to the labelling page and to the worker, and nothing else is."""
+"""The sample pictures are served to the labelling page, and nothing else is."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import pytest
 from PIL import Image
 
 from grounding.cli.supervisor import own_origins
-from grounding.demo.local import local_backend
 from grounding.web.examples import PICTURES
 from tests.serving import Start
 
 NAMES = sorted(path.name for path in PICTURES.iterdir())
-SHAPES = (
-    '<View><Image name="image" value="$image"/><RectangleLabels name="box" toName="image">'
-    '<Label value="yellow star"/></RectangleLabels></View>'
-)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -46,16 +41,3 @@ def test_a_password_does_not_hide_the_sample_pictures(
 
 def test_a_browser_on_this_machine_knows_the_server_by_two_names() -> None:
     assert own_origins(9090) == {"http://localhost:9090", "http://127.0.0.1:9090"}
-
-
-def test_the_worker_of_this_machine_reads_the_sample_pictures() -> None:
-    """Though it reads nothing else from a private address that nobody has opened."""
-    with local_backend(model="") as backend:
-        backend.wait_ready(lambda _: None)
-        port = backend.url.rpartition(":")[2]
-        images = [
-            f"http://{host}:{port}/examples/shapes-1.png" for host in ("localhost", "127.0.0.1")
-        ]
-        tasks = [{"id": n, "data": {"image": image}} for n, image in enumerate(images, 1)]
-        for entry in backend.predict(tasks, SHAPES):
-            assert entry["result"]

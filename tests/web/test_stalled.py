@@ -13,8 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Server:
 
     port: int
     process: subprocess.Popen[bytes]
-    held: ExitStack = field(default_factory=ExitStack)
+    held: ExitStack
 
     def send(self, raw: bytes) -> socket.socket:
         """Open a connection, send `raw` and keep it open."""
@@ -86,35 +86,34 @@ def read_all(caller: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+@contextmanager
+def serving(
+    folder: Path, *options: str, limits: Mapping[str, float] | None = None, **environment: str
+) -> Iterator[Server]:
+    """Run the real server; `limits` replaces constants of `grounding.web.server`."""
+    config, port = folder / "gunicorn.conf.py", free_port()
+    changes = (f"server.{name} = {value}" for name, value in (limits or {}).items())
+    lines = ("from grounding.web import server", *changes)
+    config.write_text("\n".join([*lines, (ROOT / "gunicorn.conf.py").read_text()]))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--config", str(config), *options, "_wsgi:app"],
+        cwd=ROOT,
+        env=os.environ | {"PORT": str(port), "LOG_LEVEL": "error"} | environment,
+    )
+    until(lambda: is_open(port), 30)
+    with ExitStack() as held:
+        yield Server(port, process, held)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+
+
 @pytest.fixture
 def serve(tmp_path: Path, valkey: ValkeyServer, redis: Redis) -> Iterator[Serve]:
-    """Start the real server; `limits` replaces constants of `grounding.web.server`."""
-    servers: list[Server] = []
-
-    def start(
-        *options: str, limits: Mapping[str, float] | None = None, **environment: str
-    ) -> Server:
-        config, port = tmp_path / "gunicorn.conf.py", free_port()
-        changes = (f"server.{name} = {value}" for name, value in (limits or {}).items())
-        lines = ("from grounding.web import server", *changes)
-        config.write_text("\n".join([*lines, (ROOT / "gunicorn.conf.py").read_text()]))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", str(config), *options, "_wsgi:app"],
-            cwd=ROOT,
-            env=os.environ
-            | {"PORT": str(port), "REDIS_URL": valkey.connection_url}
-            | {"LOG_LEVEL": "error"}
-            | environment,
+    """Start servers that end with the test."""
+    with ExitStack() as servers:
+        yield lambda *options, **more: servers.enter_context(
+            serving(tmp_path, *options, **{"REDIS_URL": valkey.connection_url} | more)
         )
-        servers.append(Server(port, process))
-        until(lambda: is_open(port), 30)
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.held.close()
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(timeout=30) == 0
 
 
 def is_open(port: int) -> bool:
@@ -237,17 +236,24 @@ STALLED = {
 }
 
 
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that waits for no step of a request longer than a second."""
+    limits = {"HEAD_SECONDS": 1, "STEP_SECONDS": 1}
+    with serving(tmp_path_factory.mktemp("impatient"), limits=limits) as server:
+        yield server
+
+
 @pytest.mark.parametrize(("sent", "answer"), STALLED.values(), ids=STALLED)
-def test_a_request_that_stalls_is_ended(serve: Serve, sent: bytes, answer: bytes) -> None:
-    server = serve(limits={"HEAD_SECONDS": 1, "STEP_SECONDS": 1})
-    got = read_all(server.send(sent))
+def test_a_request_that_stalls_is_ended(impatient: Server, sent: bytes, answer: bytes) -> None:
+    got = read_all(impatient.send(sent))
     assert got.startswith(answer)
     assert bool(got) == bool(answer)
 
 
-def test_a_body_that_trickles_is_ended(serve: Serve) -> None:
+def test_a_body_that_trickles_is_ended(impatient: Server) -> None:
     """Each byte comes in time, but not each 64 KiB."""
-    caller = serve(limits={"STEP_SECONDS": 2}).send(HALF_A_BODY)
+    caller = impatient.send(HALF_A_BODY)
     until(lambda: not trickle(caller), 20)
 
 
@@ -374,17 +380,8 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for requests that never reach the queue."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "_wsgi:app"],
-        cwd=ROOT,
-        env=os.environ | {"PORT": str(port)},
-    )
-    until(lambda: is_open(port), 30)
-    with ExitStack() as held:
-        yield Server(port, process, held)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
+    with serving(tmp_path_factory.mktemp("plain")) as server:
+        yield server
 
 
 @pytest.mark.parametrize(("sent", "status"), REFUSED.values(), ids=REFUSED)

@@ -20,9 +20,15 @@ TALKING = PROMPTED.replace("</View>", f"{STATUS}</View>")
 
 
 @pytest.fixture
-def deployment(tmp_path: Path) -> Iterator[Rig]:
-    """One worker, whose model takes half a second for a batch; health is watched throughout."""
-    with rig(tmp_path, workers=1, seconds=0.5) as running:
+def seconds() -> float:
+    """What the model takes for a batch."""
+    return 0.5
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, seconds: float) -> Iterator[Rig]:
+    """One worker; health is watched throughout."""
+    with rig(tmp_path, workers=1, seconds=seconds) as running:
         yield running
 
 
@@ -38,6 +44,7 @@ def ask(web: Web, number: int) -> dict[str, Any]:
     return dict(entry)
 
 
+@pytest.mark.parametrize("seconds", [0.2])
 def test_forty_annotators_who_ask_at_once_are_all_answered(
     deployment: Rig, pool: ThreadPoolExecutor
 ) -> None:

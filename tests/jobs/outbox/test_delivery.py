@@ -181,8 +181,9 @@ def test_a_task_whose_predictions_cannot_be_listed_keeps_no_other_waiting(rig: O
     assert rig.studio.counts() == {n: 1 for n in range(5)}
 
 
-def test_a_stale_lock_holds_no_delivery_up(rig: OutboxRig) -> None:
+def test_a_stale_lock_holds_no_delivery_up(rig: OutboxRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """F12, F24: its holder is gone, or Redis's clock was set back."""
+    monkeypatch.setattr("grounding.jobs.outbox.delivery.LOCK_SECONDS", 1.0)
     rig.redis.set(LOCK, "a process that died", px=899_000)
     rig.finish(1)
     rig.delivery.start()

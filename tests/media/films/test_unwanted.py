@@ -41,7 +41,8 @@ def test_a_film_that_nobody_wants_is_fetched_no_further() -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_film_that_nobody_wants_waits_for_no_decoder() -> None:
+def test_a_film_that_nobody_wants_waits_for_no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "WAKE_SECONDS", 0.1)
     reader = FilmReader(Held(LONG))
     for _ in range(CHILDREN):
         assert reader._turns.acquire(blocking=False)
