@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -239,11 +239,11 @@ def test_a_time_in_any_format_is_found_in_any_spelling_and_no_other(
 def test_a_long_text_or_format_takes_time_in_proportion_to_its_length(piece: str) -> None:
     text = piece * (100_000 // len(piece))
     many = " ".join([DAY] * 9)
-    begun = perf_counter()
+    begun = process_time()
     for value_format in (BEHIND, many):
         is_dated(datetime(2018, 6, 1).strftime(value_format), value_format, text)
     is_printed(7, text)
-    assert perf_counter() - begun < 3
+    assert process_time() - begun < 3
 
 
 def test_a_date_that_is_not_printed_is_marked() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -142,7 +142,7 @@ PARTS = [
 @pytest.mark.parametrize("part", [*PARTS, "1 1/2", "千", "5千", " "])
 def test_a_looping_text_takes_time_in_proportion_to_its_length(part: str) -> None:
     text = part * (60_000 // len(part))
-    begun = perf_counter()
+    begun = process_time()
     assert all(number >= 0 for number in find_numbers(f"one hundred 5 {text}.1.1"))
     parse_number(text)
-    assert perf_counter() - begun < 4
+    assert process_time() - begun < 4

@@ -372,9 +372,9 @@ def test_a_long_answer_takes_time_in_proportion_to_its_length() -> None:
     names = [f"field {n}" for n in range(100)]
     pieces = ["- **name**: x | y\n", '{"a": [', "| a ", "name", "(A) not ", "1,", "： "]
     for piece in pieces:
-        begun = time.perf_counter()
+        begun = time.process_time()
         values_of(texts(*names), piece * (100_000 // len(piece)))
-        assert time.perf_counter() - begun < 5, piece
+        assert time.process_time() - begun < 5, piece
 
 
 KINDS = [TEXT, NUMBER, STARS, DAY, MOMENT, CLOCK, PATH, ValueType()]

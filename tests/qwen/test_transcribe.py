@@ -237,10 +237,10 @@ def test_the_score_of_a_whole_text_does_not_fall_with_its_length() -> None:
     "piece", ['<table data-bbox="1 2 3 4">', "<!-- Table (1, 2, 3, 4) -->", "|", "a\n"]
 )
 def test_a_long_page_takes_time_in_proportion_to_its_length(piece: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     for query in (PAGE, LINES, WHOLE):
         read_answer(query, piece * (100_000 // len(piece)), SEEN, complete=True)
-    assert time.perf_counter() - begun < 20, piece
+    assert time.process_time() - begun < 20, piece
 
 
 @given(st.text(), st.booleans())

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from grounding.jobs.heartbeat import Heartbeat
+from tests.faults.rig import until
 from tests.serving import CONFIG, Start, predict, request
 
 LABEL_STUDIO_WAITS = 3
@@ -85,7 +86,7 @@ def test_a_late_task_is_empty_now_and_answered_at_the_next_request(
     env.setenv("GROUNDING_BULK_DEADLINE", "1")
     client = start()
     assert [bool(entry) for entry in predict(client, 2, 4)] == [False, True]
-    time.sleep(1.5)
+    until(lambda: predict(client, 2, 4)[0], 20)
     assert [bool(entry) for entry in predict(client, 2, 4)] == [True, True]
     assert sorted(worker) == [2, 4]
 

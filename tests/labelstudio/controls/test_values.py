@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -206,9 +206,9 @@ def test_thousands_of_paths_are_served_and_their_answers_read_quickly() -> None:
     assert len(on.labels) == 4600
     for said in ("Root 7", "Leaf number 7", "nothing such"):
         read_path(on, said)
-    begun = perf_counter()
+    begun = process_time()
     read = [read_path(on, f"{said} {n}") for n in range(10) for said in ("Root", "root 3 > Leaf")]
-    assert perf_counter() - begun < 2
+    assert process_time() - begun < 2
     assert [label and label.value for label in read[:2]] == ["Root 0", None]
 
 
