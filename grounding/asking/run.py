@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -13,6 +14,8 @@ from grounding.errors import GroundingError
 from grounding.pipeline import WorkerContext, predict
 from grounding.qwen.profiles import Profile
 from grounding.tasks import Task
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +72,16 @@ class Recorder:
 
 
 def ask(task: Task, worker: WorkerContext) -> Asked:
-    """Return what comes of one task; an error of ours is part of it."""
+    """Return what comes of one task; whatever it raises is part of it, and costs it alone."""
     recorder, begun = Recorder(worker.engine), time.monotonic()
     prediction, failure = None, None
     try:
         prediction = predict(task, replace(worker, engine=recorder)).prediction
     except GroundingError as error:
         failure = error
+    except Exception as error:  # one task's edge: a bug costs its answer, no more
+        log.exception("task %s: a fault of this program", task.id)
+        failure = GroundingError(f"a fault of this program ({type(error).__name__})", code="fault")
     return Asked(task, prediction, failure, recorder.exchanges, time.monotonic() - begun)
 
 

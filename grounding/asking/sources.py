@@ -20,7 +20,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 def find_pictures(words: Iterable[str]) -> list[str]:
     """Return the paths and addresses that words name, each once: folders hold all their pictures.
 
-    Raises `InputError` for a word that names no picture.
+    Raises `InputError` for a word that names no picture, and for a name that is no text.
     """
     found: dict[str, None] = {}
     for word in words:
@@ -29,7 +29,20 @@ def find_pictures(words: Iterable[str]) -> list[str]:
             kinds = ", ".join(SUFFIXES)
             raise InputError(f"{word} names no picture", hint=f"Pictures are {kinds} or http(s)")
         found |= dict.fromkeys(some)
+    for one in found:
+        if not _is_text(one):
+            shown = one.encode(errors="replace").decode()
+            raise InputError(f"the name of {shown} is no text in UTF-8", hint="Rename the file")
     return list(found)
+
+
+def _is_text(name: str) -> bool:
+    """Say whether a name can be written down; on Linux any bytes may be one."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _expand(word: str) -> Iterator[str]:
@@ -89,6 +102,6 @@ def config_for(names: str, *, points: bool = False) -> str:
     return f'<View>{image}<{tag} name="{name}" toName="image">{inside}</{tag}></View>'
 
 
-def task_data(address: str, prefix: str) -> Mapping[str, str]:
-    """Return a task's data for import: a file's address is its path after `prefix`."""
-    return {"image": address if is_address(address) else f"{prefix}{address}"}
+def task_data(address: str, prefix: str, keys: Iterable[str]) -> Mapping[str, str]:
+    """Return a task's data for import: under each key the address, a file's after `prefix`."""
+    return dict.fromkeys(keys, address if is_address(address) else f"{prefix}{address}")

@@ -26,7 +26,7 @@ from grounding.errors import ConfigError, SettingError
 if TYPE_CHECKING:
     from grounding.evaluation.records import Records
     from grounding.evaluation.report import Report
-    from grounding.labelstudio.config.interface import Control
+    from grounding.labelstudio.config.interface import LabelConfig
 
 EXTRA_HINT = "Install them: pip install 'qwen-grounding[evaluate]'"
 
@@ -81,8 +81,8 @@ def evaluate(
 
     source = _of_project(project) if project is not None else _of_files(annotations, predictions)  # type: ignore[arg-type]
     if options["config"]:
-        controls = _parse(read_text(options["config"]))
-        source = replace(source, controls=_served(controls), keys=_keys(controls))
+        config = _parse(read_text(options["config"]))
+        source = replace(source, controls=_served(config), keys=config.data_keys)
     wanted = Wanted(options["version"], options["against"], source.controls, options["precision"])
     _show(measure(source.records, wanted), source, options)
 
@@ -117,27 +117,22 @@ def _of_project(number: int) -> Source:
     links = {task["id"]: f"{home}/projects/{number}/data?task={task['id']}" for task in tasks}
     title = f"project {number}, {project.title}"
     try:
-        keys = _keys(_parse(project.label_config))
+        keys = _parse(project.label_config).data_keys
     except ConfigError:  # of today; its annotations may be of another one
         keys = ()
     return Source(read_tasks(tasks), title, links, keys=keys)
 
 
-def _parse(config: str) -> Sequence[Control]:
-    """Return the controls of a labelling config."""
+def _parse(config: str) -> LabelConfig:
     from grounding.labelstudio.config.parse import parse
 
-    return parse(config).controls
+    return parse(config)
 
 
-def _served(controls: Sequence[Control]) -> frozenset[str]:
+def _served(config: LabelConfig) -> frozenset[str]:
     """Return the controls that are pre-labelled."""
-    return frozenset(c.from_name for c in controls if not c.options.only_asked and not c.per_region)
-
-
-def _keys(controls: Sequence[Control]) -> tuple[str, ...]:
-    """Return where controls find the pictures in the tasks' data."""
-    return tuple(dict.fromkeys(control.data_key for control in controls))
+    served = (c for c in config.controls if not c.options.only_asked and not c.per_region)
+    return frozenset(control.from_name for control in served)
 
 
 def _photographs(report: Report, source: Source) -> dict[int, str]:

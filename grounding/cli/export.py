@@ -136,7 +136,7 @@ def _examples(
     defaults = PromptDefaults(task.data, "", settings.labels_per_query)
     if task.reference is None:
         return
-    for key in dict.fromkeys(control.data_key for control in config.controls):
+    for key in config.data_keys:
         address = find_image_address(task.data, key)
         data = get.fetch(address, task.id)
         with Decoder().decode(data, settings.max_image_pixels) as picture:

@@ -118,7 +118,6 @@ def _stop_on_signals() -> threading.Event:
 
 
 ANSWER_SECONDS = 3.0
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  listened on, not called
 
 
 @click.command(help="Say whether this machine's server or worker is alive: 0 is yes.")
@@ -158,10 +157,9 @@ def is_alive(part: Literal["server", "worker"], settings: Settings) -> bool:
 
 
 def _server_answers(settings: Settings) -> bool:
-    host = ANY_ADDRESS.get(settings.host)
-    address = f"{host}:{settings.port}" if host else settings.address
     try:
-        response = httpx.get(f"http://{address}/health", timeout=ANSWER_SECONDS, trust_env=False)
+        url = f"{settings.own_url}/health"
+        response = httpx.get(url, timeout=ANSWER_SECONDS, trust_env=False)
     except httpx.TransportError:
         return False
     return response.is_success
@@ -201,7 +199,7 @@ for command in COMMANDS:
 
 
 def main(wanted: click.Command = cli, words: Sequence[str] | None = None) -> None:
-    """Run the command line; an error of ours ends it with one line that names cause and cure."""
+    """Run the command line; an error of ours, or of a file or disk, ends it with one line."""
     try:
         wanted(words)
     except SettingError as error:
@@ -212,4 +210,8 @@ def main(wanted: click.Command = cli, words: Sequence[str] | None = None) -> Non
         sys.exit(EXIT_INPUT)
     except GroundingError as error:
         click.secho(str(error), fg="red", err=True)
+        sys.exit(1)
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        click.secho(f"{what}{error.strerror or error}", fg="red", err=True)
         sys.exit(1)

@@ -66,15 +66,17 @@ def predict(
 ) -> None:
     """Exit 0 where every picture has a prediction, 1 where one has none, 2 for wrong words."""
     from grounding.asking.sources import find_pictures, task_data
+    from grounding.labelstudio.config.parse import parse
     from grounding.tasks import model_version
 
     xml = wanted_config(**wanted)
+    keys = parse(xml).data_keys
     addresses = find_pictures(pictures)
     settings = load_settings(log_level="warning")
     version = model_version(settings, xml, "")
     entries = _predict_all(addresses, xml, version, settings, output)
     tasks = [
-        {"data": task_data(one.address, prefix), "predictions": [one.prediction]}
+        {"data": task_data(one.address, prefix, keys), "predictions": [one.prediction]}
         for one in entries
         if one.prediction is not None
     ]
@@ -155,7 +157,7 @@ def _ask(
     from grounding.labelstudio.config.parse import parse
     from grounding.tasks import Task
 
-    keys = dict.fromkeys(control.data_key for control in parse(xml).controls)
+    keys = parse(xml).data_keys
     tasks = [
         Task(number, dict.fromkeys(keys, address), xml, None, version)
         for number, address in enumerate(addresses, 1)
@@ -181,12 +183,12 @@ def _read_done(output: Path, version: str) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for line in text.splitlines():
         try:
-            facts: Mapping[str, Any] = json.loads(line)
-        except ValueError:
+            facts = json.loads(line)
+            address, prediction = str(facts["address"]), facts["prediction"]
+            if prediction and prediction["model_version"] == version:
+                found[address] = Entry(address, prediction)
+        except (ValueError, TypeError, KeyError):  # cut off, or another program's
             continue
-        prediction = facts["prediction"]
-        if prediction and prediction["model_version"] == version:
-            found[facts["address"]] = Entry(facts["address"], prediction)
     return found
 
 

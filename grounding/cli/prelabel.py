@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,19 +15,25 @@ import httpx
 
 from grounding.cli.console import Advance, load_settings, progress, results_console
 from grounding.errors import AnswerLost, QueueError, RequestError
-from grounding.labelstudio.client.api import Importer
+from grounding.labelstudio.client.api import Importer, read_key
 from grounding.labelstudio.client.projects import Project, Projects, configured_api
 from grounding.settings import Settings
+from grounding.settings.environment import check_web_address
 
 PAGE = 100
 """Tasks in one request to the backend, which answers within its bulk deadline."""
+MOST_WAITING = 1000
+"""Unfinished tasks of the project up to which more are asked for: enough for many workers."""
 POLL_SECONDS = 1.0
 TIMEOUT = httpx.Timeout(110, connect=3)
 
 
 @dataclass(slots=True)
 class Summary:
-    """What came of the tasks: `late` ones are answered after their request, and delivered then."""
+    """What came of the tasks: `late` ones are answered after their request, and delivered then.
+
+    `unexplained` have no prediction, and nothing is known of why.
+    """
 
     version: str = ""
     tasks: int = 0
@@ -34,6 +41,7 @@ class Summary:
     stored: int = 0
     late: int = 0
     failed: list[dict[str, Any]] = field(default_factory=list)
+    unexplained: int = 0
     seconds: float = 0.0
     undelivered: str = ""
 
@@ -53,57 +61,107 @@ class Backend:
         secret = settings.basic_auth_pass
         auth = (settings.basic_auth_user, secret.get_secret_value()) if secret else None
         self._url = url
+        self.most_waiting = min(MOST_WAITING, settings.max_pending // 2)
+        self.page = max(1, min(PAGE, self.most_waiting))
+        self.most_bytes = settings.max_request_bytes // 2
         self._http = httpx.Client(base_url=url, auth=auth, timeout=TIMEOUT, trust_env=False)
 
     def setup(self, project: Project, params: str) -> str:
         """Return the model version of a project's predictions."""
         body = {"project": project.key, "schema": project.label_config, "extra_params": params}
-        return str(self._call("POST", "/setup", json=body)["model_version"])
+        return str(self._ask("POST", "/setup", "model_version", body))
 
     def predict(self, project: Project, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Return a prediction for each task, or `[]` for what is not ready."""
         asked = [{"id": task["id"], "data": task["data"]} for task in tasks]
         body = {"tasks": asked, "project": project.key, "label_config": project.label_config}
-        return list(self._call("POST", "/predict", json=body)["results"])
+        return list(self._ask("POST", "/predict", "results", body))
 
-    def jobs(self) -> Mapping[str, Any]:
-        """Return `/jobs`."""
-        return self._call("GET", "/jobs")
+    def obstacle(self) -> str:
+        """Return why nothing is answered now; empty where tasks are."""
+        response = self._send("GET", "/ready")
+        return "" if response.is_success else str(read_key(response, "reason"))
 
-    def _call(self, method: str, path: str, **options: Any) -> Mapping[str, Any]:
+    def unfinished(self, project: Project) -> int:
+        """Return how many tasks of a project wait for a worker, or are worked on."""
+        return sum(one["pending"] + one["running"] for one in self.states(project))
+
+    def states(self, project: Project) -> list[Mapping[str, Any]]:
+        """Return what `/jobs` tells of a project: one state, or none."""
+        every = self._ask("GET", "/jobs", "projects")
+        return [one for one in every if one["project"] == project.key]
+
+    def failures(self) -> list[Mapping[str, Any]]:
+        """Return the last failures of all projects."""
+        return list(self._ask("GET", "/jobs", "failed"))
+
+    def cancel(self, project: Project) -> int:
+        """Drop what waits of a project; return how many tasks that were."""
+        return int(self._ask("POST", f"/projects/{project.key}/cancel", "count", {}))
+
+    def _ask(self, method: str, path: str, name: str, body: object = None) -> Any:
+        """Return what the answer has under `name`."""
+        response = self._send(method, path, body)
+        if not response.is_success:
+            cause = f"the backend answers {response.status_code} {response.reason_phrase}".strip()
+            hint = "See python -m grounding doctor"
+            raise RequestError(cause, hint=hint, status=response.status_code)
+        found = read_key(response, name)
+        if found is None:
+            cause = f"what answers at {self._url} is not the backend: it tells no {name}"
+            raise RequestError(cause, hint="Name the backend's address: --backend", status=502)
+        return found
+
+    def _send(self, method: str, path: str, body: object = None) -> httpx.Response:
         try:
-            response = self._http.request(method, path, **options)
+            return self._http.request(method, path, json=body)
         except httpx.HTTPError as exc:
             raise QueueError(
                 f"the backend at {self._url} does not answer ({type(exc).__name__})",
                 hint="Start it: python -m grounding up; or name its address: --backend",
             ) from exc
-        if response.is_success:
-            return dict(response.json())
-        cause = f"the backend answers {response.status_code} {response.reason_phrase}".strip()
-        raise RequestError(cause, hint="See python -m grounding doctor", status=502)
+
+
+def _check_address(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> str | None:
+    try:
+        if value:
+            check_web_address(value)
+    except ValueError as exc:
+        raise click.BadParameter(f"it {exc}") from exc
+    return value
 
 
 @click.command(help="Predict every task of a project in Label Studio, through the running backend.")
 @click.option("--project", type=int, required=True, help="Number of the project.")
-@click.option("--backend", help="Address of the backend; else GROUNDING_HOST and PORT.")
+@click.option(
+    "--backend",
+    callback=_check_address,
+    help="Address of the backend, such as http://gpu-1:9090; else GROUNDING_HOST and PORT.",
+)
 @click.option("--unannotated", is_flag=True, help="Only tasks that nobody has annotated.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many tasks.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be predicted.")
+@click.option("--cancel", is_flag=True, help="Only drop what waits of the project.")
 @click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
 def prelabel(
-    project: int, backend: str | None, dry_run: bool, as_json: bool, **wanted: Any
+    project: int, backend: str | None, dry_run: bool, cancel: bool, as_json: bool, **wanted: Any
 ) -> None:
     """Exit 0 where each task has its prediction, 1 where one has not; a second run goes on."""
     settings = load_settings(log_level="warning")
     projects = Projects.of(settings)
     found = projects.find(project)
-    ours = Backend(backend or f"http://{settings.address}", settings)
+    ours = Backend(backend or settings.own_url, settings)
+    if cancel:
+        _show_cancelled(ours.cancel(found), found, as_json=as_json)
+        return
     summary = Summary(ours.setup(found, projects.extra_params(project)))
     begun = time.monotonic()
     tasks = list(_tasks(projects, found, Wanted(**wanted), summary))
     if not dry_run:
-        _run(found, tasks, ours, Importer(configured_api(settings)), summary)
+        with _explained(ours, found):
+            _run(found, tasks, ours, Importer(configured_api(settings)), summary)
     summary.seconds = time.monotonic() - begun
     _show(summary, len(tasks), dry_run=dry_run, as_json=as_json)
     sys.exit(1 if not dry_run and summary.stored + summary.late < len(tasks) else 0)
@@ -144,18 +202,49 @@ def _run(
     late: dict[int, None] = {}
     with progress("predicting") as bar:
         bar(0, len(tasks))
-        for start in range(0, len(tasks), PAGE):
-            some = tasks[start : start + PAGE]
-            answers = backend.predict(project, some)
+        for some in _pages(tasks, backend):
+            while late and backend.unfinished(project) > backend.most_waiting:
+                time.sleep(POLL_SECONDS)
+            answers = _predict(project, some, backend, summary)
             ready = [
                 {**answer, "task": task["id"]}
                 for task, answer in zip(some, answers, strict=True)
                 if answer
             ]
-            late |= {t["id"]: None for t, a in zip(some, answers, strict=True) if not a}
+            late |= {t["id"]: None for t, a in zip(some, answers, strict=True) if a == []}
             summary.stored += _store(importer, project.id, ready) if ready else 0
             bar(len(ready), len(tasks))
         _wait(project, late, backend, importer, summary, (bar, len(tasks)))
+
+
+def _pages(
+    tasks: Sequence[Mapping[str, Any]], backend: Backend
+) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """Yield the tasks, as many at a time as the backend takes in one request."""
+    page: list[Mapping[str, Any]] = []
+    size = 0
+    for task in tasks:
+        more = len(json.dumps(task["data"]))
+        if page and (len(page) == backend.page or size + more > backend.most_bytes):
+            yield page
+            page, size = [], 0
+        page.append(task)
+        size += more
+    if page:
+        yield page
+
+
+def _predict(
+    project: Project, some: Sequence[Mapping[str, Any]], backend: Backend, summary: Summary
+) -> list[Any]:
+    """Return the answers to some tasks; None to one that is too large for a request."""
+    try:
+        return backend.predict(project, some)
+    except RequestError as exc:
+        if exc.status != httpx.codes.REQUEST_ENTITY_TOO_LARGE or len(some) > 1:
+            raise
+        summary.failed.append({"task": some[0]["id"], "code": exc.code, "reason": exc.cause})
+        return [None]
 
 
 def _store(importer: Importer, project: int, ready: Sequence[dict[str, Any]]) -> int:
@@ -182,7 +271,7 @@ def _wait(
     bar, total = shown
     before = len(late)
     while late:
-        left, reason = _unfinished(backend.jobs(), project)
+        left, reason = _unfinished(backend.states(project))
         bar(max(0, before - left), total)
         before = min(before, left)
         if left == 0 or reason:
@@ -192,20 +281,42 @@ def _wait(
     arrived = [task for task in late if importer.has(task, summary.version)]
     summary.late = len(arrived)
     missing = late.keys() - set(arrived)
-    summary.failed = [
+    failed = [
         {"task": one["task"], "code": one["code"], "reason": one["reason"]}
-        for one in (backend.jobs()["failed"] if missing else ())
+        for one in (backend.failures() if missing else ())
         if one.get("task") in missing
     ]
+    summary.failed += failed
+    summary.unexplained = 0 if summary.undelivered else len(missing) - len(failed)
 
 
-def _unfinished(jobs: Mapping[str, Any], project: Project) -> tuple[int, str]:
+def _unfinished(mine: Sequence[Mapping[str, Any]]) -> tuple[int, str]:
     """Return how many tasks of a project are not in Label Studio yet, and why they stay out."""
-    mine = [one for one in jobs["projects"] if one["project"] == project.key]
     left = sum(one["pending"] + one["running"] + one.get("undelivered", 0) for one in mine)
     waits = any(one["pending"] + one["running"] for one in mine)
     reasons = [str(one.get("undelivered_reason") or "") for one in mine]
     return left, "" if waits else next(filter(None, reasons), "")
+
+
+@contextmanager
+def _explained(backend: Backend, project: Project) -> Iterator[None]:
+    """Say before the block if it has to wait for a worker, and after Ctrl-C what goes on."""
+    try:
+        if obstacle := backend.obstacle():
+            said = f"Tasks wait until there is a worker: {obstacle}"
+            click.secho(said, fg="yellow", err=True)
+        yield
+    except KeyboardInterrupt:
+        cancel = f"python -m grounding prelabel --project {project.id} --cancel"
+        click.echo(f"\nWhat was asked for is finished. To drop what waits: {cancel}", err=True)
+        raise
+
+
+def _show_cancelled(count: int, project: Project, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"cancelled": count}))
+    else:
+        click.echo(f"Dropped {count:,} waiting tasks of project {project.id}, {project.title}.")
 
 
 def _show(summary: Summary, wanted: int, *, dry_run: bool, as_json: bool) -> None:
@@ -226,3 +337,9 @@ def _show(summary: Summary, wanted: int, *, dry_run: bool, as_json: bool) -> Non
         console.print(f"Task {one['task']}: {one['reason']}", style="red", markup=False)
     if summary.undelivered:
         console.print(f"Not in Label Studio yet: {summary.undelivered}", style="red", markup=False)
+    if summary.unexplained:
+        said = (
+            f"{summary.unexplained:,} tasks have none: there was no room in the queue, somebody "
+            "cancelled them, or they are not among the last failures. Run it again."
+        )
+        console.print(said, style="red", markup=False)

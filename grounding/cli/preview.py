@@ -99,7 +99,8 @@ def other_way(against: str, way: Way) -> Way:
     if not equals or not name.replace("_", "").isalnum():
         name, value = PROMPT, against
     if name in fields:
-        return replace(way, name=against, settings=load_settings(**{fields[name]: value}))
+        quiet: dict[str, object] = {"log_level": "warning"}
+        return replace(way, name=against, settings=load_settings(**quiet | {fields[name]: value}))
     if not name.startswith("model_"):
         raise InputError(
             f"{name} is neither an attribute nor a setting",
@@ -148,7 +149,7 @@ def _of_words(words: Sequence[str], count: int, config: str) -> list[Picture]:
     from grounding.asking.sources import find_pictures
     from grounding.labelstudio.config.parse import parse
 
-    keys = dict.fromkeys(control.data_key for control in parse(config).controls)
+    keys = parse(config).data_keys
     addresses = find_pictures(words)[:count]
     return [Picture(address, dict.fromkeys(keys, address)) for address in addresses]
 

@@ -15,12 +15,19 @@ import httpx
 
 from grounding.diagnosis.findings import Found, Patient, fault, of_error, warning, well
 from grounding.errors import GroundingError
-from grounding.jobs.connection import connect, queue_errors, queue_url
+from grounding.jobs.connection import (
+    OLDEST_REDIS,
+    connect,
+    is_too_old,
+    queue_errors,
+    queue_url,
+)
 from grounding.jobs.heartbeat import readiness, worker_statuses
 from grounding.qwen.profiles import MODEL_TYPES, profile_for
 from grounding.settings import Settings
 
 ANSWER_SECONDS = 5.0
+RESUMES = "Mend that; the worker then goes on by itself"
 SKEW_SECONDS = 5.0
 """Differences of clocks from which logs and token lifetimes mislead."""
 PYTHONS = ((3, 11), (3, 13))
@@ -81,11 +88,13 @@ def check_queue(patient: Patient) -> Iterator[Found]:
         seconds, micros = redis.time()
         info: dict[str, Any] = redis.info()
         release = str(info.get("valkey_version") or info.get("redis_version"))
-        if int(release.partition(".")[0]) < 7:
-            yield fault("queue", f"version {release}", "Use Redis or Valkey 7 or newer")
+        if is_too_old(info):
+            yield fault(
+                "queue", f"version {release}", f"Use Redis or Valkey {OLDEST_REDIS} or newer"
+            )
         else:
             yield well("queue", f"version {release}")
-        yield _eviction(str(info.get("maxmemory_policy")))
+        yield _eviction(str(info.get("maxmemory_policy")), patient.settings)
         if not info.get("aof_enabled"):
             yield warning(
                 "queue's file", "appendonly is off: a restart loses tasks", "Set appendonly yes"
@@ -94,10 +103,11 @@ def check_queue(patient: Patient) -> Iterator[Found]:
         yield from _workers(redis, patient.settings)
 
 
-def _eviction(policy: str) -> Found:
+def _eviction(policy: str, settings: Settings) -> Found:
     if policy == "noeviction":
         return well("queue's memory", policy)
-    return fault(
+    found = warning if settings.allow_eviction else fault
+    return found(
         "queue's memory",
         f"maxmemory-policy is {policy}: a full Redis would drop tasks",
         "Set maxmemory-policy noeviction",
@@ -112,10 +122,12 @@ def _skew(what: str, seconds: float) -> Found:
 
 def _workers(redis: Any, settings: Settings) -> Iterator[Found]:
     workers = worker_statuses(redis)
-    ready = [worker for worker in workers if worker.phase == "ready"]
+    ready = [worker for worker in workers if worker.is_ready]
     for worker in workers:
         if worker.phase == "failed":
             yield fault("worker", f"{worker.host}: {worker.line}", "See the worker's log")
+        elif worker.obstacle:
+            yield fault("worker", f"{worker.host}: {worker.obstacle}", RESUMES)
         elif worker.model and worker.model != settings.model_name:
             yield fault(
                 "worker",
@@ -124,13 +136,13 @@ def _workers(redis: Any, settings: Settings) -> Iterator[Found]:
             )
     if ready:
         yield well("workers", f"{len(ready)} of {len(workers)} ready")
-    else:
+    elif not any(worker.obstacle for worker in workers):
         yield fault("workers", readiness(workers), "Start one: python -m grounding worker")
 
 
 def check_server(patient: Patient) -> Iterator[Found]:
     """Look at whether the web server answers on this machine."""
-    url = f"http://{patient.settings.address}/health"
+    url = f"{patient.settings.own_url}/health"
     try:
         found = httpx.get(url, timeout=ANSWER_SECONDS, trust_env=False)
     except httpx.HTTPError as exc:
@@ -213,6 +225,9 @@ def _served_model(settings: Settings) -> Iterator[Found]:
         return
     if answer.status_code in (401, 403):
         yield fault("model server", f"it answers {answer.status_code}", "Set OPENAI_API_KEY")
+        return
+    if answer.is_server_error:
+        yield fault("model server", f"{url} answers {answer.status_code}", "See the server's log")
         return
     names = _model_names(answer)
     if names and settings.model not in names:

@@ -13,9 +13,15 @@ import httpx
 
 from grounding.diagnosis.findings import Found, Patient, fault, of_error, warning, well
 from grounding.diagnosis.machine import SKEW_SECONDS
-from grounding.errors import GroundingError, ImageError
+from grounding.errors import GroundingError, ImageError, LabelStudioError
 from grounding.factory import fetcher
-from grounding.labelstudio.client.api import BOTH_NEEDED, KEY_NEEDED, Api
+from grounding.labelstudio.client.api import (
+    BOTH_NEEDED,
+    KEY_NEEDED,
+    Api,
+    check_status,
+    read_json,
+)
 from grounding.labelstudio.client.projects import Project, Projects
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
@@ -118,7 +124,11 @@ def _config(config: LabelConfig) -> Iterator[Found]:
 
 def _connection(settings: Settings, project: Project) -> Iterator[Found]:
     answer = _api(settings).call("GET", "/api/ml/", params={"project": project.id})
-    backends = answer.json() if answer.is_success else []
+    check_status(answer)
+    found = read_json(answer)
+    if not isinstance(found, list):
+        raise LabelStudioError("Label Studio lists no models of the project")
+    backends = [one for one in found if isinstance(one, Mapping)]
     if not backends:
         yield fault(
             "connection",
@@ -154,10 +164,9 @@ def _pictures(
 ) -> Iterator[Found]:
     """Try one picture of each host that the first tasks name."""
     page = next(projects.pages(project.id, size=SAMPLED), None)
-    keys = dict.fromkeys(control.data_key for control in config.controls)
     get, tried = fetcher(settings), set[str]()
     for task in page.tasks if page else ():
-        for key in keys:
+        for key in config.data_keys:
             address = _address(task, key)
             host = _host(address)
             if address and host not in tried:

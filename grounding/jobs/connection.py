@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -187,11 +187,16 @@ def check_keeping(redis: Redis, settings: Settings) -> list[str]:
         notes.append(f"{EVICTS}: its maxmemory-policy is {policy}. Set it to noeviction")
     if not facts.get("aof_enabled", 1):
         notes.append("Redis loses tasks when it restarts. Set its appendonly to yes")
-    version = str(facts.get("redis_version", ""))
-    major = version.partition(".")[0]
-    if major.isdigit() and int(major) < OLDEST_REDIS:
+    if is_too_old(facts):
+        version = facts["redis_version"]
         notes.append(f"Redis {version} is too old to rely on. Use {OLDEST_REDIS} or newer")
     return notes
+
+
+def is_too_old(facts: Mapping[str, Any]) -> bool:
+    """Say whether a server with these facts, of INFO, is below `OLDEST_REDIS`."""
+    major = str(facts.get("redis_version", "")).partition(".")[0]
+    return major.isdecimal() and int(major) < OLDEST_REDIS
 
 
 def shorten(redis: Redis, lock: str, term_ms: int) -> None:

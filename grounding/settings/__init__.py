@@ -73,6 +73,7 @@ FILM_ANSWER_SETTINGS = ("film_fps", "film_fine_fps", "film_max_frames", "film_ma
 REMOTE_SLOTS = {"bulk_slots": 64, "interactive_slots": 8}
 """Defaults of slots with GROUNDING_ENGINE=openai: these slots mostly wait for the server."""
 
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  listened on, not called
 SPARE_THREADS = 12
 """Server threads beyond those of waiting requests, for health checks and all that never waits."""
 
@@ -341,6 +342,12 @@ class Settings(DecodingSettings, MediaSettings):
         """Where the server listens, as host:port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def own_url(self) -> str:
+        """The server's address for programs on the same machine."""
+        host = ANY_ADDRESS.get(self.host)
+        return f"http://{host}:{self.port}" if host else f"http://{self.address}"
 
     def check_exposure(self) -> None:
         """Raise `SettingError` if other machines could reach the server without a password."""

@@ -19,6 +19,7 @@ from grounding.jobs.heartbeat import Heartbeat
 from tests.cli.running import Commands
 from tests.cli.studio import Studio
 from tests.labelstudio.configs import BOXES, having, view
+from tests.loopback import serving
 
 
 class Health(BaseHTTPRequestHandler):
@@ -105,6 +106,10 @@ def no_worker(one: Deployment) -> None:
     one.worker.stop()
 
 
+def hindered_worker(one: Deployment) -> None:
+    one.worker.update(obstacle="the model server refuses every request (401). Set OPENAI_API_KEY")
+
+
 def foreign_studio(one: Deployment) -> None:
     one.studio.foreign = True
 
@@ -167,6 +172,7 @@ FAULTS: dict[str, Planted] = {
     "queue that drops": (evicting, "queue's memory", "noeviction"),
     "no worker": (no_worker, "workers", "grounding worker"),
     "failed worker": (failed_worker, "worker", "worker's log"),
+    "worker that may not ask": (hindered_worker, "worker", "OPENAI_API_KEY"),
     "worker of another model": (
         environment(MODEL="Qwen/Qwen2.5-VL-7B-Instruct"),
         "worker",
@@ -226,6 +232,40 @@ def test_a_planted_fault_is_found_with_its_cure(
     assert status == 1
     assert [one for one in faults if cure in f"{one['seen']} {one['cure']}"], found
     assert all(one["cure"] for one in faults)
+
+
+def test_a_server_of_another_program_lists_no_models(command: Commands, well: Deployment) -> None:
+    well.studio.backends = {"detail": "x"}  # type: ignore[assignment]
+    status, found = diagnose(command, well)
+    (project,) = [one for one in found if one["level"] == "fault"]
+    assert (status, "lists no models" in project["seen"]) == (1, True)
+
+
+def test_an_eviction_that_is_allowed_is_a_warning(command: Commands, well: Deployment) -> None:
+    evicting(well)
+    well.environment["GROUNDING_ALLOW_EVICTION"] = "true"
+    status, found = diagnose(command, well)
+    (memory,) = [one for one in found if one["what"] == "queue's memory"]
+    assert (status, memory["level"]) == (0, "warning")
+
+
+class Failing(BaseHTTPRequestHandler):
+    """A model's server that fails at everything."""
+
+    def do_GET(self) -> None:
+        self.send_error(500)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+def test_a_model_server_that_fails_is_a_fault(command: Commands, well: Deployment) -> None:
+    with serving(Failing) as url:
+        well.environment |= {"GROUNDING_ENGINE": "openai", "OPENAI_BASE_URL": f"{url}/v1"}
+        well.environment["MODEL"] = "qwen2.5-vl-7b"
+        _, found = diagnose(command, well)
+    (server,) = [one for one in found if one["what"] == "model server"]
+    assert (server["level"], "500" in server["seen"]) == ("fault", True)
 
 
 def test_a_clock_that_is_behind_is_a_warning(command: Commands, well: Deployment) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +16,9 @@ import pytest
 from grounding.asking.sources import config_for, find_pictures
 from grounding.errors import InputError
 from grounding.labelstudio.config.parse import parse
+from grounding.pipeline import TaskResult, WorkerContext
+from grounding.pipeline import predict as answer
+from grounding.tasks import Task
 from tests.cli.running import Commands
 
 DEMO = Path(__file__).parents[2] / "grounding" / "demo" / "pictures"
@@ -172,3 +176,46 @@ def test_wrong_words_end_with_status_2(
     (folder / "utf16.xml").write_text("<View/>", encoding="utf-16")
     done = command("predict", "a.png", *words)
     assert (done.status, said in done.err) == (2, True)
+
+
+def test_data_stands_under_the_keys_that_the_config_names(command: Commands, folder: Path) -> None:
+    config = folder / "config.xml"
+    config.write_text(config_for("red circle").replace("$image", "$photo"))
+    done = command("predict", folder / "a.png", "--config", config, "--json")
+    assert [one["data"] for one in json.loads(done.out)] == [{"photo": str(folder / "a.png")}]
+
+
+def test_a_name_that_is_no_text_is_refused_before_the_model_is_loaded(
+    command: Commands, tmp_path: Path
+) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).touch()
+    done = command("predict", tmp_path, "--find", "red circle", "--output", tmp_path / "out")
+    assert (done.status, "no text" in done.err, "caf?.png" in done.err) == (2, True, True)
+
+
+def test_a_fault_at_one_picture_costs_its_answer_alone(
+    command: Commands, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_at_other(task: Task, worker: WorkerContext) -> TaskResult:
+        if "other" in str(task.data):
+            raise ValueError("no such thing")
+        return answer(task, worker)
+
+    monkeypatch.setattr("grounding.asking.run.predict", raise_at_other)
+    shutil.copy(folder / "a.png", folder / "other.png")
+    words = (folder / "other.png", folder / "a.png", "--find", "red circle", "--json")
+    done = command("predict", *words)
+    assert (done.status, len(json.loads(done.out))) == (1, 1)
+    assert "a fault of this program (ValueError)" in done.err
+
+
+def test_a_folder_that_cannot_be_written_ends_with_one_line(
+    command: Commands, folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "found"
+    output.mkdir()
+    (output / "pictures").touch()
+    (output / "predictions.jsonl").write_text("[1]\nnull\n{}\n")
+    words = (folder / "a.png", "--find", "red circle", "--output", output)
+    done = command("predict", *words)
+    assert (done.status, done.err.strip()) == (1, f"{output / 'pictures'}: File exists")

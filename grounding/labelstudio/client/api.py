@@ -263,7 +263,7 @@ class Importer:
         if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
             raise ImportRefused("Label Studio refuses a prediction (413)", hint="It is too large")
         check_status(response)
-        created = _read_key(response, "created")
+        created = read_key(response, "created")
         if not isinstance(created, int):
             raise AnswerLost(f"the import gave no count ({response.status_code})")
         return created
@@ -300,16 +300,17 @@ def check_status(response: httpx.Response) -> None:
 def _is_own_400(response: httpx.Response) -> bool:
     """Say whether Label Studio itself, and not a proxy, answers 400."""
     status = response.status_code
-    return status == httpx.codes.BAD_REQUEST and _read_key(response, "status_code") == status
+    return status == httpx.codes.BAD_REQUEST and read_key(response, "status_code") == status
 
 
-def _read_key(response: httpx.Response, name: str) -> Any:
+def read_key(response: httpx.Response, name: str) -> Any:
     """Return the value of `name` in a JSON object; None if the response is something else."""
     body = read_json(response)
     return body.get(name) if isinstance(body, dict) else None
 
 
 def read_json(response: httpx.Response) -> Any:
+    """Return the JSON of a response; None if it is something else."""
     try:
         return response.json()
     except ValueError:

@@ -266,6 +266,11 @@ class LabelConfig:
         )
 
     @property
+    def data_keys(self) -> tuple[str, ...]:
+        """The keys of a task's data that its controls look at, each once."""
+        return tuple(dict.fromkeys(control.data_key for control in self.controls))
+
+    @property
     def prelabels(self) -> bool:
         """Whether any control answers where no annotator asks."""
         return any(not c.options.only_asked and not c.per_region for c in self.controls)
