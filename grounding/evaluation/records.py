@@ -234,7 +234,11 @@ def _author(value: Any) -> str:
 
 
 def read_regions(result: Any, unmeasured: Counter[str]) -> list[Region]:
-    """Return the regions of a `result`; results with the id of a place belong to that place."""
+    """Return the regions of a `result`; results with the id of a place belong to that place.
+
+    What belongs to a region that is not compared, such as the text of a polygon, is left out with
+    it, and is no value of the whole image.
+    """
     places: dict[str, Region] = {}
     rest: list[Mapping[str, Any]] = []
     for i, given in enumerate(_mappings(result)):
@@ -244,13 +248,14 @@ def read_regions(result: Any, unmeasured: Counter[str]) -> list[Region]:
             places[place.id] = place
         elif place is None:
             rest.append(entry)
+    lost = {str(entry["id"]) for entry in rest if entry.get("type") not in (*_VALUES, *_BESIDE)}
     values: list[Region] = []
     for entry in rest:
         owner = places.get(str(entry.get("id")))
         if owner is not None:
             places[owner.id] = _with(owner, entry)
         elif (value := _read_value(entry)) is not None:
-            values.append(value)
+            values += [] if value.id in lost else [value]
         elif entry.get("type") not in _BESIDE:
             unmeasured[str(entry.get("type"))] += 1
     return [*places.values(), *values]
@@ -261,7 +266,8 @@ def _read_place(entry: Mapping[str, Any]) -> Region | None:
     if kind is None or not isinstance(value, Mapping):
         return None
     sizes = (_number(entry.get("original_width")), _number(entry.get("original_height")))
-    image = image_frame(*map(int, sizes)) if all(sizes) else PERCENT  # type: ignore[arg-type]
+    known = all(size is not None and size >= 1 for size in sizes)
+    image = image_frame(*map(int, sizes)) if known else PERCENT  # type: ignore[arg-type]
     readers: Mapping[Kind, Callable[[], Place | None]] = {
         Kind.BOX: lambda: _box(value, image),
         Kind.POINT: lambda: _point(value),

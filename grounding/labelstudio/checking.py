@@ -27,11 +27,16 @@ CENTURY = 100
 
 
 def plan_checks(config: LabelConfig, results: Results) -> list[PlannedQuery]:
-    """Return the queries that read the pictures whose values are to be checked: one for each."""
+    """Return the queries that read the pictures whose values are to be checked: one for each.
+
+    What an area describes by its name is not printed, and not checked.
+    """
     present = {one.get("from_name") for one in results.result}
     drawn_on = {drawn.control.to_name for drawn in results.drawn}
     checked: dict[ViewSpec, list[Control]] = {}
     for control in config.controls:
+        if control.describes_by_name:
+            continue
         here = control.to_name in drawn_on if control.per_region else control.from_name in present
         if control.options.check and here and not control.on_film:
             view = ViewSpec(control.data_key, printed=True)

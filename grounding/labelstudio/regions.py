@@ -85,13 +85,8 @@ def _companions(
         for control in config.companions(drawn.control)
         if control.asks_of_regions and (asked or not control.options.only_asked)
         if (drawn.region["id"], control.from_name) not in written
-        if not control.only_labels or _has_label(drawn, control.only_labels)
-        if control.only_from in (None, drawn.control.from_name, drawn.control.labels_from)
+        if control.is_about(drawn.control, drawn.label)
     ]
-
-
-def _has_label(drawn: Drawn, names: Sequence[str]) -> bool:
-    return drawn.label is not None and bool({drawn.label.value, drawn.label.emitted} & {*names})
 
 
 def join_values(
@@ -120,17 +115,17 @@ def join_values(
 def count(config: LabelConfig, results: Results, image: Frame, unsure: Collection[str]) -> Results:
     """Return the numbers of regions, for the controls that count them.
 
-    Where a query about an image was not answered to its end, as for those named in `unsure`, nobody
-    knows how many there are.
+    Where a query about an image was not answered to its end, as for those named in `unsure`, or
+    only annotators ask about it, nobody knows how many there are.
     """
     counted = Results()
     for control in config.controls:
-        counts = control.task is ModelTask.COUNT and control.options.prompt is None
+        counts = control.counts_regions and config.has_to_count(control)
         if counts and not control.options.only_asked and control.to_name not in unsure:
             here = [one for one in results.drawn if one.control.to_name == control.to_name]
             found = Finding(label=control.from_name, value=str(len(here)))
             query = Count("regions")
-            counted.add(CONTROLS[control.tag].write(control, [(found, query)], image, ()))
+            counted.add(CONTROLS[control.tag].write(control, [(found, query)], image, lambda _: ()))
     return counted
 
 

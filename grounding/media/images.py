@@ -92,6 +92,7 @@ _BROKEN = (
     OverflowError,
     struct.error,
     zlib.error,
+    AssertionError,
 )
 _BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 
@@ -142,9 +143,9 @@ def decode(header: Image.Image, data: bytes) -> Image.Image:
     turn = _turn(header)
     try:
         header.load()
+        rgb = _to_rgb(header)  # which looks for a palette that may be missing
     except _BROKEN as exc:
         raise _explain_damage(data, exc) from exc
-    rgb = _to_rgb(header)
     return rgb if turn is None else rgb.transpose(turn)
 
 

@@ -42,6 +42,26 @@ def test_a_shape_its_labels_and_its_text_are_one_region() -> None:
         assert (one.control, one.names, one.beside) == ("shape", ("cat",), {"note": "two\nlines"})
 
 
+@pytest.mark.parametrize("kind", ["polygonlabels", "polygon", "brushlabels", "ellipse"])
+def test_what_belongs_to_a_region_that_is_not_compared_is_no_value_of_the_image(kind: str) -> None:
+    shape = box(1, 2, 3, 4, number="p") | {"type": kind, "value": {"points": [[1, 2], [3, 4]]}}
+    said = text("HELLO", control="note") | {"id": "p"}
+    unmeasured: Counter[str] = Counter()
+    for order in ([shape, said], [said, shape]):
+        found = read_regions([*order, text("all of it")], unmeasured)
+        assert [one.text for one in found] == ["all of it"]
+    assert unmeasured == {kind: 2}
+
+
+@pytest.mark.parametrize("size", [0, 0.3, -5, None, "8"])
+def test_a_size_that_is_none_leaves_a_place_in_percent(size: object) -> None:
+    turned = box(50, 50, 20, 10, original_width=size)
+    turned["value"]["rotation"] = 45
+    (one,) = regions(turned)
+    assert isinstance(one.place, Box)
+    assert (one.image.width, one.image.height) == (100, 100)
+
+
 VALUES = {
     "number": ("number", 3.0, "3"),
     "fraction": ("number", 2.5, "2.5"),

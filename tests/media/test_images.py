@@ -45,7 +45,7 @@ INK = (30, 90, 150, 60)
 
 EARTH, CLAY = (10, 20, 30), (200, 100, 50)
 
-RGB_PNG, GREY_PNG, GREY_ALPHA_PNG, RGBA_PNG = 2, 0, 4, 6
+RGB_PNG, GREY_PNG, GREY_ALPHA_PNG, RGBA_PNG, PALETTE_PNG = 2, 0, 4, 6, 3
 
 # Golden pixels: what Chromium 156 draws of each file on a white page, to within 2 levels.
 GOLDEN = {
@@ -376,6 +376,12 @@ def test_damaged_bytes_raise_none_but_our_own_errors(form: str, seed: int, flips
 def test_any_bytes_raise_none_but_our_own_errors(data: bytes) -> None:
     with pytest.raises(ImageUnreadable):
         upright(data)
+
+
+def test_a_picture_whose_palette_is_missing_is_unreadable() -> None:
+    with pytest.raises(ImageUnreadable) as failure:
+        upright(png(8, PALETTE_PNG, b"\1"))
+    assert failure.value.code == "image_unreadable"
 
 
 def test_a_text_chunk_that_inflates_beyond_bounds_is_unreadable() -> None:

@@ -71,6 +71,20 @@ PROMPTS = [
     pytest.param(
         Fill(
             (
+                Field("g", type=ValueType(ValueKind.NUMBER, 0.25, 12_345_678)),
+                Field("n", type=ValueType(ValueKind.NUMBER, -10_000_000, whole=True)),
+            )
+        ),
+        'Look at this image and answer with one JSON object: {"g": "", "n": ""}. '
+        '"g" is a number from 0.25 to 12345678, in digits and without a unit. '
+        '"n" is a whole number of at least -10000000. '
+        "Write printed text exactly as it stands, choices exactly as given, "
+        "and null for what the image does not show.",
+        id="bounds in all their digits",
+    ),
+    pytest.param(
+        Fill(
+            (
                 Field("shop", prompt="The name of the shop", type=ValueType(ValueKind.TEXT)),
                 Field("why", prompt="Why?", type=ValueType(ValueKind.TEXT)),
             )

@@ -213,9 +213,25 @@ class Control:
         return self.value_type.kind is ValueKind.PATH and bool(find_branches(paths))
 
     @property
+    def describes_by_name(self) -> bool:
+        """Whether its name alone says that it describes what is seen."""
+        return self.asks_by_name and self.task is ModelTask.FILL
+
+    @property
+    def counts_regions(self) -> bool:
+        """Whether it is the number of what is drawn on its image, and asks nothing."""
+        return self.task is ModelTask.COUNT and self.options.prompt is None
+
+    @property
     def asks_of_regions(self) -> bool:
         """Whether it asks the model about each region that others draw."""
         return self.per_region and (self.asks_by_name or not self.accompanies)
+
+    def is_about(self, drawing: Control, label: Label | None) -> bool:
+        """Say whether it belongs to the regions with a label that another control draws."""
+        names = {label.value, label.emitted} if label else set()
+        labelled = not self.only_labels or not names.isdisjoint(self.only_labels)
+        return labelled and self.only_from in (None, drawing.from_name, drawing.labels_from)
 
 
 class Remember(StrEnum):
@@ -273,7 +289,15 @@ class LabelConfig:
     @property
     def prelabels(self) -> bool:
         """Whether any control answers where no annotator asks."""
-        return any(not c.options.only_asked and not c.per_region for c in self.controls)
+        return any(
+            not one.options.only_asked and not one.per_region and self.has_to_count(one)
+            for one in self.controls
+        )
+
+    def has_to_count(self, control: Control) -> bool:
+        """Say whether pre-labelling draws what a control counts; so of one that does not count."""
+        drawn = {c.to_name for c in self.controls if c.shape and not c.options.only_asked}
+        return not control.counts_regions or control.to_name in drawn
 
     @property
     def later_tags(self) -> tuple[str, ...]:

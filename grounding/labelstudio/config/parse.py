@@ -48,7 +48,7 @@ from grounding.labelstudio.config.labels import (
     read_labels,
 )
 from grounding.labelstudio.config.tasks import read_reading_order, with_tasks
-from grounding.labelstudio.config.unserved import LISTS, check_served
+from grounding.labelstudio.config.unserved import LISTS, ONE_IMAGE, check_served
 from grounding.labelstudio.config.xml import (
     VARIABLE,
     Element,
@@ -64,8 +64,6 @@ from grounding.labelstudio.labels import group_same_spelling
 
 MAX_CONTROLS = 100
 MAX_REMEMBERED = 32
-
-ONE_IMAGE = 'Use value="$image" with one image per task'
 
 _TAGS = {tag.lower(): kind for tag, kind in CONTROLS.items()}
 _OWN = {"Label": {MEANING}, "TextArea": {REMEMBER}}

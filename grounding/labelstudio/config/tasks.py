@@ -30,8 +30,10 @@ LAYOUT |= {"figure", "list", "equation", "chart", "header", "footer"}
 LEAST_LAYOUT = 3
 """Names of parts that make a control one for pages."""
 
-TRANSCRIBES = re.compile(r"transcri|(?<![a-z])ocr(?![a-z])|转写|文字识别", re.IGNORECASE)
-"""Names of text areas for the print of their region."""
+TRANSCRIBES = re.compile(
+    r"(?i:transcri)|(?<![A-Za-z])[Oo][Cc][Rr](?![a-z])|(?<=[a-z])(?:OCR|Ocr)(?![a-z])|转写|文字识别"
+)
+"""Names of text areas for the print of their region: plate_OCR and ocrText, no democracy."""
 
 DESCRIBES = re.compile(r"caption|descri|描述|说明", re.IGNORECASE)
 """Names of text areas for a description of what is seen."""
@@ -72,9 +74,10 @@ def _by_name(control: Control, controls: Sequence[Control]) -> Control:
     here = [one for one in controls if one.shape and one.to_name == control.to_name]
     if control.per_region and (control.on_film or any(one.task for one in here)):
         return control
-    if DESCRIBES.search(name):
-        chinese = options.style.language == "zh" or not name.isascii()
-        prompt = Template.read(DESCRIPTION_ZH if chinese else DESCRIPTION)
+    if said := DESCRIBES.search(name):
+        own = "en" if said[0].isascii() else "zh"
+        language = own if options.style.language == "auto" else options.style.language
+        prompt = Template.read(DESCRIPTION_ZH if language == "zh" else DESCRIPTION)
         told = replace(options, prompt=prompt)
         return replace(control, task=ModelTask.FILL, options=told, asks_by_name=True)
     if control.per_region and TRANSCRIBES.search(name):

@@ -15,6 +15,8 @@ OUTLINES = re.compile("(brush|polygon|ellipse|bitmask|vector|magicwand)(labels)?
 SERVED_OBJECTS = ("image", "video")
 """Kinds of tags that controls may be about."""
 
+ONE_IMAGE = 'Use value="$image" with one image per task'
+
 LISTS = ("choices", "taxonomy")
 """Kinds of tags that may list what is in the tasks."""
 
@@ -49,6 +51,8 @@ def _why_not(element: Element, named: Mapping[str | None, Element]) -> tuple[str
     if other is not None:
         of = f": it is about <{quote(other.tag, 15)}>"
         return of, "Set toName to an <Image> or a <Video>, or leave this project to people"
+    if any(e.get("valueList") for e in on):
+        return ": its image has valueList, several images in one task", ONE_IMAGE
     if len(on) > 1:
         return ": it is about several images", "Set toName to one <Image>"
     if OUTLINES.fullmatch(element.kind):

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from grounding.geometry import Frame
-from grounding.labelstudio.config.interface import Control, ModelTask
+from grounding.labelstudio.config.interface import Control, Label, ModelTask
 from grounding.labelstudio.controls.actions import write_actions
-from grounding.labelstudio.controls.base import Results
+from grounding.labelstudio.controls.base import Companion, Results
 from grounding.labelstudio.controls.choices import CHOICES
 from grounding.labelstudio.controls.date_time import DATE_TIME
 from grounding.labelstudio.controls.films.timeline_labels import TIMELINE_LABELS
@@ -59,11 +59,15 @@ def write_results(
     original. Places are in percent of it and inside it, and
     each label is one that the config has. A finding that cannot be a result here is counted.
     """
-    accompany = [
-        partial(add, one)
-        for one in companions
-        if one.accompanies and (add := CONTROLS[one.tag].accompany)
-    ]
+
+    def accompany(label: Label | None) -> list[Companion]:
+        return [
+            partial(add, one)
+            for one in companions
+            if one.accompanies and one.is_about(control, label)
+            if (add := CONTROLS[one.tag].accompany)
+        ]
+
     acts = control.shape is not None and control.task is ModelTask.GUI
     write = write_actions if acts else CONTROLS[control.tag].write
     return write(control, found, image, accompany)

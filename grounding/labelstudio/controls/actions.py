@@ -13,7 +13,7 @@ from dataclasses import replace
 from grounding.geometry import Frame
 from grounding.labelstudio.config.actions import match_action
 from grounding.labelstudio.config.interface import Control
-from grounding.labelstudio.controls.base import Companion, Drawn, Drop, Region, Results
+from grounding.labelstudio.controls.base import Companions, Drawn, Drop, Region, Results
 from grounding.labelstudio.controls.places import Candidate
 from grounding.queries import Act, Finding, Query, ValueKind
 
@@ -22,7 +22,7 @@ def write_actions(
     control: Control,
     found: Sequence[tuple[Finding, Query]],
     image: Frame,
-    companions: Sequence[Companion],
+    companions: Companions,
 ) -> Results:
     """Return the points of what is done somewhere, in order, each with its companions."""
     results = Results()
@@ -40,7 +40,7 @@ def _write(
     finding: Finding,
     query: Act,
     image: Frame,
-    companions: Sequence[Companion],
+    companions: Companions,
     results: Results,
 ) -> Drop | None:
     """Add what a finding becomes to `results`, or return why it becomes nothing."""
@@ -54,9 +54,10 @@ def _write(
         return drop
     if len(results.drawn) + len(candidates) > control.options.max_regions:
         return Drop.TOO_MANY
-    regions = [one.region(with_text=not companions) for one in candidates]
-    for candidate, region in zip(candidates, regions, strict=True):
-        results.result.extend(candidate.results(region, companions))
+    beside = [companions(one.label) for one in candidates]
+    regions = [one.region(with_text=not mine) for one, mine in zip(candidates, beside, strict=True)]
+    for candidate, region, mine in zip(candidates, regions, beside, strict=True):
+        results.result.extend(candidate.results(region, mine))
         results.drawn.append(Drawn(control, candidate.place, candidate.label, region))
     if len(regions) > 1:
         results.links.append(_lead(*regions))

@@ -155,10 +155,13 @@ Planner = Callable[[Sequence[Control], Intent | None, PromptDefaults], Iterable[
 Companion = Callable[[Region, Finding], list[Region]]
 """Returns what a per-region control adds to a region that another control draws from a finding."""
 
-Writer = Callable[[Control, Sequence[tuple[Finding, Query]], Frame, Sequence[Companion]], Results]
+Companions = Callable[[Label | None], Sequence[Companion]]
+"""Returns what adds to each region with a label, or without one."""
+
+Writer = Callable[[Control, Sequence[tuple[Finding, Query]], Frame, Companions], Results]
 """Returns a control's results from the findings for it, each with its query.
 
-The frame is that of the upright image. The companions add to each region that the control draws.
+The frame is that of the upright image. The companions add to the regions that the control draws.
 """
 
 
@@ -198,7 +201,7 @@ def _write_nothing(
     control: Control,
     found: Sequence[tuple[Finding, Query]],
     image: Frame,
-    companions: Sequence[Companion],
+    companions: Companions,
 ) -> Results:
     return Results()
 

@@ -18,7 +18,7 @@ from grounding.labelstudio.config.interface import Control, Label, ModelTask
 from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.controls.actions import list_values
 from grounding.labelstudio.controls.base import (
-    Companion,
+    Companions,
     ControlTag,
     Drop,
     PlannedQuery,
@@ -156,7 +156,7 @@ def write_globals(kind: str, write_value: ValueWriter) -> Writer:
         control: Control,
         found: Sequence[tuple[Finding, Query]],
         image: Frame,
-        companions: Sequence[Companion],
+        companions: Companions,
     ) -> Results:
         results = Results()
         made = write_value(control, of_control(control, found), results)

@@ -13,6 +13,7 @@ from grounding.labelstudio.config.actions import match_action
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.controls.base import (
     Companion,
+    Companions,
     Drawn,
     Drop,
     Region,
@@ -51,7 +52,7 @@ def write_places(
     control: Control,
     found: Sequence[tuple[Finding, Query]],
     image: Frame,
-    companions: Sequence[Companion],
+    companions: Companions,
 ) -> Results:
     """Return the regions of a control that draws, each with its label and its companions.
 
@@ -70,8 +71,9 @@ def write_places(
     results.dropped.update([Drop.DUPLICATE] * (len(sound) - len(different)))
     results.dropped.update([Drop.TOO_MANY] * (len(different) - len(best)))
     for candidate in best:
-        region = candidate.region(with_text=not companions)
-        results.result.extend(candidate.results(region, companions))
+        mine = companions(candidate.label)
+        region = candidate.region(with_text=not mine)
+        results.result.extend(candidate.results(region, mine))
         results.drawn.append(Drawn(control, candidate.place, candidate.label, region))
     return results
 

@@ -154,7 +154,7 @@ def _clauses(field: Field, words: Wording) -> Iterator[str]:
 
 
 def _bounds(kind: ValueType, words: Wording) -> str:
-    low, high = (None if one is None else f"{one:g}" for one in (kind.low, kind.high))
+    low, high = (None if one is None else f"{one:.15g}" for one in (kind.low, kind.high))
     if low is not None and high is not None:
         return words.between.format(low=low, high=high)
     if low is not None:

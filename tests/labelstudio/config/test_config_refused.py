@@ -146,6 +146,11 @@ BROKEN = [
         'not <Rating name="same">: it is about several images',
     ),
     (
+        view(CHOICES).replace("value=", "valueList=", 1),
+        "nothing_served",
+        'not <Choices name="c">: its image has valueList, several images in one task',
+    ),
+    (
         '<View><Audio name="a" value="$a"/><Labels name="l" toName="a"><Label value="x"/></Labels>'
         "</View>",
         "nothing_served",

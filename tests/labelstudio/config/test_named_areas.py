@@ -26,6 +26,10 @@ TEXT_LINES = '<RectangleLabels name="line" toName="image"><Label value="Text"/><
         ("Description", "", ENGLISH),
         ("describe", "", ENGLISH),
         ("描述", "", CHINESE),
+        ("描述", 'model_language="en"', ENGLISH),
+        ("descripción", "", ENGLISH),
+        ("description_détaillée", "", ENGLISH),
+        ("图1_caption", "", ENGLISH),
         ("caption", 'model_language="zh"', CHINESE),
         ("caption", 'model_prompt="The mood"', "The mood"),
         ("caption", 'model_task="fill"', ""),
@@ -70,6 +74,12 @@ def test_model_task_ocr_goes_before_the_name() -> None:
         ((BOXES, area("description", REGION)), ModelTask.FILL),
         ((BOXES, area("text", REGION)), None),
         ((BOXES, area("doctor", REGION)), None),
+        ((BOXES, area("democracy", REGION)), None),
+        ((BOXES, area("DEMOCRACY", REGION)), None),
+        ((BOXES, area("ocrText", REGION)), ModelTask.OCR),
+        ((BOXES, area("OCRText", REGION)), ModelTask.OCR),
+        ((BOXES, area("plateOcr", REGION)), ModelTask.OCR),
+        ((BOXES, area("plateOCR", REGION)), ModelTask.OCR),
         ((TEXT_LINES, area("transcription", REGION)), None),
         ((TEXT_LINES, area("description", REGION)), None),
     ],
@@ -115,3 +125,17 @@ def test_an_area_that_would_stay_empty_is_a_warning(
     said = [one for one in config(*parts).warnings if "takes a text" in one]
     assert len(said) == warned
     assert all('name="notes"' in one and 'model_task="ocr"' in one for one in said)
+
+
+def test_a_description_by_name_is_not_looked_for_in_the_print() -> None:
+    engine = InlineEngine(lambda text: '{"caption": "A dog", "n": 7}' if "JSON" in text else "EXIT")
+    check = 'model_check="true"'
+    number = f'<Number name="n" toName="image" {check}/>'
+    result = grounded(engine, area("caption", check), number).prediction["result"]
+    assert [(one["from_name"], "meta" in one) for one in result] == [
+        ("caption", False),
+        ("n", True),
+    ]
+    before = len(engine.requests)
+    grounded(engine, area("caption", check))
+    assert len(engine.requests) == before + 1, "nothing is read to compare it with"

@@ -10,7 +10,7 @@ import pytest
 from grounding.labelstudio.config.interface import ModelTask
 from grounding.labelstudio.plan import PromptDefaults, plan
 from grounding.queries import Count, Fill
-from tests.labelstudio.configs import BOXES, POINTS, config, having, refused, view
+from tests.labelstudio.configs import BOXES, CHOICES, POINTS, config, having, refused, view
 from tests.pipeline.test_pipeline import InlineEngine, grounded
 
 COUNT = '<Number name="count" toName="image" model_task="count"/>'
@@ -45,6 +45,17 @@ def test_none_found_is_zero() -> None:
     result = grounded(InlineEngine(lambda text: "[]"), BOXES, COUNT).prediction["result"]
     assert [one["type"] for one in result] == ["number"]
     assert numbers(result) == [0]
+
+
+def test_what_only_annotators_ask_for_is_not_counted_before() -> None:
+    asked = having(BOXES, 'model_answer="asked"')
+    assert not config(asked, COUNT).prelabels
+    choices = CHOICES.replace("</Choices>", '<Choice value="y"/></Choices>')
+    engine = InlineEngine(lambda text: '{"c": "y"}')
+    result = grounded(engine, asked, COUNT, choices).prediction["result"]
+    assert [one["type"] for one in result] == ["choices"], "nobody has looked for a car"
+    both = grounded(InlineEngine(say), asked, COUNT, BOXES.replace("box", "other")).prediction
+    assert numbers(both["result"]) == [4], "those that were looked for"
 
 
 @pytest.mark.parametrize("dogs", ["Well, well.", DOG[:-1] + ', {"bbox_2d": [1, 2'])

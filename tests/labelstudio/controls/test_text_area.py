@@ -55,6 +55,28 @@ def test_every_per_region_area_of_the_image_gets_the_text() -> None:
     assert [one["from_name"] for one in made] == ["box", "transcription", "note"]
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        'whenLabelValue="Dog"',
+        'whenTagName="kp"',
+        'visibleWhen="choice-selected" whenTagName="c" whenChoiceValue="x"',
+    ],
+)
+def test_an_area_of_other_regions_gets_no_text(attributes: str) -> None:
+    other = area("other", f'perRegion="true" {attributes}')
+    made = results(BOXES, POINTS, CHOICES, TEXT, other, text="exit")
+    assert [one["from_name"] for one in made] == ["box", "transcription"]
+    (region,) = results(BOXES, POINTS, CHOICES, other, text="exit")
+    assert region["meta"] == {"text": ["exit"]}, "there is no other place for it"
+
+
+@pytest.mark.parametrize("names", ["Car", "Dog,Car", "Dog, Car"])
+def test_an_area_of_regions_with_a_label_gets_their_text(names: str) -> None:
+    mine = area("mine", f'perRegion="true" whenTagName="box" whenLabelValue="{names}"')
+    assert [one["from_name"] for one in results(BOXES, mine, text="exit")] == ["box", "mine"]
+
+
 @pytest.mark.parametrize("text", [None, "", " \n", "\u200e"])
 def test_a_finding_without_a_text_has_its_region_alone(text: str | None) -> None:
     assert [one["type"] for one in results(BOXES, TEXT, text=text)] == ["rectanglelabels"]

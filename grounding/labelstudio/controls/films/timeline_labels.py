@@ -16,6 +16,7 @@ from grounding.labelstudio.config.attributes import SPAN_ATTRIBUTES
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.controls.base import (
     Companion,
+    Companions,
     ControlTag,
     Drawn,
     Drop,
@@ -41,7 +42,7 @@ def write_spans(
     control: Control,
     found: Sequence[tuple[Finding, Query]],
     image: Frame,
-    companions: Sequence[Companion],
+    companions: Companions,
 ) -> Results:
     """Return a region for each span, in order of time; spans of one label that touch are one."""
     results = Results()
@@ -68,7 +69,7 @@ def write_spans(
     results.dropped.update([Drop.TOO_MANY] * (len(merged) - len(best)))
     for finding in best:
         one = _Span(control, finding, labels[finding.label], rate, duration)
-        one.write(results, companions)
+        one.write(results, companions(one.label))
     return results
 
 

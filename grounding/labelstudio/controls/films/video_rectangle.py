@@ -16,7 +16,7 @@ from grounding.geometry import PERCENT, Frame, KeyFrame
 from grounding.labelstudio.config.attributes import TRACK_ATTRIBUTES
 from grounding.labelstudio.config.interface import Control, Label
 from grounding.labelstudio.controls.base import (
-    Companion,
+    Companions,
     ControlTag,
     Drawn,
     Drop,
@@ -44,7 +44,7 @@ def write_tracks(
     control: Control,
     found: Sequence[tuple[Finding, Query]],
     image: Frame,
-    companions: Sequence[Companion],
+    companions: Companions,
 ) -> Results:
     """Return a region for each track, in order, with its label and its companions."""
     results = Results()
@@ -60,7 +60,7 @@ def write_tracks(
         region = _region(control, finding)
         names = emitted_names("labels", label)
         results.result.append(complete(region, control.from_name, KIND, names))
-        for accompany in companions:
+        for accompany in companions(label):
             results.result.extend(accompany(region, finding))
         results.drawn.append(Drawn(control, None, label, region))
     return results
