@@ -67,7 +67,7 @@ _NUMBER_WORDS = re.compile(rf"{_NUMBER_WORD}(?:(?:[\s-]+|\s+and\s+){_NUMBER_WORD
 
 _UNCLEAR = re.compile(
     r"\d(?:[.,]?\s+|\s*(?:-|~|to|bis|至|到|x|×|\*|/|⁄|:)\s*)\d|^-(?!\.?\d)|\d\s?-$|"
-    r"[<>≤≥±√]\s?\d|\+/?-|^(?:[$£€¥]|(?-i:[A-Z]{2,3}))\s*-\s|"
+    r"[<>≤≥±√]\s?\d|\+/?-|\d\s?\+(?!\d)|^(?:[$£€¥]|(?-i:[A-Z]{2,3}))\s*-\s|"
     r"[$£€¥][\d.,\s]*m\b|^[A-Z]{3}\s?[\d.,]+m\b|[$£€¥][\d.,]+(?-i:T)\b|"
     r"\d\s?(?-i:M)(?![\w-])|(?<![.,]\d)\d\s?(?-i:T)(?![\w-])|(?<!,\d)\d\s?(?-i:B)(?![\w-])|"
     r"^\([^()]*\)\s*-(?!\.?\d)|^(?!.*(?:[$£€¥]|RM|USD|EUR)).*\d(?-i:K)\b|"
@@ -112,11 +112,21 @@ _ONE = re.compile(
 )
 """A "one" that counts nothing, beside a number in digits."""
 
-_HAN = {han: n for n, han in enumerate("零一二三四五六七八九十")} | {"两": 2, "〇": 0}
+_HAN = {han: n for n, han in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _HAN_DIGIT = "[零一二三四五六七八九两〇]"
-_HAN_NUMBER = re.compile(
-    rf"({_HAN_DIGIT})?(十)?({_HAN_DIGIT})?[个只条张件座棵朵位名匹台把辆头颗枚]?"
+_COUNTED = "[个只条张件座棵朵位名匹台把辆头颗枚根支瓶盒本页次元块圆人岁天]"
+"""Words between a number and what it counts, and units that stand alone."""
+_HAN_RUNS = "[零一二三四五六七八九两〇十百千万萬亿億]+"
+_HAN_ONES = "[一二三四五六七八九两]"
+_HAN_SECTION = re.compile(
+    rf"(?:({_HAN_ONES})千)?(?:([零〇])?({_HAN_ONES})百)?"
+    rf"(?:([零〇])?({_HAN_ONES})?(十))?(?:([零〇])?({_HAN_ONES}))?"
 )
+_HAN_WHOLE = re.compile(
+    r"(?:(?P<hundred_millions>[^亿億]+)[亿億])?(?:(?P<ten_thousands>[^亿億万萬]+)[万萬])?"
+    r"(?P<ones>[^亿億万萬]*)"
+)
+_HAN_NUMBER = re.compile(rf"({_HAN_RUNS})(?:点({_HAN_DIGIT}+))?{_COUNTED}?")
 
 
 def normalize(text: str) -> str:
@@ -225,15 +235,46 @@ def _goes_on(part: int, word: str) -> bool:
     return not units or (units >= 20 and not units % 10 and 0 < _WORDS[word] < 10)
 
 
-def _parse_han(text: str) -> int | None:
-    """Return the number below a hundred in "十二个", with or without a counting word."""
+def _parse_han(text: str) -> float | None:
+    """Return the number in "十二个" and "三点五", with or without a counting word."""
     found = _HAN_NUMBER.fullmatch(text)
-    if found is None:
+    whole = _parse_han_whole(found[1]) if found else None
+    if found is None or whole is None or not found[2]:
+        return whole
+    return float(f"{whole}." + "".join(str(_HAN[digit]) for digit in found[2]))
+
+
+def _parse_han_whole(text: str) -> int | None:
+    """Return a number in Han as people write it: each place that is skipped needs its 零."""
+    if text in ("零", "〇"):
+        return 0
+    found = _HAN_WHOLE.fullmatch(text)
+    total, higher = 0, False
+    for part, scale in zip(found.groups() if found else (), (10**8, 10**4, 1), strict=False):
+        gap = bool(part) and higher and part[0] in "零〇"
+        section = _parse_han_section(part[gap:]) if part else None
+        if part and (not section or (higher and gap != (section < 1000))):
+            return None
+        total, higher = total + (section or 0) * scale, higher or bool(part)
+    return total or None
+
+
+def _parse_han_section(text: str) -> int | None:
+    """Return a number below ten thousand in Han."""
+    found = _HAN_SECTION.fullmatch(text)
+    if found is None or not text:
         return None
-    tens, ten, units = found.groups()
-    if not ten:
-        return _HAN[tens] if tens and not units else None
-    return 10 * (_HAN[tens] if tens else 1) + (_HAN[units] if units else 0)
+    thousands, gap2, hundreds, gap1, tens, ten, gap0, ones = found.groups()
+    total, last = 0, 0
+    places = ((1000, None, thousands), (100, gap2, hundreds), (10, gap1, ten), (1, gap0, ones))
+    for scale, gap, digit in places:
+        if digit is None:
+            continue
+        if bool(gap) != bool(last and last > 10 * scale):
+            return None
+        total += scale * (_HAN[tens] if tens else 1) if scale == 10 else scale * _HAN[digit]
+        last = scale
+    return total
 
 
 def _to_float(part: str) -> float | None:
@@ -265,6 +306,7 @@ def _decimal(part: str, sign: str) -> float | None:
 _LOOSE = re.compile(r"(?<!\d)[.,]\d+|\d[\d.,]*")
 _IN_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:[ '’_]\d{3})+(?!\d)(?:[.,]\d+)?")
 _HAN_RUN = re.compile(f"(?:{_HAN_DIGIT}|十)+")
+_HAN_LONG_RUN = re.compile(rf"{_HAN_RUNS}(?:点{_HAN_DIGIT}+)?")
 _POWER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?e[-+]?\d{1,3}(?!\w)")
 _PLAIN_DIGITS = re.compile(r"\d++(?:\.\d++)?+|\.\d++")
 _DIGITS = re.compile(r"\d+")
@@ -284,7 +326,8 @@ def find_numbers(text: str) -> Iterator[float]:
                 yield from {number, number * _multiply(scale[0] if scale else None)}
     yield from (float(found[0]) for found in _POWER.finditer(text))
     yield from _read_words(text)
-    named = (_parse_han(run) for run in _HAN_RUN.findall(text))
+    runs = chain(_HAN_RUN.findall(text), _HAN_LONG_RUN.findall(text))
+    named = (_parse_han(run) for run in runs)
     yield from (float(number) for number in named if number is not None)
 
 

@@ -28,6 +28,8 @@ READ = [
     *[("one-way", 1), ("12.00 for one", 12), ("5k", 5000), ("10K €", 10000), ("USD 10K", 10000)],
     *[("RM10K", 10000), ("001,234.56", 1234.56), ("1234,567.89", 1234567.89)],
     ("₹1,25,000", 125000),
+    *[("一千二百元", 1200), ("二百零五", 205), ("三点五", 3.5), ("一万零五百", 10500), ("〇", 0)],
+    *[("一亿零三百万", 1.03e8), ("三千零五", 3005), ("两千零二十", 2020), ("一百十二", 112)],
     *[("Rs.1,25,000.50", 125000.5), ("Rs 12,34,567", 1234567), ("Rs.500", 500), ("Rs500", 500)],
     *[("-Rs500", -500), ("-₹500", -500), ("x2", 2), ("2x", 2), ("Rp 15.000", 15)],
     *[("10,20,500.50", 1020500.5), ("1,234.50", 1234.5), ("1.234,50", 1234.5)],
@@ -60,6 +62,7 @@ def test_one_clear_number_is_read(text: str, number: float) -> None:
         *("1.25 B", "$1.5M", "5 M", "5 T", "$2.75T", "18K", "22K gold", "300K", "4K", "0,123.5 T"),
         *("(5)", "(RM 12.50)", "(5 items)", "(USD) (12.00)", "(minus) 5", "(-) 5", "(five) 5"),
         *("(RM) - 12", "(RM) -$5", "(RM) (five)", "₹ - 500", "-x2", "1x5", "1,25,000", "SpO2"),
+        *("二百五", "一万二", "三千五十", "零五", "三五", "两三个", "三百米", "十点", "5+"),
         *("one or 2", "one of 5", "2 for one", "one dog and 2 cats", "one time or 5 times"),
         *("five six", "five five", "one hundred " + "hundred " * 9, "five or 6"),
     ],
@@ -86,6 +89,24 @@ def test_what_is_read_in_a_text_is_found_in_it(text: str) -> None:
 def test_a_whole_number_is_read_with_its_sign_and_unit(number: int, unit: str) -> None:
     for text in (f"{number}{unit}", f"{number:,}{unit}", f"{number}{unit}".replace("-", "–")):
         assert parse_number(text) == number
+
+
+def write_han(number: int) -> str:
+    """Return a number below ten thousand as Chinese write it."""
+    written, gap = "", False
+    for scale, name in ((1000, "千"), (100, "百"), (10, "十"), (1, "")):
+        digit = number // scale % 10
+        if digit:
+            written += ("零" if gap and written else "") + "零一二三四五六七八九"[digit] + name
+        gap = not digit
+    return written
+
+
+@given(st.integers(1, 9999), st.integers(0, 9999))
+def test_a_chinese_number_is_read_as_it_is_written(number: int, more: int) -> None:
+    assert parse_number(write_han(number)) == number
+    low = ("零" if more < 1000 else "") + write_han(more) if more else ""
+    assert parse_number(f"{write_han(number)}万{low}") == number * 10_000 + more
 
 
 DASHES = "-\u2010\u2011\u2012–—―−﹣－"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +74,37 @@ def test_the_numbers_of_the_cookbooks_are_read_exactly(row: RowOf) -> None:
         ("99999999", [], Verdict.UNREADABLE),
         ("I'm sorry, but I can't help with that.", [], Verdict.REFUSED),
         (TWO[:70], [], Verdict.TRUNCATED),
+        ("图中有三个鸡蛋。", ["3"], Verdict.FOUND),
+        ("一共5个", ["5"], Verdict.FOUND),
+        ("图中大约有20个鸡蛋。", ["20"], Verdict.FOUND),
+        ("共3个鸡蛋，其中1个是棕色的。", ["3"], Verdict.FOUND),
+        ("图中有5个鸡蛋，包括2个白色的和3个棕色的。", ["5"], Verdict.FOUND),
+        ("图中有3个苹果和2个梨，一共5个水果。", ["5"], Verdict.FOUND),
+        ("图中共有二十三人。", ["23"], Verdict.FOUND),
+        ("一百零五", ["105"], Verdict.FOUND),
+        ("超过10个", [], Verdict.UNREADABLE),
+        ("10多个", [], Verdict.UNREADABLE),
+        ("There are 3 brown eggs and 4 white eggs, for a total of 7 eggs.", ["7"], Verdict.FOUND),
+        ("There are 3 rows of 4 eggs, so 12 eggs in total.", ["12"], Verdict.FOUND),
+        ("There are a total of 3 rows with 5 eggs each.", [], Verdict.UNREADABLE),
+        ("3 + 4 = 7", ["7"], Verdict.FOUND),
+        ("I see 5 in the first row and 6 in the second, which makes 11.", ["11"], Verdict.FOUND),
+        ("There are 5 eggs, 2 of which are broken.", ["5"], Verdict.FOUND),
+        ("There are 5 eggs (2 white, 3 brown).", ["5"], Verdict.FOUND),
+        ("There are 5 (or 6) eggs.", [], Verdict.UNREADABLE),
+        ("There are 20 people, including 5 children.", ["20"], Verdict.FOUND),
+        ("There seem to be 5 eggs, although one may be a ball.", ["5"], Verdict.FOUND),
+        ("There is a single egg.", ["1"], Verdict.FOUND),
+        ("There are more than 100 eggs.", [], Verdict.UNREADABLE),
+        ("At least 5.", [], Verdict.UNREADABLE),
+        ("no more than 5", [], Verdict.UNREADABLE),
+        ("over 100 eggs", [], Verdict.UNREADABLE),
+        ("There are 5 eggs over the table.", ["5"], Verdict.FOUND),
+        ("100+", [], Verdict.UNREADABLE),
+        ('{"eggs": 5}', ["5"], Verdict.FOUND),
+        ('{"answer": "12"}', ["12"], Verdict.FOUND),
+        ('{"white": 2, "brown": 3}', [], Verdict.UNREADABLE),
+        ("$\\boxed{5}$", ["5"], Verdict.FOUND),
     ],
 )  # fmt: skip
 def test_places_count_before_words_and_nothing_is_guessed(
@@ -91,3 +124,16 @@ def test_the_sketch_of_an_answer_counts_two() -> None:
 def test_no_text_makes_the_reader_fail(text: str, complete: bool) -> None:
     answer = read_answer(EGGS, text, SEEN, complete=complete)
     assert all((f.value or "").isdecimal() for f in answer.findings)
+
+
+UNITS = [" ", "一百零", "3 of ", "total of ", "(", "= 5", "more than ", "one ", "5 or ", "\\boxed{"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_eight_times_the_text_takes_no_forty_times_as_long(unit: str) -> None:
+    def cost(chars: int) -> float:
+        start = time.process_time()
+        read_answer(EGGS, unit * (chars // len(unit)), SEEN, complete=True)
+        return time.process_time() - start
+
+    assert cost(64_000) < 40 * max(cost(8_000), 0.01)

@@ -104,6 +104,44 @@ FOUND: dict[str, tuple[str, list[Event]]] = {
         "<think>Maybe 1 - 2 seconds?</think>From 3.0 to 4.0 seconds.",
         [(3.0, 4.0, None, None)],
     ),
+    "第": ("第3秒到第5秒", [(3.0, 5.0, None, None)]),
+    "a Chinese sentence with its own words": (
+        "该动作在视频的第10.5秒开始，到第12秒结束。",
+        [(10.5, 12.0, None, None)],
+    ),
+    "a start and an end": (
+        "It starts at 3 seconds and ends at 5 seconds.",
+        [(3.0, 5.0, None, None)],
+    ),
+    "named times": ("start: 3.0s, end: 5.0s", [(3.0, 5.0, None, None)]),
+    "named times in lines": (
+        "**Start time:** 00:03\n**End time:** 00:05",
+        [(3.0, 5.0, None, None)],
+    ),
+    "a unit of both": ("3 to 5 minutes", [(180.0, 300.0, None, None)]),
+    "parts of minutes": ("1.5 min - 2 min", [(90.0, 120.0, None, None)]),
+    "subtitles": ("00:00:03,500 --> 00:00:05,000", [(3.5, 5.0, None, None)]),
+    "a pair of clocks": ("[00:12, 00:18]", [(12.0, 18.0, None, None)]),
+    "two in a row": (
+        "12s to 18s, and 25s to 30s",
+        [(12.0, 18.0, None, None), (25.0, 30.0, None, None)],
+    ),
+    "a table": (
+        "| # | Start | End | Event |\n|---|---|---|---|\n| 1 | 00:03 | 00:05 | opens |",
+        [(3.0, 5.0, None, "opens")],
+    ),
+    "a table with ranges": (
+        "| Time | Event |\n|---|---|\n| 00:03 - 00:05 | opens |",
+        [(3.0, 5.0, None, "opens")],
+    ),
+    "a text as value": (
+        '{"opens": "3.5-5.0", "answer": "7 - 9"}',
+        [(3.5, 5.0, "opens", None), (7.0, 9.0, None, None)],
+    ),
+    "a corrected answer": (
+        '[{"start": 3, "end": 5}]\n\nCorrected:\n[{"start": 4, "end": 6}]',
+        [(4.0, 6.0, None, None)],
+    ),
     "twice the same": (
         '[{"start": 1, "end": 2}, {"start": 1, "end": 2}]',
         [(1.0, 2.0, None, None)],
@@ -147,6 +185,7 @@ CUT = {
     ),
     "in a number": ('[{"start": 1, "end": 2}, {"start": 3, "end": 4', [(1.0, 2.0, None, None)]),
     "in a sentence": ("It happens in 1 - 2 seconds and in 3 - 4", [(1.0, 2.0, None, None)]),
+    "in a named time": ("Start: 3s\nEnd: 5", []),
     "before any": ('```json\n[{"start_t', []),
 }
 
@@ -170,6 +209,12 @@ VERDICTS = {
     "视频中没有发生该事件。": Verdict.NOTHING,
     "I'm sorry, I can't help with that.": Verdict.REFUSED,
     "What a nice film!": Verdict.UNREADABLE,
+    '[{"start_time": -1, "end_time": -1}]': Verdict.NOTHING,
+    "[[-1, -1]]": Verdict.NOTHING,
+    "There are 3 to 5 people in the video.": Verdict.UNREADABLE,
+    "2到3人在走路": Verdict.UNREADABLE,
+    "The man begins with 3 eggs and ends with 5.": Verdict.UNREADABLE,
+    "| 1 | 3 | 5 | opens |": Verdict.UNREADABLE,
     "": Verdict.UNREADABLE,
     '[{"bbox_2d": [1, 2, 3, 4], "label": "cut"}]': Verdict.UNREADABLE,
 }

@@ -213,7 +213,7 @@ def _read_places(text: str, frame: Frame, *, complete: bool) -> Answer:
 
 
 _ACTION_LINE = re.compile(
-    r"^[\s*#_>]*action[\w ]{0,8}[*_\s]*[:：][\s*_\"'`]*(\w{2,40})", re.M | re.I
+    r"^[ \t*#_>]*+action[\w ]{0,8}[*_\s]*[:：][\s*_\"'`]*(\w{2,40})", re.M | re.I
 )
 """The line "Action: click"."""
 

@@ -17,7 +17,7 @@ from grounding.qwen.prompts import PromptSet, language_of
 from grounding.qwen.reading.elements import KNOWN
 from grounding.qwen.reading.fields import Role, classify_key
 from grounding.qwen.reading.sentences import declines, says_none
-from grounding.qwen.reading.thinking import extract_answer
+from grounding.qwen.reading.thinking import extract_answer, open_boxed
 from grounding.qwen.reading.tokenizer import Text, tokenize
 from grounding.qwen.reading.values import Group
 from grounding.qwen.scores import Token, score_findings
@@ -47,13 +47,46 @@ WORDINGS = {
 _SENTENCE = re.compile(r"[.!?:;](?:\s|$)|[。！？：；\n]")
 
 _ONE = re.compile(
-    r"(?<!ty[ -])(?<!and )\bone\b(?=\s+(?:of|is|was|has|on|in|at|to|row|column)\b|\s*[.,;]|\s*$)"
-    r"|其中一|每一",
+    r"(?<!ty[ -])(?<!and )\bone\b(?=\s+(?:of|is|was|has|on|in|at|to|row|column|may|might|could|"
+    r"looks|seems|appears)\b|\s*[.,;]|\s*$)|其中一|每一|一[张幅](?=[图照画])|(?<!\w)一(?=共)|另一",
     re.IGNORECASE,
 )
 """A word that is a number in "one cat", and stands for a thing in "one is black"."""
 _NO_ONE = re.compile(r"\b(?:no|each|every|any|another) one\b", re.IGNORECASE)
+_SINGLE = re.compile(r"\b(?:an?|only|just) (?:single|lone|solitary)\b", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
+_PART = re.compile(
+    r"[,，(（]?\s?(?:\b(?:\d+|[a-z]+)\s+of\s+(?:which|whom|them|these|those)\b|"
+    r"\bincluding\b|其中|包括)|[(（](?!\s*(?:or|maybe|possibly|perhaps|to|或|可能|[-–~]))",
+    re.IGNORECASE,
+)
+"""What begins to say something of a part of the things that were counted."""
+_HAN_COUNT = re.compile(
+    r"(?<![零一二三四五六七八九两〇十百千万])[零一二三四五六七八九两〇十百千万]++"
+    r"(?=[个只条张件座棵朵位名匹台把辆头颗枚根支瓶盒人])"
+)
+_HAN_JOINT = re.compile(r"(?<=[一-鿿：])(?=\d)|(?<=\d)(?=[一-鿿])")
+_WORD = r"(?:\d[\d,]*|(?<![a-z])[a-z]+(?:-[a-z]+)?)"
+_TOTAL = re.compile(
+    r"(?:\btotal(?:s|ing|ling)?(?: number)?(?: of| is| to| are|:| =)*|\bmak(?:es|ing)|"
+    r"\badds? up to|\bequals?|\baltogether,?|[=＝]|总共有?|一共有?|合计有?|总计有?|总数[是为]?)"
+    rf"\s*[*_]*(?P<ahead>{_WORD})"
+    rf"|(?<![\w.,])(?P<behind>{_WORD})(?: [a-z]+){{0,2}}? (?:in total|in all|altogether)\b",
+    re.IGNORECASE,
+)
+"""The sum of several numbers, in words that say so."""
+_BOUND = re.compile(
+    r"\b(?:more|fewer|less|greater) than\b|\bat (?:least|most)\b|"
+    r"\b(?:up to|over|under|above|below|nearly|almost)\s+"
+    r"(?=\d|[a-z]+(?:ty|teen)\b|(?:a |one )?(?:dozen|hundred|thousand)\b)|"
+    r"\d\s*(?:\+(?!\s*\d)|or (?:more|fewer|less|so)\b)|"
+    r"超过|至少|最多|不少于|不超过|多于|少于|不止|以上|以下|[0-9十百千万]多|近百",
+    re.IGNORECASE,
+)
+"""Words that say more or less than the number beside them."""
+
+UNSAID = {Role.OTHER, Role.LABEL, Role.WRAPPER, Role.TEXT}
+"""What a key may be in {"eggs": 3}."""
 
 MANY = 10_000
 """More than a picture holds."""
@@ -97,12 +130,13 @@ def read_answer(query: Count, text: str, frame: Frame, *, complete: bool) -> Ans
 
 def state_number(text: str) -> int | None:
     """Return the number that an answer states outside its places; 0 where it says "none"."""
-    content, _ = extract_answer(text)
+    content = open_boxed(extract_answer(text).text)
     items = tokenize(content, KNOWN).items
     prose = " ".join(content[t.start : t.end].strip() for t in items if isinstance(t, Text))
     groups = [item for item in items if isinstance(item, Group)]
     numbers = [one for one in (*_keyed(groups), *_said(prose)) if one is not None]
-    if not numbers and (says_none(prose) or (not prose and content.strip() in ("[]", "{}"))):
+    none = says_none(prose) and not _BOUND.search(prose)
+    if not numbers and (none or (not prose and content.strip() in ("[]", "{}"))):
         return 0
     number = numbers[-1] if numbers else None
     whole = number is not None and number.is_integer() and 0 <= number <= MANY
@@ -115,15 +149,49 @@ def _said(prose: str) -> list[float | None]:
     What is said in digits counts before words, words that differ are none, and "one" is the number
     only where no other is said.
     """
-    sentences = [_NO_ONE.sub(" ", sentence) for sentence in _SENTENCE.split(prose)]
+    sentences = [_clear(sentence) for sentence in _SENTENCE.split(prose)]
     told = [sentence for sentence in sentences if _DIGIT.search(sentence)]
-    others = [parse_number(_ONE.sub(" ", sentence)) for sentence in told or sentences]
-    found = others if any(one is not None for one in others) else list(map(parse_number, sentences))
+    others = [_parse(_ONE.sub(" ", sentence)) for sentence in told or sentences]
+    found = others if any(one is not None for one in others) else list(map(_parse, sentences))
     return found if told or len({*found} - {None}) <= 1 else []
 
 
+def _clear(sentence: str) -> str:
+    """Return a sentence without words that only look like a number, or are about a part."""
+    sentence = _SINGLE.sub("one", _NO_ONE.sub(" ", sentence))
+    part = _PART.search(sentence)
+    before = sentence[: part.start()] if part else ""
+    return before if _parse(_write_digits(before)) is not None else sentence
+
+
+def _parse(sentence: str) -> float | None:
+    """Return the number of a sentence: its only one, or the sum of several that ends it."""
+    if _BOUND.search(sentence):
+        return None
+    sentence = _write_digits(sentence)
+    number = parse_number(sentence)
+    sums = [*_TOTAL.finditer(sentence)] if number is None else []
+    if not sums or _DIGIT.search(sentence, sums[-1].end()):
+        return number
+    return parse_number(sums[-1]["ahead"] or sums[-1]["behind"])
+
+
+def _write_digits(sentence: str) -> str:
+    """Return a sentence with the Chinese numbers that count something in digits, all apart."""
+    return _HAN_JOINT.sub(" ", _HAN_COUNT.sub(_to_digits, sentence))
+
+
+def _to_digits(found: re.Match[str]) -> str:
+    number = parse_number(found[0])
+    return found[0] if number is None else f" {number:g} "
+
+
 def _keyed(groups: Sequence[Group]) -> Iterator[float | None]:
-    """Yield the numbers in {"count": 3}."""
+    """Yield the numbers in {"count": 3}, and the one of an object that has nothing else."""
+    if len(groups) == 1 and len(groups[0].entries) == 1:
+        (key, value), *_ = groups[0].entries
+        if key and not isinstance(value, Group) and classify_key(key.text).role in UNSAID:
+            yield parse_number(value.text)
     for group in groups:
         for key, value in group.entries:
             if (

@@ -17,10 +17,11 @@ from grounding.notation.times import parse_seconds
 from grounding.queries import Finding, FindSpans, Span
 from grounding.qwen.answers import Answer, Note, Verdict
 from grounding.qwen.prompts import PromptSet, language_of, quote
+from grounding.qwen.ranges import Event, read_lines, read_range, two
 from grounding.qwen.reading.elements import KNOWN
 from grounding.qwen.reading.fields import fold
 from grounding.qwen.reading.sentences import declines, says_none
-from grounding.qwen.reading.thinking import extract_answer
+from grounding.qwen.reading.thinking import blank_before, drop_revised, extract_answer
 from grounding.qwen.reading.tokenizer import Text, tokenize
 from grounding.qwen.reading.values import Group, Key, Value
 from grounding.qwen.scores import Token, score_findings
@@ -114,6 +115,9 @@ def sketch_answer(query: FindSpans, prompts: PromptSet = "qwen2.5") -> str:
 
 # How answers are read
 
+ABSENT = {"", "-1", "-1.0"}
+"""What is written for the time of what does not happen, beside words."""
+
 MAX_SPANS = 1000
 """Most spans of one answer; only a model in a loop writes more."""
 
@@ -129,35 +133,11 @@ TEXT = re.compile(
     r"desc(?:ription)?|events?|caption|query|texts?|activity|action|sentence|content|描述|事件|内容"
 )
 
-_TIME = (
-    r"(?:\d{1,3}:)?\d{1,3}:\d{2}(?:[.,]\d+)?s?"
-    r"|(?:\d+\s*(?:hours?|h|小时)\s*)?\d+\s*(?:minutes?|mins?|min|m|分钟|分)"
-    r"(?:\s*\d+(?:\.\d+)?\s*(?:seconds?|secs?|s|秒)?)?(?![a-z])"
-    r"|\d+(?:\.\d+)?(?:\s*(?:seconds?|secs?|s|秒)(?![a-z]))?"
-)
-_RANGE = re.compile(
-    rf"(?<![\d.:])[<\[(]?(?P<start>{_TIME})(?:\s*>)?\s*(?:-|–|—|~|〜|→|to|until|and|至|到)\s*<?"
-    rf"(?P<end>{_TIME})(?!\d|:\d)",
-    re.IGNORECASE,
-)
-_HEAD = re.compile(r"\s*(?:[-*•]|\d+[.)])?\s*[*_`\"']*\s*")
-_TAIL = re.compile(r"[>\])*_`\"'\s]*(?:seconds?|秒)?\s*[:：,-]\s*(?P<text>\S.*)")
 _NEVER = re.compile(
     r"\b(?:not|n't|never|no)\b[^.]{0,40}\b(?:occur|happen|takes? place|appear|seen|shown)"
     r"|(?:没有|未|并未|不)(?:发生|出现|看到)",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """A span as it is written: its times, its words, and where it stands."""
-
-    start: float
-    end: float
-    label: str | None
-    text: str | None
-    span: tuple[int, int]
 
 
 def read_answer(query: FindSpans, text: str, frame: Frame, *, complete: bool) -> Answer:
@@ -168,12 +148,14 @@ def read_answer(query: FindSpans, text: str, frame: Frame, *, complete: bool) ->
     """
     content, cut = extract_answer(text)
     lexemes = tokenize(content, KNOWN)
+    lexemes.items = drop_revised(content, lexemes.items)
+    content = blank_before(content, lexemes.items)
     groups = [item for item in lexemes.items if isinstance(item, Group)]
     prose = "\n".join(content[t.start : t.end] for t in lexemes.items if isinstance(t, Text))
     cut = cut or lexemes.cut or not (complete or (groups and groups[-1].closed))
     events = [event for group in groups for event in _walk(group, None, None)]
     if "{" not in content and '"' not in content:  # brackets stand around times in prose, too
-        lines = list(_read_lines(content, complete=complete))
+        lines = list(read_lines(content, complete=complete))
         events = lines if len(lines) > len(events) else events
     found = _settle(events[:MAX_SPANS], query.within)
     notes = (Note.TRUNCATED,) if cut else ()
@@ -191,11 +173,13 @@ def _verdict(groups: Sequence[Group], prose: str, *, found: bool, cut: bool) -> 
 
 
 def _is_empty(value: Value) -> bool:
-    """Say whether a value has no time: nothing, null, or only such values."""
+    """Say whether a value has no time: nothing, null, minus one, or only such values."""
     if isinstance(value, Group):
         timed = [v for key, v in value.entries if key is None or not _names_words(key)]
-        return value.closed and not value.numbers and all(map(_is_empty, timed))
-    return says_none(value.text) or not value.text.strip()
+        if value.numbers:
+            return value.closed and all(number == -1 for number in value.numbers)
+        return value.closed and all(map(_is_empty, timed))
+    return says_none(value.text) or value.text.strip() in ABSENT
 
 
 def _names_words(key: Key) -> bool:
@@ -203,7 +187,7 @@ def _names_words(key: Key) -> bool:
     return bool(LABEL.fullmatch(name) or TEXT.fullmatch(name))
 
 
-def _settle(events: Sequence[_Event], within: Span) -> list[Finding]:
+def _settle(events: Sequence[Event], within: Span) -> list[Finding]:
     """Return the events as findings: in order of their times, inside the film, each once."""
     first, last = within
     found: dict[tuple[object, ...], Finding] = {}
@@ -217,7 +201,7 @@ def _settle(events: Sequence[_Event], within: Span) -> list[Finding]:
     return list(found.values())
 
 
-def _walk(group: Group, label: str | None, text: str | None) -> Iterator[_Event]:
+def _walk(group: Group, label: str | None, text: str | None) -> Iterator[Event]:
     """Yield the events in a group, with the words that stand above them."""
     words = [(key, value) for key, value in group.entries if key and not isinstance(value, Group)]
     label = _find(words, LABEL) or label
@@ -228,14 +212,17 @@ def _walk(group: Group, label: str | None, text: str | None) -> Iterator[_Event]
             yield event
         return
     for key, value in group.entries:
-        if key and (times := _read_range(key.text)):
+        if key and (times := read_range(key.text)):
             if not isinstance(value, Group):
-                yield _Event(*times, label, value.text or None, (key.start, value.end))
+                yield Event(*times, label, value.text or None, (key.start, value.end))
         elif isinstance(value, Group):
             named = key is not None and not _is_wrapper(key)
             yield from _walk(value, key.text if named and key else label, text)
         elif key is None:
-            yield from _read_lines(value.text, label=label, at=value.start)
+            yield from read_lines(value.text, label=label, at=value.start)
+        elif not _names_words(key) and (times := read_range(value.text)):
+            name = label if _is_wrapper(key) else key.text
+            yield Event(*times, name, text, (key.start, value.end))
 
 
 _WRAPPERS = re.compile(
@@ -256,7 +243,7 @@ def _find(words: Sequence[tuple[Key, Key]], names: re.Pattern[str]) -> str | Non
     return None
 
 
-def _record(group: Group, label: str | None, text: str | None) -> _Event | None:
+def _record(group: Group, label: str | None, text: str | None) -> Event | None:
     """Return the event of a group with keys for its start and its end, or for both."""
     times: dict[str, float] = {}
     for key, value in group.entries:
@@ -272,58 +259,23 @@ def _record(group: Group, label: str | None, text: str | None) -> _Event | None:
                 times |= {} if seconds is None else {kind: seconds}
     if times.keys() != {"start", "end"}:
         return None
-    return _Event(times["start"], times["end"], label, text, (group.start, group.end))
+    return Event(times["start"], times["end"], label, text, (group.start, group.end))
 
 
 def _read_both(value: Value) -> Span | None:
     if not isinstance(value, Group):
-        return _read_range(value.text)
+        return read_range(value.text)
     pair = _pair(value, None, None)
     return (pair.start, pair.end) if pair else None
 
 
-def _pair(group: Group, label: str | None, text: str | None) -> _Event | None:
+def _pair(group: Group, label: str | None, text: str | None) -> Event | None:
     """Return the event of a group that consists of two times."""
     if any(key for key, _ in group.entries):
         return None
     written = [value.text for _, value in group.entries if not isinstance(value, Group)]
     times: list[float | None] = [*group.numbers] or [parse_seconds(one) for one in written]
-    return _Event(*pair, label, text, (group.start, group.end)) if (pair := _two(times)) else None
-
-
-def _two(times: Sequence[float | None]) -> Span | None:
-    """Return two times, None where there are more or fewer, or one cannot be read."""
-    known = [one for one in times if one is not None and math.isfinite(one)]
-    return (known[0], known[1]) if len(known) == len(times) == len(("start", "end")) else None
-
-
-def _read_range(text: str) -> Span | None:
-    """Return the two times that a text consists of."""
-    found = _RANGE.fullmatch(text.strip(" <>[]()"))
-    return _two([parse_seconds(part) for part in found.group("start", "end")]) if found else None
-
-
-def _read_lines(
-    text: str, *, label: str | None = None, at: int = 0, complete: bool = True
-) -> Iterator[_Event]:
-    """Yield the spans in prose; words after one that begins its line are what happens then.
-
-    A time at the very end of an incomplete text may go on.
-    """
-    place = at
-    for line in text.splitlines(keepends=True):
-        for found in _RANGE.finditer(line):
-            times = _two([parse_seconds(part) for part in found.group("start", "end")])
-            ends = place + found.end() >= at + len(text) and not complete
-            if times is None or ends:
-                continue
-            head = _HEAD.match(line)
-            first = head is not None and head.end() >= found.start()
-            tail = _TAIL.match(line, found.end()) if first else None
-            words = tail["text"].strip(" *_`\"'") if tail else None
-            span = place + found.start(), place + (len(line.rstrip()) if tail else found.end())
-            yield _Event(*times, label, words or None, span)
-        place += len(line)
+    return Event(*pair, label, text, (group.start, group.end)) if (pair := two(times)) else None
 
 
 # Scores

@@ -39,7 +39,7 @@ _KEY = re.compile(
     r"[\"'`*]*+(?P<key>[^\W\d][^\n:：=\"'`*\[\](){}<>,，]{0,60}+)[\"'`*]*+[ \t]*+"
     r"(?:[=：]|:(?=[\s\"'*\d\[({]|\Z))[* \t]*+"
 )
-_LINE = re.compile(r"[^\n]*\S[^\n]*")
+_LINE = re.compile(r"^[^\S\n]*+\S[^\n]*+", re.MULTILINE)
 _ENDS_A_LINE = re.compile(r"[ \t]*+[,;]?[ \t\r]*+(?:\n|\Z)")
 _NAMES = re.compile(r"\s*(?:[,，、;；]|\band\b|和)\s*")
 _FENCE = ("```", "~~~", "---")

@@ -71,6 +71,16 @@ def _unescape_quotes(text: str) -> str:
     return text
 
 
+_BOXED = re.compile(r"\\(?:boxed|text|mathrm|mathbf)\s*\{([^{}]*)\}")
+
+
+def open_boxed(text: str) -> str:
+    """Return `text` with what stands in \\boxed{...} without its LaTeX; offsets stay."""
+    for _ in range(2 if "\\boxed" in text else 0):
+        text = _BOXED.sub(lambda m: " " * (m.start(1) - m.start()) + m[1] + " ", text)
+    return text
+
+
 # Thinking without tags
 
 NEAR = 40
@@ -149,7 +159,7 @@ def drop_drafts(text: str, items: list[Lexeme], *, complete: bool) -> Kept:
     line and ends the text. A text that is not `complete` may break off before its words show that
     it is thinking; its first words decide.
     """
-    items = _drop_revised(text, items)
+    items = drop_revised(text, items)
     places = [item for item in items if _is_place(item)]
     prose = _list_prose(items)
     if not prose or prose[0] is not items[0] or not _PROSE.match(text):
@@ -171,7 +181,7 @@ def drop_drafts(text: str, items: list[Lexeme], *, complete: bool) -> Kept:
     return Kept([], cut=True) if first is None else Kept(items[first:], cut=False)
 
 
-def _drop_revised(text: str, items: list[Lexeme]) -> list[Lexeme]:
+def drop_revised(text: str, items: list[Lexeme]) -> list[Lexeme]:
     """Return the lexemes behind the last words that announce an answer in place of the one before.
 
     The new answer begins a line and ends the text.
@@ -185,6 +195,12 @@ def _drop_revised(text: str, items: list[Lexeme]) -> list[Lexeme]:
     first = _find_fenced(text, items, behind, None)
     first = _find_last(text, items, behind, None) if first is None else first
     return items if first is None else items[first:]
+
+
+def blank_before(text: str, items: list[Lexeme]) -> str:
+    """Return `text` with blanks before the first of the lexemes that are kept; offsets stay."""
+    start = items[0].start if items else 0
+    return " " * start + text[start:]
 
 
 def _is_place(item: Lexeme) -> bool:
