@@ -44,7 +44,10 @@ if [ ! -e .env ]; then
     sed "s/^COMPOSE_PROFILES=.*/COMPOSE_PROFILES=$profiles/; s/^GROUNDING_ENGINE=.*/GROUNDING_ENGINE=$engine/" docker/example.env >.env
     echo "Wrote .env: look through it, MODEL above all."
 else
-    echo "Kept .env as it is."
+    kept=$(sed -n 's/^COMPOSE_PROFILES=//p' .env)
+    echo "Kept .env as it is, with COMPOSE_PROFILES=$kept."
+    case $# in 0) ;; *) [ "$kept" = "$profiles" ] || echo "For $profiles, change COMPOSE_PROFILES and GROUNDING_ENGINE=$engine there." ;; esac
 fi
+user=$(sed -n 's/^BASIC_AUTH_USER=//p' .env)
 echo "Next: docker compose up --build --detach"
-echo "Label Studio's Connect Model dialog: user label-studio, password $(cat secrets/basic_auth_pass)"
+echo "Label Studio's Connect Model dialog: user ${user:-label-studio}, password $(cat secrets/basic_auth_pass)"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grounding.engines.base import Engine, Progress
-from grounding.errors import GroundingError
+from grounding.errors import EngineError, GroundingError
 from grounding.labelstudio.client.files import LabelStudioClient
 from grounding.media.fetch import Fetcher, FetchRules
 from grounding.media.films.reader import FilmLimits, FilmReader
@@ -81,7 +81,13 @@ def load_engine(settings: Settings, on_progress: ProgressCallback) -> Engine:
     """Return the engine that the settings choose; raises as `load_context` does."""
     if settings.engine == "openai":
         return _connect(settings, on_progress)
-    return _load(settings, on_progress)
+    try:
+        return _load(settings, on_progress)
+    except GroundingError:
+        raise
+    except Exception as exc:  # a file of a checkpoint may have any form
+        log.exception("the model cannot be loaded")
+        raise EngineError(f"{settings.model_path} cannot be loaded ({type(exc).__name__})") from exc
 
 
 def examine(engine: Engine, settings: Settings) -> SelfTestReport:

@@ -28,7 +28,8 @@ WRONG = {
     "fragment": ({"LABEL_STUDIO_HOST": "http://a/#b"}, "LABEL_STUDIO_HOST: must end before"),
     "no Redis address": ({"REDIS_URL": "http://a:6379"}, "REDIS_URL: must read like redis://"),
     "Redis without a host": ({"REDIS_URL": "redis:///0"}, "REDIS_URL: must read like redis://"),
-    "Redis at no port": ({"REDIS_URL": "redis://a:b/0"}, "REDIS_URL: is no address"),
+    "Redis at no port": ({"REDIS_URL": "redis://a:b/0"}, r"REDIS_URL: must read .* %23 and %2F"),
+    "Redis password as it is": ({"REDIS_URL": "redis://:a#b@c/0"}, r"REDIS_URL: must read .* %23"),
     "crossed bounds": (
         {"GROUNDING_MIN_PIXELS": "99999", "GROUNDING_MAX_PIXELS": "9999"},
         "GROUNDING_MIN_PIXELS",

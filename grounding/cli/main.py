@@ -125,6 +125,8 @@ ANSWER_SECONDS = 3.0
 @click.option("--ready", is_flag=True, help="Of a worker: only if its model is loaded.")
 def health(part: Literal["server", "worker"], ready: bool) -> None:
     """Exit 0 if the part is alive, else 1: what a container's health check runs."""
+    if ready and part == "server":
+        raise click.UsageError("--ready is of a worker.")
     settings = load_settings()
     alive = _worker_reports(settings, ready=True) if ready else is_alive(part, settings)
     sys.exit(0 if alive else 1)

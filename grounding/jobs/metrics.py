@@ -143,7 +143,7 @@ class CounterBuffer:
             self._counts.update(counts)
 
     def flush(self) -> None:
-        """Write the counts to Redis; they stay in memory while it does not answer."""
+        """Write the counts to Redis; those that it does not take stay in memory."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
         if not counts:
@@ -152,10 +152,13 @@ class CounterBuffer:
         for name, by in counts.items():
             pipe.hincrby(COUNTERS, name, by)
         try:
-            pipe.execute()
+            answers = pipe.execute(raise_on_error=False)
         except RedisError as exc:
             self.add(counts)
             log.debug("the counters wait for Redis: %s", exc)
+            return
+        told = zip(counts.items(), answers, strict=True)
+        self.add({name: by for (name, by), answer in told if isinstance(answer, Exception)})
 
 
 class MeteredEngine:

@@ -142,12 +142,21 @@ def check_web_address(text: str) -> None:
         raise ValueError("must end before any ? or #")
 
 
+REDIS_FORM = (
+    "must read like redis://:password@host:6379/0, rediss://… or unix://…, with # and / of the "
+    "password as %23 and %2F"
+)
+
+
 def check_redis_address(text: str) -> None:
     """Raise `ValueError` unless `text` is an address that the Redis client understands."""
-    parts = _split_address(text)
+    try:
+        parts = _split_address(text)
+    except ValueError:
+        raise ValueError(REDIS_FORM) from None
     wanted = {"redis": parts.hostname, "rediss": parts.hostname, "unix": parts.path}
     if not wanted.get(parts.scheme):
-        raise ValueError("must read like redis://:password@host:6379/0, rediss://… or unix://…")
+        raise ValueError(REDIS_FORM)
 
 
 def check_secret(value: SecretStr) -> SecretStr:

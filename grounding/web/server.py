@@ -54,7 +54,7 @@ NEW_SECONDS = 1.0
 BODIES = 3
 """How many bodies of the largest size may arrive, or wait to be read, at once.
 
-They lie in the temporary folder, which has 256 MiB in docker-compose.yml.
+They lie in the temporary folder, which has 1 GiB in docker-compose.yml, and 512 MiB in Kubernetes.
 """
 IN_MEMORY = 2**20
 """Bytes of a body above which it lies in the temporary folder."""

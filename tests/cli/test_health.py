@@ -72,6 +72,11 @@ def test_a_worker_is_ready_once_it_answers_tasks(
     assert done.exit_code == status
 
 
+def test_a_server_is_not_asked_whether_its_model_is_loaded() -> None:
+    done = CliRunner().invoke(cli, ["health", "server", "--ready"])
+    assert (done.exit_code, "--ready is of a worker" in done.output) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("this", "other"), [("gpu", "gpu-2"), ("gpu-2", "gpu"), ("gpu", "elsewhere")]
 )

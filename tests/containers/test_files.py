@@ -266,8 +266,18 @@ def test_setup_run_again_keeps_every_secret_and_setting(folder: Path) -> None:
 
     set_up(folder)
     first = all_of_it()
-    assert set_up(folder, "vllm").returncode == 0
-    assert all_of_it() == first
+    again = set_up(folder, "vllm")
+    assert (again.returncode, all_of_it()) == (0, first)
+    assert "COMPOSE_PROFILES=gpu." in again.stdout
+    assert "For vllm, change COMPOSE_PROFILES and GROUNDING_ENGINE=openai" in again.stdout
+    assert "For" not in set_up(folder).stdout + set_up(folder, "gpu").stdout
+
+
+def test_setup_names_the_user_that_env_has(folder: Path) -> None:
+    set_up(folder)
+    env = folder / ".env"
+    env.write_text(env.read_text().replace("BASIC_AUTH_USER=label-studio", "BASIC_AUTH_USER=ann"))
+    assert "user ann, password" in set_up(folder).stdout
 
 
 def test_setup_refuses_a_word_that_it_does_not_know(folder: Path) -> None:

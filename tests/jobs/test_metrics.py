@@ -22,7 +22,7 @@ from grounding.jobs.metrics import (
     MeteredFetcher,
     render_metrics,
 )
-from grounding.jobs.store import JobStore
+from grounding.jobs.store import COUNTERS, JobStore
 from grounding.qwen.profiles import PROFILES
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
@@ -139,6 +139,20 @@ def test_counts_wait_in_memory_while_redis_is_away(
     counters.add({"dropped:wrong_shape": 1})
     counters.flush()
     assert samples(redis)["grounding_findings_dropped_total", "wrong_shape"] == 2
+
+
+def test_a_count_that_redis_does_not_take_is_added_once_when_it_does(
+    redis: Redis, counters: CounterBuffer
+) -> None:
+    redis.hset(COUNTERS, "noted:clipped", "x")
+    counters.add({"dropped:wrong_shape": 1, "noted:clipped": 2})
+    for _ in range(3):
+        counters.flush()
+    redis.hdel(COUNTERS, "noted:clipped")
+    counters.flush()
+    seen = samples(redis)
+    assert seen["grounding_findings_dropped_total", "wrong_shape"] == 1
+    assert seen["grounding_answer_warnings_total", "clipped"] == 2
 
 
 def test_every_metric_has_the_prefix_and_a_standard_name(redis: Redis) -> None:

@@ -12,6 +12,7 @@ from redis.exceptions import OutOfMemoryError
 from grounding.engines.base import DeviceMemory
 from grounding.errors import ImageMissing
 from grounding.jobs.heartbeat import Heartbeat
+from grounding.jobs.operating import foreign
 from grounding.jobs.operating.answers import LastAnswers
 from grounding.jobs.operating.overview import describe_queue
 from grounding.jobs.outbox.outbox import Outbox
@@ -75,6 +76,13 @@ def test_what_others_wrote_is_shown_as_text(start: Start, worker: list[int]) -> 
     page = client.get("/", headers={"Accept": BROWSER}).text
     assert "&lt;RectangleLabels name=" in page
     assert "<RectangleLabels" not in page
+
+
+@pytest.mark.parametrize(
+    "words", ["did=cancel", "did=retry", "did=cancel&count=1e999", f"did=retry&count={'9' * 5000}"]
+)
+def test_an_address_that_somebody_made_up_shows_the_page(start: Start, words: str) -> None:
+    assert start().get(f"/?{words}", headers={"Accept": BROWSER}).status_code == 200
 
 
 def test_without_a_worker_or_a_queue_the_page_says_so(
@@ -184,8 +192,9 @@ def test_cancel_can_be_pressed_when_redis_has_no_memory_left(
     ],
 )
 def test_a_part_of_the_page_that_cannot_be_read_leaves_the_others(
-    start: Start, redis: Redis, broken: str, shown: list[str]
+    start: Start, redis: Redis, monkeypatch: pytest.MonkeyPatch, broken: str, shown: list[str]
 ) -> None:
+    monkeypatch.setattr(foreign, "AT_ONCE_SECONDS", 0)  # as where there are too many keys
     enter(redis, 1)
     LastAnswers(redis, 12).keep(("7.5", 3), (640, 480), FOUND, b"a picture")
     client = start()
