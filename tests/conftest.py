@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +34,9 @@ settings.load_profile("no deadline")
 settings.register_profile("mutants", deadline=None, derandomize=True, max_examples=30)
 
 
+VARIABLES = frozenset(map(variable, Settings.model_fields))
+
+
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     """A Valkey server of this test run's own."""
@@ -48,12 +53,19 @@ def redis(valkey: ValkeyServer) -> Iterator[Redis]:
     client.close()
 
 
+@pytest.fixture(scope="session")
+def _data_dirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of folders that are not there: ten thousand `tmp_path`s take a minute of the disk's."""
+    parent = tmp_path_factory.mktemp("data")
+    return (parent / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _own_settings(monkeypatch: pytest.MonkeyPatch, _data_dirs: Iterator[Path]) -> None:
     """Remove the settings of the shell that runs the tests."""
-    for name in map(variable, Settings.model_fields):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("GROUNDING_DATA_DIR", str(tmp_path / "data"))
+    for name in VARIABLES.intersection(os.environ):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GROUNDING_DATA_DIR", str(next(_data_dirs)))
 
 
 @pytest.fixture(autouse=True)

@@ -41,7 +41,7 @@ def test_a_part_that_never_runs_is_not_started_for_ever(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Only people can mend what no new start mends."""
-    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0.01)
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0.001)
     monkeypatch.setattr(supervisor, "MAX_RESTART_SECONDS", 5)
     with pytest.raises(GroundingError, match="the part has ended 8 times as soon as it began"):
         starts("exit 3", tmp_path / "log", count=99, seconds=60)

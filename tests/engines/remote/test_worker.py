@@ -180,7 +180,7 @@ def test_a_server_away_for_longer_than_it_is_tried_costs_no_task(
     entries, config = tasks(3)
     with working():
         wait_for(lambda: ready(client))
-        moved = time.monotonic() + 6
+        moved = time.monotonic() + 3
         away = status(503, "being moved")
         behaviour.faults = (away if time.monotonic() < moved else None for _ in iter(int, 1))
         assert all(predict(client, entries, config))
