@@ -250,10 +250,22 @@ def _parts(planned: PlannedQuery, view: View) -> list[PlannedQuery]:
     return [replace(planned, view=replace(spec, around=half)) for half in (TOP, BOTTOM)]
 
 
+VIEWS_AT_ONCE = 16
+"""Views of one task's regions that are in memory at once: each may take 8 MB.
+
+The picture is decoded anew for the next ones, which takes less than the model's answers.
+"""
+
+
 def _look_again(planned: Sequence[PlannedQuery], pictures: _Pictures) -> list[Answer]:
     """Return the answer to each query of the second round."""
-    views = pictures.views(one.view for one in planned)
-    return ask_model([(one, (views[one.view],)) for one in planned], pictures.worker)
+    answers: list[Answer] = []
+    for at in range(0, len(planned), VIEWS_AT_ONCE):
+        some = planned[at : at + VIEWS_AT_ONCE]
+        views = pictures.views(one.view for one in some)
+        answers += ask_model([(one, (views[one.view],)) for one in some], pictures.worker)
+        del views
+    return answers
 
 
 def _text_of(answer: Answer) -> str:

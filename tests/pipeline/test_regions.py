@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 from hypothesis import given
 from PIL import Image
 
-from grounding.engines.base import ModelRequest
+from grounding.engines.base import Completion, ModelRequest
 from grounding.geometry import CROP_ASPECT, Box, Point, crop_frame, image_frame
 from grounding.labelstudio.regions import MAX_ASKED
 from grounding.media.views import PixelBounds, around
+from grounding.pipeline import VIEWS_AT_ONCE
+from grounding.testing import make_completion
 from tests.geometry.geometries import boxes
 from tests.labelstudio.configs import (
     BOXES,
@@ -75,6 +79,41 @@ def test_each_region_is_asked_about_once_in_a_view_of_its_own() -> None:
     assert '"colour" is one of "red", "blue".' in engine.about_regions[0].text
     assert '"doors" is a number' in engine.about_regions[0].text
     assert picture.fetched == 1, "the file is fetched once"
+
+
+class Street(InlineEngine):
+    """An engine that finds forty cars, and says of each how far left it is."""
+
+    most = 0
+    """The most views that it was given at once."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda text: "[]")
+
+    def submit(self, requests: Sequence[ModelRequest]) -> list[Future[Completion]]:
+        """Answer at once, and note how many views came together."""
+        self.most = max(self.most, len({id(view) for one in requests for view in one.views}))
+        return super().submit(requests)
+
+    def answer(self, request: ModelRequest) -> Completion:
+        """Return where the cars are, or what is asked of one."""
+        if "JSON object" in request.text:
+            left = request.views[0].frame.extent.left
+            return make_completion(json.dumps({"doors": round(left * 644)}))
+        cars = [{"bbox_2d": [n * 16, 200, n * 16 + 14, 214], "label": "Car"} for n in range(40)]
+        return make_completion(json.dumps(cars) if "'Car'" in request.text else "[]")
+
+
+def test_few_views_of_many_regions_are_in_memory_at_once() -> None:
+    engine, picture = Street(), OnePicture()
+    result = grounded(engine, BOXES, DOORS, pictures=picture).prediction["result"]
+    assert engine.most == VIEWS_AT_ONCE
+    assert picture.fetched == 1
+    doors = [one for one in result if one["type"] == "number"]
+    assert len(doors) == 40
+    for one in doors:
+        left = one["value"]["x"] / 100 * 644
+        assert one["value"]["number"] == pytest.approx(left, abs=5), "its own answer"
 
 
 def test_values_follow_their_region_with_its_id_and_whole_geometry() -> None:
