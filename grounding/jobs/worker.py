@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import NoReturn
@@ -42,7 +41,7 @@ from grounding.jobs.queues import Queues
 from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import ExclusiveRunner, Leases, Slots
 from grounding.jobs.store import MAX_DEATHS, NOTED, Claim, JobStore, QueueName, StoreLimits
-from grounding.media.memory import memory_limit
+from grounding.media.memory import memory_limit, resident_bytes
 from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.settings import Settings
 from grounding.tasks import Task, model_version
@@ -59,8 +58,16 @@ AWAY_SECONDS = 3.0
 """How long a slot rests after the model's server answered none of its requests."""
 
 
+DRAIN_SECONDS = 85.0
+"""How long running jobs may take once the process is to end; it would be killed after 100 s."""
+
+
 class _Cancelled(Exception):
     """The job was dropped while it ran: it has ended, and nothing is to be written."""
+
+
+class _Ending(Exception):
+    """The process is to end before the job could: another takes it."""
 
 
 class JobRunner:
@@ -78,6 +85,7 @@ class JobRunner:
         self._store = store
         self._settings = settings
         self._is_draining = False
+        self._ends = math.inf
         self._queues = Queues(store.redis)
         self._exclusive = ExclusiveRunner()
         self._counters = CounterBuffer(store.redis)
@@ -108,6 +116,9 @@ class JobRunner:
             self._postpone(key, exc)
         except DeadlinePassed as exc:
             self._let_go(key, exc)
+        except _Ending:
+            log.info("a job that takes longer than this process lasts is given back")
+            self._give_back(key)
         except _Cancelled:
             log.info("a job was cancelled while it ran")
         self._counters.flush()
@@ -120,6 +131,10 @@ class JobRunner:
         self._is_draining = True
         self._context.engine.drain()
 
+    def hurry(self) -> None:
+        """Release what still runs `DRAIN_SECONDS` from now; a signal handler may call this."""
+        self._ends = time.monotonic() + DRAIN_SECONDS
+
     def close(self) -> None:
         """Close the engine, and write the counts that are still in memory."""
         self._context.engine.close()
@@ -128,8 +143,8 @@ class JobRunner:
     def _answer(self, claim: Claim) -> None:
         """Predict, and write the result or the failure.
 
-        Raises `EngineAway` if the job may wait, `DeadlinePassed` if nobody waits for it, and
-        `_Cancelled`.
+        Raises `EngineAway` if the job may wait, `DeadlinePassed` if nobody waits for it,
+        `_Cancelled` and `_Ending`.
         """
         task_id = claim.payload.get("id")
         try:
@@ -138,7 +153,7 @@ class JobRunner:
             self._recorder.note(claim.payload, result)  # it never raises
         except DeviceBroken as exc:
             _exit_broken(exc)
-        except (DeadlinePassed, _Cancelled):
+        except (DeadlinePassed, _Cancelled, _Ending):
             raise
         except GroundingError as exc:
             if isinstance(exc, EngineAway) and (self._is_draining or not claim.waited):
@@ -174,7 +189,12 @@ class JobRunner:
         return result
 
     def _check_wanted(self, key: str, deadline: float) -> None:
-        """Raise `DeadlinePassed` or `_Cancelled` where nobody wants the answer any more."""
+        """Raise `DeadlinePassed` or `_Cancelled` where nobody wants the answer any more.
+
+        Also `_Ending`, where it would not come.
+        """
+        if time.monotonic() > self._ends:
+            raise _Ending
         if time.monotonic() > deadline:
             raise DeadlinePassed()
         try:
@@ -203,7 +223,7 @@ class JobRunner:
         log.warning("a task waits for the server: %s (%s)", error, error.code)
         try:
             if self._is_draining:
-                self._store.release([key], self._owner)
+                self._give_back(key)
                 return
             if self._store.postpone(key, self._owner, suspect=error.suspect) >= MAX_DEATHS:
                 self._store.fail(key, error)
@@ -216,10 +236,15 @@ class JobRunner:
     def _let_go(self, key: str, error: DeadlinePassed) -> None:
         """Drop a job that nobody waits for; one that somebody asked again meanwhile is queued."""
         log.info("a job was ended: %s", error.cause)
+        self._give_back(key)
+        with suppress(RedisError):  # then the reconciler drops it
+            self._store.cancel_unwaited()
+
+    def _give_back(self, key: str) -> None:
+        """Make a job pending again, without blame."""
         try:
             self._store.release([key], self._owner)
-            self._store.cancel_unwaited()
-        except RedisError as exc:  # then its lease expires, and the reconciler drops it
+        except RedisError as exc:  # then its lease expires
             log.warning("a job was not put back: %s", exc)
 
     def _fail(self, claim: Claim, error: GroundingError) -> None:
@@ -335,6 +360,7 @@ class Worker:
         self._signals.put(signum)  # the only kind of queue that a signal handler may use
         if self._runner is None:
             sys.exit(0)  # still loading: no job is running
+        self._runner.hurry()
 
     def _exit_at_once(self) -> NoReturn:
         try:
@@ -346,7 +372,7 @@ class Worker:
 
     def _check_memory_limit(self) -> None:
         """Refuse a memory limit below what the loaded model takes: each job would exceed it."""
-        if 0 < self._settings.max_worker_rss <= (taken := _resident_bytes()):
+        if 0 < self._settings.max_worker_rss <= (taken := resident_bytes()):
             raise SettingError(
                 f"GROUNDING_MAX_WORKER_RSS is below the {taken} bytes that the loaded model takes",
                 hint="Raise it, or set it to 0",
@@ -354,23 +380,14 @@ class Worker:
 
     def _recycle_if_grown(self) -> None:
         """Stop this process if its memory exceeds the limit; its supervisor starts a new one."""
-        if 0 < self._settings.max_worker_rss < (taken := _resident_bytes()):
+        if 0 < self._settings.max_worker_rss < (taken := resident_bytes()):
             log.warning("memory has grown to %d bytes: this worker ends for a new one", taken)
             self._signals.put(signal.SIGTERM)
 
 
 def _own_memory() -> DeviceMemory:
     """Return how much of what it may use this process uses: where the model is on no GPU."""
-    return DeviceMemory("this process", _resident_bytes(), memory_limit())
-
-
-def _resident_bytes() -> int:
-    """Return the resident memory of this process; 0 where the system does not report it."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return DeviceMemory("this process", resident_bytes(), memory_limit())
 
 
 def _exit_broken(error: DeviceBroken) -> NoReturn:

