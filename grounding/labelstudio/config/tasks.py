@@ -38,6 +38,27 @@ TRANSCRIBES = re.compile(
 DESCRIBES = re.compile(r"caption|descri|描述|说明", re.IGNORECASE)
 """Names of text areas for a description of what is seen."""
 
+_WORD = re.compile(r"[^\W\d_a-z]*[^\W\d_A-Z]+|[^\W\d_a-z]+")
+"""A word of a name, in image_caption as in imageCaption."""
+
+_OF_PICTURE = {
+    "image",
+    "img",
+    "picture",
+    "pic",
+    "photo",
+    "scene",
+    "screen",
+    "video",
+    "film",
+    "clip",
+}
+_OF_PICTURE |= {"visual", "short", "long", "brief", "detailed", "full", "alt", "text", "en", "zh"}
+_DESCRIBES_PICTURE = re.compile(
+    "(?:图[片像]?|照片|画面|场景|视频|影片|整体|全图|内容|简短|详细|[中英]文|的)*(?:描述|说明)(?:文字|文本)?"
+)
+"""What the name of a picture's description may have beside it: 产品说明 is a field of a form."""
+
 DESCRIPTION = "What is seen here, in one or two sentences"
 DESCRIPTION_ZH = "用一两句话描述所见内容"
 """What a text area is asked for whose name is all that says that it describes."""
@@ -74,7 +95,9 @@ def _by_name(control: Control, controls: Sequence[Control]) -> Control:
     here = [one for one in controls if one.shape and one.to_name == control.to_name]
     if control.per_region and (control.on_film or any(one.task for one in here)):
         return control
-    if said := DESCRIBES.search(name):
+    if (said := DESCRIBES.search(name)) and (
+        control.per_region or _is_of_picture(control, controls)
+    ):
         own = "en" if said[0].isascii() else "zh"
         language = own if options.style.language == "auto" else options.style.language
         prompt = Template.read(DESCRIPTION_ZH if language == "zh" else DESCRIPTION)
@@ -83,6 +106,22 @@ def _by_name(control: Control, controls: Sequence[Control]) -> Control:
     if control.per_region and TRANSCRIBES.search(name):
         return replace(control, task=ModelTask.OCR, asks_by_name=True)
     return control
+
+
+def _is_of_picture(control: Control, controls: Sequence[Control]) -> bool:
+    """Say whether an area that describes does so of its image: beside others, it may be a field.
+
+    Such as the description of what is sold, on an invoice with a number and a date.
+    """
+    beside = [c for c in controls if c.to_name == control.to_name and not (c.shape or c.per_region)]
+    words = _WORD.findall(control.from_name)
+    return len(beside) == 1 or all(map(_is_word_of_picture, words))
+
+
+def _is_word_of_picture(word: str) -> bool:
+    folded = word.casefold()
+    plain = folded in _OF_PICTURE or folded.startswith(("caption", "descri"))
+    return plain or bool(_DESCRIBES_PICTURE.fullmatch(word))
 
 
 def _lists_actions(control: Control) -> bool:

@@ -60,6 +60,48 @@ def test_a_description_beside_choices_is_one_question_with_them() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "product_description",
+        "itemDescription",
+        "JobDescription",
+        "caption_author",
+        "产品说明",
+        "说明书编号",
+        "short_description_of_goods",
+    ],
+)
+def test_a_field_of_a_form_that_is_called_a_description_is_filled_in_as_printed(name: str) -> None:
+    (planned,) = plan(config(area("total"), area(name)))
+    assert isinstance(planned.query, Fill)
+    assert [(field.name, field.prompt) for field in planned.query.fields] == [
+        ("total", ""),
+        (name, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("image_caption", ENGLISH),
+        ("imageCaption", ENGLISH),
+        ("IMAGE_DESCRIPTION", ENGLISH),
+        ("caption_2", ENGLISH),
+        ("short-description", ENGLISH),
+        ("captions", ENGLISH),
+        ("describe", ENGLISH),
+        ("descripción", ENGLISH),
+        ("图片描述", CHINESE),
+        ("画面内容说明", CHINESE),
+    ],
+)
+def test_a_description_of_the_picture_is_one_beside_other_values(name: str, prompt: str) -> None:
+    (planned,) = plan(config(area("total"), area(name)))
+    assert isinstance(planned.query, Fill)
+    assert planned.query.fields[1].prompt == prompt
+
+
 def test_model_task_ocr_goes_before_the_name() -> None:
     (planned,) = plan(config(area("caption", 'model_task="ocr"')))
     assert isinstance(planned.query, Transcribe)
