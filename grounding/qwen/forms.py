@@ -1,18 +1,14 @@
 """Reads the values of named fields from an answer, in every notation that models fill forms in.
 
-    {"total": "8.75"}                       an object, within others or in a list
-    [{"key": "total", "value": "8.75"}]     records with a name and a value
-    - **Total**: 8.75                       lines with a name and a value, a table of two columns
-    8.75                                    the bare value, where there is one field only
-
-A value stays as it is written; a number and a date of a field of that type get one spelling.
+`entries` finds the names and values; a value stays as it is written, and a number and a date of a
+field of that type get one spelling. An answer without a name is read by `choices`.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -20,6 +16,7 @@ from grounding.notation.dates import join_moment, parse_datetime
 from grounding.notation.numbers import parse_number
 from grounding.notation.times import parse_time
 from grounding.queries import PATH_SIGN, Field, ValueKind
+from grounding.qwen.entries import Entry, list_entries, list_line_entries
 from grounding.qwen.reading.fields import CONSTANTS, Role, classify_key, fold
 from grounding.qwen.reading.values import Group, Number, String, Value, Word
 
@@ -47,22 +44,12 @@ NAMELIKE = re.compile(r"nan|empty|blank|missing|no (?:data|date|name|number|amou
 
 _AROUND_ABSENT = " .()[]<>{}\"'*_"
 
-NAMES = {"key", "field", "fieldname", "attribute", "property", "键", "字段", "字段名"}
-"""Keys of a record whose value is the name of a field, beside those of labels."""
-
 
 class Filled(NamedTuple):
     """A value, and the half-open range of the answer's characters where it stands."""
 
     text: str
     span: tuple[int, int]
-
-
-class Entry(NamedTuple):
-    """A name in the answer, and the value that it has there."""
-
-    name: str
-    value: Value
 
 
 def read_groups(fields: Sequence[Field], groups: Sequence[Group], content: str) -> Values:
@@ -75,67 +62,16 @@ def read_groups(fields: Sequence[Field], groups: Sequence[Group], content: str) 
         whole = list(_read_whole(fields[0], groups[0]))
         if whole:
             return {fields[0].name: whole}
-    entries = list(_walk(groups))
+    entries = list(list_entries(groups))
     return _assign(fields, [*(e for e, own in entries if own), *(e for e, own in entries)], content)
 
 
 Values = dict[str, list[Filled]]
 
 
-def _walk(groups: Sequence[Group]) -> Iterator[tuple[Entry, bool]]:
-    """Yield the entries of all groups, outer ones first, and whether each is a key of its own."""
-    waiting = deque(groups)
-    while waiting:
-        group = waiting.popleft()
-        entries = group.entries if group.closed else group.entries[:-1]
-        for key, value in entries:
-            if key is not None:
-                yield Entry(key.text, value), True
-        if (record := _read_record(group)) is not None:
-            yield record, False
-        waiting.extend(value for _, value in entries if isinstance(value, Group))
-
-
-def _read_record(group: Group) -> Entry | None:
-    """Return the entry that {"key": "total", "value": "8.75"} makes; None for any other group."""
-    if not group.closed:
-        return None
-    named = {classify_key(key.text): value for key, value in group.entries if key is not None}
-    names = [v for k, v in named.items() if k.role is Role.LABEL or k.folded in NAMES]
-    values = [v for k, v in named.items() if k.role is Role.TEXT]
-    if not names or not values or isinstance(names[0], Group):
-        return None
-    return Entry(names[0].text, values[0])
-
-
 def read_lines(fields: Sequence[Field], content: str, *, complete: bool) -> Values:
-    """Return the values by field of lines such as "- **Total**: 8.75" and "| Total | 8.75 |".
-
-    Without `complete`, the last line may be cut and is left out.
-    """
-    lines = list(_LINE.finditer(content))
-    entries = []
-    for line in lines if complete else lines[:-1]:
-        name, value = _cell(line, "name"), _cell(line, "value")
-        if name.text and value.text:
-            entries.append(Entry(name.text, value))
-    return _assign(fields, entries, content)
-
-
-_LINE = re.compile(
-    r"^[ \t>*•|#-]*+(?:\d{1,3}[.)][ \t]++)?+"
-    r"(?P<name>[^:：|\n]{1,250}?)[ \t]*[:：|](?P<value>[^\n]*+)",
-    re.MULTILINE,
-)
-_MARKS = " \t*_`|\"'"
-
-
-def _cell(line: re.Match[str], group: str) -> String:
-    """Return a part of a line without its Markdown, with its span."""
-    text, start = line[group], line.start(group)
-    inner = text.strip(_MARKS)
-    start += text.find(inner) if inner else 0
-    return String(inner, start, start + len(inner))
+    """Return the values by field of lines, rows of a table and elements."""
+    return _assign(fields, list_line_entries(fields, content, complete=complete), content)
 
 
 def _assign(fields: Sequence[Field], entries: Sequence[Entry], content: str) -> Values:
@@ -165,7 +101,7 @@ def _assign(fields: Sequence[Field], entries: Sequence[Entry], content: str) -> 
 
 def read_value(field: Field, value: Value, content: str) -> Iterator[Filled]:
     """Yield the values that `value` holds for a field: one for each of a list of choices."""
-    kind = field.type.kind
+    kind, value = field.type.kind, _unwrap(value)
     if kind is ValueKind.DATE and isinstance(value, Group):
         yield from _read_dates(field, value)
     elif kind is ValueKind.PATH and isinstance(value, Group):
@@ -173,11 +109,33 @@ def read_value(field: Field, value: Value, content: str) -> Iterator[Filled]:
     elif kind is ValueKind.TEXT and isinstance(value, Group):
         yield from _read_texts(value, content)
     else:
-        for scalar in _scalars(value):
+        for scalar in _list_scalars(field, value):
             span = (scalar.start, scalar.end)
             for text in _split_choices(field, scalar.text):
                 if spelt := spell(field, text):
                     yield Filled(spelt, span)
+
+
+VALUES = {"value", "text", "textcontent", "content", "answer", "值", "内容", "文本"}
+"""Keys of the value in an object that says more of it: how sure it is, where it stands and why."""
+
+
+def _unwrap(value: Value) -> Value:
+    """Return the value in {"value": "8.75", "confidence": 0.9}; any other value as it is."""
+    if not isinstance(value, Group) or not value.closed:
+        return value
+    named = [(classify_key(key.text), inner) for key, inner in value.entries if key is not None]
+    values = [inner for key, inner in named if key.folded in VALUES]
+    rest = [key for key, _ in named if key.folded not in VALUES]
+    beside = all(
+        key.role in _BESIDE or key.folded in ("page", "source", "evidence") for key in rest
+    )
+    whole = len(named) == len(value.entries) and len(values) == 1
+    return values[0] if whole and beside else value
+
+
+_BESIDE = {Role.SCORE, Role.PLACE, Role.TEXT}
+_SOURCES = {"page", "source", "evidence"}
 
 
 def _split_choices(field: Field, text: str) -> list[str]:
@@ -259,6 +217,15 @@ def _spell_date(field: Field, text: str) -> str:
     return text if moment is None else moment.isoformat(timespec="minutes")
 
 
+def _list_scalars(field: Field, value: Value) -> list[Scalar]:
+    """Return the scalars in a value: of {"amount": 5, "currency": "EUR"} the number that it is."""
+    scalars = list(_scalars(value))
+    if field.type.kind is ValueKind.NUMBER and isinstance(value, Group) and value.keyed:
+        numbers = [one for one in scalars if parse_number(one.text) is not None]
+        return numbers if len(numbers) == 1 else []
+    return scalars
+
+
 def _scalars(value: Value) -> Iterator[Scalar]:
     if isinstance(value, Group):
         for _, entry in value.entries if value.closed else value.entries[:-1]:
@@ -322,79 +289,3 @@ def _read_paths(field: Field, group: Group) -> Iterator[Filled]:
             texts = [scalar.text.strip() for scalar in _scalars(inner)]
             if texts:
                 yield Filled(PATH_SIGN.join(texts), (inner.start, inner.end))
-
-
-# A bare value
-
-
-def read_bare(field: Field, groups: Sequence[Group], content: str) -> list[Filled]:
-    """Return the values of an answer that names no field, as to a question about one field."""
-    if field.type.kind in (ValueKind.CHOICE, ValueKind.PATH):
-        return _read_listed(field, groups) or _read_chosen(field, content)
-    inner = _FENCE.sub(lambda mark: " " * len(mark[0]), content)
-    text = inner.strip(" \t\r\n\"'`*“”")
-    spelt = spell(field, text)
-    if not text or not spelt or (groups and field.type.kind is ValueKind.TEXT and text[0] in "[{"):
-        return []
-    start = content.find(text)
-    return [Filled(spelt, (start, start + len(text)))] if start >= 0 else []
-
-
-_FENCE = re.compile(r"```[ ]*+(?:[A-Za-z][\w+-]*+)?|~~~")
-
-
-def _read_listed(field: Field, groups: Sequence[Group]) -> list[Filled]:
-    """Return the choices in ["rain", "fog"] and in [{"label": "rain"}]."""
-    known = {fold(choice) for choice in field.choices}
-    waiting, found = deque(groups), []
-    while waiting:
-        group = waiting.popleft()
-        for key, value in group.entries if group.closed else group.entries[:-1]:
-            if isinstance(value, Group):
-                waiting.append(value)
-            elif (key is None or _names_a_choice(key.text)) and fold(value.text) in known:
-                found.append(Filled(value.text.strip(), (value.start, value.end)))
-    return found
-
-
-def _names_a_choice(key: str) -> bool:
-    meaning = classify_key(key)
-    return meaning.role in (Role.LABEL, Role.WRAPPER) or meaning.folded in {"choice", "option"}
-
-
-_LETTER = re.compile(r"\W*\(?([A-Za-z])[).:]?(?:\s+(.*))?", re.DOTALL)
-_DENIAL = re.compile(
-    r"(?:\b(?:neither|nor|not|no|never|without|isn't|aren't|wasn't|rather than|instead of|"
-    r"than|unlike|except)\b|不是|没有|并非|而非|不像)"
-    r"(?:(?!\bbut\b|而是)[^.;!?。；！？]){0,40}$",
-    re.IGNORECASE,
-)
-
-
-def _read_chosen(field: Field, content: str) -> list[Filled]:
-    """Return the choices that a sentence names: by a letter before it, else by their names.
-
-    The longest name wins where one is part of another; a denied one is not chosen.
-    """
-    letter = _LETTER.fullmatch(content.strip(" \t\r\n*`\"'."))
-    named = _find_named(field, content)
-    if letter and not named:
-        at = ord(letter[1].upper()) - ord("A")
-        if at < len(field.choices) and not (letter[2] or "").strip():
-            start = content.find(letter[1])
-            return [Filled(field.choices[at], (start, start + 1))]
-    return named if field.multiple or len({one.text for one in named}) == 1 else []
-
-
-def _find_named(field: Field, content: str) -> list[Filled]:
-    text = content.casefold() if len(content.casefold()) == len(content) else content.lower()
-    found: dict[str, Filled] = {}
-    for choice in sorted(field.choices, key=len, reverse=True):
-        pattern = rf"(?<![^\W_]){re.escape(choice.casefold())}(?![^\W_])"
-        pattern = pattern if choice.isascii() else re.escape(choice.casefold())
-        for match in re.finditer(pattern, text):
-            start, end = match.span()
-            if choice and not _DENIAL.search(text, max(0, start - 60), start):
-                found.setdefault(choice, Filled(content[start:end], (start, end)))
-        text = re.sub(pattern, lambda m: " " * len(m[0]), text) if choice else text
-    return sorted(found.values(), key=lambda one: one.span)

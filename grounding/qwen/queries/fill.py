@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from grounding.geometry import Frame
 from grounding.queries import Field, Fill, Finding, ValueKind, ValueType
 from grounding.qwen.answers import Answer, Verdict
-from grounding.qwen.forms import Filled, read_bare, read_groups, read_lines
+from grounding.qwen.choices import read_bare
+from grounding.qwen.forms import Filled, read_groups, read_lines
 from grounding.qwen.prompts import PromptSet, language_of
 from grounding.qwen.reading.elements import KNOWN
 from grounding.qwen.reading.sentences import declines, says_none
-from grounding.qwen.reading.thinking import extract_answer
+from grounding.qwen.reading.thinking import blank_before, drop_revised, extract_answer, open_boxed
 from grounding.qwen.reading.tokenizer import Text, tokenize
 from grounding.qwen.reading.values import Group
 from grounding.qwen.scores import Token
@@ -174,7 +175,11 @@ def read_answer(query: Fill, text: str, frame: Frame, *, complete: bool) -> Answ
     out.
     """
     content, cut = extract_answer(text)
+    if all(field.type.kind is not ValueKind.TEXT for field in query.fields):
+        content = open_boxed(content)
     lexemes = tokenize(content, KNOWN)
+    lexemes.items = drop_revised(content, lexemes.items)
+    content = blank_before(content, lexemes.items)
     groups = [item for item in lexemes.items if isinstance(item, Group)]
     prose = "".join(content[t.start : t.end] for t in lexemes.items if isinstance(t, Text))
     cut = cut or lexemes.cut or not (complete or (groups and groups[-1].closed))

@@ -19,6 +19,7 @@ from grounding.qwen.reading.values import (
     String,
     Value,
     Word,
+    collect_numbers,
     join_values,
     parse_lone_number,
     parse_number,
@@ -77,6 +78,7 @@ _AFTER_ITEM = re.compile(rf"\s*+(?:[,，、;；:：=＝)）]|{_END}|{_KEY})")
 _AFTER_FIELD = re.compile(
     rf"\s*+(?:[,，、;；]\s*+(?:[\"'“‘{{｛.…]|{_END}|{_KEY})|{_END}|{_KEY}|[)）])"
 )
+_COLON = re.compile(r"\s*+[:：=＝]")
 _NEXT_KEY = re.compile(rf"\s*+[,，]\s*+{_KEY}")
 _CANDIDATES = {
     quote: re.compile(rf"\\.|[{re.escape(ends)}]", re.DOTALL) for quote, ends in QUOTES.items()
@@ -160,7 +162,19 @@ class Parser:
         pixels = parse_lone_number(text)
         if pixels is not None:
             return self._add_value(Number(pixels, text, *match.span("word")))
-        self._add_value(Word(text, *match.span("word")))
+        self._add_value(self._join_number(Word(text, *match.span("word"))))
+
+    def _join_number(self, word: Word) -> Word:
+        """Return a word with the number in front of it, as in {date: 1 May}; a key has none."""
+        entries = self.stack[-1].entries
+        if self.last != "value" or _COLON.match(self.text, self.pos) or entries[-1][0] is None:
+            return word
+        number = entries[-1][1]
+        if not isinstance(number, Number) or self.text[number.end : word.start].strip():
+            return word
+        self.stack[-1].key = entries.pop()[0]
+        self.last = "colon"
+        return Word(self.text[number.start : word.end], number.start, word.end)
 
     def _on_angles(self, match: re.Match[str]) -> None:
         start, end = match.span("angles")
@@ -289,7 +303,7 @@ class Parser:
         group.end = self.pos
         self.last = "value"
         if not group.keyed:
-            group.numbers = _collect_numbers(group)
+            group.numbers = collect_numbers(group)
             return
         self.repaired |= join_values(group)
         if self.stack:
@@ -356,25 +370,8 @@ class Parser:
         return raw if plain is None else plain
 
 
-def _collect_numbers(group: Group) -> tuple[float, ...]:
-    """Return the values of a list of numbers, quoted or not; nothing for other groups."""
-    values: list[float] = []
-    for key, entry in group.entries:
-        value = _parse_number(entry)
-        if key is not None or value is None:
-            return ()
-        values.append(value)
-    return tuple(values)
-
-
 def _is_record(value: Value) -> bool:
     return isinstance(value, Group) and value.opener == "{" and value.keyed
-
-
-def _parse_number(value: Value) -> float | None:
-    if isinstance(value, Number):
-        return value.value
-    return parse_lone_number(value.text) if isinstance(value, String) else None
 
 
 HANDLERS: dict[str, Callable[[Parser, re.Match[str]], None]] = {

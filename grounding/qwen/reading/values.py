@@ -177,6 +177,23 @@ def _resolve_escape(code: str) -> str:
     return _LETTERS.get(code, code)
 
 
+def collect_numbers(group: Group) -> tuple[float, ...]:
+    """Return the values of a list of numbers, quoted or not; nothing for other groups."""
+    values: list[float] = []
+    for key, entry in group.entries:
+        value = _read_number(entry)
+        if key is not None or value is None:
+            return ()
+        values.append(value)
+    return tuple(values)
+
+
+def _read_number(value: Value) -> float | None:
+    if isinstance(value, Number):
+        return value.value
+    return parse_lone_number(value.text) if isinstance(value, String) else None
+
+
 # Several values of one key, and values between tags
 
 _QUOTE_MARKS = "\"'“”‘’`"

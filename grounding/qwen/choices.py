@@ -1,0 +1,134 @@
+"""Reads the value of a single field from an answer that names none: a choice, a number, a text.
+
+(B)                              the letter of a choice, as in an exam
+The answer is B.                 the same in a sentence, also in \\boxed{B}
+It is a race car, no bus.        the name of a choice in a sentence, that is not denied
+8.75                             the bare value
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Sequence
+
+from grounding.queries import Field, ValueKind
+from grounding.qwen.forms import Filled, spell
+from grounding.qwen.reading.fields import Role, classify_key, fold
+from grounding.qwen.reading.values import Group
+
+
+def read_bare(field: Field, groups: Sequence[Group], content: str) -> list[Filled]:
+    """Return the values of an answer that names no field, as to a question about one field."""
+    if field.type.kind in (ValueKind.CHOICE, ValueKind.PATH):
+        return _read_listed(field, groups) or _read_chosen(field, content)
+    inner = _FENCE.sub(lambda mark: " " * len(mark[0]), content)
+    text = inner.strip(" \t\r\n\"'`*“”")
+    spelt = spell(field, text)
+    if not text or not spelt or (groups and field.type.kind is ValueKind.TEXT and text[0] in "[{"):
+        return []
+    start = content.find(text)
+    return [Filled(spelt, (start, start + len(text)))] if start >= 0 else []
+
+
+_FENCE = re.compile(r"```[ ]*+(?:[A-Za-z][\w+-]*+)?|~~~")
+
+
+def _read_listed(field: Field, groups: Sequence[Group]) -> list[Filled]:
+    """Return the choices in ["rain", "fog"] and in [{"label": "rain"}]."""
+    known = {fold(choice) for choice in field.choices}
+    waiting, found = deque(groups), []
+    while waiting:
+        group = waiting.popleft()
+        for key, value in group.entries if group.closed else group.entries[:-1]:
+            if isinstance(value, Group):
+                waiting.append(value)
+            elif (key is None or _names_a_choice(key.text)) and fold(value.text) in known:
+                found.append(Filled(value.text.strip(), (value.start, value.end)))
+    return found
+
+
+def _names_a_choice(key: str) -> bool:
+    meaning = classify_key(key)
+    return meaning.role in (Role.LABEL, Role.WRAPPER) or meaning.folded in {"choice", "option"}
+
+
+_ANNOUNCED = re.compile(
+    r"(?i:\b(?:answer|option|choice|selection)|答案|选项|应选|故选|选择?)\W{0,3}"
+    r"(?i:(?:is|are|would be|should be|为|是)\b|[为是])?\W{0,4}"
+    r"(?<![A-Za-z])(?P<letters>[A-Z](?:\s*(?:[,，、;/&]|and|和|与)?\s*[A-Z])*)(?=\W*(?:\Z|[.,;:)。，；）\n]))"
+)
+"""Letters of choices behind a word that announces them."""
+_LETTERS = re.compile(r"\W*\(?(?P<letters>[A-Z](?:\W*(?:and|和|与)?\W*[A-Z])+)\)?\W*")
+"""Several letters, such as "A, C" and "AC"."""
+_LETTER = re.compile(r"\W*\(?([A-Za-z])[).:]?(?:\s+(.*))?", re.DOTALL)
+_DENIAL = re.compile(
+    r"(?:\b(?:neither|nor|not|no|never|without|\w+n't|lacks?|free of|rather than|instead of|"
+    r"than|unlike|except)\b|不是|没有|并非|而非|不像)"
+    r"(?:(?!\bbut\b|而是)[^.;!?。；！？\n]){0,40}\Z|不(?:太|够|算|很|大|怎么)?\Z|[非未没无]\Z|"
+    r"(?:\[\s?\]|[☐□✗✘❌])\s*[*_`]*\Z",
+    re.IGNORECASE,
+)
+"""What denies a choice in front of it; [ ] is a box that is not ticked."""
+_DENIED = re.compile(
+    r"[\"'*_`]*\s*(?:[:：|]|->?|→)\s*[*_`\"']*(?:(?:no|not|false|absent|none|0)\b|[不否无没✗✘❌])",
+    re.IGNORECASE,
+)
+"""What denies a choice behind it: "cat: no"."""
+_BEGINS = r"(?:(?<![^\W_])(?<![^\W_]-)|(?<=[一-鿿]))"
+_ENDS = r"(?:(?![^\W_]|-[^\W_])|(?=[一-鿿]))"
+"""A name stands alone: no cat is in "cat-like", and no "safe" in "non-safe"."""
+
+
+def _read_chosen(field: Field, content: str) -> list[Filled]:
+    """Return the choices that a sentence names: by a letter before it, else by their names.
+
+    The longest name wins where one is part of another; a denied one is not chosen.
+    """
+    named = _find_named(field, content)
+    letters = [] if named else _find_letters(field, content)
+    if letters and (field.multiple or len(letters) == 1):
+        return letters
+    return named if field.multiple or len({one.text for one in named}) == 1 else []
+
+
+def _find_letters(field: Field, content: str) -> list[Filled]:
+    """Return the choices whose letters an answer consists of or announces; none for unlike ones."""
+    alone = _LETTER.fullmatch(content.strip(" \t\r\n*`\"'.$"))
+    if alone and not (alone[2] or "").strip():
+        at = content.find(alone[1])
+        return _of_letters(field, [(alone[1].upper(), at)])
+    several = _LETTERS.fullmatch(content) if field.multiple else None
+    found = [several] if several else [*_ANNOUNCED.finditer(content)]
+    spelt = {re.sub(r"[^A-Z]", "", one["letters"]) for one in found}
+    if len(spelt) != 1:
+        return []
+    start = found[-1].start("letters")
+    places = ((m[0], start + m.start()) for m in re.finditer("[A-Z]", found[-1]["letters"]))
+    return _of_letters(field, [*places])
+
+
+def _of_letters(field: Field, letters: Sequence[tuple[str, int]]) -> list[Filled]:
+    """Return the choices of letters in the order of the alphabet; none where one has no choice."""
+    places = [ord(letter) - ord("A") for letter, _ in letters]
+    if sorted({*places}) != places or places[-1] >= len(field.choices):
+        return []
+    return [
+        Filled(field.choices[at], (start, start + 1))
+        for at, (_, start) in zip(places, letters, strict=True)
+    ]
+
+
+def _find_named(field: Field, content: str) -> list[Filled]:
+    text = content.casefold() if len(content.casefold()) == len(content) else content.lower()
+    found: dict[str, Filled] = {}
+    for choice in sorted(field.choices, key=len, reverse=True):
+        pattern = rf"{_BEGINS}{re.escape(choice.casefold())}{_ENDS}"
+        pattern = pattern if choice.isascii() else re.escape(choice.casefold())
+        for match in re.finditer(pattern, text):
+            start, end = match.span()
+            denied = _DENIAL.search(text, max(0, start - 60), start) or _DENIED.match(text, end)
+            if choice and not denied:
+                found.setdefault(choice, Filled(content[start:end], (start, end)))
+        text = re.sub(pattern, lambda m: " " * len(m[0]), text) if choice else text
+    return sorted(found.values(), key=lambda one: one.span)
