@@ -5,12 +5,14 @@ are run.
 
 mutmut changes one operator, number or argument at a time and runs the tests that reach the change.
 `[tool.mutmut]` in pyproject.toml names the modules and the tests. A mutant that no test notices
-survives. Prints the survivors as diffs and the killed share of each module, and ends with status 1
-if a share is below `GOAL`.
+survives; one that writes an attribute's name in another case is no change, since a config's
+attributes are read in any case. Prints the survivors as diffs and the killed share of each module,
+and ends with status 1 if a share is below `GOAL`.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -39,9 +41,10 @@ def main(words: Sequence[str]) -> int:
     if not statuses:
         print((ran.stdout or "")[-4000:])
         return ran.returncode or 1
-    for name, status in statuses.items():
-        if status in UNNOTICED:
-            print(_output("show", name))
+    unnoticed = {name: _output("show", name) for name, s in statuses.items() if s in UNNOTICED}
+    same = {name for name, diff in unnoticed.items() if is_same(diff)}
+    print("\n".join(diff for name, diff in unnoticed.items() if name not in same))
+    statuses = {name: status for name, status in statuses.items() if name not in same}
     shares = killed_shares(statuses)
     for module, share in sorted(shares.items()):
         print(f"{share:6.1%} killed  {module}")
@@ -59,6 +62,17 @@ def select(statuses: Statuses, words: Sequence[str]) -> Statuses:
     """Return the statuses of the mutants with one of `words` in their name; all without words."""
     wanted = words or [""]
     return {name: s for name, s in statuses.items() if any(word in name for word in wanted)}
+
+
+def is_same(diff: str) -> bool:
+    """Say whether a mutant's diff changes the case of an attribute's name and nothing else."""
+    lines = [line for line in diff.splitlines() if re.match(r"[-+](?![-+])", line)]
+    texts = {line[1:].casefold() for line in lines}
+    return len(lines) == len(texts) + 1 and all(_NAMED.search(line) for line in lines)
+
+
+_NAMED = re.compile(r"""\belement\.(?:get|says)\("[a-z]+"[,)]""", re.IGNORECASE)
+"""A line that reads an attribute of an element by its name."""
 
 
 def killed_shares(statuses: Statuses) -> Mapping[str, float]:
