@@ -47,6 +47,8 @@ def serving(env: pytest.MonkeyPatch, studio: Studio) -> Iterator[dict[str, str]]
 @pytest.fixture
 def backend(env: pytest.MonkeyPatch, worker: list[int], studio: Studio) -> Iterator[dict[str, str]]:
     """The settings of a running web server; tasks from 4 on have no region."""
+    env.setattr("grounding.web.submission.OUTBOX_SECONDS", 0.5)
+    env.setattr("grounding.cli.prelabel.POLL_SECONDS", 0.2)
     with serving(env, studio) as settings:
         yield settings
 

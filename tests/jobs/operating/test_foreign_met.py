@@ -71,6 +71,13 @@ def test_a_refusal_that_no_key_explains_is_raised_and_looked_into_once_a_second(
     assert redis.info("commandstats")["cmdstat_info"]["calls"] < 10
 
 
+@pytest.fixture
+def short_rounds(monkeypatch: pytest.MonkeyPatch, brief_takes: None) -> None:
+    """Let the reconciler look five times a second, and slots end soon."""
+    monkeypatch.setattr("grounding.jobs.reconciler.PERIOD_SECONDS", 0.2)
+    monkeypatch.setattr("grounding.jobs.reconciler.PERIOD_MS", 200)
+
+
 @contextmanager
 def working(valkey: ValkeyServer, store: JobStore) -> Iterator[list[str]]:
     """Run slots and a reconciler around the block, as a worker does; yields what was answered."""
@@ -101,6 +108,7 @@ def wait_for(is_so: Callable[[], bool], seconds: float = 10) -> bool:
     return is_so()
 
 
+@pytest.mark.usefixtures("short_rounds")
 @pytest.mark.parametrize("begins", ["before", "while"])
 def test_keys_of_rq_of_another_type_stop_no_worker(
     valkey: ValkeyServer, redis: Redis, begins: str, caplog: pytest.LogCaptureFixture
@@ -125,6 +133,7 @@ def test_keys_of_rq_of_another_type_stop_no_worker(
     assert "rq:wip:grounding-2-bulk was a list of another program" in caplog.text
 
 
+@pytest.mark.usefixtures("short_rounds")
 def test_a_slot_finds_every_key_of_rq_that_is_named(valkey: ValkeyServer, redis: Redis) -> None:
     """A release of RQ with other names would leave the table without effect."""
     with working(valkey, JobStore(redis)) as done:
@@ -138,6 +147,7 @@ def test_a_slot_finds_every_key_of_rq_that_is_named(valkey: ValkeyServer, redis:
     assert len(alone) > 3
 
 
+@pytest.mark.usefixtures("short_rounds")
 @pytest.mark.parametrize("lock", [LOCK, SWEPT])
 def test_a_lock_of_the_reconciler_that_never_ends_is_ended(
     redis: Redis, monkeypatch: pytest.MonkeyPatch, lock: str
