@@ -28,6 +28,7 @@ PAGES_OF_OURS = [
     if path.name not in PAGES
 ]
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)")
+TEST = re.compile(r"\btests/[\w/]+(?:\.\w+)?")
 BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 VARIABLE = re.compile(r"\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\b")
@@ -64,6 +65,22 @@ def test_a_page_made_from_the_code_is_up_to_date(name: str) -> None:
 def test_every_link_leads_somewhere(page: Path) -> None:
     links = LINK.findall(page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *PAGES_OF_OURS,
+        *sorted(ROOT.glob("tools/**/*.md")),
+        ROOT / "Makefile",
+        ROOT / "pyproject.toml",
+    ],
+    ids=lambda file: str(file.relative_to(ROOT)),
+)
+def test_every_test_that_is_named_is_there(file: Path) -> None:
+    """But for NAME, which stands for one that is to be written."""
+    named = {name for name in TEST.findall(file.read_text()) if "NAME" not in name}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
 @pytest.mark.parametrize(
