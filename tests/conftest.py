@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from grounding.logs import QUIET
 from grounding.settings import Settings
 from grounding.settings.environment import variable
 from grounding.web.app import create_app
-from tests.serving import FOUND, Start
+from tests.serving import FOUND, Start, Worked
 
 # A busy machine may delay an example by any time; no property here is about time.
 settings.register_profile("no deadline", deadline=None)
@@ -114,13 +113,13 @@ def brief_takes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def worker(valkey: ValkeyServer, redis: Redis, brief_takes: None) -> Iterator[list[int]]:
+def worker(valkey: ValkeyServer, redis: Redis, brief_takes: None) -> Iterator[Worked]:
     """A worker whose answers depend on the task's id; yields the ids that it has worked on.
 
-    The picture of 1 is missing, 2 takes 1.5 s, 3 has the regions `FOUND`, all others have none.
+    The picture of 1 is missing, 2 takes a while, 3 has the regions `FOUND`, all others have none.
     """
     store = JobStore(redis)
-    worked: list[int] = []
+    worked = Worked()
 
     def work(key: str) -> None:
         claim = store.claim(key, "test")
@@ -132,7 +131,7 @@ def worker(valkey: ValkeyServer, redis: Redis, brief_takes: None) -> Iterator[li
             store.fail(key, ImageMissing("the picture is not there"))
             return
         if number == 2:
-            time.sleep(1.5)
+            worked.enough.wait(worked.seconds)
         version = claim.payload["model_version"]
         result = FOUND if number == 3 else []
         store.finish(key, {"result": result, "model_version": version, "id": number}, "nothing")

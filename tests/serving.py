@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,16 @@ def region(x: float, score: float) -> dict[str, Any]:
         "value": {**value, "rectanglelabels": ["cat"]},
         "score": score,
     }
+
+
+class Worked(list[int]):
+    """The ids that a worker has worked on; of task 2 it has `enough` after `seconds`, or sooner."""
+
+    seconds = 1.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enough = threading.Event()
 
 
 FOUND = [region(10, 0.9), region(40, 0.3), region(70, 0.6)]

@@ -17,7 +17,7 @@ from grounding.web import interactive
 from grounding.web.projects import Requester
 from tests.faults.rig import until
 from tests.jobs.contents import pending_keys
-from tests.serving import STATUS, TALKING, Start, predict, request, said, typed
+from tests.serving import STATUS, TALKING, Start, Worked, predict, request, said, typed
 
 
 def ask(client: FlaskClient, number: int, text: str = "cats", **more: Any) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def test_a_user_whose_name_is_no_text_is_answered(client: FlaskClient, worker: l
 
 
 def test_an_earlier_request_of_the_same_user_on_the_same_task_is_dropped(
-    client: FlaskClient, worker: list[int], redis: Redis
+    client: FlaskClient, worker: Worked, redis: Redis
 ) -> None:
     """The only interactive slot is busy; of three that wait on task 5, two are answered."""
 
@@ -289,6 +289,7 @@ def test_an_earlier_request_of_the_same_user_on_the_same_task_is_dropped(
         asked["tasks"][0]["drafts"] = [{"user": user, "result": []}]
         return asked
 
+    worker.seconds = 60
     bodies = [body(2, "x", "a@b.co"), body(5, "old", "a@b.co")]
     bodies += [body(5, "other", "c@d.co"), body(5, "new", "a@b.co")]
     words: dict[int, list[str]] = {}
@@ -301,6 +302,7 @@ def test_an_earlier_request_of_the_same_user_on_the_same_task_is_dropped(
     for place, thread in enumerate(threads, 1):
         thread.start()
         until(lambda: len(pending_keys(JobStore(redis))) == min(place, 3), 20)  # noqa: B023
+    worker.enough.set()
     for thread in threads:
         thread.join(30)
     assert words[1] == ["a newer request took its place"]

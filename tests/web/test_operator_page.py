@@ -195,6 +195,7 @@ def test_a_part_of_the_page_that_cannot_be_read_leaves_the_others(
     start: Start, redis: Redis, monkeypatch: pytest.MonkeyPatch, broken: str, shown: list[str]
 ) -> None:
     monkeypatch.setattr(foreign, "AT_ONCE_SECONDS", 0)  # as where there are too many keys
+    monkeypatch.setattr("grounding.jobs.reconciler.PERIOD_SECONDS", 60)  # and no round mends it
     enter(redis, 1)
     LastAnswers(redis, 12).keep(("7.5", 3), (640, 480), FOUND, b"a picture")
     client = start()
