@@ -40,6 +40,21 @@ def load_settings(**overrides: object) -> Settings:
     return settings
 
 
+def load_reading_settings(**overrides: object) -> Settings:
+    """Return the settings of a command that reads pictures as the worker of `up` does."""
+    return beside_server(load_settings(**overrides))
+
+
+def beside_server(settings: Settings) -> Settings:
+    """Return the settings of what reads pictures on the web server's own machine.
+
+    The web server has the sample pictures of `examples/`, so its origins are allowed, by both
+    names that a browser on this machine knows it by.
+    """
+    own = {f"http://{host}:{settings.port}" for host in ("localhost", "127.0.0.1")}
+    return settings.model_copy(update={"allowed_origins": settings.allowed_origins | own})
+
+
 FILE_WIDTH = 120
 """Columns of a table where no terminal tells its own."""
 

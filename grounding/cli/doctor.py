@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from grounding.cli.console import load_settings, results_console
+from grounding.cli.console import load_reading_settings, results_console
 from grounding.diagnosis.findings import Check, Found, Level, Patient, of_error, well
 from grounding.diagnosis.machine import (
     check_exposure,
@@ -54,7 +54,7 @@ def doctor(project: int | None, as_json: bool) -> None:
 def examine(project: int | None) -> Iterator[Found]:
     """Yield everything that is found; with wrong settings nothing else can be looked at."""
     try:
-        settings = load_settings(log_level="error")
+        settings = load_reading_settings(log_level="error")
     except SettingError as error:
         yield of_error("settings", error)
         return

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from grounding.cli.console import (
     FILE,
+    load_reading_settings,
     load_settings,
     read_annotated,
     read_json,
@@ -141,7 +142,7 @@ def _photographs(report: Report, source: Source) -> dict[int, str]:
     from grounding.factory import fetcher
 
     try:
-        settings = load_settings(log_level="warning")
+        settings = load_reading_settings(log_level="warning")
         get = fetcher(settings)
     except SettingError as error:
         click.secho(f"The page has no pictures: {error}", fg="yellow", err=True)

@@ -15,7 +15,7 @@ import click
 from grounding.cli.config import profile_of
 from grounding.cli.console import (
     FILE,
-    load_settings,
+    load_reading_settings,
     progress,
     read_annotated,
     read_json,
@@ -77,7 +77,7 @@ def export(
     """Exit 0 where every query could be written, 1 where some could not."""
     if (annotations is None) == (project is None) or (config is None) != (annotations is None):
         raise click.UsageError("Give either an export's file and --config, or --project.")
-    settings = load_settings(log_level="warning")
+    settings = load_reading_settings(log_level="warning")
     if annotations is not None and config is not None:
         from grounding.evaluation.records import read_tasks
         from grounding.labelstudio.config.parse import parse

@@ -15,7 +15,14 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from grounding.cli.console import FILE, load_settings, progress, read_text, results_console, write
+from grounding.cli.console import (
+    FILE,
+    load_reading_settings,
+    progress,
+    read_text,
+    results_console,
+    write,
+)
 from grounding.errors import GroundingError, InputError
 from grounding.settings import Settings
 
@@ -72,7 +79,7 @@ def predict(
     xml = wanted_config(**wanted)
     keys = parse(xml).data_keys
     addresses = find_pictures(pictures)
-    settings = load_settings(log_level="warning")
+    settings = load_reading_settings(log_level="warning")
     version = model_version(settings, xml, "")
     entries = _predict_all(addresses, xml, version, settings, output)
     tasks = [
@@ -87,6 +94,8 @@ def predict(
         click.echo(text)
     else:
         results_console().print(_table(entries, version))
+        if output is not None:
+            results_console().print(f"The page is {output / 'index.html'}", soft_wrap=True)
     failed = [one for one in entries if one.prediction is None]
     for one in failed:
         click.secho(f"{one.address}: {one.error}", fg="red", err=True)

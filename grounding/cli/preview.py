@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import click
 
-from grounding.cli.console import FILE, load_settings, progress, results_console, write
+from grounding.cli.console import FILE, load_reading_settings, progress, results_console, write
 from grounding.cli.predict import loaded, wanted_config
 from grounding.errors import GroundingError, InputError
 from grounding.settings import Settings
@@ -71,7 +71,7 @@ def preview(
     """Write the page; exit 0 unless the model or Label Studio cannot be used."""
     if bool(pictures) == (project is not None):
         raise click.UsageError("Give either pictures or --project.")
-    settings = load_settings(log_level="warning")
+    settings = load_reading_settings(log_level="warning")
     if project is not None:
         config, params, shown = _of_project(project, tasks, settings)
         config = wanted_config(**wanted) if wanted["find"] or wanted["config"] else config
@@ -86,7 +86,16 @@ def preview(
     if as_json:
         click.echo(json.dumps(_as_json(ways, shown, sides), indent=1, ensure_ascii=False))
     else:
-        results_console().print(f"The page is {html}")
+        results_console().print(f"The page is {html}", soft_wrap=True)
+    for way, some in zip(ways, sides, strict=True):
+        _tell_failures(way, [asked for asked, _ in some])
+
+
+def _tell_failures(way: Way, asked: Sequence[Asked]) -> None:
+    failed = [one for one in asked if one.prediction is None]
+    if failed:
+        told = f"{way.name}: {len(failed)} of {len(asked)} have no prediction: {failed[0].error}"
+        click.secho(told, fg="red", err=True)
 
 
 def other_way(against: str, way: Way) -> Way:
@@ -99,8 +108,8 @@ def other_way(against: str, way: Way) -> Way:
     if not equals or not name.replace("_", "").isalnum():
         name, value = PROMPT, against
     if name in fields:
-        quiet: dict[str, object] = {"log_level": "warning"}
-        return replace(way, name=against, settings=load_settings(**quiet | {fields[name]: value}))
+        changes: dict[str, object] = {"log_level": "warning", fields[name]: value}
+        return replace(way, name=against, settings=load_reading_settings(**changes))
     if not name.startswith("model_"):
         raise InputError(
             f"{name} is neither an attribute nor a setting",
@@ -160,8 +169,8 @@ def _ask(way: Way, shown: Sequence[Picture]) -> Iterator[tuple[Asked, Any]]:
     from grounding.asking.run import ask_all
 
     files = [str(value) for one in shown if one.id is None for value in one.data.values()]
-    begun = time.monotonic()
     with loaded(way.settings, files) as worker, progress(way.name) as bar:
+        begun = time.monotonic()  # a second way would seem quicker than one that loaded first
         bar(0, len(shown))
         tasks = list(_tasks(way, shown))
         done: dict[int, Asked] = {}

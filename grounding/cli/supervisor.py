@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from grounding.cli.console import beside_server
 from grounding.errors import EXIT_SETTINGS, GroundingError, SettingError
 from grounding.jobs.connection import lock_data_dir, socket_path
 from grounding.settings import Settings
@@ -120,9 +121,7 @@ def running(settings: Settings) -> Iterator[list[Part]]:
     """Run the queue (unless REDIS_URL names one), a worker and the web server around the block."""
     _check_port(settings)
     with ExitStack() as stack:
-        # The worker reads the sample pictures of `examples/` from the web server beside it.
-        origins = settings.allowed_origins | own_origins(settings.port)
-        env = os.environ | settings.model_copy(update={"allowed_origins": origins}).environment()
+        env = os.environ | beside_server(settings).environment()
         parts = [Part(name, command(name), env) for name in ("worker", "server")]
         if settings.redis_url is None:
             stack.enter_context(lock_data_dir(settings.data_dir))
@@ -135,11 +134,6 @@ def running(settings: Settings) -> Iterator[list[Part]]:
         for part in parts:
             part.keep_running()
         yield parts
-
-
-def own_origins(port: int) -> frozenset[str]:
-    """Return the origins that a browser on this machine knows the web server by."""
-    return frozenset({f"http://localhost:{port}", f"http://127.0.0.1:{port}"})
 
 
 def keep_running(parts: Sequence[Part], stopping: threading.Event) -> None:

@@ -90,6 +90,17 @@ def test_where_all_is_well_there_is_no_fault(command: Commands, well: Deployment
     assert "pictures of Label Studio" in looked_at
 
 
+def test_the_sample_pictures_of_the_web_server_can_be_read(
+    command: Commands, well: Deployment
+) -> None:
+    """The worker beside it may fetch them, though their host is private."""
+    address = f"http://localhost:{well.environment['PORT']}/examples/shapes-1.png"
+    well.studio.tasks = [{"id": 1, "data": {"image": address}}]
+    status, found = diagnose(command, well)
+    assert [one["level"] for one in found if one["what"].startswith("pictures")] == ["well"]
+    assert status == 0
+
+
 def environment(**changes: str) -> Callable[[Deployment], None]:
     return lambda one: one.environment.update(changes)
 

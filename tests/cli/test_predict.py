@@ -83,6 +83,7 @@ def test_an_output_folder_has_everything_and_is_gone_on_with(
     (out / "predictions.jsonl").write_text(json.dumps(changed) + '\n{"address": "cut o')
     done = command("predict", folder, *SQUARE, "--output", out)
     assert done.status == 0
+    assert f"The page is {out / 'index.html'}" in done.out
     first, second = json.loads((out / "predictions.json").read_text())
     assert first["predictions"][0]["score"] == 0.123
     assert second["predictions"][0]["result"]

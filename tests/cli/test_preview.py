@@ -57,6 +57,18 @@ def test_a_projects_first_tasks_are_shown(
     assert all(one["prediction"]["result"] for one in found)
 
 
+def test_what_has_no_prediction_is_told_beside_the_page(
+    command: Commands, studio: Studio, tmp_path: Path
+) -> None:
+    studio.label_config = CONFIG
+    studio.tasks = [
+        {"id": 1, "data": {"image": data_uri(DEMO / "shapes-1.png")}},
+        {"id": 2, "data": {"image": "http://10.0.0.1:9000/a.png"}},
+    ]
+    done = command("preview", "--project", 7, "--html", tmp_path / "p.html", **studio.environment)
+    assert "as it is: 1 of 2 have no prediction: http://10.0.0.1:9000/a.png is not" in done.err
+
+
 def test_a_projects_own_parameters_count(command: Commands, studio: Studio, tmp_path: Path) -> None:
     """Label Studio sends them when it connects: what is shown is what would be predicted."""
     studio.label_config = CONFIG

@@ -7,7 +7,8 @@ import io
 import pytest
 from PIL import Image
 
-from grounding.cli.supervisor import own_origins
+from grounding.cli.console import beside_server
+from grounding.settings import Settings
 from grounding.web.examples import PICTURES
 from tests.serving import Start
 
@@ -40,4 +41,7 @@ def test_a_password_does_not_hide_the_sample_pictures(
 
 
 def test_a_browser_on_this_machine_knows_the_server_by_two_names() -> None:
-    assert own_origins(9090) == {"http://localhost:9090", "http://127.0.0.1:9090"}
+    assert beside_server(Settings.load()).allowed_origins == {
+        "http://localhost:9090",
+        "http://127.0.0.1:9090",
+    }
