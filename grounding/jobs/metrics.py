@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
@@ -274,23 +274,28 @@ class StoreCollector(Collector):
     def _gauges(self) -> Iterator[Metric]:
         redis = self._store.redis
         undelivered = sum(Outbox(redis).undelivered(self._store.limits.result_ttl).values())
-        oldest: Any = redis.zrange(PENDING, 0, 0, withscores=True)
-        age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0
+        leased: Any = redis.smembers(LEASED)
         depths = {queue.value: count for queue, count in Queues(redis).depths().items()}
         workers = worker_statuses(redis)
         ready = {one.worker: int(one.is_ready) for one in workers}
         used = {one.worker: one.memory_used for one in workers}
         total = {one.worker: one.memory_total for one in workers}
         yield _gauge("tasks_undelivered", "Finished tasks that Label Studio lacks", undelivered)
-        yield _gauge("oldest_pending_seconds", "Age of the oldest pending task", age)
-        leased: Any = redis.scard(LEASED)
-        yield _gauge("leases_active", "Tasks that workers hold", leased)
+        age = self._longest_wait(leased)
+        yield _gauge("oldest_pending_seconds", "Age of the oldest task that no worker holds", age)
+        yield _gauge("leases_active", "Tasks that workers hold", len(leased))
         yield _labelled_gauge("queue_depth", "Entries that wait in a queue", "queue", depths)
         yield _labelled_gauge("worker_ready", "1 if the worker answers tasks", "worker", ready)
         text = "Memory in use on the worker's GPU, or by the worker itself; 0 if unknown"
         yield _labelled_gauge("worker_memory_used_bytes", text, "worker", used)
         text = "Memory of the worker's GPU, or of its machine or container; 0 if unknown"
         yield _labelled_gauge("worker_memory_total_bytes", text, "worker", total)
+
+    def _longest_wait(self, leased: Set[bytes]) -> float:
+        """Return the age in seconds of the oldest job that no worker holds; 0 without one."""
+        oldest: Any = self._store.redis.zrange(PENDING, 0, len(leased), withscores=True)
+        waiting = (since for key, since in oldest if key not in leased)
+        return max(0.0, time.time() - next(waiting, math.inf))
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

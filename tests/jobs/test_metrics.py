@@ -22,7 +22,7 @@ from grounding.jobs.metrics import (
     MeteredFetcher,
     render_metrics,
 )
-from grounding.jobs.store import COUNTERS, JobStore
+from grounding.jobs.store import COUNTERS, PENDING, Job, JobStore, QueueName
 from grounding.qwen.profiles import PROFILES
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
@@ -153,6 +153,18 @@ def test_a_count_that_redis_does_not_take_is_added_once_when_it_does(
     seen = samples(redis)
     assert seen["grounding_findings_dropped_total", "wrong_shape"] == 1
     assert seen["grounding_answer_warnings_total", "clipped"] == 2
+
+
+def test_the_oldest_task_is_the_one_that_no_worker_holds(redis: Redis) -> None:
+    """A film may run for an hour, and nobody waits for a worker meanwhile."""
+    store = JobStore(redis)
+    for number, key in enumerate(("film", "a", "b")):
+        store.accept([Job(key, QueueName.BULK, "1", {"id": number})])
+        redis.zadd(PENDING, {key: time.time() - 1000 + 300 * number})
+    waits = "grounding_oldest_pending_seconds"
+    for key, age in (("film", 700), ("a", 400), ("b", 0)):
+        assert store.claim(key, "w")
+        assert samples(redis)[waits] == pytest.approx(age, abs=20)
 
 
 def test_every_metric_has_the_prefix_and_a_standard_name(redis: Redis) -> None:
