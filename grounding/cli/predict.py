@@ -109,6 +109,8 @@ def wanted_config(find: str | None, points: bool, config: Path | None) -> str:
 
     if (find is None) == (config is None):
         raise click.UsageError("Give either --find or --config.")
+    if points and config is not None:
+        raise click.UsageError("--points goes with --find: a config names its own shapes.")
     xml = config_for(find, points=points) if find is not None else ""
     if config is not None:
         xml = read_text(config)

@@ -149,6 +149,8 @@ def prelabel(
     project: int, backend: str | None, dry_run: bool, cancel: bool, as_json: bool, **wanted: Any
 ) -> None:
     """Exit 0 where each task has its prediction, 1 where one has not; a second run goes on."""
+    if cancel and (dry_run or any(wanted.values())):
+        raise click.UsageError("--cancel drops all that waits of the project: give it alone.")
     settings = load_settings(log_level="warning")
     projects = Projects.of(settings)
     found = projects.find(project)

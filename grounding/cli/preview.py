@@ -48,7 +48,13 @@ class Picture:
 @click.command(help="Show what is asked, answered and found on some pictures, as an HTML page.")
 @click.argument("pictures", nargs=-1)
 @click.option("--project", type=int, help="Number of a project, instead of pictures.")
-@click.option("--tasks", default=SHOWN, show_default=True, type=click.IntRange(1, 200))
+@click.option(
+    "--tasks",
+    default=SHOWN,
+    show_default=True,
+    type=click.IntRange(1, 200),
+    help="At most so many tasks or pictures.",
+)
 @click.option("--find", help='What to look for: "dented car, traffic light".')
 @click.option("--points", is_flag=True, help="Look for points instead of boxes.")
 @click.option("--config", type=FILE, help="Labelling config that says what to look for.")
@@ -71,13 +77,13 @@ def preview(
     """Write the page; exit 0 unless the model or Label Studio cannot be used."""
     if bool(pictures) == (project is not None):
         raise click.UsageError("Give either pictures or --project.")
+    own = wanted_config(**wanted) if pictures or any(wanted.values()) else ""
     settings = load_reading_settings(log_level="warning")
     if project is not None:
         config, params, shown = _of_project(project, tasks, settings)
-        config = wanted_config(**wanted) if wanted["find"] or wanted["config"] else config
     else:
-        config, params = wanted_config(**wanted), ""
-        shown = _of_words(pictures, tasks, config)
+        config, params, shown = own, "", _of_words(pictures, tasks, own)
+    config = own or config
     ways = [Way("as it is", config, params, settings)]
     if against is not None:
         ways.append(other_way(against, ways[0]))
@@ -159,8 +165,11 @@ def _of_words(words: Sequence[str], count: int, config: str) -> list[Picture]:
     from grounding.labelstudio.config.parse import parse
 
     keys = parse(config).data_keys
-    addresses = find_pictures(words)[:count]
-    return [Picture(address, dict.fromkeys(keys, address)) for address in addresses]
+    found = find_pictures(words)
+    if len(found) > count:
+        said = f"The page has the first {count} of {len(found)} pictures: --tasks {len(found)}"
+        click.secho(said, fg="yellow", err=True)
+    return [Picture(address, dict.fromkeys(keys, address)) for address in found[:count]]
 
 
 def _ask(way: Way, shown: Sequence[Picture]) -> Iterator[tuple[Asked, Any]]:

@@ -155,6 +155,7 @@ def test_a_picture_that_cannot_be_had_twice_keeps_its_prediction(
 REFUSED = {
     "neither": ([], "Give either"),
     "both": (["--find", "x", "--config", "c.xml"], "Give either"),
+    "points of a config": (["--config", "c.xml", "--points"], "--points goes with --find"),
     "nothing to find": (["--find", " , "], "nothing to find"),
     "refused config": (["--config", "c.xml"], "model_prompt"),
     "a config in no encoding that we read": (["--config", "utf16.xml"], "UTF-8"),

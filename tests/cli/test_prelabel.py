@@ -213,6 +213,14 @@ def test_who_ends_it_reads_how_to_drop_what_waits(
     assert b"Traceback" not in err
 
 
+@pytest.mark.parametrize("other", ["--dry-run", "--unannotated", "--limit=3"])
+def test_cancel_is_given_alone(
+    command: Commands, idle_backend: dict[str, str], studio: Studio, other: str
+) -> None:
+    done = command(*WORDS, "--cancel", other, **idle_backend)
+    assert (done.status, "give it alone" in done.err, studio.asked) == (2, True, [])
+
+
 def test_cancel_says_how_many_it_dropped(
     command: Commands, backend: dict[str, str], studio: Studio, worker: list[int]
 ) -> None:

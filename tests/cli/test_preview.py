@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,14 @@ def test_a_file_of_this_machine_is_not_read_for_a_project(
     assert (found["prediction"], bool(found["error"])) == (None, True)
 
 
+def test_pictures_beyond_those_shown_are_counted(command: Commands, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        shutil.copy(DEMO / "shapes-1.png", tmp_path / f"{number}.png")
+    words = (tmp_path, "--find", "red circle", "--tasks", 1, "--html", tmp_path / "p.html")
+    done = command("preview", *words)
+    assert (done.status, "the first 1 of 3 pictures: --tasks 3" in done.err) == (0, True)
+
+
 def test_an_attribute_is_set_on_every_control_that_takes_it() -> None:
     boxes = having(BOXES, 'model_prompt="old"')
     changed = parse(with_attribute(view(boxes, CHOICES), "model_language", "zh"))
@@ -109,6 +118,7 @@ def test_an_attribute_that_nobody_reads_is_refused(name: str, value: str) -> Non
 
 REFUSED = {
     "nothing to show": ([], "Give either pictures or --project"),
+    "points of nothing": (["--project", "7", "--points"], "Give either"),
     "unknown name": (["a.png", "--find", "x", "--against", "speed=9"], "neither an attribute"),
     "wrong value": (["a.png", "--find", "x", "--against", "GROUNDING_MAX_BATCH=no"], "MAX_BATCH"),
 }
