@@ -121,7 +121,7 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
         raise DataError("nothing was asked", code="prompt_empty", hint="Type what to look for")
     pictures = _Pictures(task, worker)
     answered = _ask(planned, pictures)
-    written = _write_results(config, answered)
+    written = _write_results(config, answered, asked=intent is not None)
     unclear = [one.answer for one in answered if not is_clear(one.answer)]
     if unclear and not written.result:
         raise answer_error(unclear[0])
@@ -275,14 +275,18 @@ def _text_of(answer: Answer) -> str:
 # Results
 
 
-def _write_results(config: LabelConfig, answered: Sequence[Answered]) -> Results:
-    """Return the results of all controls: regions first, then values of the whole image."""
+def _write_results(config: LabelConfig, answered: Sequence[Answered], *, asked: bool) -> Results:
+    """Return the results of all controls: regions first, then values of the whole image.
+
+    `asked` is whether an annotator asks: what answers only then stays empty otherwise.
+    """
     results = Results()
     for control in sorted(config.controls, key=lambda control: control.shape is None):
         mine = [one for one in answered if control in one.planned.controls]
         if mine:
             found = [(f, one.planned.query) for one in mine for f in one.answer.findings]
-            companions = config.companions(control)
+            beside = config.companions(control)
+            companions = [one for one in beside if asked or not one.options.only_asked]
             results.add(write_results(control, found, mine[0].view.image, companions))
     return results
 

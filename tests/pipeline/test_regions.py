@@ -81,6 +81,17 @@ def test_each_region_is_asked_about_once_in_a_view_of_its_own() -> None:
     assert picture.fetched == 1, "the file is fetched once"
 
 
+def test_an_area_that_answers_when_asked_takes_no_text_before() -> None:
+    car = json.dumps([{"bbox_2d": [64, 48, 128, 96], "label": "Car", "text_content": "EXIT"}])
+    parts = (BOXES, area("note", 'perRegion="true" model_answer="asked"'), area("prompt"))
+    typed = {"type": "textarea", "from_name": "prompt", "value": {"text": ["the car"]}}
+    for context, kinds in ((None, []), ({"result": [typed]}, ["textarea"])):
+        engine = InlineEngine(lambda text: "[]" if "'Dog'" in text else car)
+        first, *rest = grounded(engine, *parts, context=context).prediction["result"]
+        assert [one["type"] for one in rest] == kinds
+        assert ("meta" in first) is (context is None), "the text is said once"
+
+
 class Street(InlineEngine):
     """An engine that finds forty cars, and says of each how far left it is."""
 
