@@ -23,7 +23,7 @@ from grounding.cli.console import (
     results_console,
     write,
 )
-from grounding.errors import GroundingError
+from grounding.errors import DataError, GroundingError
 from grounding.settings import Settings
 
 if TYPE_CHECKING:
@@ -111,20 +111,31 @@ def _export(records: Records, config: LabelConfig, settings: Settings, output: P
     annotated = [task for task in records.tasks if task.reference is not None]
     with progress("exporting") as bar:
         for number, task in enumerate(annotated, 1):
-            try:
-                found = list(_examples(task, config, get, settings))
-                done.tasks += 1
-            except GroundingError as error:
-                done.left_out[str(error)] += 1
-                found = []
-            _keep(found, task.id or number, done, output)
+            _keep(_of_task(task, config, get, settings, done), task.id or number, done, output)
             bar(1, len(annotated))
     return done
 
 
+def _of_task(
+    task: TaskRecord, config: LabelConfig, get: Fetches, settings: Settings, done: Exported
+) -> list[Example]:
+    """Return the examples about each picture of a task; one that cannot be read costs no other."""
+    found: list[Example] = []
+    read = 0
+    for key in config.data_keys:
+        try:
+            found += _examples(task, key, config, get, settings)
+            read += 1
+        except GroundingError as error:
+            done.left_out[str(error)] += 1
+    done.tasks += read > 0
+    return found
+
+
 def _examples(
-    task: TaskRecord, config: LabelConfig, get: Fetches, settings: Settings
+    task: TaskRecord, key: str, config: LabelConfig, get: Fetches, settings: Settings
 ) -> Iterator[Example]:
+    """Yield the examples about the picture under a key of the task's data."""
     from grounding.asking.training import examples
     from grounding.labelstudio.data import find_image_address
     from grounding.labelstudio.plan import PromptDefaults
@@ -136,12 +147,13 @@ def _examples(
     defaults = PromptDefaults(task.data, "", settings.labels_per_query)
     if task.reference is None:
         return
-    for key in config.data_keys:
-        address = find_image_address(task.data, key)
-        data = get.fetch(address, task.id)
-        with Decoder().decode(data, settings.max_image_pixels) as picture:
-            made = examples(config, defaults, task.reference, picture, profile)
-            yield from (one for one in made if one.view.data_key == key)
+    if any(one.on_film and one.data_key == key for one in config.controls):
+        raise DataError("films are not exported", hint="Export a project of pictures")
+    address = find_image_address(task.data, key)
+    data = get.fetch(address, task.id)
+    with Decoder().decode(data, settings.max_image_pixels) as picture:
+        made = examples(config, defaults, task.reference, picture, profile)
+        yield from (one for one in made if one.view.data_key == key)
 
 
 def _keep(found: list[Example], number: int, done: Exported, output: Path) -> None:

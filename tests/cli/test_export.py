@@ -82,6 +82,21 @@ def test_both_layouts_hold_the_conversations(command: Commands, tmp_path: Path) 
     assert json.loads(weather.strip("`").removeprefix("json")) == {"weather": "sun"}
 
 
+def test_a_picture_that_is_missing_costs_no_other_of_its_task(
+    command: Commands, tmp_path: Path
+) -> None:
+    second = '<Image name="back" value="$back"/><Choices name="torn" toName="back">'
+    film = '<Video name="film" value="$film"/><Choices name="long" toName="film">'
+    choices = '<Choice value="yes"/><Choice value="no"/></Choices>'
+    xml = view(BOXES, second, choices, film, choices)
+    done = command(*saved(tmp_path, annotated(*RESULT), xml=xml), "--json")
+    facts = json.loads(done.out)
+    assert (facts["conversations"], facts["tasks"]) == (2, 1), "a car and a dog"
+    first, last = facts["left_out"]
+    assert 'nothing under "back"' in first
+    assert last.startswith("films are not exported")
+
+
 def test_the_numbers_are_pixels_of_the_picture_that_is_stored(
     command: Commands, tmp_path: Path
 ) -> None:
