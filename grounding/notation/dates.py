@@ -12,31 +12,35 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from itertools import islice, pairwise
 
-from grounding.notation.numbers import MAX_CHARS, normalize
+from grounding.notation.numbers import MAX_CHARS, normalize, parse_number
 from grounding.notation.times import MOST_FOUND, cut_times, split_time
 
 MONTHS = {
     name: month
     for month, names in enumerate(
         (
-            "jan january januar jänner",
-            "feb february februar",
-            "mar march mär mrz märz",
-            "apr april",
-            "may mai",
-            "jun june juni",
-            "jul july juli",
-            "aug august",
-            "sep sept september",
-            "oct october okt oktober",
-            "nov november",
-            "dec december dez dezember",
+            "jan january januar jänner januari janvier janv enero ene gennaio janeiro",
+            "feb february februar februari février févr fevrier febrero febbraio fevereiro fev",
+            "mar march mär mrz märz mars marzo março maart mrt",
+            "apr april avril avr abril abr aprile",
+            "may mai mayo maggio maio mei",
+            "jun june juni juin junio giugno giu junho",
+            "jul july juli juillet juil julio luglio lug julho",
+            "aug august août aout agosto ago augustus",
+            "sep sept september septembre septiembre setiembre settembre setembro",
+            "oct october okt oktober octobre octubre ottobre ott outubro",
+            "nov november novembre noviembre novembro",
+            "dec december dez dezember décembre déc decembre diciembre dic dicembre dezembro",
         ),
         start=1,
     )
     for name in names.split()
 }
-"""Months by their English and German names and abbreviations, in lower case."""
+"""Months by their names and abbreviations, in lower case.
+
+In English, German, French, Spanish, Italian, Portuguese and Dutch; without those that are common
+words of another language, such as "set" and "out".
+"""
 
 _MARK = r"\s*(?P<mark>[-/. ])\s*"
 _ISO = re.compile(
@@ -46,12 +50,14 @@ _HAN = re.compile(
     r"(?P<year>\d{4})\s*年\s*(?P<month>\d{1,2})\s*(?:月\s*(?:(?P<day>\d{1,2})\s*[日号]?)?)?"
 )
 _DAY_FIRST = re.compile(rf"(\d{{1,2}}){_MARK}(\d{{1,2}})(?:\s*(?P=mark)\s*|\s+)(\d{{4}})")
+_MONTH = r"(?P<month>[a-zà-ÿ]{3,10})"
+_ORDINAL = r"(?:st|nd|rd|th|er|o|º|°)"
 _NAMED = re.compile(
-    r"(?:(?P<day>\d{1,2})(?:(?:st|nd|rd|th)\b|\.)?[\s-]*(?:of )?)?(?P<month>[a-zä]{3,9})\.?,?[\s-]*"
-    r"(?:(?P<day2>\d{1,2})(?:st|nd|rd|th)?(?:\s*,\s*|\s+))?(?P<year>\d{4})"
+    rf"(?:(?P<day>\d{{1,2}})(?:{_ORDINAL}(?!\w)|\.)?[\s-]*(?:(?:of|de) )?)?{_MONTH}\.?,?[\s-]*"
+    r"(?:del? )?(?:(?P<day2>\d{1,2})(?:st|nd|rd|th)?(?:\s*,\s*|\s+))?(?P<year>\d{4})"
 )
 _NAMED_BEHIND = re.compile(
-    r"(?P<year>\d{4})[\s,./-]*(?P<month>[a-zä]{3,9})\.?[\s-]*(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+    rf"(?P<year>\d{{4}})[\s,./-]*{_MONTH}\.?[\s-]*(?P<day>\d{{1,2}})(?:st|nd|rd|th)?"
 )
 _COMPACT = re.compile(r"(?P<year>(?:19|20)\d{2})(?P<month>\d{2})(?P<day>\d{2})")
 _MONTH_YEAR = re.compile(r"(?P<month>\d\d|\d(?=\s*[-/.]))\s*[-/. ]\s*(?P<year>\d{4})")
@@ -59,9 +65,15 @@ _WEEKDAY_NAME = (
     "(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:s|nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|"
     r"sat(?:urday)?|sun(?:day)?)\b"
 )
+_WEEKDAYS = (
+    "montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonntag|lundi|mardi|mercredi|jeudi|"
+    "vendredi|samedi|dimanche|lunes|martes|miércoles|jueves|viernes|sábado|domingo|lunedì|martedì|"
+    "mercoledì|giovedì|venerdì|sabato|domenica|maandag|dinsdag|woensdag|donderdag|vrijdag|zaterdag|"
+    "zondag|(?:segunda|terça|quarta|quinta|sexta)-feira"
+)
 _WEEKDAY = re.compile(
     rf"^(?:{_WEEKDAY_NAME}|(?:mo|di|mi|do|fr|sa|so)\b|"
-    r"(?:montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonntag)\b)[.,]*\s*|"
+    rf"(?:{_WEEKDAYS})\b)[.,]*\s*|"
     rf"\s*\(?(?:\b{_WEEKDAY_NAME}|(?:星期|周)[一二三四五六日天])\)?$",
     re.IGNORECASE,
 )
@@ -78,7 +90,7 @@ def parse_datetime(text: str) -> datetime | None:
     are told apart by a point between them (the day comes first) or by a day above twelve; else the
     date is none.
     """
-    text = normalize(text[: MAX_CHARS + 1]).strip()
+    text = _write_digits(normalize(text[: MAX_CHARS + 1])).strip()
     if len(text) > MAX_CHARS:
         return None
     if (day := _parse_date(text) or _parse_begun(text)) is not None:
@@ -86,6 +98,27 @@ def parse_datetime(text: str) -> datetime | None:
     clock = split_time(text)
     day = _parse_date(_LINK.sub("", clock[1] or clock[2])) if clock else None
     return datetime.combine(day, clock[0]) if clock and day is not None else None
+
+
+_HAN_DATE = re.compile(
+    r"([〇零○一二三四五六七八九]{4})年([一二三四五六七八九十]{1,2})月(?:([一二三四五六七八九十]{1,3})[日号])?"
+)
+
+
+def _write_digits(text: str) -> str:
+    """Return a text with its dates in Chinese numerals in digits: 二〇二四年三月五日."""
+    return _HAN_DATE.sub(_to_digits, text)
+
+
+def _to_digits(found: re.Match[str]) -> str:
+    year = "".join(str("〇一二三四五六七八九".find(digit)) for digit in _ZERO.sub("〇", found[1]))
+    month, day = (parse_number(part) if part else None for part in found.group(2, 3))
+    if month is None or (found[3] and day is None):
+        return found[0]
+    return f"{year}年{month:g}月" + (f"{day:g}日" if day else "")
+
+
+_ZERO = re.compile("[零○]")
 
 
 def _parse_date(text: str) -> date | None:
@@ -183,7 +216,7 @@ class _Part:
 
 _RUN = re.compile(r"\d+|[^\W\d_]+")
 _GAP = re.compile(r"[\s.,/|:'’_·–—-]{0,4}")
-_LINKS = {"st": "", "nd": "", "rd": "", "th": "", "of": "", "the": "", "de": ""}
+_LINKS = dict.fromkeys(("st", "nd", "rd", "th", "er", "o", "of", "the", "de", "del"), "")
 _LINKS |= dict.fromkeys("年月日号", "年")
 _ORDERS = {3: ("dmy", "mdy", "ymd", "ydm"), 2: ("my", "ym", "dm", "md"), 1: ("y", "m")}
 """Which parts stand together, by their number: day, month and year."""
@@ -195,7 +228,7 @@ def find_days(text: str) -> Iterator[Day]:
     The parts of a date stand next to each other. What is a part of a longer date is none of its
     own.
     """
-    parts = list(islice(_parts(normalize(text).casefold()), MOST_FOUND))
+    parts = list(islice(_parts(_write_digits(normalize(text)).casefold()), MOST_FOUND))
     taken: set[int] = set()
     for size, orders in _ORDERS.items():
         longer = frozenset(taken)

@@ -46,6 +46,8 @@ COMMENTS |= {"explanation", "description", "conclusion", "summary", "id", "confi
 KNOWN = {fold(name) for names in ACTIONS.values() for name in names}
 KNOWN |= {"tap", "press", "drag", "hover", "move", "moveto", "input", "write", "hotkey", "finish"}
 KNOWN |= {"doubletap", "longclick", "done", "finished", "back", "home", "enter", "pressback"}
+KNOWN |= {"presshome", "pressenter", "calluser", "openapp", "launch", "inputtext", "typewrite"}
+KNOWN |= {"leftdouble", "leftsingle", "rightsingle", "dragto", "moverel", "dragrel", "mousemove"}
 
 TWO_ENDED = re.compile(r".*(?:swipe|drag|slide|滑动|拖).*")
 """Actions that go from one place to another, folded."""
@@ -56,7 +58,7 @@ NUMERIC = {"time", "pixels", "duration", "amount", "delta", "clicks", "steps", "
 _SECOND = re.compile(r"(?:end|dest(?:ination)?|to(?!p)|second).*|.*(?<!\d)2")
 _STARTS = (("x", "y"), ("x1", "y1"), ("startx", "starty"), ("fromx", "fromy"))
 _ENDS = (("x2", "y2"), ("endx", "endy"), ("tox", "toy"))
-_ENDPOINTS = {"start", "end", "from", "to", "destination"}
+_ENDPOINTS = {"start", "end", "from", "to", "destination", "element"}
 
 
 class Call(NamedTuple):
@@ -89,6 +91,20 @@ def find_calls(groups: Iterable[Group]) -> Iterator[Call]:
             yield call
         else:
             yield from find_calls(v for _, v in group.entries if isinstance(v, Group))
+
+
+_EMPTY = re.compile(
+    r"(?:^|[\n;:：])[ \t*`]*+(?:[A-Za-z]\w*\.)?(?P<name>[A-Za-z]\w{0,39})\(\s?\)"
+    r"(?=[ \t*`.;]*(?:\n|\Z))"
+)
+"""A call without arguments that ends its line, such as press_back()."""
+
+
+def find_empty_calls(content: str) -> Iterator[Call]:
+    """Yield the calls of actions that have no arguments."""
+    for found in _EMPTY.finditer(content):
+        if is_action(found["name"]):
+            yield Call(found["name"], None, None, {}, (found.start("name"), found.end()))
 
 
 def _read_call(group: Group) -> Call | None:

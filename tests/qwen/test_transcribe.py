@@ -253,3 +253,32 @@ def test_no_text_makes_a_reader_fail(text: str, complete: bool) -> None:
         ):
             answer = read_answer(query, written, SEEN, complete=complete)
             assert all(0 <= f.span[0] <= f.span[1] <= len(written) for f in answer.findings)
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ("| A |\n|---|\n| 1 |", "| A | |---| | 1 |"),
+        ("<table><tr><td>A</td></tr></table>", "<table><tr><td>A</td></tr></table>"),
+        ("\\begin{tabular}{c}\nA\n\\end{tabular}", "\\begin{tabular}{c} A \\end{tabular}"),
+        ("See [1, 2, 30, 40].", None),
+    ],
+)
+def test_in_markdown_only_comments_have_places_and_a_table_in_any_notation(
+    table: str, text: str | None
+) -> None:
+    page = f"# T [5, 6, 7, 8]\n\n<!-- Table (80, 200, 500, 480) -->\n{table}\n\nThe (12, 34).\n"
+    answer = read_answer(PAGE, page, SEEN, complete=True)
+    assert told(answer) == [((80, 200, 500, 480), "table", text)]
+
+
+@pytest.mark.parametrize("said", ["42", "8.75", "EXIT"])
+def test_print_without_quotes_is_a_text(said: str) -> None:
+    line = f'[{{"bbox_2d": [10, 20, 110, 40], "text_content": {said}}}]'
+    assert [f.text for f in read_answer(LINES, line, SEEN, complete=True).findings] == [said]
+    empty = line.replace(said, "null")
+    assert [f.text for f in read_answer(LINES, empty, SEEN, complete=True).findings] == [None]
+
+
+def test_a_list_of_no_texts_is_nothing() -> None:
+    assert read_answer(LINES, '{"texts": []}', SEEN, complete=True).verdict is Verdict.NOTHING

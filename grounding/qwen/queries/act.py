@@ -15,7 +15,14 @@ from typing import Any
 
 from grounding.geometry import Box, Frame, Point
 from grounding.queries import Act, Finding, Screen
-from grounding.qwen.actions import Call, find_calls, find_named_places, is_action, says_no_action
+from grounding.qwen.actions import (
+    Call,
+    find_calls,
+    find_empty_calls,
+    find_named_places,
+    is_action,
+    says_no_action,
+)
 from grounding.qwen.answers import Answer, Note, Verdict, add_caveats, read
 from grounding.qwen.prompts import PromptSet, language_of
 from grounding.qwen.reading.elements import KNOWN
@@ -176,7 +183,7 @@ def read_answer(query: Act, text: str, frame: Frame, *, complete: bool) -> Answe
     content, cut = extract_answer(text)
     lexemes = tokenize(content, KNOWN)
     groups = [item for item in lexemes.items if isinstance(item, Group)]
-    calls = list(find_calls(groups))
+    calls = sorted((*find_calls(groups), *find_empty_calls(content)), key=lambda one: one.span)
     if not calls and (bare := _read_places(text, frame, complete=complete)).findings:
         return add_caveats(bare)
     cut = cut or lexemes.cut or _is_open(lexemes, content, complete=complete)

@@ -6,6 +6,7 @@ The model writes the page as HTML whose elements have their places: `<p data-bbo
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -46,22 +47,36 @@ def sketch_answer(query: ParseDocument, prompts: PromptSet = "qwen2.5") -> str:
 def read_answer(query: ParseDocument, text: str, frame: Frame, *, complete: bool) -> Answer:
     """Return the elements of the page in `text`, in reading order, tables as HTML."""
     answer = read(text, frame, complete)
-    comments = {m.end(): m for m in _COMMENT.finditer(text)}
-    found = tuple(_settle(finding, text, comments) for finding in answer.findings)
+    comments = list(_COMMENT.finditer(text))
+    found = tuple(
+        _settle(finding, text, comment)
+        for finding in answer.findings
+        if (comment := _find_comment(finding, comments)) or not comments or "data-bbox" in text
+    )
     return add_caveats(replace(answer, findings=found))
+
+
+def _find_comment(finding: Finding, comments: Sequence[re.Match[str]]) -> re.Match[str] | None:
+    """Return the comment that holds a finding's place; in Markdown, no other numbers are one."""
+    start, end = finding.span
+    at = bisect_right(comments, start, key=lambda one: one.start()) - 1
+    return comments[at] if at >= 0 and end <= comments[at].end() else None
 
 
 _COMMENT = re.compile(r"<!--\s*(?P<name>[A-Za-z]+)\s*\([^()\n]{3,60}\)\s*-->")
 _TABLE = re.compile(r"<table\b[^<>]*>.*?</table>", re.DOTALL | re.IGNORECASE)
 _OPENING = re.compile(r"<table\b[^<>]*>", re.IGNORECASE)
-_ROWS = re.compile(r"\s*((?:\|[^\n]*\n?)+)")
+_ROWS = re.compile(
+    r"\s*((?:\|[^\n]*\n?)+|<table\b[\s\S]{0,20000}?</table>|"
+    r"\\begin\{(?:tabular|table)\*?\}[\s\S]{0,20000}?\\end\{(?:tabular|table)\*?\})"
+)
+"""A table behind its comment: in Markdown, in HTML or in LaTeX."""
 _HEADS = ("table", "chart")
 
 
-def _settle(finding: Finding, text: str, comments: dict[int, re.Match[str]]) -> Finding:
+def _settle(finding: Finding, text: str, comment: re.Match[str] | None) -> Finding:
     """Return a finding with its table as HTML, or as the rows behind a comment of a place."""
     start, end = finding.span
-    comment = next((m for m in comments.values() if m.start() <= start and end <= m.end()), None)
     if comment:
         name = comment["name"].lower()
         rows = _ROWS.match(text, comment.end()) if name == "table" else None

@@ -171,8 +171,9 @@ class _Tokenizer:
         if self.is_document:
             return None, match.end()
         numbers = find_numbers(match[0])
-        opener = "(" if match["tuple"] else "<"
-        return Group(opener, *match.span(), closed=True, numbers=numbers), match.end()
+        group = Group("(" if match["tuple"] else "<", *match.span(), closed=True, numbers=numbers)
+        group.name = _find_function_name(self.text, match.start()) if match["tuple"] else None
+        return group, match.end()
 
     def _on_group(self, match: re.Match[str]) -> tuple[Lexeme | None, int]:
         if self.is_document:
