@@ -11,6 +11,7 @@ import pytest
 
 from grounding.errors import SettingError
 from grounding.settings import ANSWER_SETTINGS, ANSWERS, SPARE_THREADS, Settings
+from tests.labelstudio.client.tokens import PERSONAL
 
 WRONG = {
     "no number": ({"PORT": "abc"}, "PORT"),
@@ -20,6 +21,10 @@ WRONG = {
     "user without password": ({"BASIC_AUTH_USER": "a"}, "BASIC_AUTH_PASS"),
     "password without user": ({"BASIC_AUTH_PASS": "a"}, "BASIC_AUTH_USER"),
     "token with a space": ({"LABEL_STUDIO_API_KEY": "a b"}, "LABEL_STUDIO_API_KEY"),
+    "token without its end": (
+        {"LABEL_STUDIO_API_KEY": PERSONAL.rpartition(".")[0]},
+        "LABEL_STUDIO_API_KEY: is not whole: .* create a new one",
+    ),
     "no web address": ({"LABEL_STUDIO_URL": "localhost:8080"}, "LABEL_STUDIO_URL"),
     "no host": ({"LABEL_STUDIO_URL": "http://"}, "LABEL_STUDIO_URL"),
     "port that is no number": ({"LABEL_STUDIO_URL": "http://a:b"}, "LABEL_STUDIO_URL"),

@@ -30,6 +30,7 @@ from grounding.settings.environment import (
     check_names,
     check_redis_address,
     check_secret,
+    check_token,
     check_web_address,
     describe,
     find_clash,
@@ -81,6 +82,7 @@ ServerName = Literal["vllm", "sglang", "dashscope", "llamacpp", "ollama", "gener
 DataType = Literal["auto", "bfloat16", "float32"]
 ImageFormat = Literal["jpeg", "png"]
 Secret = Annotated[SecretStr, AfterValidator(check_secret)]
+Token = Annotated[Secret, AfterValidator(check_token)]
 
 
 class Settings(DecodingSettings, MediaSettings):
@@ -259,7 +261,7 @@ class Settings(DecodingSettings, MediaSettings):
     label_studio_host: str = Field(
         "", description="Label Studio's LABEL_STUDIO_HOST, if it is not LABEL_STUDIO_URL"
     )
-    label_studio_api_key: Secret | None = Field(
+    label_studio_api_key: Token | None = Field(
         None, description="Personal access token or legacy token of a Label Studio user"
     )
     local_files_root: Path | None = Field(

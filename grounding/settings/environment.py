@@ -148,6 +148,10 @@ REDIS_FORM = (
 )
 
 
+JWT_START = "eyJ"
+"""How every personal access token begins: with `{"` in base64."""
+
+
 def check_redis_address(text: str) -> None:
     """Raise `ValueError` unless `text` is an address that the Redis client understands."""
     try:
@@ -166,6 +170,20 @@ def check_secret(value: SecretStr) -> SecretStr:
         raise ValueError("must not hold spaces or line breaks")
     if not (text.isascii() and text.isprintable()):  # no header takes it, and a log might show it
         raise ValueError("must hold nothing but letters, digits and signs of ASCII")
+    return value
+
+
+def check_token(value: SecretStr) -> SecretStr:
+    """Return a token of Label Studio; `ValueError` for what its page lists of one later.
+
+    That lacks the signature, the last of three parts: the page shows a token whole only once.
+    """
+    text = value.get_secret_value()
+    if text.startswith(JWT_START) and text.count(".") < 2:
+        raise ValueError(
+            "is not whole: Label Studio shows a personal access token whole only when it is made. "
+            "Revoke it there, create a new one, and copy it from the dialog"
+        )
     return value
 
 
