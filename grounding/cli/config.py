@@ -20,7 +20,9 @@ from grounding.geometry import image_frame, model_frame
 from grounding.labelstudio.acting import INSTRUCTION
 from grounding.labelstudio.config.interface import LABELS, Control, LabelConfig
 from grounding.labelstudio.config.parse import parse
+from grounding.labelstudio.config.xml import Element
 from grounding.labelstudio.config.xml import read as read_xml
+from grounding.labelstudio.controls.number import sets_limit
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, plan
 from grounding.labelstudio.regions import plan_any_region
 from grounding.qwen.profiles import PROFILES, Profile, profile_for
@@ -48,12 +50,13 @@ class Checked:
     """What a config leads to. `trouble` is why nothing can be asked of a task, if so.
 
     `unserved` are the tags that label something and are not served; `typed` the text areas whose
-    text is a prompt.
+    text is a prompt, `limits` the numbers that annotators narrow an answer with.
     """
 
     controls: tuple[Control, ...]
     queries: tuple[AskedQuery, ...]
     typed: tuple[str, ...]
+    limits: tuple[str, ...]
     status: str | None
     unserved: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -120,6 +123,7 @@ def check_config(xml: str, params: str, data: Mapping[str, Any], settings: Setti
         parsed.controls,
         tuple(queries),
         tuple(one.name for one in parsed.prompt_areas()),
+        tuple(str(one.get("name")) for one in read_xml(xml).walk() if _is_limit(one)),
         area.name if area else None,
         tuple(_unserved(xml, parsed)),
         parsed.warnings,
@@ -159,15 +163,19 @@ def _asked(planned: PlannedQuery, profile: Profile) -> AskedQuery:
     return AskedQuery(tuple(control.from_name for control in planned.controls), prompt)
 
 
+def _is_limit(element: Element) -> bool:
+    return element.tag == "Number" and sets_limit(element)
+
+
 def _unserved(xml: str, parsed: LabelConfig) -> Iterator[str]:
     """Yield the tags that write results and are neither served nor for typing prompts."""
     known = {control.from_name for control in parsed.controls}
     known |= {control.labels_from for control in parsed.controls if control.labels_from}
     known |= {area.name for area in parsed.text_areas if area.smart and not area.per_region}
     status = parsed.status_area()
+    known |= {status.name} if status else set()
     for element in read_xml(xml).walk():
-        name = element.get("name")
-        if element.get("toName") and name not in known and name != (status and status.name):
+        if element.get("toName") and element.get("name") not in known and not _is_limit(element):
             yield str(element)
 
 
@@ -188,6 +196,7 @@ def _as_json(found: Checked) -> dict[str, Any]:
         ],
         "queries": [asdict(query) for query in found.queries],
         "prompt_areas": list(found.typed),
+        "limits": list(found.limits),
         "status_area": found.status,
         "not_served": list(found.unserved),
         "warnings": list(found.warnings),
@@ -217,6 +226,8 @@ def _notes(found: Checked) -> Iterator[str]:
         yield "Pre-labelling asks nothing: every control waits for an annotator."
     if found.typed:
         yield f"Annotators may type a prompt into {', '.join(found.typed)}."
+    if found.limits:
+        yield f"Annotators may narrow an answer with {', '.join(found.limits)}."
     if found.status is None:
         yield 'Annotators see no reasons: add <TextArea name="status" smart="false" toName="…"/>.'
     for tag in found.unserved:

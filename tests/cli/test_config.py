@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from grounding.labelstudio.controls.number import LIMITS
 from tests.cli.running import Commands
 from tests.labelstudio.configs import BOXES, CHOICES, POINTS, PROMPT, STATUS, area, having, view
 from tests.pipeline.test_pipeline import InlineEngine, OnePicture, grounded
@@ -82,6 +83,17 @@ def test_what_is_not_served_is_named(command: Commands, tmp_path: Path) -> None:
     done = command("config", "check", saved(tmp_path, BOXES, POLYGON, STATUS))
     assert 'Not served: <PolygonLabels name="poly">' in done.out
     assert 'name="status"' not in done.out
+
+
+def test_limits_that_annotators_set_are_told_apart_from_what_is_not_served(
+    command: Commands, tmp_path: Path
+) -> None:
+    limits = [f'<Number name="{name}" toName="image"/>' for name in LIMITS]
+    path = saved(tmp_path, BOXES, *limits)
+    done = command("config", "check", path)
+    assert "Annotators may narrow an answer with score_threshold, max_regions." in done.out
+    assert "Not served" not in done.out
+    assert json.loads(command("config", "check", path, "--json").out)["limits"] == list(LIMITS)
 
 
 def test_warnings_are_shown_and_fail_a_strict_check(command: Commands, tmp_path: Path) -> None:

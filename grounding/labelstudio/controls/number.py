@@ -24,7 +24,12 @@ _BOUNDS = ("min", "max", "step")
 
 def is_value(element: Element) -> bool:
     """Say whether a number is a value, and no limit that an annotator sets."""
-    return is_shown(element) and not (element.get("name") or "").casefold().startswith(LIMITS)
+    return is_shown(element) and not sets_limit(element)
+
+
+def sets_limit(element: Element) -> bool:
+    """Say whether people type into it what an answer must keep within."""
+    return (element.get("name") or "").casefold().startswith(LIMITS)
 
 
 def read_type(element: Element) -> ValueType:
