@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from threading import Lock
 
 from redis.exceptions import ConnectionError, TimeoutError
@@ -26,6 +28,10 @@ class OneLine(logging.Formatter):
         return line.translate(UNPRINTABLE | {0x0A: "\\n"})
 
 
+START_SECONDS = 10.0
+"""How long a process looks for a queue that starts beside it before it says that none answers."""
+
+
 class QueueOutage:
     """Whether this process reaches the queue; logs when that changes, and only then.
 
@@ -33,13 +39,17 @@ class QueueOutage:
     outage need no line of their own: `keeps` drops those.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._told_from = clock() + START_SECONDS
         self._away = False
+        self._told = False
         self._changing = Lock()
 
     def begin(self, error: Exception) -> None:
         """Note that a command failed because the queue does not answer."""
-        if self._change(away=True):
+        self._away = True
+        if self._clock() >= self._told_from and self._tell(away=True):
             log.warning(
                 "the queue does not answer; work goes on when it does (%s). The queue is the "
                 "server at REDIS_URL or, without one, a part of `python -m grounding up`",
@@ -48,7 +58,8 @@ class QueueOutage:
 
     def end(self) -> None:
         """Note that a command was answered."""
-        if self._away and self._change(away=False):
+        self._away, self._told_from = False, 0.0
+        if self._told and self._tell(away=False):
             log.warning("the queue answers again")
 
     def keeps(self, record: logging.LogRecord) -> bool:
@@ -59,10 +70,11 @@ class QueueOutage:
             return True
         return not self._away
 
-    def _change(self, *, away: bool) -> bool:
+    def _tell(self, *, away: bool) -> bool:
+        """Say whether that is news, and note it as told."""
         with self._changing:
-            changed = self._away is not away
-            self._away = away
+            changed = self._told is not away
+            self._told = away
         return changed
 
 

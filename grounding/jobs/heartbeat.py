@@ -189,7 +189,10 @@ def readiness(workers: Sequence[WorkerStatus]) -> str:
     if any(worker.is_ready for worker in workers):
         return "ready"
     if not workers:
-        return "no worker is running. Start one with `python -m grounding worker`"
+        return (
+            "no worker is running yet. One that starts takes some seconds; if none was started: "
+            "`python -m grounding worker`"
+        )
     # A worker that is starting says more than one that failed before it.
     nearest = min(workers, key=lambda one: one.phase == "failed")
     return nearest.obstacle or nearest.line
