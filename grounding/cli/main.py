@@ -129,6 +129,8 @@ def health(part: Literal["server", "worker"], ready: bool) -> None:
         raise click.UsageError("--ready is of a worker.")
     settings = load_settings()
     alive = _worker_reports(settings, ready=True) if ready else is_alive(part, settings)
+    wanted = "ready" if ready else "alive"
+    click.echo(f"{part}: {wanted if alive else f'not {wanted}'}")
     sys.exit(0 if alive else 1)
 
 

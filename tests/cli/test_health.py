@@ -69,7 +69,7 @@ def test_a_worker_is_ready_once_it_answers_tasks(
     heartbeat.update(phase=phase, obstacle=obstacle)
     Heartbeat(redis, "elsewhere-1-abc", "shapes", host="elsewhere").update(phase="ready")
     done = CliRunner().invoke(cli, ["health", "worker", "--ready"])
-    assert done.exit_code == status
+    assert (done.exit_code, done.output) == (status, f"worker: {'not ' * status}ready\n")
 
 
 def test_a_server_is_not_asked_whether_its_model_is_loaded() -> None:

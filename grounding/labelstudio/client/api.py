@@ -46,6 +46,8 @@ BACKOFF = Backoff(first=0.5, longest=4)
 FAILURE_SECONDS = 5
 """A failed exchange is remembered this long, so that not every task waits for the next one."""
 
+REFRESH = "/api/token/refresh/"
+
 TIMEOUT_CODE = "fetch_timeout"
 
 KEY_NEEDED = "Label Studio's files need LABEL_STUDIO_API_KEY"
@@ -201,14 +203,17 @@ class Api:
 
         Raises `TokenRefused`, and `LabelStudioAway` if there is no response.
         """
-        url = f"{self._home}/api/token/refresh/"
+        url = f"{self._home}{REFRESH}"
         try:
             response = self._client.post(url, json={"refresh": self._token})
         except httpx.HTTPError as exc:
             raise LabelStudioAway(f"Label Studio at {self._home} does not answer") from exc
         if response.is_client_error and response.status_code != httpx.codes.TOO_MANY_REQUESTS:
+            cause = f"Label Studio at {self._home} refuses the token ({response.status_code})"
+            if response.status_code == httpx.codes.NOT_FOUND:
+                cause = f"what answers at {self._home} is not Label Studio: it has no {REFRESH}"
             raise TokenRefused(
-                f"Label Studio at {self._home} refuses the token ({response.status_code})",
+                cause,
                 hint=(
                     "Set LABEL_STUDIO_URL to Label Studio's address and LABEL_STUDIO_API_KEY to a "
                     "personal access token that is still valid"

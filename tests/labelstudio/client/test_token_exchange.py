@@ -95,6 +95,13 @@ def test_a_refused_token_says_which_setting_to_change(status: int) -> None:
     assert len(server.requests) == 1
 
 
+def test_another_program_is_not_called_label_studio() -> None:
+    with host(answer(404)) as server, pytest.raises(ImageMissing) as failure:
+        fetch(FILE, server, PERSONAL)
+    assert "is not Label Studio" in failure.value.cause
+    assert "LABEL_STUDIO_URL" in failure.value.hint
+
+
 @pytest.mark.parametrize(
     "reply", [answer(503), ok(b"<html>"), ok(b"[]"), ok(b"{}"), moved("/x"), b""]
 )
