@@ -8,6 +8,7 @@ prepares media in its own thread, and waits for the engine's futures.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -36,6 +37,10 @@ Connect = Callable[[], Redis]
 MAINTENANCE_SECONDS = 30
 TAKE_SECONDS = 1
 """How long one blocking read waits for a key, and so how late a slot notices that it must stop."""
+LONG_SECONDS = 30.0
+"""How long a job that runs alone keeps others waiting, and others keep it: annotators wait 60 s."""
+LOOK_SECONDS = 0.5
+"""How often a job that waits for its turn looks how long others have run."""
 MAX_OVERTAKES = 8
 """How many urgent jobs may overtake a waiting one: one for each interactive slot with
 GROUNDING_ENGINE=openai."""
@@ -265,21 +270,23 @@ class Leases:
 @dataclass(slots=True, eq=False)
 class _Turn:
     urgent: bool
+    alone: bool
     overtaken: int = 0
+    begun: float = math.inf
 
 
 class ExclusiveRunner:
     """Runs jobs concurrently, but a job whose last worker died runs exclusively.
 
     Such a job may crash its process again. Alone, it takes no other job with it, and no other can
-    be blamed for the crash.
+    be blamed for the crash. A job that has run for `LONG_SECONDS`, such as a film, keeps no other
+    waiting any more.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: deque[_Turn] = deque()
-        self._running = 0
-        self._is_exclusive = False
+        self._running: set[_Turn] = set()
 
     @contextmanager
     def enter(self, *, alone: bool, urgent: bool = False) -> Iterator[None]:
@@ -288,20 +295,20 @@ class ExclusiveRunner:
         Blocks start in order of arrival; otherwise a busy process would never run an exclusive
         one. An urgent block overtakes the others, each of which is overtaken a few times only.
         """
-        turn = _Turn(urgent)
+        turn = _Turn(urgent, alone)
         with self._changed:
             self._waiting.insert(self._place(urgent), turn)
-            self._changed.wait_for(lambda: self._waiting[0] is turn and self._has_room(alone))
+            while not (self._waiting[0] is turn and self._has_room(alone)):
+                self._changed.wait(LOOK_SECONDS)  # running jobs grow long without notice
             self._waiting.popleft()
-            self._running += 1
-            self._is_exclusive = alone
+            self._running.add(turn)
+            turn.begun = time.monotonic()
             self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
-                self._running -= 1
-                self._is_exclusive = False
+                self._running.discard(turn)
                 self._changed.notify_all()
 
     def _place(self, urgent: bool) -> int:
@@ -315,4 +322,6 @@ class ExclusiveRunner:
         return place
 
     def _has_room(self, alone: bool) -> bool:
-        return not self._is_exclusive and not (alone and self._running)
+        before = time.monotonic() - LONG_SECONDS
+        recent = [turn for turn in self._running if turn.begun > before]
+        return not any(alone or turn.alone for turn in recent)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 from redis import Redis
 
+from grounding.jobs import slots
 from grounding.jobs.slots import ExclusiveRunner, Leases
 from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits
 
@@ -86,6 +87,45 @@ def test_no_other_job_runs_beside_an_exclusive_one() -> None:
         )
     )
     assert sorted(map(len, seen)) == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("film_alone", [True, False])
+def test_a_long_job_holds_up_nobody_for_longer_than_a_moment(
+    monkeypatch: pytest.MonkeyPatch, film_alone: bool
+) -> None:
+    """A film may run for an hour, by itself or while another's worker died."""
+    monkeypatch.setattr(slots, "LONG_SECONDS", 0.3)
+    runner, over, order = ExclusiveRunner(), threading.Event(), []
+
+    def film() -> None:
+        with runner.enter(alone=film_alone):
+            over.wait(20)
+
+    def run(name: str, *, alone: bool, urgent: bool) -> None:
+        with runner.enter(alone=alone, urgent=urgent):
+            order.append((name, time.monotonic() - begun))
+
+    begun = time.monotonic()
+    running = start(threading.Thread(target=film))
+    time.sleep(0.1)
+    others = [
+        threading.Thread(target=run, args=(name,), kwargs={"alone": alone, "urgent": urgent})
+        for name, alone, urgent in (
+            ("alone", True, False),
+            ("picture", False, False),
+            ("annotator", False, True),
+        )
+    ]
+    for one in others:
+        start(one)
+        time.sleep(0.05)
+    for one in others:
+        one.join(5)
+    names = [name for name, _ in order]
+    over.set()
+    join(running)
+    assert sorted(names) == ["alone", "annotator", "picture"]
+    assert all(after > 0.25 for name, after in order if film_alone or name == "alone")
 
 
 def test_other_jobs_run_concurrently() -> None:
