@@ -20,6 +20,7 @@ from grounding.labelstudio.config.interface import (
     TextArea,
 )
 from grounding.labelstudio.config.xml import Element, quote
+from grounding.queries import Shape
 
 REMEMBER = "model_remember"
 """The attribute of a `<TextArea>` that says what becomes of the prompt typed last."""
@@ -107,12 +108,15 @@ def _doubts_of_unfilled(config: LabelConfig) -> Iterator[str]:
 
 def doubts_of_regions(controls: Sequence[Control]) -> Iterator[str]:
     """Yield what to say of per-region text areas that stay empty unless a place comes with text."""
-    reading = {one.to_name for one in controls if one.shape and (one.task or one.on_film)}
+    reading = {c.to_name for c in controls if c.shape is Shape.SPAN or (c.shape and c.task)}
     for one in controls:
         if one.accompanies and not one.asks_of_regions and one.to_name not in reading:
+            cure = 'model_task="ocr" reads each region, a model_prompt asks about it'
+            if one.on_film:
+                cure = "boxes in films bring none, so it stays empty"
             yield (
                 f'<TextArea name="{quote(one.from_name, 20)}">: takes a text that the model writes '
-                'with a place; model_task="ocr" reads each region, a model_prompt asks about it'
+                f"with a place; {cure}"
             )
 
 

@@ -48,7 +48,7 @@ from grounding.labelstudio.config.labels import (
     read_labels,
 )
 from grounding.labelstudio.config.tasks import read_reading_order, with_tasks
-from grounding.labelstudio.config.unserved import LISTS, ONE_IMAGE, check_served
+from grounding.labelstudio.config.unserved import LISTS, ONE_IMAGE, check_served, doubts_of_left
 from grounding.labelstudio.config.xml import (
     VARIABLE,
     Element,
@@ -96,11 +96,13 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
     controls = tuple(islice(document.controls(LabelConfig(text_areas=areas)), MAX_CONTROLS + 1))
     if len(controls) > MAX_CONTROLS:
         raise size_error(f"the labelling config has more than {MAX_CONTROLS} controls")
-    served = with_tasks(tuple(_with_queries(controls)))
+    kept = tuple(_with_queries(controls))
+    served = with_tasks(kept)
     if not served and not document.leaves_out:
         check_served(document.elements)
+    left = doubts_of_left([control for control in controls if control not in kept])
     doubts_of_served = (*doubts_of_actions(served), *doubts_of_regions(served))
-    warnings = tuple(dict.fromkeys((*document.warnings(controls), *doubts_of_served)))
+    warnings = tuple(dict.fromkeys((*document.warnings(controls), *left, *doubts_of_served)))
     return LabelConfig(served, areas, warnings, read_reading_order(document.elements))
 
 
@@ -259,6 +261,8 @@ class _Document:
                     yield f"{e} has {attribute}, and is not served: it depends on other things"
             if e.kind == "label":
                 yield from cut_texts(e)
+            if self._draws_unserved(e):
+                yield f"{e} is not served: it needs a name, labels, and the toName of a <Video>"
         for e in self.elements:
             if e.kind in LISTS and is_in_data(e.get("value") or ""):
                 yield f"{e} takes its choices from the task's data, and is not served"
@@ -272,6 +276,13 @@ class _Document:
             for twins in group_same_spelling(control.labels):
                 names = ", ".join(quote(label.value) for label in twins)
                 yield f"labels differ in spelling only, and need the exact string: {names}"
+
+    def _draws_unserved(self, element: Element) -> bool:
+        """Say whether an element would draw on a film, and is left alone for what it lacks."""
+        kind = _TAGS.get(element.kind)
+        if kind is None or not kind.draws or kind.required or _is_skipped(element):
+            return False
+        return not self._is_on_one_object(element, kind)
 
     def _check_single(self, element: Element) -> None:
         if id(element) in self.repeated:

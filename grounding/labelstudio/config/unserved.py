@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from grounding.errors import ConfigError
+from grounding.labelstudio.config.interface import Control
 from grounding.labelstudio.config.labels import labels_in_data
 from grounding.labelstudio.config.xml import Element, is_in_data, quote
 
@@ -41,6 +42,15 @@ def check_served(elements: Sequence[Element]) -> None:
             code="nothing_served",
             hint=cure,
         )
+
+
+def doubts_of_left(controls: Sequence[Control]) -> Iterator[str]:
+    """Yield what to say of controls of regions that are left to people: nobody asks about these."""
+    for one in controls:
+        why = "nothing that is served draws on its image"
+        if one.on_film:
+            why = "no single region of a film is asked about"
+        yield f'<{one.tag} name="{quote(one.from_name, 20)}"> is left to people: {why}'
 
 
 def _why_not(element: Element, named: Mapping[str | None, Element]) -> tuple[str, str]:

@@ -7,9 +7,10 @@ import json
 import pytest
 
 from grounding.labelstudio.config.interface import ModelTask
+from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.plan import plan
 from grounding.queries import Fill, Transcribe
-from tests.labelstudio.configs import BOXES, CHOICES, LABELS, RECTANGLE, area, config
+from tests.labelstudio.configs import BOXES, CHOICES, LABELS, RECTANGLE, area, config, having, view
 from tests.pipeline.test_pipeline import NONE, InlineEngine, grounded
 
 REGION = 'perRegion="true"'
@@ -181,3 +182,57 @@ def test_a_description_by_name_is_not_looked_for_in_the_print() -> None:
     before = len(engine.requests)
     grounded(engine, area("caption", check))
     assert len(engine.requests) == before + 1, "nothing is read to compare it with"
+
+
+FILM = '<View><Video name="v" value="$v"/>{}</View>'
+SPANS = '<TimelineLabels name="t" toName="v"><Label value="jump"/></TimelineLabels>'
+TRACKS = (
+    '<VideoRectangle name="r" toName="v"/><Labels name="l" toName="v"><Label value="x"/></Labels>'
+)
+ON_FILM = '<Choices name="c" toName="v"><Choice value="x"/></Choices>'
+
+
+@pytest.mark.parametrize(
+    ("xml", "said"),
+    [
+        (FILM.format(SPANS + having(ON_FILM, REGION)), ["c"]),
+        (FILM.format(SPANS + having(area("why", REGION), 'model_prompt="Why?"')), []),
+        (
+            FILM.format(SPANS + area("why", f'{REGION} model_prompt="Why?"').replace("image", "v")),
+            ["why"],
+        ),
+        (FILM.format(SPANS + area("what", REGION).replace("image", "v")), []),
+        (view(CHOICES, area("description", REGION)), ["description"]),
+        (view(BOXES, area("description", REGION)), []),
+        (view(CHOICES, area("description", f'{REGION} model_skip="true"')), []),
+    ],
+)
+def test_a_control_of_regions_that_nobody_asks_about_is_a_warning(
+    xml: str, said: list[str]
+) -> None:
+    warned = [one for one in parse(xml).warnings if "is left to people" in one]
+    assert [one.split('"')[1] for one in warned] == said
+
+
+@pytest.mark.parametrize(
+    ("parts", "warned"),
+    [
+        (TRACKS + ON_FILM, False),
+        ('<VideoRectangle name="r" toName="v"/>' + ON_FILM, True),
+        ('<VideoRectangle name="r" toName="v" model_skip="true"/>' + ON_FILM, False),
+        (SPANS.replace('name="t" ', "") + ON_FILM, True),
+        (SPANS.replace('<Label value="jump"/>', "") + ON_FILM, True),
+    ],
+)
+def test_what_would_draw_on_a_film_and_lacks_something_is_a_warning(
+    parts: str, *, warned: bool
+) -> None:
+    said = [one for one in parse(FILM.format(parts)).warnings if "is not served: it needs" in one]
+    assert len(said) == warned
+
+
+def test_an_area_beside_boxes_in_films_alone_stays_empty_with_a_warning() -> None:
+    note = area("note", REGION).replace("image", "v")
+    (said,) = parse(FILM.format(TRACKS + note)).warnings
+    assert said.endswith("boxes in films bring none, so it stays empty")
+    assert parse(FILM.format(TRACKS + SPANS + note)).warnings == ()
