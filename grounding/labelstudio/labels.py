@@ -47,6 +47,8 @@ PLURALS = (
 )
 """English plural endings, each with its singular."""
 
+ARTICLES = frozenset({"a", "an", "the"})
+
 KEPT_MARKS = frozenset("#%&@*")
 """Punctuation that distinguishes names: C and C#, 5 and 5%."""
 
@@ -75,7 +77,8 @@ def match(word: str, labels: Sequence[Label]) -> Label | None:
 
     The first rule that any label fits decides: the same string; the same but for case, spacing
     and punctuation; the same but for singular and plural; then the last two for
-    `predicted_values` and alias, and then for the items that the description lists.
+    `predicted_values` and alias, then for the items that the description lists, and at last all
+    names without an article.
     """
     if len(word) > MAX_WORD:
         return None
@@ -203,6 +206,13 @@ def _singular_keys(text: str) -> frozenset[str]:
     return frozenset(form for run in _folded_keys(text) for form in _singulars(run))
 
 
+def _bare_keys(text: str) -> frozenset[str]:
+    """Return the keys of a word behind its article: "a cat" and "the cats"."""
+    words = _split_words(text)
+    bare = words[1:] if len(words) > 1 and words[0] in ARTICLES else words
+    return _singular_keys(" ".join(bare))
+
+
 def _singulars(run: str) -> set[str]:
     """Return a word and each of its possible singulars."""
     plain = run.endswith("ss")  # glass, dress
@@ -238,6 +248,8 @@ _RULES: tuple[tuple[Keys, Names], ...] = (
     (_singular_keys, _other_names),
     (_folded_keys, _listed_names),
     (_singular_keys, _listed_names),
+    (_bare_keys, _value_name),
+    (_bare_keys, _other_names),
 )
 
 

@@ -19,22 +19,19 @@ from grounding.geometry import Box, Frame
 from grounding.queries import Finding
 from grounding.qwen.reading.blocks import read_blocks
 from grounding.qwen.reading.elements import KNOWN
-from grounding.qwen.reading.lines import read_lines
+from grounding.qwen.reading.lines import read_lines, read_lone_place
 from grounding.qwen.reading.matches import Matches, Note, normalize
 from grounding.qwen.reading.records import means_none
 from grounding.qwen.reading.sentences import declines, says_none
 from grounding.qwen.reading.tags import TagReader
 from grounding.qwen.reading.thinking import MAX_TEXT, drop_drafts, extract_answer
 from grounding.qwen.reading.tokenizer import Lexeme, Lexemes, Tag, Text, join_corners, tokenize
-from grounding.qwen.reading.values import NUMBER, Group, find_numbers
+from grounding.qwen.reading.values import Group
 
 __all__ = ["Answer", "Note", "Verdict", "read"]
 
 THREE_D = re.compile(r"\bb?box_?3d\b|\bpoint_?3d\b", re.IGNORECASE)
 """The key of a place in the room, whose numbers are no pixels."""
-
-LONE_PAIR = re.compile(rf"\s*({NUMBER}(?:,\s+|\s*，\s*){NUMBER})\s*\.?\s*")
-"""An answer that is two numbers, and no number with a comma in it."""
 
 RUNAWAY = re.compile(r"(?<!\d)\d{64}")
 """More digits than a number has: a loop inside a number."""
@@ -103,8 +100,8 @@ def _read_plain(text: str, lexemes: list[Lexeme], *, complete: bool) -> Matches:
     """
     lines = Matches()
     read_lines(text, lexemes, lines, complete=complete)
-    if not lines.items and complete and (lone := LONE_PAIR.fullmatch(text)):
-        lines.add(find_numbers(lone[1]), lone.span(1))
+    if not lines.items and complete:
+        read_lone_place(text, lines)
     if not lexemes or any(isinstance(lexeme, Tag) for lexeme in lexemes):
         return lines
     blocks = read_blocks(text[lexemes[0].start :], complete=complete)

@@ -72,6 +72,10 @@ FOLDED = [
     ("क्‍षेत्र", "क्षेत्र"),
     ("❤", "❤️"),
     ("C#", "c#"),
+    ("a cat", "Cat"),
+    ("the cats.", "Cat"),
+    ("An apple", "Apple"),
+    ("cat", "The Cat"),
 ]
 
 
@@ -91,6 +95,9 @@ def test_a_word_in_another_spelling_names_the_same_label(word: str, value: str) 
         ("C", "C#"),
         ("glas", "glass"),
         ("a", "as"),
+        ("the", "Theme"),
+        ("a red car", "Car"),
+        ("a 5", "5%"),
         ("5", "5%"),
         ("RD", "r&d"),
         ("home", "@home"),

@@ -58,6 +58,8 @@ _IN_A_SENTENCE = re.compile(
     r"|位于|坐标|检测到|图中|图片|[，。]",
     re.IGNORECASE,
 )
+_BEFORE_A_KEY = re.compile(r"(?P<name>.+?)[\s*_]*[:：=–—|-][\s*_]*(?P<key>[^\W\d][\w ]{1,24})")
+"""A name and a key of the place behind it, as in "cat: bbox"."""
 _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
 _DOTTED = re.compile(r"(?:[A-Za-z_]\w*\.)+([A-Za-z_]\w*)")
 
@@ -77,6 +79,8 @@ def find_name_before(words: str) -> str | None:
     if keyed:
         return _strip_name(keyed["name"])
     core = _strip_name(words)
+    if (keyed := _BEFORE_A_KEY.fullmatch(core)) and is_empty_word(keyed["key"]):
+        core = _strip_name(keyed["name"])
     announced = words.rstrip(_DECORATION + _QUOTE_MARKS).endswith(tuple(_JOINTS))
     if not core or len(core) > LONGEST_NAME or core.startswith(("$", "\\")) or is_empty_word(core):
         return None
@@ -131,7 +135,8 @@ _COLUMNS = re.compile(
 """A line of a table whose columns have commas and no spaces between: cat,10,20,110,120."""
 _AXIS = rf"[\"']?(?:[xy]_?(?:[0-2]|min|max)?)[\"']?\s*+[:=：]\s*+{NUMBER}"
 _AXES = re.compile(
-    rf"(?:(?P<name>[^:：=\d]{{1,80}})[:：]\s*+)?(?P<axes>{_AXIS}(?:\s*+[,，;；\s]\s*+{_AXIS})++)[\s.;,|]*+",
+    rf"(?:(?P<name>[^:：=\d]{{1,80}})[:：]\s*+)?"
+    rf"(?P<axes>{_AXIS}(?:(?:\s*+[,，;；]\s*+|\s++){_AXIS})++)[\s.;,|]*+",
     re.IGNORECASE,
 )
 """A line such as "x: 10, y: 20", or the same with a name in front of it."""
@@ -309,6 +314,19 @@ def _read_bare(text: str, line: _Line, out: Matches) -> None:
     name = _read_bare_name(match)
     if match.re is _BARE or name:
         out.add(numbers, (shift + match.start(), shift + match.end()), label=name)
+
+
+_LONE_PAIR = re.compile(rf"\s*({NUMBER}(?:,\s+|\s*，\s*){NUMBER})\s*\.?\s*")
+"""An answer that is two numbers, and no number with a comma in it."""
+
+
+def read_lone_place(text: str, out: Matches) -> None:
+    """Add the place of a text that is nothing but two numbers, or axes in lines of their own."""
+    words = text.strip()
+    if lone := _LONE_PAIR.fullmatch(text):
+        out.add(find_numbers(lone[1]), lone.span(1))
+    elif axes := _AXES.fullmatch(words):
+        _read_axes(axes, text.find(words), out)
 
 
 def _read_axes(line: re.Match[str], shift: int, out: Matches) -> None:
