@@ -22,7 +22,7 @@ from grounding.cli.console import (
     results_console,
     write,
 )
-from grounding.errors import ConfigError, SettingError
+from grounding.errors import ConfigError, InputError, SettingError
 
 if TYPE_CHECKING:
     from grounding.evaluation.records import Records
@@ -114,6 +114,11 @@ def _of_project(number: int) -> Source:
     projects = Projects.of(settings)
     project = projects.find(number)
     tasks = read_annotated(projects, number)
+    if not tasks:
+        raise InputError(
+            f"nobody has submitted an annotation in project {number}",
+            hint="Predictions are compared with annotations: submit some first",
+        )
     home = settings.label_studio_host or settings.label_studio_url
     links = {task["id"]: f"{home}/projects/{number}/data?task={task['id']}" for task in tasks}
     title = f"project {number}, {project.title}"

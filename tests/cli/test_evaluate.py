@@ -114,6 +114,14 @@ def test_an_unknown_project_is_refused_with_status_2(
     assert (done.status, f"has no project {number}" in done.err) == (2, True)
 
 
+def test_a_project_that_nobody_has_annotated_is_told_apart(
+    command: Commands, studio: Studio
+) -> None:
+    studio.tasks = [judged(1, [CAT], []) | {"annotations": []}]
+    done = command("evaluate", "--project", 7, **studio.environment)
+    assert (done.status, "nobody has submitted an annotation in project 7" in done.err) == (2, True)
+
+
 def test_a_refused_token_is_told_with_status_1(command: Commands, studio: Studio) -> None:
     studio.token = "wrong"
     done = command("evaluate", "--project", 7, **studio.environment)
