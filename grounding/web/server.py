@@ -25,6 +25,8 @@ from gevent import socket as gevent_socket
 from gevent.threadpool import ThreadPool
 from gunicorn.http.errors import (
     ExpectationFailed,
+    InvalidRequestLine,
+    InvalidRequestMethod,
     LimitRequestHeaders,
     LimitRequestLine,
     NoMoreData,
@@ -68,6 +70,9 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
     ParseException: HTTPStatus.BAD_REQUEST,
 }
+
+NO_HTTP = ". It is no HTTP: was https:// written for an address of this server?"
+"""What a TLS handshake on a port without TLS is told as: nothing of it is shown."""
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Any]
 _END = object()
@@ -309,7 +314,8 @@ class FrontWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(exc, RefusedError):
             log.error("a request failed (error %s)", error_id, exc_info=exc)
         else:  # what was sent may be a secret
-            log.info("a request is refused: %s (error %s)", status.phrase, error_id)
+            likely = NO_HTTP if isinstance(exc, InvalidRequestLine | InvalidRequestMethod) else ""
+            log.info("a request is refused: %s (error %s)%s", status.phrase, error_id, likely)
         try:
             write_nonblock(client, _error_answer(status, error_id))
             close_graceful(client)

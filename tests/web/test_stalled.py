@@ -145,6 +145,21 @@ def crowd(server: Server, pool: ThreadPoolExecutor) -> list[Future[httpx.Respons
 WAITS = {"GROUNDING_INTERACTIVE_DEADLINE": "8", "GROUNDING_BULK_DEADLINE": "8"}
 
 
+def test_https_on_a_port_without_is_told_by_its_name(
+    serve: Serve, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Label Studio's dialog says WRONG_VERSION_NUMBER only."""
+    server, told = serve(LOG_LEVEL="info"), list[str]()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"https://127.0.0.1:{server.port}/health", trust_env=False)
+
+    def is_told() -> bool:
+        told.append(capfd.readouterr().err)
+        return "was https:// written" in "".join(told)
+
+    until(is_told, 10)
+
+
 def test_health_answers_among_stalled_requests_and_waiting_predictions(serve: Serve) -> None:
     server = serve(**WAITS)
     with ThreadPoolExecutor(40) as pool:
