@@ -94,7 +94,12 @@ def _compared(comparison: Comparison | None) -> Iterator[str]:
         return
     f1 = next((one for one in comparison.differences if one.measure == "f1"), None)
     if f1 is None:
-        yield f"No task was predicted by {comparison.version} too."
+        yield (
+            f"In {count(comparison.tasks, 'task')} of both, {comparison.version} or this version "
+            "has nothing to compare."
+            if comparison.tasks
+            else f"No task was predicted by {comparison.version} too."
+        )
         return
     where = f"in {comparison.tasks:,} tasks of both, F1 {within(f1.interval, '+')}"
     if not f1.is_clear:

@@ -75,6 +75,25 @@ def test_predictions_without_any_region_have_found_nothing() -> None:
     assert report(judged(1, [CAT], [])).counts.recall == 0
 
 
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ([prediction([], "v2")], "In 1 task of both, v2 or this version has nothing to compare."),
+        ([], "No task was predicted by v2 too."),
+    ],
+)
+def test_a_version_that_cannot_be_compared_is_told_why(others: list[Any], said: str) -> None:
+    """Where nothing is wanted, a prediction without regions has no F1."""
+    mine = prediction([box(1, 1, 9, 9)])
+    found = report(
+        task(1, [annotation([])], [mine, *others]),
+        task(2, [], [prediction([box(1, 1, 9, 9)], "v2")]),
+        version="v1",
+        against="v2",
+    )
+    assert said in sentences(found)
+
+
 def test_the_newest_version_is_looked_at_unless_another_is_named() -> None:
     predictions = [
         prediction([], "old", created_at="2026-01-01"),
