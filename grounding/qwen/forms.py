@@ -26,15 +26,21 @@ BOOLEANS = {"true", "false"}
 """Constants that are values of their own: a choice may be called so."""
 
 ABSENT = re.compile(
-    r"(?:null|none|nil|n\.? ?/? ?a|undefined|unknown|absent|(?-i:NaN)|"
-    r"unreadable|illegible|(?:cannot|can't|can not|could not) be (?:read|seen|determined|found)|"
-    r"no (?:value|information|answer|text)|"
+    r"(?:null|none(?: (?:found|visible|given|shown))?|nil|n\.? ?/? ?a|undefined|unknown|absent|"
+    r"(?-i:NaN)|unreadable|illegible|unspecified|unclear|"
+    r"(?:cannot|can't|can not|could not) (?:tell|(?:be )?(?:read|seen|determined?|found))|"
+    r"unable to (?:tell|read|see|determine|find)|"
+    r"no (?:value|information|answer|text|data available)|"
     r"not? (?:clearly )?(?:visible|found|present|applicable|available|shown|given|specified|stated|"
-    r"mentioned|provided|indicated|listed|printed|legible|readable|known|in the image)"
+    r"mentioned|provided|indicated|listed|printed|legible|readable|known|clear|in the image)"
     r"(?: (?:in|on) (?:the|this) (?:image|picture|photo|document|page|receipt|text))?|"
     r"keine angabe|k\. ?a|unbekannt|nicht (?:vorhanden|sichtbar|angegeben|lesbar|erkennbar)|"
-    r"无|没有|暂无|未知|空白?|未找到|不存在|不适用|未(?:显示|提及|提供|标明)|(?:看|辨认)不清|"
-    r"无法(?:确定|辨认|识别)|不可见|-+|[–—/?…]+)?",
+    r"inconnue?|aucune?|non (?:visible|lisible|renseignée?|disponibile|visibile|indicato)|"
+    r"desconocid[oa]|ningun[oa]|sin datos|no (?:disponible|aparece|consta)|"
+    r"não (?:disponível|visível|informado)|desconhecid[oa]|"
+    r"(?:图|图片|图像|画面)?(?:中|里|上)?(?:没有|未(?:找到|显示|提及|提供|标[明注]|注明|知|给出)|"
+    r"不(?:存在|适用|可见|详|明|清楚)|(?:看|辨认)不(?:清楚?|到|见)|无法(?:确定|辨认|识别|看清|判断))|"
+    r"无|暂[无缺]|空白?|缺失|なし|없음|-+|[–—/?…]+)?",
     re.IGNORECASE,
 )
 """What is written into a field of text for "not there", without what stands around it."""
@@ -42,7 +48,9 @@ ABSENT = re.compile(
 NAMELIKE = re.compile(r"nan|empty|blank|missing|no (?:data|date|name|number|amount)", re.IGNORECASE)
 """What is nothing for a number, a date or in brackets, but else may be printed, or be a name."""
 
-_AROUND_ABSENT = " .()[]<>{}\"'*_"
+_AROUND_ABSENT = " .。()[]<>{}\"'*_"
+_REASON = re.compile(r"(?<=[^\W\d_])\s?\([^()]*\)?$")
+"""Why a value is not there, in brackets behind the word for it."""
 
 
 class Filled(NamedTuple):
@@ -180,6 +188,7 @@ def spell(field: Field, text: str) -> str:
     if kind in (ValueKind.CHOICE, ValueKind.PATH):
         return text
     bare = unicodedata.normalize("NFKC", text).strip(_AROUND_ABSENT)
+    bare = _REASON.sub("", bare)
     if ABSENT.fullmatch(bare) or (_may_be_none(kind, text) and NAMELIKE.fullmatch(bare)):
         return ""
     if kind is ValueKind.NUMBER:

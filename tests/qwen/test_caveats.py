@@ -1,11 +1,19 @@
-"""A warning is attached to the findings that it concerns, and to no others."""
+"""Each finding has the warnings that concern it, and written anew in JSON it is read the same."""
 
 from __future__ import annotations
 
-import pytest
+import json
+from typing import Any
 
-from grounding.geometry import Frame
-from grounding.qwen.answers import CAVEATS, Note, add_caveats, read
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grounding.geometry import Box, Frame
+from grounding.queries import Finding
+from grounding.qwen.answers import CAVEATS, Answer, Note, add_caveats, read
+
+from .test_answers import SQUARE, VARIANTS, any_text, numbers
 
 FRAME = Frame("model", 1000, 1000)
 CUT, LOOP, WHOLE, EDGE = (
@@ -48,3 +56,22 @@ def test_each_finding_gets_the_warnings_that_concern_it(
 )
 def test_an_answer_that_has_only_places_in_space_says_so(text: str, noted: bool) -> None:
     assert (Note.THREE_D in read(text, FRAME).warnings) is noted
+
+
+def write(finding: Finding) -> dict[str, Any]:
+    """Return a finding as the model is asked to write it."""
+    key = "bbox_2d" if isinstance(finding.place, Box) else "point_2d"
+    said = {"label": finding.label, "text_content": finding.text, "score": finding.score}
+    return {key: numbers(finding), **{name: one for name, one in said.items() if one is not None}}
+
+
+def tell(answer: Answer) -> list[tuple[Any, ...]]:
+    return [(numbers(f), f.label, f.text or None, f.score) for f in answer.findings]
+
+
+@settings(max_examples=2_000, deadline=None, database=None)
+@given(any_text | st.sampled_from([row["raw"] for row in VARIANTS]))
+def test_what_is_read_is_read_the_same_where_it_is_written_anew(text: str) -> None:
+    answer = read(text, SQUARE)
+    anew = read(json.dumps(list(map(write, answer.findings))), SQUARE)
+    assert tell(anew) == tell(answer)

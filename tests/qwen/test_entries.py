@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -102,6 +103,47 @@ words = st.text("abc XYZ'", min_size=1, max_size=8).map(lambda one: f"v{one}".st
 def test_what_is_written_as_lines_is_read_back(one: str, two: str) -> None:
     for form in ("name: {}\ndate: {}", "- **name**: {}\n- **date**: {}", "name: {}, date: {}"):
         assert fill(form.format(one, two), "name", "date") == {"name": one, "date": two}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("N/A", "n.a.", "None.", "(none)", "[null]", "<null>", "NaN", "—", "–", "/", "???", "…"),
+        *("Not Available.", "not visible in the image", "Not clearly legible", "not mentioned"),
+        *(
+            "None found",
+            "unable to read",
+            "unclear",
+            "N/A（不可见）",
+            "n/a (cut off)",
+            "无。",
+            "不详",
+        ),
+        *(
+            "图中未显示",
+            "未注明",
+            "看不清楚",
+            "non visible",
+            "no disponible",
+            "não disponível",
+            "なし",
+        ),
+        *("no text", "unreadable", "Cannot be determined", "can't be read"),
+        *(
+            "不可见",
+            "未提及",
+            "看不清",
+            "无法辨认",
+            "空白",
+            "keine Angabe",
+            "nicht lesbar",
+            "k. A.",
+        ),
+    ],
+)
+def test_nothing_there_in_any_words_is_no_text(said: str) -> None:
+    answer = json.dumps({"total": said, "date": "1 May"}, ensure_ascii=False)
+    assert fill(answer, "total", "date") == {"date": "1 May"}
 
 
 # Choices
