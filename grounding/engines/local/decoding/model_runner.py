@@ -79,15 +79,38 @@ class ModelRunner:
         `pictures` are those of whole prompts, in order.
         """
         tokens = max(len(one.ids) for one in feeds)
-        seen = cache.select(first, [one.start for one in feeds], tokens)
+        starts = [one.start for one in feeds]
+        seen = cache.select(first, starts, tokens)
         ids = [[*one.ids, *[self._encoder.pad] * (tokens - len(one.ids))] for one in feeds]
         fed = torch.tensor(ids, device=self._encoder.device)
         positions = self._positions(feeds, tokens)
-        if pictures or self._layers is None:
+        if self._layers is None:
             hidden = self._read(fed, positions, weigh(self._model, seen), cache, pictures)
         else:
-            hidden = self._layers(fed, positions, weigh(self._model, seen), cache)
+            states, deeper = self._embed(self._layers, fed, pictures)
+            weights = weigh(self._model, seen) if any(starts) else None
+            hidden = self._layers(states, positions, weights, cache, deeper)
         return self._successors(hidden, feeds)
+
+    def _embed(
+        self, layers: TextLayers, ids: Tensor, pictures: Sequence[Any]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the tokens' states, those of pictures from the vision tower.
+
+        Also what the first layers add to them: Qwen3-VL's tower gives more of each picture.
+        """
+        states = layers.embed(ids)
+        if not pictures:
+            return states, []
+        inputs = self._encoder.encode_pictures(pictures)
+        found = self._model.model.get_image_features(**inputs, return_dict=True)
+        places = ids == self._encoder.image_id
+        states[places] = torch.cat(found.pooler_output).to(states.dtype)
+        deeper = [
+            torch.zeros_like(states).index_put_((places,), torch.cat(one).to(states.dtype))
+            for one in getattr(found, "deepstack_features", None) or ()
+        ]
+        return states, deeper
 
     def _read(
         self,

@@ -113,7 +113,8 @@ class StaticSteps:
         places = starts + torch.arange(tokens, device=packed.device)
         positions = (places + offsets).expand(3, slots, tokens)
         seen = torch.arange(kept[0].shape[3], device=packed.device) <= places[:, None, :, None]
-        hidden = self._layers(ids, positions, weigh(self._model, seen), _Kept(kept, places))
+        words = self._layers.embed(ids)
+        hidden = self._layers(words, positions, weigh(self._model, seen), _Kept(kept, places))
         return score(self._model.lm_head(hidden))
 
 

@@ -1,14 +1,15 @@
-"""The language model's layers for words alone, in fewer calls than the library's.
+"""The language model's layers, in fewer calls than the library's.
 
 A step of a few tokens is so small that most of its time goes into calling, on a CPU as on a GPU.
 Here a layer asks for queries, keys and values in one product, turns queries and keys together, and
-writes keys and values at once. The weights, norms and networks are the library's own, which reads
-prompts with pictures.
+writes keys and values at once. The weights, norms and networks are the library's own, and so is the
+vision tower.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import torch
@@ -26,25 +27,40 @@ class Writes(Protocol):
 
 
 class TextLayers:
-    """Runs one checkpoint's language model on rows of words."""
+    """Runs one checkpoint's language model."""
 
     def __init__(self, model: Any) -> None:
         """Join the weights in place; they take no more memory. The model has to be `fit`."""
         self._text = model.model.language_model
         self._joined = [_join(one.self_attn) for one in self._text.layers]
 
-    def __call__(self, ids: Tensor, positions: Tensor, weights: Tensor, cache: Writes) -> Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
+        """Return the hidden states of words, (rows, tokens, dimensions), of (rows, tokens)."""
+        hidden: Tensor = self._text.embed_tokens(ids)
+        return hidden
+
+    def __call__(
+        self,
+        hidden: Tensor,
+        positions: Tensor,
+        weights: Tensor | None,
+        cache: Writes,
+        seen: Sequence[Tensor] = (),
+    ) -> Tensor:
         """Return the hidden states behind the last layer, (rows, tokens, dimensions).
 
-        `ids` are (rows, tokens), `positions` (3, rows, tokens), and `weights` what attention adds,
-        with the tokens once for each head of a group: (rows, 1, heads per group * tokens, length).
+        `hidden` are those before the first, and the first layers add one of `seen` each to what
+        they give. `positions` are (3, rows, tokens), and `weights` what attention adds, with the
+        tokens once for each head of a group: (rows, 1, heads per group * tokens, length). Without
+        weights the rows hold nothing else, and each token sees itself and those before it.
         """
-        hidden = self._text.embed_tokens(ids)
         turns = _turns(*self._text.rotary_emb(hidden, positions))
-        for layer, (weight, bias) in zip(self._text.layers, self._joined, strict=True):
+        layers = zip(self._text.layers, self._joined, strict=True)
+        for (layer, (weight, bias)), more in zip_longest(layers, seen):
             new = linear(layer.input_layernorm(hidden), weight, bias)
             hidden = hidden + _attend(layer.self_attn, new, turns, weights, cache)
             hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+            hidden = hidden if more is None else hidden + more
         normed: Tensor = self._text.norm(hidden)
         return normed
 
@@ -106,12 +122,12 @@ def _attend(
     attention: Any,
     new: Tensor,
     turns: tuple[Tensor, Tensor],
-    weights: Tensor,
+    weights: Tensor | None,
     cache: Writes,
 ) -> Tensor:
     """Return a layer's attention; `new` are queries, keys and values, side by side, of each token.
 
-    The queries of a group stand in one row, so that its keys and values need no copies.
+    With weights the queries of a group stand in one row: its few tokens are one product then.
     """
     rows, tokens, _ = new.shape
     size = attention.head_dim
@@ -125,15 +141,19 @@ def _attend(
     turned = _turn(turning, *turns)
     both = torch.stack((turned[:, :, heads:], values), dim=2)
     all_keys, all_values = cache.write(both, attention.layer_idx)
-    grouped = turned[:, :, :heads].view(rows, tokens, groups, -1, size).permute(0, 2, 3, 1, 4)
+    queries = turned[:, :, :heads].transpose(1, 2)
+    if weights is not None:
+        queries = queries.reshape(rows, groups, -1, size)
     seen = scaled_dot_product_attention(
-        grouped.reshape(rows, groups, -1, size),
+        queries,
         all_keys,
         all_values,
         attn_mask=weights,
+        is_causal=weights is None,
         scale=attention.scaling,
+        enable_gqa=weights is None,
     )
-    by_token = seen.view(rows, groups, -1, tokens, size).permute(0, 3, 1, 2, 4)
+    by_token = seen.reshape(rows, heads, tokens, size).transpose(1, 2)
     out: Tensor = attention.o_proj(by_token.reshape(rows, tokens, -1))
     return out
 
