@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,30 +16,19 @@ Scored = tuple[int, float]
 class Feed:
     """What one row feeds: `ids` behind the `start` tokens that its slot holds.
 
-    `positions` are the model's, (3, tokens). The successors of the last `wanted` ids are asked for.
+    The position of a word is its place in the row and `offset`; those of a prompt's tokens are
+    `positions`, (3, tokens). The successors of the last `wanted` ids are asked for.
     """
 
     ids: Sequence[int]
     start: int
-    positions: Tensor
+    offset: int
     wanted: int
+    positions: Tensor | None = None
 
-    @property
-    def offset(self) -> int:
-        """What is added to a word's place for its position."""
-        return int(self.positions[0, -1]) - self.start - len(self.ids) + 1
-
-    def then(self, words: Sequence[int], offset: int) -> Feed:
+    def then(self, words: Sequence[int]) -> Feed:
         """Return the feed of these ids and some words more, whose successors are wanted too."""
-        more = feed_words(words, self.start + len(self.ids), offset, len(words))
-        positions = torch.cat([self.positions, more.positions], dim=1)
-        return Feed([*self.ids, *words], self.start, positions, self.wanted + len(words))
-
-
-def feed_words(ids: Sequence[int], start: int, offset: int, wanted: int) -> Feed:
-    """Return the feed of words, whose positions go up by one from `start + offset`."""
-    first = start + offset
-    return Feed(ids, start, torch.arange(first, first + len(ids)).expand(3, -1), wanted)
+        return replace(self, ids=[*self.ids, *words], wanted=self.wanted + len(words))
 
 
 def score(scores: Tensor) -> Tensor:

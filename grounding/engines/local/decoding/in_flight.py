@@ -26,7 +26,7 @@ import torch
 from grounding.engines.base import Completion, Priority
 from grounding.engines.local.decoding.drafts import Drafter, Memory
 from grounding.engines.local.decoding.endings import Endings
-from grounding.engines.local.decoding.feeds import Feed, feed_words
+from grounding.engines.local.decoding.feeds import Feed
 from grounding.engines.local.decoding.model_runner import ModelRunner
 from grounding.engines.local.decoding.rows import Row
 from grounding.engines.local.decoding.slots import PrefixStore, SlotCache
@@ -243,10 +243,10 @@ class InFlight:
         if not rows:
             return
         prompts = [self._runner.feed_prompt(one.request) for one in rows]
-        feeds = [self._add_draft(row, *one) for row, one in zip(rows, prompts, strict=True)]
+        feeds = [self._add_draft(row, one) for row, one in zip(rows, prompts, strict=True)]
         pictures = [picture for one in rows for picture in one.request.pictures]
         first = self._make_way(rows)
-        self._begin(rows, first, feeds, [offset for _, offset in prompts], pictures)
+        self._begin(rows, first, feeds, pictures)
         for slot, row in enumerate(rows, first):
             if row.request.prefix and self._options.prefix_bytes:
                 kept = self._cache.save(slot, row.request.shared, row.offset)
@@ -262,18 +262,14 @@ class InFlight:
         for slot, prefix in enumerate(kept, first):
             self._cache.load(slot, prefix)
         feeds = [
-            self._add_draft(
-                row,
-                feed_words(row.request.ids[one.length :], one.length, one.offset, 1),
-                one.offset,
-            )
+            self._add_draft(row, Feed(row.request.ids[one.length :], one.length, one.offset, 1))
             for row, one in zip(rows, kept, strict=True)
         ]
-        self._begin(rows, first, feeds, [one.offset for one in kept])
+        self._begin(rows, first, feeds)
 
-    def _add_draft(self, row: Row, prompt: Feed, offset: int) -> Feed:
+    def _add_draft(self, row: Row, prompt: Feed) -> Feed:
         """Return a prompt's end with a draft of the answer's beginning."""
-        return prompt.then(row.draft(DRAFT_TOKENS), offset)
+        return prompt.then(row.draft(DRAFT_TOKENS))
 
     def _make_way(self, rows: Sequence[Row]) -> int:
         """Return the first of free slots side by side for rows that enter, all of one priority.
@@ -295,12 +291,11 @@ class InFlight:
         rows: Sequence[Row],
         first: int,
         feeds: Sequence[Feed],
-        offsets: Sequence[int],
         pictures: Sequence[Any] = (),
     ) -> None:
         successors = self._runner.run(self._cache, first, feeds, pictures)
-        for row, offset, scored in zip(rows, offsets, successors, strict=True):
-            row.begin(offset, scored)
+        for row, feed, scored in zip(rows, feeds, successors, strict=True):
+            row.begin(feed.offset, scored)
             self._entering.remove(row)
         self._rows[first:first] = rows
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from grounding.engines.local.decoding.feeds import Feed, Scored, feed_words, score, unpack
+from grounding.engines.local.decoding.feeds import Feed, Scored, score, unpack
 from grounding.engines.local.decoding.slots import SlotCache
 from grounding.engines.local.decoding.static_steps import Bucket, StaticSteps
 from grounding.engines.local.decoding.text_layers import TextLayers, is_fit, weigh
@@ -47,14 +47,14 @@ class ModelRunner:
         if self._layers is None:
             log.warning("steps run without graphs: the model's layers are not as we know them")
             return
-        empty = feed_words([self._encoder.pad], 0, 0, 1)
+        empty = Feed([self._encoder.pad], 0, 0, 1)
         self.run(cache, 0, [empty])  # gives the cache its layers
         self._static = StaticSteps(self._layers, self._model, self._encoder.pad, buckets)
         for bucket in buckets:
             self.step(cache, [empty] * bucket.slots)
 
-    def feed_prompt(self, request: TokenizedRequest) -> tuple[Feed, int]:
-        """Return the feed of a whole prompt, and the offset of the words that follow it.
+    def feed_prompt(self, request: TokenizedRequest) -> Feed:
+        """Return the feed of a whole prompt.
 
         A picture's tokens have positions by row and column, and take fewer than they are.
         """
@@ -64,7 +64,7 @@ class ModelRunner:
             mm_token_type_ids=(ids == self._encoder.image_id).int(),
             image_grid_thw=self._encoder.grids(request.pictures),
         )
-        return Feed(request.ids, 0, positions[:, 0], 1), int(offsets[0])
+        return Feed(request.ids, 0, int(offsets[0]), 1, positions[:, 0])
 
     def step(self, cache: SlotCache, feeds: Sequence[Feed]) -> list[list[Scored]]:
         """Return the successors of all rows that run, which are in the first slots."""
@@ -131,9 +131,11 @@ class ModelRunner:
         return hidden
 
     def _positions(self, feeds: Sequence[Feed], tokens: int) -> Tensor:
-        positions = torch.zeros(3, len(feeds), tokens, dtype=torch.long)
+        firsts = torch.tensor([[one.start + one.offset] for one in feeds])
+        positions = (firsts + torch.arange(tokens)).repeat(3, 1, 1)
         for row, one in enumerate(feeds):
-            positions[:, row, : len(one.ids)] = one.positions
+            if one.positions is not None:
+                positions[:, row, : one.positions.shape[1]] = one.positions
         return positions.to(self._encoder.device)
 
     def _successors(self, hidden: Tensor, feeds: Sequence[Feed]) -> list[list[Scored]]:

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from grounding.engines.base import Priority
 from grounding.engines.local.decoding.drafts import Drafter
 from grounding.engines.local.decoding.endings import EndWatch
-from grounding.engines.local.decoding.feeds import Feed, Scored, feed_words
+from grounding.engines.local.decoding.feeds import Feed, Scored
 from grounding.engines.local.encoder import TokenizedRequest
 
 
@@ -54,7 +54,7 @@ class Row:
     def feed(self, guesses: int) -> Feed:
         """Return what the next step feeds: the answer's last token, and a draft of the next."""
         fed = [self.ids[-1], *self.draft(guesses)]
-        return feed_words(fed, self.length, self.offset, len(fed))
+        return Feed(fed, self.length, self.offset, len(fed))
 
     def accept(self, successors: Sequence[Scored]) -> None:
         """Take each fed token's successor, as long as what was fed is the answer itself."""

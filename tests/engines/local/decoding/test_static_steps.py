@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from grounding.engines.base import Completion, Priority
-from grounding.engines.local.decoding.feeds import Feed, feed_words
+from grounding.engines.local.decoding.feeds import Feed
 from grounding.engines.local.decoding.in_flight import SlotOptions
 from grounding.engines.local.decoding.model_runner import ModelRunner
 from grounding.engines.local.decoding.slots import FIXED_BLOCK, Graph, SlotCache
@@ -97,9 +97,9 @@ def test_only_a_step_of_all_rows_is_filled_up(tiny: Path) -> None:
     cache = SlotCache(model.device, 4, fixed=True)
     runner.fix_shapes([Bucket(4, 4)], cache)
     with torch.inference_mode():
-        runner.run(cache, 0, [feed_words([7, 8, 9], 0, 0, 1)] * 4)
+        runner.run(cache, 0, [Feed([7, 8, 9], 0, 0, 1)] * 4)
         (before,) = [one[:, 1:].clone() for one in cache.hold(4, 4)][:1]
-        runner.run(cache, 0, [feed_words([5, 6], 0, 0, 1)])
+        runner.run(cache, 0, [Feed([5, 6], 0, 0, 1)])
         assert torch.equal(cache.hold(4, 4)[0][:, 1:], before)
         assert not torch.equal(cache.hold(4, 4)[0][:, 0], before[:, 0])
 

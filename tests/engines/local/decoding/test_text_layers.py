@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from grounding.engines.local.decoding.feeds import feed_words
+from grounding.engines.local.decoding.feeds import Feed
 from grounding.engines.local.decoding.model_runner import ModelRunner
 from grounding.engines.local.decoding.slots import SlotCache
 from grounding.engines.local.decoding.text_layers import TextLayers, is_fit
@@ -33,8 +33,8 @@ def test_rows_of_words_get_what_the_library_computes(folders: dict[str, Path], f
     plain._layers = None
     caches = [SlotCache(model.device, 4) for _ in range(2)]
     feeds = [
-        [feed_words([7, 8, 9, 10], 0, 3, 4), feed_words([11, 12], 0, 0, 2)],
-        [feed_words([13], 4, 3, 1), feed_words([14, 15, 16], 2, 0, 3)],
+        [Feed([7, 8, 9, 10], 0, 3, 4), Feed([11, 12], 0, 0, 2)],
+        [Feed([13], 4, 3, 1), Feed([14, 15, 16], 2, 0, 3)],
     ]
     with torch.inference_mode():
         for some in feeds:
