@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -279,16 +280,32 @@ def test_a_user_whose_name_is_no_text_is_answered(client: FlaskClient, worker: l
     assert said(ask(client, 4, tasks=tasks)) == ["nothing found"]
 
 
+def body(number: int, text: str, user: str) -> dict[str, Any]:
+    """Return what a user asks about a task."""
+    asked = request(number, label_config=TALKING, params=typed(text))
+    asked["tasks"][0]["drafts"] = [{"user": user, "result": []}]
+    return asked
+
+
+def test_an_earlier_request_of_the_same_user_is_dropped_though_it_runs(
+    client: FlaskClient, worker: Worked, redis: Redis
+) -> None:
+    worker.seconds = 60
+    with ThreadPoolExecutor(2) as callers:
+        old = callers.submit(client.post, "/predict", json=body(2, "old", "a@b.co"))
+        until(lambda: worker == [2], 20)
+        new = callers.submit(client.post, "/predict", json=body(2, "new", "a@b.co"))
+        answers = [said(old.result(20).json["results"][0])]
+        worker.enough.set()
+        answers.append(said(new.result(20).json["results"][0]))
+    assert answers == [["a newer request took its place"], ["nothing found"]]
+    assert JobStore(redis).read_totals()[0]["failed:nobody_waits"] == 1
+
+
 def test_an_earlier_request_of_the_same_user_on_the_same_task_is_dropped(
     client: FlaskClient, worker: Worked, redis: Redis
 ) -> None:
     """The only interactive slot is busy; of three that wait on task 5, two are answered."""
-
-    def body(number: int, text: str, user: str) -> dict[str, Any]:
-        asked = request(number, label_config=TALKING, params=typed(text))
-        asked["tasks"][0]["drafts"] = [{"user": user, "result": []}]
-        return asked
-
     worker.seconds = 60
     bodies = [body(2, "x", "a@b.co"), body(5, "old", "a@b.co")]
     bodies += [body(5, "other", "c@d.co"), body(5, "new", "a@b.co")]
