@@ -105,6 +105,8 @@ class Backend:
         if not response.is_success:
             cause = f"the backend answers {response.status_code} {response.reason_phrase}".strip()
             hint = "See python -m grounding doctor"
+            if response.status_code == httpx.codes.UNAUTHORIZED:
+                hint = "Set them for this command to what the backend was started with"
             raise RequestError(cause, hint=hint, status=response.status_code)
         found = read_key(response, name)
         if found is None:

@@ -180,10 +180,14 @@ def has_hung_up(caller: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
+LOGIN_NEEDED = "user and password are needed, as BASIC_AUTH_USER and BASIC_AUTH_PASS say"
+
+
 def _check_password(settings: Settings) -> Response | None:
     if is_authorized(settings, request.path, request.headers.get("Authorization")):
         return None
-    response = _error(401, "unauthorized", "user and password are needed")
+    response = _error(401, "unauthorized", LOGIN_NEEDED)
+    response.status = f"401 {LOGIN_NEEDED}"  # Label Studio's dialog shows it
     response.headers["WWW-Authenticate"] = 'Basic realm="grounding"'
     return response
 

@@ -144,6 +144,17 @@ def test_a_backend_that_is_away_is_told_with_the_cure(command: Commands, studio:
     assert (done.status, "grounding up" in done.err) == (1, True)
 
 
+def test_a_password_that_is_missing_is_told_with_the_cure(
+    env: pytest.MonkeyPatch, command: Commands, studio: Studio
+) -> None:
+    env.setenv("BASIC_AUTH_USER", "me")
+    env.setenv("BASIC_AUTH_PASS", "secret")
+    with serving(env, studio) as backend:
+        done = command(*WORDS, **backend, BASIC_AUTH_USER="", BASIC_AUTH_PASS="")
+    assert (done.status, "401 user and password are needed" in done.err) == (1, True)
+    assert "Set them for this command" in done.err
+
+
 def test_a_refused_config_is_told(
     command: Commands, backend: dict[str, str], studio: Studio
 ) -> None:

@@ -366,6 +366,7 @@ def test_without_the_right_password_every_path_but_health_is_401(
     answer = client.get("/versions", headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic")
+    assert answer.status.startswith("401 user and password are needed"), "the dialog shows it"
     assert client.get("/health", headers=headers).status_code == 200
 
 
