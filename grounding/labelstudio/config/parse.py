@@ -149,6 +149,10 @@ class _Document:
         self.elements = elements
         self.hidden = inherit_conditions(elements[0])
         self.named = {name: e for e in elements if (name := e.get("name"))}
+        self.labels_on: dict[str | None, list[Element]] = {}
+        for element in elements:
+            if element.kind == "labels":
+                self.labels_on.setdefault(element.get("toName"), []).append(element)
         self.areas = _read_areas(elements)
         self.typed = {area.name for area in self.areas if not (area.per_region or area.filled)}
         self.repeated = {id(e) for r in elements if r.kind == "repeater" for e in r.walk()}
@@ -248,9 +252,7 @@ class _Document:
         labelled = any(read_label(e) for e in element.walk() if e.kind == kind.label_tag)
         single = VARIABLE.fullmatch(image.get("value") or "")
         if kind.labels == "beside":
-            target = element.get("toName")
-            beside = [e for e in self.elements if e.kind == "labels" and e.get("toName") == target]
-            labelled = any(map(read_labels, beside))
+            labelled = any(map(read_labels, self.labels_on.get(element.get("toName"), ())))
         return bool(single) and (labelled or kind.labels not in ("own", "beside"))
 
     def warnings(self, controls: Sequence[Control]) -> Iterator[str]:
@@ -324,8 +326,7 @@ class _Document:
 
         Without any, a prompt alone says what to find, and regions have no label.
         """
-        target = control.to_name
-        beside = [e for e in self.elements if e.kind == "labels" and e.get("toName") == target]
+        beside = self.labels_on.get(control.to_name, [])
         if not beside and not prompted:
             raise refused(
                 element,
