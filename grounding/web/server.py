@@ -18,10 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http import HTTPStatus
+from ssl import SSLContext
 from typing import Any
 
 import gevent
 from gevent import socket as gevent_socket
+from gevent.ssl import SSLContext as GeventSSLContext
 from gevent.threadpool import ThreadPool
 from gunicorn.http.errors import (
     ExpectationFailed,
@@ -261,10 +263,11 @@ class FrontWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
     wsgi: App
 
     def patch(self) -> None:
-        """Make the listeners gevent's, and nothing else."""
+        """Make the listeners and their TLS gevent's, and nothing else."""
         _allow_open_files()
         # A handshake of TLS is done before `handle` can set a limit of its own.
         socket.setdefaulttimeout(TAKE_SECONDS)
+        self.cfg.set("ssl_context", _tls_context)
         self.sockets = [
             gevent_socket.socket(one.FAMILY, socket.SOCK_STREAM, fileno=one.sock.detach())
             for one in self.sockets
@@ -321,6 +324,16 @@ class FrontWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
             close_graceful(client)
         except OSError:
             log.debug("the caller of error %s has hung up", error_id)
+
+
+def _tls_context(config: Any, make: Callable[[], SSLContext]) -> SSLContext:
+    """Return gunicorn's settings of TLS, for connections that wait as greenlets do.
+
+    With the library's own, each handshake and each idle connection holds up all others.
+    """
+    context = make()
+    context.__class__ = GeventSSLContext  # it adds no state: certificates and ciphers stay
+    return context
 
 
 def _allow_open_files() -> None:

@@ -337,6 +337,19 @@ def test_a_handshake_that_stalls_is_ended(serve: Serve, certificate: tuple[Path,
     assert httpx.get(url, verify=trusting, trust_env=False).is_success
 
 
+def test_over_tls_who_is_idle_and_who_stalls_hold_up_nobody(
+    serve: Serve, certificate: tuple[Path, Path]
+) -> None:
+    server = serve("--certfile", str(certificate[0]), "--keyfile", str(certificate[1]))
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    url = f"https://127.0.0.1:{server.port}/health"
+    server.send(b"\x16\x03\x01")
+    with httpx.Client(verify=trusting, trust_env=False) as idle:
+        assert idle.get(url).is_success
+        assert httpx.get(url, verify=trusting, trust_env=False).is_success
+        assert idle.get(url).is_success
+
+
 def test_a_caller_that_takes_no_answer_is_hung_up_on(serve: Serve) -> None:
     """Its answer is larger than what the kernel keeps."""
     server = serve(limits={"TAKE_SECONDS": 2})
