@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple
 
 from grounding.queries import Field
@@ -34,7 +34,8 @@ def list_entries(groups: Sequence[Group]) -> Iterator[tuple[Entry, bool]]:
     waiting = deque(groups)
     while waiting:
         group = waiting.popleft()
-        entries = group.entries if group.closed else group.entries[:-1]
+        # A key without a value shows that the entry before it is whole.
+        entries = group.entries if group.closed or group.key else group.entries[:-1]
         for key, value in entries:
             if key is not None:
                 yield Entry(key.text, value), True
@@ -78,8 +79,15 @@ def list_line_entries(fields: Sequence[Field], content: str, *, complete: bool) 
         lines = [*pattern.finditer(content)]
         for line in lines if complete else lines[:-1]:
             entries += _split_line(line, further)
+    heads = {fold(field.name) for field in fields}
+    entries = [entry for entry in entries if not _is_head(entry, heads)]
     entries += (Entry(one["name"], _cell(one, "value")) for one in _ELEMENT.finditer(content))
     return [*_read_columns(fields, content)] or entries
+
+
+def _is_head(entry: Entry, names: Set[str]) -> bool:
+    """Say whether a value is the name of a field itself, as in the head of a table."""
+    return not isinstance(entry.value, Group) and fold(entry.value.text) in names
 
 
 _NEXT = r"[,，;；|][ \t*_\"'“]*"

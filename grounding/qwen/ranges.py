@@ -73,6 +73,10 @@ _LONG_UNIT = re.compile(
 )
 
 
+_GOES_ON = re.compile(r"\s?(?:[:.,]|[^\W\d_]{1,9})?\s*")
+"""What may stand behind a time at a cut that goes on: nothing, a colon, a part of a unit."""
+
+
 def two(times: Sequence[float | None]) -> Span | None:
     """Return two times, None where there are more or fewer, or one cannot be read."""
     known = [one for one in times if one is not None and 0 <= one < math.inf]
@@ -103,7 +107,7 @@ def read_lines(
     for line in text.splitlines(keepends=True):
         events = [_read_row(line, label, place)] if line.lstrip().startswith("|") else []
         for event in filter(None, events or _read_line(line, label, place)):
-            if event.span[1] < at + len(text.rstrip()) or complete:
+            if complete or not _GOES_ON.fullmatch(text, event.span[1] - at):
                 any_found = True
                 yield event
         place += len(line)
@@ -152,5 +156,5 @@ def _read_named(text: str, label: str | None, at: int, *, complete: bool) -> Ite
     """Yield the spans whose start and end have words of their own."""
     for found in _NAMED.finditer(text):
         times = _read_times(*(one for one in found.group(1, 2, 3, 4) if one))
-        if times and (complete or found.end() < len(text.rstrip())):
+        if times and (complete or not _GOES_ON.fullmatch(text, found.end())):
             yield Event(*times, label, None, (at + found.start(), at + found.end()))

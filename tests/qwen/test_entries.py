@@ -24,28 +24,36 @@ def fill(text: str, *names: str, kind: ValueType = TEXT) -> dict[str | None, str
     return {finding.label: finding.value for finding in answer.findings}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("Name: Anna, Date: 1 May", "Name: Anna; Date: 1 May", "**Name:** Anna, **Date:** 1 May"),
-        *(
-            "Name: Anna | Date: 1 May",
-            "Name = Anna, Date = 1 May",
-            "“name”：“Anna”，“date”：“1 May”",
-        ),
-        *('name = "Anna"\ndate = "1 May"', "1. name - Anna\n2. date - 1 May"),
-        *('"name": "Anna",\n"date": "1 May"', "<name>Anna</name>\n<date>1 May</date>"),
-        *("| name | date |\n|---|---|\n| Anna | 1 May |", "| name | Anna |\n| date | 1 May |"),
-        *("{name: Anna, date: 1 May}", '[["name", "Anna"], ["date", "1 May"]]'),
-        '[{"field_name": "name", "field_value": "Anna"}, '
-        '{"field_name": "date", "field_value": "1 May"}]',
-        '{"name": {"value": "Anna", "confidence": 0.9}, "date": {"text": "1 May", "bbox": [1, 2]}}',
-        '{"name": {"value": "Anna", "reason": "top left"}, "date": {"value": "1 May", "page": 1}}',
-        '{"name": "Bob", "date": "1 May"}\n\nCorrected:\n{"name": "Anna", "date": "1 May"}',
-    ],
-)
+NOTATIONS = [
+    *("Name: Anna, Date: 1 May", "Name: Anna; Date: 1 May", "**Name:** Anna, **Date:** 1 May"),
+    *(
+        "Name: Anna | Date: 1 May",
+        "Name = Anna, Date = 1 May",
+        "“name”：“Anna”，“date”：“1 May”",
+    ),
+    *('name = "Anna"\ndate = "1 May"', "1. name - Anna\n2. date - 1 May"),
+    *('"name": "Anna",\n"date": "1 May"', "<name>Anna</name>\n<date>1 May</date>"),
+    *("| name | date |\n|---|---|\n| Anna | 1 May |", "| name | Anna |\n| date | 1 May |"),
+    *("{name: Anna, date: 1 May}", '[["name", "Anna"], ["date", "1 May"]]'),
+    '[{"field_name": "name", "field_value": "Anna"}, '
+    '{"field_name": "date", "field_value": "1 May"}]',
+    '{"name": {"value": "Anna", "confidence": 0.9}, "date": {"text": "1 May", "bbox": [1, 2]}}',
+    '{"name": {"value": "Anna", "reason": "top left"}, "date": {"value": "1 May", "page": 1}}',
+    '{"name": "Bob", "date": "1 May"}\n\nCorrected:\n{"name": "Anna", "date": "1 May"}',
+]
+
+
+@pytest.mark.parametrize("text", NOTATIONS)
 def test_two_fields_are_read_in_every_notation(text: str) -> None:
     assert fill(text, "name", "date") == BOTH
+
+
+@pytest.mark.parametrize("text", NOTATIONS[:-1])
+def test_no_cut_makes_a_value_of_its_own(text: str) -> None:
+    query = Fill(tuple(Field(name, type=TEXT) for name in BOTH))
+    for end in range(len(text)):
+        answer = read_answer(query, text[:end], THOUSAND, complete=False)
+        assert {(one.label, one.value) for one in answer.findings} <= BOTH.items()
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,16 @@ def test_a_cut_answer_keeps_what_is_whole(text: str, expected: list[Event]) -> N
     assert answer.verdict is Verdict.TRUNCATED
 
 
+WHOLE = {name: text for name, (text, _) in FOUND.items() if name != "a corrected answer"}
+
+
+@pytest.mark.parametrize("text", WHOLE.values(), ids=WHOLE)
+def test_no_cut_makes_a_time_of_its_own(text: str) -> None:
+    whole = {found.time for found in read(text).findings}
+    for end in range(len(text)):
+        assert {found.time for found in read(text[:end], complete=False).findings} <= whole
+
+
 VERDICTS = {
     "The described event does not occur in the video.": Verdict.NOTHING,
     "No, this never happens.": Verdict.NOTHING,

@@ -184,7 +184,7 @@ def read_answer(query: Fill, text: str, frame: Frame, *, complete: bool) -> Answ
     prose = "".join(content[t.start : t.end] for t in lexemes.items if isinstance(t, Text))
     cut = cut or lexemes.cut or not (complete or (groups and groups[-1].closed))
     filled = read_groups(query.fields, groups, content)
-    filled = filled or read_lines(query.fields, content, complete=complete)
+    filled = filled or read_lines(query.fields, _outside(content, groups), complete=complete)
     found = [_finding(f.name, value) for f in query.fields for value in filled.get(f.name, ())]
     alone = len(query.fields) == 1 and not filled and complete
     if alone and not (groups and groups[0].keyed and not _is_chosen(query.fields[0])):
@@ -192,6 +192,16 @@ def read_answer(query: Fill, text: str, frame: Frame, *, complete: bool) -> Answ
             _finding(f.name, x) for f in query.fields for x in _bare(f, groups, content, prose)
         ]
     return Answer(tuple(found), _verdict(prose, filled=bool(filled), found=bool(found), cut=cut))
+
+
+def _outside(content: str, groups: Sequence[Group]) -> str:
+    """Return the answer with blanks for its objects; offsets stay."""
+    parts, done = [], 0
+    for group in groups:
+        if group.keyed:
+            parts += [content[done : group.start], " " * (group.end - group.start)]
+            done = group.end
+    return "".join((*parts, content[done:]))
 
 
 def _is_chosen(field: Field) -> bool:

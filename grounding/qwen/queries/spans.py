@@ -211,7 +211,9 @@ def _walk(group: Group, label: str | None, text: str | None) -> Iterator[Event]:
         if group.closed:
             yield event
         return
-    for key, value in group.entries:
+    for at, (key, value) in enumerate(group.entries, start=1):
+        if not (group.closed or isinstance(value, Group)) and at == len(group.entries):
+            break  # the end of the text may have cut it
         if key and (times := read_range(key.text)):
             if not isinstance(value, Group):
                 yield Event(*times, label, value.text or None, (key.start, value.end))

@@ -228,6 +228,8 @@ def join_values(group: Group) -> bool:
     joined = any(len(values) > 1 for _, values in runs)
     if joined:
         group.entries = [(key, _join(values)) for key, values in runs]
+        if not group.closed and isinstance(last := group.entries[-1][1], Group):
+            last.closed = False
     return joined
 
 
