@@ -57,6 +57,7 @@ if state then
   enter_outbox(state)
   if state == 'done' then redis.call('EXPIRE', job, result_ttl) end
   if state == 'done' or state == 'failed' then return state end
+  redis.call('ZADD', pending, 'NX', now() / 1000, key) -- should it have been lost from there
   prolong_wait()
   local is_front = queue == 'interactive' and redis.call('HGET', job, 'queue') == 'bulk'
   if is_front and state == 'pending' then

@@ -35,6 +35,7 @@ AT_ONCE_SECONDS = 0.5
 SINGLE = [(PREFIX + name).encode() for name in KEYS.values() if "{" not in name]
 SINGLE += [name.encode() for name in RQ_TYPES]
 """The keys that every round needs."""
+UNDELIVERED = redis_key("undelivered", project="").encode()
 COUNTS = ("counters", "totals", "configs", "unfinished")
 """Hashes of integers that scripts add to."""
 JOB_NUMBERS = ("blob", "deaths", "suspected", "askers", "lost", "due", "held_until", "answered")
@@ -50,7 +51,7 @@ class ForeignKeys:
         self._redis = redis
         self._remove = scripts.REMOVE_FOREIGN.bind(redis)
         self._note = scripts.NOTE_LOOK.bind(redis)
-        self._remove_numbers = scripts.REMOVE_NO_NUMBERS.bind(redis)
+        self._check = scripts.CHECK_JOBS.bind(redis)
 
     def remove(self) -> bool:
         """Go on with a look, or begin one if Redis has refused commands since; say if any was."""
@@ -131,11 +132,18 @@ class ForeignKeys:
                 if not all(map(_INTEGER.fullmatch, times)):
                     self._redis.delete(name)
         self._check_jobs([name for name in names if _family(name) == "job"])
+        self._check_outboxes([name for name in names if _family(name) == "undelivered"])
 
     def _check_jobs(self, names: list[bytes]) -> None:
-        removed = self._remove_numbers(names=b"\n".join(names), fields=json.dumps(JOB_NUMBERS))
+        removed = self._check(names=b"\n".join(names), fields=json.dumps(JOB_NUMBERS))
         if removed:
             log.error("%d values of tasks that are no numbers are removed", removed)
+
+    def _check_outboxes(self, names: list[bytes]) -> None:
+        """List the projects that have undelivered predictions, in case that list was another's."""
+        projects = [name.removeprefix(UNDELIVERED) for name in names]
+        if projects:
+            self._redis.sadd(redis_key("outboxes"), *projects)
 
     def _drop_fields(self, name: bytes, fields: list[Any]) -> None:
         if fields:

@@ -6,7 +6,7 @@ each script says which crash it survives.
 
 from __future__ import annotations
 
-from grounding.jobs.keys import CLOSE, CLOSE_KEYS, COUNT, FORGET, Script
+from grounding.jobs.keys import CLOSE, CLOSE_KEYS, COUNT, FORGET, NOW, PROJECT_SECONDS, Script
 
 PACE_JOBS = 100
 PACE_SECONDS = 300
@@ -168,22 +168,35 @@ return removed
     finishing=True,
 )
 
-# Fields of job records, whose keys are one a line, with which scripts reckon. Returns how many go.
-REMOVE_NO_NUMBERS = Script(
-    """
+# Looks at job records, whose keys are one a line. Returns how many of the fields with which scripts
+# reckon were no numbers, and went. A list that was another's is gone with all that it named, so
+# that unfinished jobs are listed again; of finished ones nobody knows what Label Studio has.
+CHECK_JOBS = Script(
+    f"""
 local removed, numbers = 0, cjson.decode(fields)
 for name in string.gmatch(names, '[^\\n]+') do
-  local held = redis.call('HMGET', name, unpack(numbers))
+  local held = redis.call('HMGET', name, 'state', 'project', 'due', unpack(numbers))
   for at, field in ipairs(numbers) do
-    if held[at] and not string.match(held[at], '^%-?%d[%d.e+]*$') then
+    if held[at + 3] and not string.match(held[at + 3], '^%-?%d[%d.e+]*$') then
       removed = removed + redis.call('HDEL', name, field)
+    end
+  end
+  local state, project, due = unpack(held)
+  if state == 'pending' or state == 'leased' then
+    local key = string.sub(name, string.len(PREFIX .. 'job:') + 1)
+    redis.call('ZADD', pending, 'NX', now() / 1000, key)
+    if due and project then
+      local undelivered = PREFIX .. 'undelivered:' .. project
+      redis.call('ZADD', undelivered, 'NX', '+inf', key)
+      redis.call('EXPIRE', undelivered, {PROJECT_SECONDS})
     end
   end
 end
 return removed
 """,
-    keys="",
+    keys="pending",
     args="names fields",
+    uses=(NOW,),
     finishing=True,
 )
 

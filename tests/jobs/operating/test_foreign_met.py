@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from redis import Redis
@@ -17,10 +17,11 @@ from grounding.jobs.connection import connect
 from grounding.jobs.keys import KEYS, PREFIX, SWEPT, TYPES, redis_key
 from grounding.jobs.outbox.delivery import LOCK as DELIVERY_LOCK
 from grounding.jobs.outbox.delivery import PAUSE, Delivery, DeliveryBackoff
+from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.queues import RQ_TYPES, Queues
 from grounding.jobs.reconciler import LOCK, Reconciler
 from grounding.jobs.slots import MAINTENANCE_SECONDS, KeyQueue, Slots
-from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits
+from grounding.jobs.store import Job, JobStore, QueueName, State, StoreLimits
 from grounding.labelstudio.client.api import Api, Importer
 from tests.serving import Start, predict
 
@@ -219,3 +220,45 @@ def test_keys_of_another_program_with_the_old_prefix_are_left_alone_and_stop_nob
     assert [one.message for one in told] == [
         "g:… is of another program: nothing of an older release is taken over"
     ]
+
+
+LISTS = ("pending", "unqueued", "leased", "undelivered", "outboxes")
+
+
+@pytest.mark.parametrize("lost", [*LISTS, "all"])
+def test_jobs_that_another_programs_value_took_from_a_list_are_done_and_delivered(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Also those that no queue of RQ has any more, and without being asked again."""
+    monkeypatch.setattr("grounding.jobs.reconciler.SWEEP_MS", 50)
+    store, queues = JobStore(redis, StoreLimits(lease_ttl=1)), Queues(redis)
+    store.accept([Job(k, QueueName.BULK, PROJECT, {"id": 2}) for k in "ab"], deliver_after=0)
+    assert store.claim("b", "a worker that dies")
+    for family in LISTS if lost == "all" else [lost]:
+        names = {"project": PROJECT} if family == "undelivered" else {}
+        spoil(redis, redis_key(family, **names), TYPES[family])
+    reconciler, done = Reconciler(redis, store), set[str]()
+    until = time.monotonic() + 8
+    while done < {"a", "b"} and time.monotonic() < until:
+        with suppress(ResponseError):
+            reconciler.reconcile()
+        for key in queues.waiting() - done:
+            if store.claim(key, "w") and store.finish(key, PREDICTION, "nothing"):
+                done.add(key)
+        time.sleep(0.05)
+    assert done == {"a", "b"}
+    assert {one.key for one in Outbox(redis).due(PROJECT, 10)} == done
+    assert Outbox(redis).projects() == [PROJECT]
+
+
+def test_a_job_that_is_in_no_list_is_done_when_it_is_asked_again(
+    redis: Redis, start: Start, worker: list[int]
+) -> None:
+    """As where Redis evicts keys."""
+    store = JobStore(redis)
+    client = start()
+    client.get("/jobs")  # opens the queue: its reconciler runs
+    store.accept([Job("k", QueueName.BULK, "7", {"id": 5, "model_version": "v"})])
+    redis.delete(redis_key("pending"), redis_key("unqueued"))
+    assert store.accept([Job("k", QueueName.BULK, "7", {"id": 5})]) == [State.PENDING]
+    assert wait_for(lambda: bool(store.outcomes(["k"])), 20)
