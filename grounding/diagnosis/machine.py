@@ -145,15 +145,28 @@ def check_server(patient: Patient) -> Iterator[Found]:
     url = f"{patient.settings.own_url}/health"
     try:
         found = httpx.get(url, timeout=ANSWER_SECONDS, trust_env=False)
+        if found.is_success and "UP" in found.text:
+            yield _admission(patient.settings)
+            return
     except httpx.HTTPError as exc:
         cause = f"nothing answers at {url} ({type(exc).__name__})"
         yield fault("web server", cause, "Start it: python -m grounding up")
         return
-    if found.is_success and "UP" in found.text:
-        yield well("web server", f"answers at {patient.settings.address}")
-    else:
-        seen = f"{url} answers {found.status_code}, and is not ours"
-        yield fault("web server", seen, "Choose another PORT, or end what listens there")
+    seen = f"{url} answers {found.status_code}, and is not ours"
+    yield fault("web server", seen, "Choose another PORT, or end what listens there")
+
+
+def _admission(settings: Settings) -> Found:
+    """Say whether the web server takes the user and password of these settings."""
+    secret = settings.basic_auth_pass
+    auth = (settings.basic_auth_user, secret.get_secret_value()) if secret else None
+    url = f"{settings.own_url}/ready"
+    answer = httpx.get(url, auth=auth, timeout=ANSWER_SECONDS, trust_env=False)
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        sent = "refuses BASIC_AUTH_USER and BASIC_AUTH_PASS" if auth else "wants a password"
+        cure = "Set BASIC_AUTH_USER and BASIC_AUTH_PASS to what it was started with"
+        return fault("web server", f"it {sent}", cure)
+    return well("web server", f"answers at {settings.address}")
 
 
 def check_model(patient: Patient) -> Iterator[Found]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -23,12 +24,16 @@ from tests.loopback import serving
 
 
 class Health(BaseHTTPRequestHandler):
-    """The web server's `/health`."""
+    """The web server: `/health` is open, and all else where `user` is nobody or is named."""
 
     body = b'{"status": "UP"}'
+    user = ""
 
     def do_GET(self) -> None:
-        self.send_response(200)
+        sent = self.headers["Authorization"] or ""
+        wanted = base64.b64encode(f"{self.user}:secret".encode()).decode()
+        is_open = not self.user or self.path == "/health"
+        self.send_response(200 if is_open or sent == f"Basic {wanted}" else 401)
         self.end_headers()
         self.wfile.write(self.body)
 
@@ -243,6 +248,20 @@ def test_a_planted_fault_is_found_with_its_cure(
     assert status == 1
     assert [one for one in faults if cure in f"{one['seen']} {one['cure']}"], found
     assert all(one["cure"] for one in faults)
+
+
+@pytest.mark.parametrize(
+    ("user", "seen"), [("me", "answers"), ("you", "refuses"), ("", "wants a password")]
+)
+def test_a_password_that_the_web_server_refuses_is_a_fault(
+    command: Commands, well: Deployment, monkeypatch: pytest.MonkeyPatch, user: str, seen: str
+) -> None:
+    monkeypatch.setattr(Health, "user", "me")
+    well.environment |= {"BASIC_AUTH_USER": user, "BASIC_AUTH_PASS": user and "secret"}
+    status, found = diagnose(command, well)
+    (server,) = [one for one in found if one["what"] == "web server"]
+    assert (status, seen in server["seen"]) == (int(user != "me"), True)
+    assert ("BASIC_AUTH_USER" in server["cure"]) == (user != "me")
 
 
 def test_a_server_of_another_program_lists_no_models(command: Commands, well: Deployment) -> None:
