@@ -69,7 +69,9 @@ def up(host: str | None, port: int | None) -> None:
         url = settings.label_studio_url or USUAL_URL
         click.secho(KEY_WARNING.format(needed=needed, url=url), fg="yellow", err=True)
     with running(settings) as parts:
-        click.echo(f"Listening on http://{settings.address} (Ctrl-C stops)", err=True)
+        address = f"http://{settings.address}"
+        click.echo(f"Listening on {address} (Ctrl-C stops)", err=True)
+        click.echo(f"The worker is starting; {address}/ready says how far it is", err=True)
         keep_running(parts, stopping)
         click.echo("Finishing the requests and tasks that have begun …", err=True)
 
