@@ -154,6 +154,7 @@ def test_every_notation_of_a_call_is_read(text: str, found: list[Said]) -> None:
         ("The button is at x=30, y=4", False, [], Verdict.TRUNCATED),
         ("There is no such button on this screen.", True, [], Verdict.NOTHING),
         ("I'm sorry, but I can't help with that.", True, [], Verdict.REFUSED),
+        ('{"action": "click", "x": 10, "y": 2', True, [], Verdict.TRUNCATED),
         ("Tap the blue button.", True, [], Verdict.UNREADABLE),
         ("You could call wait() or press_back() here.", True, [], Verdict.UNREADABLE),
         ("", True, [], Verdict.UNREADABLE),

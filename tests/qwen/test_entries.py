@@ -192,6 +192,7 @@ def test_a_choice_is_read_by_its_letter_and_by_its_name(text: str) -> None:
         *[("wolf", ()), ("hotdog", ()), ("Not a cat.", ()), ("The answer is A cat-like thing", ())],
         *[("不正常", ("正常", "异常")), ("不太正常", ("正常", "异常")), ("没有", ("有", "无"))],
         *[("non-cat", ()), ("It doesn't look like a cat", ()), ("free of cat hair", ())],
+        *[('{"c', ()), ("<a", ())],
         *[("未通过", ("通过", "失败")), ("cat: no", ()), ("- [ ] cat", ()), ("A, C", ())],
     ],
 )

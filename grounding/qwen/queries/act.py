@@ -212,7 +212,7 @@ def _read_places(text: str, frame: Frame, *, complete: bool) -> Answer:
     A place beside the word for an action is one, as in "click (88, 40)".
     """
     answer = read(text, frame, complete)
-    if not answer.findings and complete:
+    if not answer.findings and complete and answer.verdict is not Verdict.TRUNCATED:
         answer = _read_loose(answer, extract_answer(text).text, frame)
     said = {m[1] for m in _ACTION_LINE.finditer(text) if is_action(m[1])}
     alone = next(iter(said)) if len(said) == len(answer.findings) == 1 else None
@@ -236,7 +236,7 @@ def _read_loose(answer: Answer, content: str, frame: Frame) -> Answer:
     notes = Matches()
     points = [_point(numbers, frame, notes) for numbers in places if max(numbers) > 1]
     found = tuple(Finding(one, span=(0, len(content))) for one in dict.fromkeys(points) if one)
-    verdict = Verdict.FOUND if found and answer.verdict is not Verdict.TRUNCATED else answer.verdict
+    verdict = Verdict.FOUND if found else answer.verdict
     return replace(answer, findings=found, verdict=verdict)
 
 

@@ -186,7 +186,7 @@ def read_answer(query: Fill, text: str, frame: Frame, *, complete: bool) -> Answ
     filled = read_groups(query.fields, groups, content)
     filled = filled or read_lines(query.fields, _outside(content, groups), complete=complete)
     found = [_finding(f.name, value) for f in query.fields for value in filled.get(f.name, ())]
-    alone = len(query.fields) == 1 and not filled and complete
+    alone = len(query.fields) == 1 and not filled and complete and not cut
     if alone and not (groups and groups[0].keyed and not _is_chosen(query.fields[0])):
         found = [
             _finding(f.name, x) for f in query.fields for x in _bare(f, groups, content, prose)
