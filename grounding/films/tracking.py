@@ -76,13 +76,16 @@ def _join(
     lines: Sequence[Line], new: Sequence[Sighting], taken: set[int], at: int, likeness: Likeness
 ) -> set[int]:
     """Give lines that lack one their sighting at a frame, the likest pairs first."""
+    left = [(number, one) for number, one in enumerate(new) if number not in taken]
     pairs = [
         (like, number, -which)
         for which, line in enumerate(lines)
         if line.sightings[-1].at < at
-        for number, one in enumerate(new)
-        if number not in taken and one.finding.label == line.label
-        if (like := max(likeness(box, one.box) for box in line.expected(at))) > 0
+        for places in [tuple(line.expected(at))]
+        for number, one in left
+        if one.finding.label == line.label
+        for near in [[box for box in places if _may_meet(box, one.box)]]
+        if near and (like := max(likeness(box, one.box) for box in near)) > 0
     ]
     found: set[int] = set()
     for _, number, which in sorted(pairs, reverse=True):
@@ -91,6 +94,18 @@ def _join(
             line.sightings.append(new[number])
             found.add(number)
     return found
+
+
+def _may_meet(a: Box, b: Box) -> bool:
+    """Say whether two boxes may be alike at all: most of a crowd lie too far apart.
+
+    That is told by comparisons alone, where both are in one frame.
+    """
+    if a.frame is not b.frame:
+        return True
+    across, down = NEAR * (a.x2 - a.x1 + b.x2 - b.x1), NEAR * (a.y2 - a.y1 + b.y2 - b.y1)
+    beside = b.x1 - a.x2 > across or a.x1 - b.x2 > across
+    return not (beside or b.y1 - a.y2 > down or a.y1 - b.y2 > down)
 
 
 def _overlap(a: Box, b: Box) -> float:
