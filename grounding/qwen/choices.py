@@ -59,6 +59,11 @@ _ANNOUNCED = re.compile(
     r"(?<![A-Za-z])(?P<letters>[A-Z](?:\s*(?:[,，、;/&]|and|和|与)?\s*[A-Z])*)(?=\W*(?:\Z|[.,;:)。，；）\n]))"
 )
 """Letters of choices behind a word that announces them."""
+_NOT = re.compile(
+    r"(?:\b(?:not|never|neither|nor|cannot)|n't)\b[^,.;:!?\n]{0,30}\Z|不(?:是|能|应|该)*\s*\Z",
+    re.IGNORECASE,
+)
+"""What denies such a word in front of it."""
 _LETTERS = re.compile(r"\W*\(?(?P<letters>[A-Z](?:\W*(?:and|和|与)?\W*[A-Z])+)\)?\W*")
 """Several letters, such as "A, C" and "AC"."""
 _LETTER = re.compile(r"\W*\(?([A-Za-z])[).:]?(?:\s+(.*))?", re.DOTALL)
@@ -71,10 +76,12 @@ _DENIAL = re.compile(
 )
 """What denies a choice in front of it; [ ] is a box that is not ticked."""
 _DENIED = re.compile(
-    r"[\"'*_`]*\s*(?:[:：|]|->?|→)\s*[*_`\"']*(?:(?:no|not|false|absent|none|0)\b|[不否无没✗✘❌])",
+    r"[\"'*_`]*\s*(?:[:：|]|->?|→)\s*[*_`\"']*(?:"
+    r"(?:no|not|false|absent|none|0(?:\.0+)?)(?![\w%]|\.\d)(?!\s+(?!(?:present|visible|seen|shown|found|"
+    r"detected|here|there|in|at|on)\b)[^\W\d_])|[不否无没✗✘❌])",
     re.IGNORECASE,
 )
-"""What denies a choice behind it: "cat: no"."""
+"""What denies a choice behind it: "cat: no" and "cat: not seen", but no "cat - not a dog"."""
 _BEGINS = r"(?:(?<![^\W_])(?<![^\W_]-)|(?<=[一-鿿]))"
 _ENDS = r"(?:(?![^\W_]|-[^\W_])|(?=[一-鿿]))"
 """A name stands alone: no cat is in "cat-like", and no "safe" in "non-safe"."""
@@ -99,7 +106,9 @@ def _find_letters(field: Field, content: str) -> list[Filled]:
         at = content.find(alone[1])
         return _of_letters(field, [(alone[1].upper(), at)])
     several = _LETTERS.fullmatch(content) if field.multiple else None
-    found = [several] if several else [*_ANNOUNCED.finditer(content)]
+    announced = _ANNOUNCED.finditer(content)
+    said = (m for m in announced if not _NOT.search(content, max(0, m.start() - 60), m.start()))
+    found = [several] if several else [*said]
     spelt = {re.sub(r"[^A-Z]", "", one["letters"]) for one in found}
     if len(spelt) != 1:
         return []

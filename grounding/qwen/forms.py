@@ -17,7 +17,7 @@ from grounding.notation.numbers import parse_number
 from grounding.notation.times import parse_time
 from grounding.queries import PATH_SIGN, Field, ValueKind
 from grounding.qwen.entries import Entry, list_entries, list_line_entries
-from grounding.qwen.reading.fields import CONSTANTS, Role, classify_key, fold
+from grounding.qwen.reading.fields import CONSTANTS, KeyMeaning, Role, classify_key, fold
 from grounding.qwen.reading.values import Group, Number, String, Value, Word
 
 Scalar = Number | String | Word
@@ -135,15 +135,14 @@ def _unwrap(value: Value) -> Value:
     named = [(classify_key(key.text), inner) for key, inner in value.entries if key is not None]
     values = [inner for key, inner in named if key.folded in VALUES]
     rest = [key for key, _ in named if key.folded not in VALUES]
-    beside = all(
-        key.role in _BESIDE or key.folded in ("page", "source", "evidence") for key in rest
-    )
+    beside = all(key.role is Role.TEXT or _is_aside(key) for key in rest)
     whole = len(named) == len(value.entries) and len(values) == 1
     return values[0] if whole and beside else value
 
 
-_BESIDE = {Role.SCORE, Role.PLACE, Role.TEXT}
-_SOURCES = {"page", "source", "evidence"}
+def _is_aside(key: KeyMeaning) -> bool:
+    """Say whether a key is of how sure a value is or where it stands, and so of no value."""
+    return key.role in (Role.SCORE, Role.PLACE) or key.folded in ("page", "source", "evidence")
 
 
 def _split_choices(field: Field, text: str) -> list[str]:
@@ -228,11 +227,12 @@ def _spell_date(field: Field, text: str) -> str:
 
 def _list_scalars(field: Field, value: Value) -> list[Scalar]:
     """Return the scalars in a value: of {"amount": 5, "currency": "EUR"} the number that it is."""
-    scalars = list(_scalars(value))
-    if field.type.kind is ValueKind.NUMBER and isinstance(value, Group) and value.keyed:
-        numbers = [one for one in scalars if parse_number(one.text) is not None]
-        return numbers if len(numbers) == 1 else []
-    return scalars
+    if field.type.kind is not ValueKind.NUMBER or not (isinstance(value, Group) and value.keyed):
+        return list(_scalars(value))
+    entries = value.entries if value.closed else value.entries[:-1]
+    inner = [v for key, v in entries if key is None or not _is_aside(classify_key(key.text))]
+    numbers = [one for v in inner for one in _scalars(v) if parse_number(one.text) is not None]
+    return numbers if len(numbers) == 1 else []
 
 
 def _scalars(value: Value) -> Iterator[Scalar]:

@@ -104,8 +104,9 @@ def read_lines(
     A time at the very end of an incomplete text may go on. `at` is the offset of `text`.
     """
     place, any_found = at, False
+    bare = bool(_ENDS.search(text))
     for line in text.splitlines(keepends=True):
-        events = [_read_row(line, label, place)] if line.lstrip().startswith("|") else []
+        events = [_read_row(line, label, place, bare)] if line.lstrip().startswith("|") else []
         for event in filter(None, events or _read_line(line, label, place)):
             if complete or not _GOES_ON.fullmatch(text, event.span[1] - at):
                 any_found = True
@@ -136,15 +137,23 @@ def _counts(line: str, found: re.Match[str]) -> bool:
     return found.re is _PAIR or bool(_COUNTED.match(line, found.end()))
 
 
-def _read_row(line: str, label: str | None, place: int) -> Event | None:
-    """Return the span in a row of a table: two cells that are times, or one that is a range."""
+_ENDS = re.compile(r"^\s*\|[^\n]*(?:\b(?:end|to|until|finish|stop)\w{0,5}\b|结束)", re.I | re.M)
+"""The head of a table with a column for the ends: without one, 1 and 12 may be a row's number and
+the second at which it begins."""
+
+
+def _read_row(line: str, label: str | None, place: int, bare: bool) -> Event | None:
+    """Return the span in a row of a table: two cells that are times, or one that is a range.
+
+    `bare` is whether two numbers without a unit or a colon are times too.
+    """
     cells = [cell.strip(" \t*_`<>") for cell in line.strip().strip("|").split("|")]
     ranges = [times for cell in cells if (times := read_range(cell))]
     stamps = [cell for cell in cells if parse_seconds(cell) is not None]
     clear = [cell for cell in stamps if not _BARE.fullmatch(cell)]
-    for chosen in (clear, stamps):
-        if not ranges and len(chosen) == len(("start", "end")):
-            ranges = [times] if (times := _read_times(*chosen)) else []
+    chosen = clear or (stamps if bare else [])
+    if not ranges and len(chosen) == len(("start", "end")):
+        ranges = [times] if (times := _read_times(*chosen)) else []
     if len(ranges) != 1:
         return None
     words = [cell for cell in cells if cell and not (cell in stamps or read_range(cell))]

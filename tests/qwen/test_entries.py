@@ -91,6 +91,8 @@ def test_what_is_part_of_a_value_or_of_a_sentence_stays_so(
         ('{"total": {"amount": 12.5, "currency": "EUR"}}', "12.5"),
         ('{"total": {"net": 10, "gross": 12.5}}', None),
         ('{"total": {"value": null, "confidence": 0.1}}', None),
+        ('{"total": {"confidence": 0.9, "note": "not visible"}}', None),
+        ('{"total": {"amount": 12.5, "page": 2}}', "12.5"),
         (r"\boxed{12.5}", "12.5"),
     ],
 )
@@ -179,6 +181,7 @@ def choose(text: str, *choices: str, multiple: bool = False) -> list[str | None]
             "这是一只dog。",
             "It is no cat\nbut a dog",
         ),
+        *("It is a dog - not a cat.", "dog: no cat is to be seen", "Not option A, but option B."),
     ],
 )
 def test_a_choice_is_read_by_its_letter_and_by_its_name(text: str) -> None:
@@ -194,6 +197,8 @@ def test_a_choice_is_read_by_its_letter_and_by_its_name(text: str) -> None:
         *[("non-cat", ()), ("It doesn't look like a cat", ()), ("free of cat hair", ())],
         *[('{"c', ()), ("<a", ())],
         *[("未通过", ("通过", "失败")), ("cat: no", ()), ("- [ ] cat", ()), ("A, C", ())],
+        *[("It is not option B.", ()), ("Don't choose the option B.", ()), ("不选B", ())],
+        *[("不应选B", ()), ("cat: not visible", ()), ("cat - no.", ())],
     ],
 )
 def test_what_is_denied_or_names_several_or_none_is_no_choice(
@@ -212,6 +217,7 @@ def test_what_is_denied_or_names_several_or_none_is_no_choice(
         ("☑ cat\n☐ dog\n☑ bird", ["cat", "bird"]),
         ("cat: yes\ndog: no\nbird: yes", ["cat", "bird"]),
         ("| cat | yes |\n| dog | no |", ["cat"]),
+        ("cat: 0.95\ndog: 0\nbird: 0.0", ["cat"]),
         ("cat and dog, but no bird", ["cat", "dog"]),
     ],
 )

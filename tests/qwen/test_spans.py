@@ -130,6 +130,10 @@ FOUND: dict[str, tuple[str, list[Event]]] = {
         "| # | Start | End | Event |\n|---|---|---|---|\n| 1 | 00:03 | 00:05 | opens |",
         [(3.0, 5.0, None, "opens")],
     ),
+    "a table of bare numbers": (
+        "| Start | End | Event |\n|---|---|---|\n| 3 | 5 | opens |",
+        [(3.0, 5.0, None, "opens")],
+    ),
     "a table with ranges": (
         "| Time | Event |\n|---|---|\n| 00:03 - 00:05 | opens |",
         [(3.0, 5.0, None, "opens")],
@@ -225,6 +229,8 @@ VERDICTS = {
     "2到3人在走路": Verdict.UNREADABLE,
     "The man begins with 3 eggs and ends with 5.": Verdict.UNREADABLE,
     "| 1 | 3 | 5 | opens |": Verdict.UNREADABLE,
+    "| # | Time | Event |\n|---|---|---|\n| 1 | 00:05 | opens |": Verdict.UNREADABLE,
+    "| # | Second | Event |\n|---|---|---|\n| 1 | 12 | opens |": Verdict.UNREADABLE,
     "": Verdict.UNREADABLE,
     '[{"bbox_2d": [1, 2, 3, 4], "label": "cut"}]': Verdict.UNREADABLE,
 }

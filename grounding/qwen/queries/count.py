@@ -56,15 +56,17 @@ _NO_ONE = re.compile(r"\b(?:no|each|every|any|another) one\b", re.IGNORECASE)
 _SINGLE = re.compile(r"\b(?:an?|only|just) (?:single|lone|solitary)\b", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
 _PART = re.compile(
-    r"[,，(（]?\s?(?:\b(?:\d+|[a-z]+)\s+of\s+(?:which|whom|them|these|those)\b|"
-    r"\bincluding\b|其中|包括)|[(（](?!\s*(?:or|maybe|possibly|perhaps|to|或|可能|[-–~]))",
-    re.IGNORECASE,
+    r"[(（](?!\s*(?:or|maybe|possibly|perhaps|to|或|可能|[-–~]))[^)）]*[)）]?|"
+    r"[,，]?\s?(?:\b(?:\d+|[a-z]+)\s+of\s+(?:which|whom|them|these|those)\b|"
+    r"\bincluding\b|其中|包括).*",
+    re.IGNORECASE | re.DOTALL,
 )
-"""What begins to say something of a part of the things that were counted."""
+"""What says something of a part of what was counted: brackets, else all that follows."""
 _HAN_COUNT = re.compile(
-    r"(?<![零一二三四五六七八九两〇十百千万])[零一二三四五六七八九两〇十百千万]++"
-    r"(?=[个只条张件座棵朵位名匹台把辆头颗枚根支瓶盒人])"
+    r"(?<![零一二三四五六七八九两〇十百千万第几数])[零一二三四五六七八九两〇十百千万]++"
+    r"(?=[个只条张件座棵朵位名匹台把辆头颗枚根支瓶盒人排行列层组堆袋箱种])"
 )
+"""A number and what counts with it: no third one (第三个), and no tens of them (几十个)."""
 _HAN_JOINT = re.compile(r"(?<=[一-鿿：])(?=\d)|(?<=\d)(?=[一-鿿])")
 _WORD = r"(?:\d[\d,]*|(?<![a-z])[a-z]+(?:-[a-z]+)?)"
 _TOTAL = re.compile(
@@ -75,6 +77,13 @@ _TOTAL = re.compile(
     re.IGNORECASE,
 )
 """The sum of several numbers, in words that say so."""
+_EACH_BEFORE = re.compile(
+    r"\b(?:each|every)(?:\s+[a-z]+)?\s*\Z|[每各][^\d,，]{0,4}\Z", re.IGNORECASE
+)
+_EACH_BEHIND = re.compile(
+    r"[*_]*(?:\s+[a-z]+)?\s+(?:(?:in|on|at|for)\s+)?(?:per|each|every)\b", re.IGNORECASE
+)
+"""What makes a sum one of several: 3 rows, each totaling 4; a total of 4 per row."""
 _BOUND = re.compile(
     r"\b(?:more|fewer|less|greater) than\b|\bat (?:least|most)\b|"
     r"\b(?:up to|over|under|above|below|nearly|almost)\s+"
@@ -160,8 +169,9 @@ def _clear(sentence: str) -> str:
     """Return a sentence without words that only look like a number, or are about a part."""
     sentence = _SINGLE.sub("one", _NO_ONE.sub(" ", sentence))
     part = _PART.search(sentence)
-    before = sentence[: part.start()] if part else ""
-    return before if _parse(_write_digits(before)) is not None else sentence
+    if part is None or _parse(sentence[: part.start()]) is None:
+        return sentence
+    return f"{sentence[: part.start()]} {sentence[part.end() :]}"
 
 
 def _parse(sentence: str) -> float | None:
@@ -173,6 +183,9 @@ def _parse(sentence: str) -> float | None:
     sums = [*_TOTAL.finditer(sentence)] if number is None else []
     if not sums or _DIGIT.search(sentence, sums[-1].end()):
         return number
+    start, end = sums[-1].span()
+    if _EACH_BEFORE.search(sentence, 0, start) or _EACH_BEHIND.match(sentence, end):
+        return None
     return parse_number(sums[-1]["ahead"] or sums[-1]["behind"])
 
 
