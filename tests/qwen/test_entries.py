@@ -39,16 +39,21 @@ NOTATIONS = [
     '{"field_name": "date", "field_value": "1 May"}]',
     '{"name": {"value": "Anna", "confidence": 0.9}, "date": {"text": "1 May", "bbox": [1, 2]}}',
     '{"name": {"value": "Anna", "reason": "top left"}, "date": {"value": "1 May", "page": 1}}',
+    '{"name": "Anna", "date": "1 May"}\nNote: prices were updated.\n{"tax": 1}',
+]
+
+CORRECTED = [
     '{"name": "Bob", "date": "1 May"}\n\nCorrected:\n{"name": "Anna", "date": "1 May"}',
+    '{"name": "Bob", "date": "1 May"}\n\nThe corrected name:\n{"name": "Anna"}',
 ]
 
 
-@pytest.mark.parametrize("text", NOTATIONS)
+@pytest.mark.parametrize("text", [*NOTATIONS, *CORRECTED])
 def test_two_fields_are_read_in_every_notation(text: str) -> None:
     assert fill(text, "name", "date") == BOTH
 
 
-@pytest.mark.parametrize("text", NOTATIONS[:-1])
+@pytest.mark.parametrize("text", NOTATIONS)
 def test_no_cut_makes_a_value_of_its_own(text: str) -> None:
     query = Fill(tuple(Field(name, type=TEXT) for name in BOTH))
     for end in range(len(text)):

@@ -172,18 +172,23 @@ def read_answer(query: Fill, text: str, frame: Frame, *, complete: bool) -> Answ
 
     Values stay as written, but numbers and dates get one spelling. A single field may also be
     answered with the bare value. A value that the end of an incomplete text may have cut is left
-    out.
+    out. What a corrected answer does not name again holds as before.
     """
     content, cut = extract_answer(text)
     if all(field.type.kind is not ValueKind.TEXT for field in query.fields):
         content = open_boxed(content)
     lexemes = tokenize(content, KNOWN)
-    lexemes.items = drop_revised(content, lexemes.items)
+    whole, said = content, lexemes.items
+    lexemes.items = drop_revised(content, said)
     content = blank_before(content, lexemes.items)
+    replaced = said[: len(said) - len(lexemes.items)]
     groups = [item for item in lexemes.items if isinstance(item, Group)]
     prose = "".join(content[t.start : t.end] for t in lexemes.items if isinstance(t, Text))
     cut = cut or lexemes.cut or not (complete or (groups and groups[-1].closed))
     filled = read_groups(query.fields, groups, content)
+    if filled and replaced:
+        before = [item for item in replaced if isinstance(item, Group)]
+        filled = {**read_groups(query.fields, before, whole), **filled}
     filled = filled or read_lines(query.fields, _outside(content, groups), complete=complete)
     found = [_finding(f.name, value) for f in query.fields for value in filled.get(f.name, ())]
     alone = len(query.fields) == 1 and not filled and complete and not cut

@@ -130,8 +130,10 @@ _ANSWER_LINE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _REVISION = re.compile(
-    r"\b(?:corrected|correction|revised|updated)\b(?=[^.\n]{0,60}(?:[:：.\n]|\Z))"
-    r"|更正|修正后|纠正|更新后",
+    r"\b(?:corrected|revised|updated)\b(?=[*_]*(?:[ ][a-z]+){0,2}[*_ ]*[:：]|[*_ ]*(?:\n|\Z)|"
+    r"(?:\s+(?:and|the|my|bounding)){0,2}\s+(?:answers?|versions?|lists?|results?|output|json|"
+    r"response|coordinates|box(?:es)?|points?|values?|detections?|annotations?|it|that|them)\b)"
+    r"|\bcorrection\b(?=[^.\n]{0,60}(?:[:：.\n]|\Z))|更正|修正后|纠正|更新后",
     re.IGNORECASE,
 )
 """Words between two answers that say that the second one replaces the first."""
