@@ -45,7 +45,8 @@ class Local:
             if ready.get("ready"):
                 return
             reason = str(ready.get("reason", reason))
-            say(reason)
+            # Before a worker reports, the reason asks people to start one.
+            say(reason if ready.get("workers") else "starting")
             if any(worker["phase"] == "failed" for worker in ready.get("workers", ())):
                 raise EngineError(reason, hint="")
             time.sleep(0.2)
