@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from grounding.labelstudio.config.conditions import inherit_conditions, is_shown
 from grounding.labelstudio.config.interface import (
     Control,
     LabelConfig,
@@ -38,8 +39,9 @@ def read_text_areas(
 
     `draws` is whether a control draws places, `asks` whether one other than choices holds a value.
     """
+    inside = inherit_conditions(elements[0])
     found = [
-        (element, area)
+        (element, replace(area, hidden=not is_shown(inside.get(id(element), element))))
         for element in elements
         if element.kind == "textarea" and (area := _read_text_area(element))
     ]
@@ -101,9 +103,12 @@ def _doubts_of_unfilled(config: LabelConfig) -> Iterator[str]:
             continue
         if area.name == STATUS or area.remember is not Remember.OFF:
             continue
+        if area.hidden and area not in prompts:
+            continue  # nothing would have the model fill it
         use = "prompts are typed into it" if area in prompts else "it is left to people"
-        name = quote(area.name, 20)
-        yield f'<TextArea name="{name}">: {use}; model_task="fill" has the model fill it'
+        cure = 'model_task="fill" has the model fill it'
+        cure = 'smart="false" leaves it to people' if area.hidden else cure
+        yield f'<TextArea name="{quote(area.name, 20)}">: {use}; {cure}'
 
 
 def doubts_of_regions(controls: Sequence[Control]) -> Iterator[str]:

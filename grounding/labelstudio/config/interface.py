@@ -247,7 +247,8 @@ class Remember(StrEnum):
 class TextArea:
     """One `<TextArea>`; the page calls us when an annotator adds a text to a `smart` one.
 
-    With `filled`, the model fills it in, and nobody types prompts into it.
+    With `filled`, the model fills it in, and nobody types prompts into it. One that is `hidden` is
+    not always shown.
     """
 
     name: str
@@ -256,6 +257,7 @@ class TextArea:
     per_region: bool = False
     remember: Remember = Remember.OFF
     filled: bool = False
+    hidden: bool = False
 
     @property
     def is_promptlike(self) -> bool:

@@ -236,3 +236,25 @@ def test_an_area_beside_boxes_in_films_alone_stays_empty_with_a_warning() -> Non
     (said,) = parse(FILM.format(TRACKS + note)).warnings
     assert said.endswith("boxes in films bring none, so it stays empty")
     assert parse(FILM.format(TRACKS + SPANS + note)).warnings == ()
+
+
+HIDDEN = 'visibleWhen="choice-selected" whenTagName="c" whenChoiceValue="x"'
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ((BOXES, area("why"), area("prompt")), ['it is left to people; model_task="fill" has']),
+        ((BOXES, area("why", HIDDEN), area("prompt")), []),
+        ((BOXES, area("why", HIDDEN)), ['prompts are typed into it; smart="false" leaves']),
+        ((BOXES, f"<View {HIDDEN}>{area('why')}</View>", area("prompt")), []),
+        ((area("why", HIDDEN),), []),
+    ],
+)
+def test_a_hidden_area_is_not_said_to_be_filled_by_a_task(
+    parts: tuple[str, ...], said: list[str]
+) -> None:
+    """No attribute has the model fill an area that the page shows at times only."""
+    warned = [one for one in config(CHOICES, *parts).warnings if 'name="why"' in one]
+    assert len(warned) == len(said)
+    assert all(words in one for words, one in zip(said, warned, strict=True))
