@@ -1,9 +1,9 @@
 """The language model's layers, in fewer calls than the library's.
 
 A step of a few tokens is so small that most of its time goes into calling, on a CPU as on a GPU.
-Here a layer asks for queries, keys and values in one product, turns queries and keys together, and
-writes keys and values at once. The weights, norms and networks are the library's own, and so is the
-vision tower.
+Here a layer asks for queries, keys and values in one product, and for both halves of its gate in
+another; it turns queries and keys together, writes keys and values at once, and a norm is one call.
+The weights are the library's own, and so is the vision tower.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention
 
 
 class Writes(Protocol):
@@ -32,7 +32,7 @@ class TextLayers:
     def __init__(self, model: Any) -> None:
         """Join the weights in place; they take no more memory. The model has to be `fit`."""
         self._text = model.model.language_model
-        self._joined = [_join(one.self_attn) for one in self._text.layers]
+        self._joined = [(*_join(one.self_attn), _join_gate(one.mlp)) for one in self._text.layers]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Return the hidden states of words, (rows, tokens, dimensions), of (rows, tokens)."""
@@ -56,13 +56,13 @@ class TextLayers:
         """
         turns = _turns(*self._text.rotary_emb(hidden, positions))
         layers = zip(self._text.layers, self._joined, strict=True)
-        for (layer, (weight, bias)), more in zip_longest(layers, seen):
-            new = linear(layer.input_layernorm(hidden), weight, bias)
+        for (layer, (weight, bias, gate)), more in zip_longest(layers, seen):
+            new = linear(_normalize(layer.input_layernorm, hidden), weight, bias)
             hidden = hidden + _attend(layer.self_attn, new, turns, weights, cache)
-            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+            normed = _normalize(layer.post_attention_layernorm, hidden)
+            hidden = hidden + _transform(layer.mlp, gate, normed)
             hidden = hidden if more is None else hidden + more
-        normed: Tensor = self._text.norm(hidden)
-        return normed
+        return _normalize(self._text.norm, hidden)
 
 
 def weigh(model: Any, seen: Tensor) -> Tensor:
@@ -86,9 +86,20 @@ def is_fit(model: Any) -> bool:
         and all(hasattr(one.self_attn, part) for part in parts)
         for one in text.layers
     )
+    norms = [getattr(one, name, None) for one in text.layers for name in names[2:]] + [text.norm]
+    known = known and all(map(_is_known, norms))
     like = torch.zeros(1, 1, 1, device=model.device, dtype=model.dtype)
     cos, _ = text.rotary_emb(like, torch.zeros(3, 1, 1, dtype=torch.long, device=model.device))
     return known and cos.shape == (1, 1, text.layers[0].self_attn.head_dim)
+
+
+def _is_known(norm: Any) -> bool:
+    """Say whether a norm gives what ours does, but for rounding: some add one to their weights."""
+    if not hasattr(norm, "variance_epsilon"):
+        return False
+    like = torch.linspace(-3, 2, norm.weight.numel()).to(norm.weight)
+    with torch.inference_mode():
+        return torch.allclose(norm(like), _normalize(norm, like), rtol=0.02)
 
 
 def _join(attention: Any) -> tuple[Tensor, Tensor | None]:
@@ -99,6 +110,13 @@ def _join(attention: Any) -> tuple[Tensor, Tensor | None]:
     return weight, _share([part.bias for part in parts]) if has_bias else None
 
 
+def _join_gate(network: Any) -> Tensor | None:
+    """Return the weight of both halves of a gate, as above; None for a mixture of experts."""
+    if not hasattr(network, "gate_proj") or network.gate_proj.bias is not None:
+        return None
+    return _share([network.gate_proj.weight, network.up_proj.weight])
+
+
 def _share(parts: Sequence[Parameter]) -> Tensor:
     """Return the parts as one tensor, in which they lie from now on."""
     whole = torch.cat([one.data for one in parts])
@@ -106,6 +124,21 @@ def _share(parts: Sequence[Parameter]) -> Tensor:
     for one, share in zip(parts, shares, strict=True):
         one.data = share
     return whole
+
+
+def _normalize(norm: Any, hidden: Tensor) -> Tensor:
+    """Return what a norm makes of states; in float32 on a CPU these are the library's bits."""
+    return rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
+
+
+def _transform(network: Any, gate: Tensor | None, normed: Tensor) -> Tensor:
+    """Return what a layer's network makes of states."""
+    if gate is None:
+        out: Tensor = network(normed)
+        return out
+    opened, passed = linear(normed, gate).chunk(2, dim=-1)
+    out = network.down_proj(network.act_fn(opened) * passed)
+    return out
 
 
 def _turns(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,12 +56,33 @@ def test_the_joined_weights_take_no_memory_and_stay_the_model_s(
         assert torch.equal(one, other)
     for layer in model.model.language_model.layers:
         parts = (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj)
-        assert len({part.weight.untyped_storage().data_ptr() for part in parts}) == 1
+        assert len(storages(*parts)) == 1
+        if hasattr(layer.mlp, "gate_proj"):
+            assert len(storages(layer.mlp.gate_proj, layer.mlp.up_proj)) == 1
 
 
-def test_layers_of_another_make_are_left_to_the_library(tiny: Path) -> None:
+def storages(*parts: torch.nn.Linear) -> set[int]:
+    return {part.weight.untyped_storage().data_ptr() for part in parts}
+
+
+class AddsOne(torch.nn.Module):
+    """A norm as of other families: its weights are what is added to one."""
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.norm, self.weight = norm, torch.nn.Parameter(norm.weight.data - 1)
+        self.variance_epsilon = norm.variance_epsilon
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.norm(hidden)
+        return found
+
+
+@pytest.mark.parametrize("part", ["extra", "post_attention_layernorm"])
+def test_layers_of_another_make_are_left_to_the_library(tiny: Path, part: str) -> None:
     model = load(tiny)
     layer = model.model.language_model.layers[-1]
-    layer.extra = torch.nn.Linear(1, 1)
+    norm = layer.post_attention_layernorm
+    setattr(layer, part, torch.nn.Linear(1, 1) if part == "extra" else AddsOne(norm))
     assert not is_fit(model)
     assert ModelRunner(model, Encoder(RULE, 5, 0, model.device))._layers is None
