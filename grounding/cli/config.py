@@ -164,7 +164,7 @@ def _asked(planned: PlannedQuery, profile: Profile) -> AskedQuery:
 
 
 def _is_limit(element: Element) -> bool:
-    return element.tag == "Number" and sets_limit(element)
+    return element.kind == "number" and sets_limit(element)
 
 
 def _unserved(xml: str, parsed: LabelConfig) -> Iterator[str]:

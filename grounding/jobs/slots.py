@@ -279,8 +279,8 @@ class ExclusiveRunner:
     """Runs jobs concurrently, but a job whose last worker died runs exclusively.
 
     Such a job may crash its process again. Alone, it takes no other job with it, and no other can
-    be blamed for the crash. A job that has run for `LONG_SECONDS`, such as a film, keeps no other
-    waiting any more.
+    be blamed for the crash: so for `LONG_SECONDS`. What has run for longer, such as a film, keeps
+    no other waiting any more, and a crash is then blamed on each that was to run alone.
     """
 
     def __init__(self) -> None:
@@ -290,7 +290,7 @@ class ExclusiveRunner:
 
     @contextmanager
     def enter(self, *, alone: bool, urgent: bool = False) -> Iterator[None]:
-        """Run the block concurrently with others, or with `alone` once no other runs.
+        """Run the block concurrently with others, or with `alone` once no other has just begun.
 
         Blocks start in order of arrival; otherwise a busy process would never run an exclusive
         one. An urgent block overtakes the others, each of which is overtaken a few times only.

@@ -70,8 +70,7 @@ def plan_any_region(
     asking = [
         one
         for one in config.companions(control)
-        if one.asks_of_regions and not one.options.only_asked
-        if one.only_from in (None, control.from_name, control.labels_from)
+        if one.asks_of_regions and not one.options.only_asked and one.follows(control)
     ]
     return [] if control.options.only_asked else list(plan_values(asking, defaults, ANYWHERE))
 

@@ -88,8 +88,9 @@ def test_what_is_not_served_is_named(command: Commands, tmp_path: Path) -> None:
 def test_limits_that_annotators_set_are_told_apart_from_what_is_not_served(
     command: Commands, tmp_path: Path
 ) -> None:
-    limits = [f'<Number name="{name}" toName="image"/>' for name in LIMITS]
-    path = saved(tmp_path, BOXES, *limits)
+    first, second = LIMITS
+    limits = f'<Number name="{first}" toName="image"/><number name="{second}" toName="image"/>'
+    path = saved(tmp_path, BOXES, limits)
     done = command("config", "check", path)
     assert "Annotators may narrow an answer with score_threshold, max_regions." in done.out
     assert "Not served" not in done.out

@@ -227,11 +227,15 @@ class Control:
         """Whether it asks the model about each region that others draw."""
         return self.per_region and (self.asks_by_name or not self.accompanies)
 
+    def follows(self, drawing: Control) -> bool:
+        """Say whether it belongs to regions that another control draws, of some label or any."""
+        return self.only_from in (None, drawing.from_name, drawing.labels_from)
+
     def is_about(self, drawing: Control, label: Label | None) -> bool:
         """Say whether it belongs to the regions with a label that another control draws."""
         names = {label.value, label.emitted} if label else set()
         labelled = not self.only_labels or not names.isdisjoint(self.only_labels)
-        return labelled and self.only_from in (None, drawing.from_name, drawing.labels_from)
+        return labelled and self.follows(drawing)
 
 
 class Remember(StrEnum):
