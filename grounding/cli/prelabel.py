@@ -60,7 +60,7 @@ class Backend:
     def __init__(self, url: str, settings: Settings) -> None:
         secret = settings.basic_auth_pass
         auth = (settings.basic_auth_user, secret.get_secret_value()) if secret else None
-        self._url = url
+        self.url = url
         self.most_waiting = min(MOST_WAITING, settings.max_pending // 2)
         self.page = max(1, min(PAGE, self.most_waiting))
         self.most_bytes = settings.max_request_bytes // 2
@@ -110,7 +110,7 @@ class Backend:
             raise RequestError(cause, hint=hint, status=response.status_code)
         found = read_key(response, name)
         if found is None:
-            cause = f"what answers at {self._url} is not the backend: it tells no {name}"
+            cause = f"what answers at {self.url} is not the backend: it tells no {name}"
             raise RequestError(cause, hint="Name the backend's address: --backend", status=502)
         return found
 
@@ -119,7 +119,7 @@ class Backend:
             return self._http.request(method, path, json=body)
         except httpx.HTTPError as exc:
             raise QueueError(
-                f"the backend at {self._url} does not answer ({type(exc).__name__})",
+                f"the backend at {self.url} does not answer ({type(exc).__name__})",
                 hint="Start it: python -m grounding up; or name its address: --backend",
             ) from exc
 
@@ -311,8 +311,9 @@ def _explained(backend: Backend, project: Project) -> Iterator[None]:
             click.secho(said, fg="yellow", err=True)
         yield
     except KeyboardInterrupt:
-        cancel = f"python -m grounding prelabel --project {project.id} --cancel"
-        click.echo(f"\nWhat was asked for is finished. To drop what waits: {cancel}", err=True)
+        words = f"prelabel --project {project.id} --backend {backend.url} --cancel"
+        told = f"What was asked for is finished. To drop what waits: python -m grounding {words}"
+        click.echo(f"\n{told}", err=True)
         raise
 
 

@@ -208,10 +208,11 @@ def test_tasks_that_somebody_cancels_are_counted_and_a_missing_worker_is_named(
 def test_who_ends_it_reads_how_to_drop_what_waits(
     idle_backend: dict[str, str], studio: Studio
 ) -> None:
+    url = f"http://127.0.0.1:{idle_backend['PORT']}"
     studio.tasks = tasks(3)
     with subprocess.Popen(
-        [sys.executable, "-m", "grounding", "prelabel", "--project", "7"],
-        env={**os.environ, **idle_backend},
+        [sys.executable, "-m", "grounding", "prelabel", "--project", "7", "--backend", url],
+        env={**os.environ, "PORT": "1"},
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
@@ -220,7 +221,7 @@ def test_who_ends_it_reads_how_to_drop_what_waits(
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=5)
     assert process.returncode == 1
-    assert b"prelabel --project 7 --cancel" in err
+    assert f"prelabel --project 7 --backend {url} --cancel".encode() in err
     assert b"Traceback" not in err
 
 
