@@ -63,7 +63,13 @@ class Picture:
     help="Another way beside it: a prompt, an attribute (model_language=zh) or a setting "
     "(MODEL=…, GROUNDING_MAX_PIXELS=…).",
 )
-@click.option("--html", default="preview.html", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--html",
+    default="preview.html",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Page to write.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print prompts and answers as JSON.")
 def preview(
     pictures: tuple[str, ...],
