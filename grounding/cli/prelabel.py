@@ -102,7 +102,7 @@ class Backend:
     def _ask(self, method: str, path: str, name: str, body: object = None) -> Any:
         """Return what the answer has under `name`."""
         response = self._send(method, path, body)
-        if not response.is_success:
+        if not response.is_success and response.status_code != httpx.codes.NOT_FOUND:
             cause = f"the backend answers {response.status_code} {response.reason_phrase}".strip()
             hint = "See python -m grounding doctor"
             if response.status_code == httpx.codes.UNAUTHORIZED:

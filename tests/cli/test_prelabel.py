@@ -242,14 +242,17 @@ def test_cancel_says_how_many_it_dropped(
     assert (worker, counts(studio)) == ([], [0])
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"{}", b'{"model_version": 3}', b""])
+OTHERS = [(200, body) for body in (b"<html>", b"[1]", b"{}", b'{"model_version": 3}', b"")]
+
+
+@pytest.mark.parametrize(("status", "body"), [*OTHERS, (404, b'{"detail": "Not found."}')])
 def test_what_is_not_the_backend_is_told_with_the_cure(
-    command: Commands, studio: Studio, body: bytes
+    command: Commands, studio: Studio, status: int, body: bytes
 ) -> None:
     class Other(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
