@@ -47,7 +47,8 @@ PLURALS = (
 )
 """English plural endings, each with its singular."""
 
-ARTICLES = frozenset({"a", "an", "the"})
+ARTICLE = re.compile(r"\s*(?:an?|the)\s+(?=\w)", re.IGNORECASE)
+"""What a model may write before a name: "a cat"."""
 
 KEPT_MARKS = frozenset("#%&@*")
 """Punctuation that distinguishes names: C and C#, 5 and 5%."""
@@ -77,8 +78,8 @@ def match(word: str, labels: Sequence[Label]) -> Label | None:
 
     The first rule that any label fits decides: the same string; the same but for case, spacing
     and punctuation; the same but for singular and plural; then the last two for
-    `predicted_values` and alias, then for the items that the description lists, and at last all
-    names without an article.
+    `predicted_values` and alias, then for the items that the description lists. A word that
+    names none may name one behind its article.
     """
     if len(word) > MAX_WORD:
         return None
@@ -86,7 +87,8 @@ def match(word: str, labels: Sequence[Label]) -> Label | None:
         fitting = {x.emitted: x for key in keys(word) for x in index.get(key, ())}
         if fitting:
             return next(iter(fitting.values())) if len(fitting) == 1 else None
-    return None
+    article = ARTICLE.match(word)
+    return match(word[article.end() :], labels) if article else None
 
 
 def find_queried(classes: Iterable[str], labels: Sequence[Label]) -> Label | None:
@@ -206,13 +208,6 @@ def _singular_keys(text: str) -> frozenset[str]:
     return frozenset(form for run in _folded_keys(text) for form in _singulars(run))
 
 
-def _bare_keys(text: str) -> frozenset[str]:
-    """Return the keys of a word behind its article: "a cat" and "the cats"."""
-    words = _split_words(text)
-    bare = words[1:] if len(words) > 1 and words[0] in ARTICLES else words
-    return _singular_keys(" ".join(bare))
-
-
 def _singulars(run: str) -> set[str]:
     """Return a word and each of its possible singulars."""
     plain = run.endswith("ss")  # glass, dress
@@ -248,8 +243,6 @@ _RULES: tuple[tuple[Keys, Names], ...] = (
     (_singular_keys, _other_names),
     (_folded_keys, _listed_names),
     (_singular_keys, _listed_names),
-    (_bare_keys, _value_name),
-    (_bare_keys, _other_names),
 )
 
 
