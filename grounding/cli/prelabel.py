@@ -304,7 +304,7 @@ def _unfinished(mine: Sequence[Mapping[str, Any]]) -> tuple[int, str]:
 
 @contextmanager
 def _explained(backend: Backend, project: Project) -> Iterator[None]:
-    """Say before the block if it has to wait for a worker, and after Ctrl-C what goes on."""
+    """Say first if tasks have to wait for a worker, and after Ctrl-C what is done with them."""
     try:
         if obstacle := backend.obstacle():
             said = f"Tasks wait until there is a worker: {obstacle}"
@@ -312,8 +312,8 @@ def _explained(backend: Backend, project: Project) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         words = f"prelabel --project {project.id} --backend {backend.url} --cancel"
-        told = f"What was asked for is finished. To drop what waits: python -m grounding {words}"
-        click.echo(f"\n{told}", err=True)
+        told = "The workers finish what was asked for. To drop what still waits:"
+        click.echo(f"\n{told} python -m grounding {words}", err=True)
         raise
 
 
