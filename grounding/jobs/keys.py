@@ -97,7 +97,7 @@ end
 
 ASKERS = """
 local function add_asker()
-  if asker == '' or redis.call('HSETNX', job, 'asker:' .. asker, 1) == 1 then
+  if asker == '' or redis.call('HINCRBY', job, 'asker:' .. asker, 1) == 1 then
     redis.call('HINCRBY', job, 'askers', 1)
   end
 end
@@ -105,10 +105,17 @@ local function withdraw_asker()
   local by = (asker == '' or redis.call('HDEL', job, 'asker:' .. asker) == 1) and -1 or 0
   return redis.call('HINCRBY', job, 'askers', by)
 end
+local function withdraw_request()
+  local others = tonumber(redis.call('HGET', job, 'asker:' .. asker) or '1') - 1
+  if asker == '' or others < 1 then return withdraw_asker() end
+  redis.call('HSET', job, 'asker:' .. asker, others)
+  return others
+end
 """
 """Counts the annotators who ask for a job, and returns how many are left when one withdraws.
 
-Who asks twice is one asker; one whose name is unknown counts each time.
+Who asks twice is one asker, and stays one while one of two requests is withdrawn; one whose name is
+unknown counts each time.
 """
 
 INBOX_SECONDS = 120

@@ -161,6 +161,7 @@ local state = redis.call('HGET', job, 'state')
 if till and not state then redis.call('ZREM', deadlines, key) end
 if not till or not state then return 0 end
 if when == 'now' and withdraw_asker() > 0 then return 0 end
+if when == 'left' and withdraw_request() > 0 then return 0 end
 if when == 'due' and (state ~= 'pending' or now() <= tonumber(till)) then return 0 end
 forget('nobody_waits')
 return 1

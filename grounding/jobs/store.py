@@ -215,14 +215,14 @@ class JobStore:
             self._watch(pipe, key=key, inbox=inbox, result_ttl=self.limits.result_ttl)
         return [key for key, waits in zip(keys, pipe.execute(), strict=True) if not waits]
 
-    def cancel(self, keys: Iterable[str], asker: str = "") -> int:
-        """Withdraw `asker` from `keys`, and drop those that nobody asks for any more.
+    def cancel(self, keys: Iterable[str], asker: str = "", *, one: bool = False) -> int:
+        """Withdraw `asker`, or `one` of their requests, and drop what nobody asks for any more.
 
-        Returns how many were dropped: only interactive jobs, when each annotator who asked has
-        withdrawn. Such a job counts as failed with the code `nobody_waits`, and its record is gone,
-        so that it may be asked again at once; a worker that holds it ends it.
+        Returns how many were dropped, of interactive jobs alone. Each counts as failed with the
+        code `nobody_waits`. Its record is gone: it may be asked again, and its worker ends it.
         """
-        return sum(int(self._cancel(key=key, when="now", asker=asker)) for key in keys)
+        when = "left" if one else "now"
+        return sum(int(self._cancel(key=key, when=when, asker=asker)) for key in keys)
 
     def cancel_unwaited(self) -> int:
         """Drop the jobs whose askers' time is over, as `cancel` does; return how many."""

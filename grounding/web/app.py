@@ -115,7 +115,8 @@ def _setup(services: Services) -> Response:
 
 def _predict(services: Services) -> Response:
     begun = time.monotonic()  # Label Studio counts the time that a large body takes, too
-    answer = predictions.predict(services, read_predict(read_json(has_tasks=True), begun))
+    asked = read_predict(read_json(has_tasks=True), begun, _caller_has_left())
+    answer = predictions.predict(services, asked)
     response = Response(_write_results(answer.entries), mimetype="application/json")
     return call_when_sent(response, lambda: predictions.mark_delivered(services, answer))
 
@@ -155,10 +156,10 @@ def call_when_sent(response: Response, callback: Callable[[], None]) -> Response
     Not if writing fails, nor if the caller had hung up before.
     """
     body = response.get_data()
-    caller = request.environ.get("gunicorn.socket")
+    has_left = _caller_has_left()
 
     def write() -> Iterator[bytes]:
-        gone = caller is not None and has_hung_up(caller)
+        gone = has_left()
         yield body  # where writing fails, the server does not come back for more
         if not gone:
             callback()
@@ -166,6 +167,12 @@ def call_when_sent(response: Response, callback: Callable[[], None]) -> Response
     watched = Response(write(), mimetype=response.mimetype)
     watched.content_length = len(body)
     return watched
+
+
+def _caller_has_left() -> Callable[[], bool]:
+    """Return what says, in any thread, whether the current request's caller has hung up."""
+    caller = request.environ.get("gunicorn.socket")
+    return lambda: caller is not None and has_hung_up(caller)
 
 
 def has_hung_up(caller: socket.socket) -> bool:

@@ -6,7 +6,7 @@ the status of the response, for what it cannot read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import IO, Any
@@ -42,7 +42,8 @@ class PredictRequest:
     """One `/predict` as it came: raw tasks, and the project's own labelling config.
 
     `begun` is when it began to arrive, in seconds of the monotonic clock. Without `delivers_late`
-    an answer that comes too late waits for the next request.
+    an answer that comes too late waits for the next request. `has_left` says whether the caller has
+    hung up.
     """
 
     tasks: Sequence[Any]
@@ -51,6 +52,7 @@ class PredictRequest:
     context: Mapping[str, Any] | None
     begun: float
     delivers_late: bool = True
+    has_left: Callable[[], bool] = lambda: False
 
     @property
     def kind(self) -> RequestKind:
@@ -66,6 +68,11 @@ class PredictRequest:
         A page's are too: one task selected for Retrieve predictions looks just the same.
         """
         return self.delivers_late and self.kind is not RequestKind.INTERACTIVE
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether an annotator has hung up: all other answers are of use without their caller."""
+        return self.kind is RequestKind.INTERACTIVE and self.has_left()
 
     def check_size(self, most: int) -> None:
         """Raise `RequestError` for more than `most` tasks."""
@@ -109,13 +116,16 @@ def _read_up_to(body: IO[bytes], size: int) -> bytes:
     return b"".join(parts)
 
 
-def read_predict(body: Mapping[str, Any], begun: float) -> PredictRequest:
+def read_predict(
+    body: Mapping[str, Any], begun: float, has_left: Callable[[], bool] = lambda: False
+) -> PredictRequest:
     """Return the predict request in `body`, which began to arrive at `begun`."""
     tasks = body.get("tasks")
     if not isinstance(tasks, list):
         raise RequestError("tasks is no list", code="tasks_missing")
     config = read_label_config(body, "label_config")
-    return PredictRequest(tasks, read_project(body), config, _context(body), begun)
+    context = _context(body)
+    return PredictRequest(tasks, read_project(body), config, context, begun, has_left=has_left)
 
 
 def read_label_config(body: Mapping[str, Any], name: str) -> str:

@@ -223,6 +223,8 @@ def _predict(services: Services, request: PredictRequest, params: str) -> list[E
         count_unusable(services, [turn.job for turn in turns])
         queued = [turn.job for turn in turns if isinstance(turn.job, Job)]
         answers = run_jobs(services, queued, request)
+        if request.is_abandoned:
+            _withdraw(services, turns, answers)
         return [
             _entry(services, asked, turn, raw, answers)
             for turn, raw in zip(turns, request.tasks, strict=True)
@@ -241,6 +243,16 @@ def _replace_earlier(services: Services, turns: Sequence[Turn]) -> None:
     for turn in turns:
         if isinstance(turn.job, Job):
             latest.enter(turn.requester, turn.job.key)
+
+
+def _withdraw(services: Services, turns: Sequence[Turn], answers: Answers) -> None:
+    """Withdraw the jobs that are not finished: whoever asked for them has hung up."""
+    for turn in turns:
+        if isinstance(turn.job, Job) and turn.job.key not in answers.outcomes:
+            asker = turn.requester.digest
+            dropped = services.queue.store.cancel([turn.job.key], asker, one=True)
+            goes_on = "is dropped" if dropped else "goes on for others"
+            log.info("task %s: the caller has hung up; its job %s", turn.requester.task, goes_on)
 
 
 def _entry(

@@ -164,7 +164,8 @@ def run_jobs(services: Services, jobs: list[Job], request: PredictRequest) -> An
             # Reading and accepting twenty thousand tasks takes some of the caller's time, too.
             progress = Progress(request.project, len(accepted))
             report = progress.report if kind is RequestKind.BULK else progress.ignore
-            queue.wakeups.wait(accepted, request.begun + seconds, report)
+            until = request.begun + seconds
+            queue.wakeups.wait(accepted, until, report, lambda: request.is_abandoned)
     outcomes = _outcomes(queue, accepted, request)
     full = not placed and len(outcomes) < len(accepted)
     if full:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 TAKE_SECONDS = 1
 """How long one blocking read waits for a key; less than Redis may take to answer (1.5 s)."""
+LEFT_SECONDS = 0.25
+"""How often a waiting request looks whether its caller has hung up."""
 CHECK_SECONDS = 2.0
 """How often a waiting request looks by itself, in case a wake-up was lost."""
 
@@ -65,20 +67,31 @@ class Wakeups:
             self._store.redis.delete(self._inbox)
 
     def wait(
-        self, keys: Sequence[str], until: float, report: Callable[[int], None] = lambda _: None
+        self,
+        keys: Sequence[str],
+        until: float,
+        report: Callable[[int], None] = lambda _: None,
+        has_left: Callable[[], bool] = lambda: False,
     ) -> None:
         """Return when all jobs in `keys` are finished, at `until` (monotonic) at the latest.
 
-        `report` hears at least every two seconds how many are unfinished.
+        Returns also soon after `has_left` is true. `report` hears at least every two seconds how
+        many are unfinished.
         """
         with self._entered(_Waiter(keys)) as waiter:
-            while not self._stopped.is_set() and time.monotonic() < until:
+            while not self._stopped.is_set() and time.monotonic() < until and not has_left():
                 waiter.news.clear()
                 self._check(waiter)
                 report(len(waiter.unfinished))
                 if not waiter.unfinished:
                     return
-                waiter.news.wait(min(max(0.0, until - time.monotonic()), CHECK_SECONDS))
+                self._rest(waiter, min(until, time.monotonic() + CHECK_SECONDS), has_left)
+
+    def _rest(self, waiter: _Waiter, until: float, has_left: Callable[[], bool]) -> None:
+        """Return when there is news of `waiter`'s jobs, its caller has left, or at `until`."""
+        while (left := until - time.monotonic()) > 0:
+            if waiter.news.wait(min(left, LEFT_SECONDS)) or has_left():
+                return
 
     @contextmanager
     def _entered(self, waiter: _Waiter) -> Iterator[_Waiter]:

@@ -292,6 +292,16 @@ def test_an_interactive_job_can_be_withdrawn_though_it_runs(store: JobStore) -> 
     assert books(store) == (3, 2, 1)
 
 
+def test_a_job_stays_while_one_of_an_annotator_s_two_requests_waits(store: JobStore) -> None:
+    """A page that is opened anew may ask before it is seen that the one before was closed."""
+    store.accept([interactive_job("a", 60, "ann"), interactive_job("b", 60, "ann")])
+    store.accept([interactive_job("a", 60, "ann")])
+    assert store.cancel(["a", "b"], "ann", one=True) == 1
+    assert pending_keys(store) == {"a"}
+    assert store.cancel(["a"], "bob", one=True) == 0, "who never asked has nothing to withdraw"
+    assert store.cancel(["a"], "ann", one=True) == 1
+
+
 def test_a_job_that_another_annotator_asked_as_well_stays(store: JobStore) -> None:
     store.accept([interactive_job("a", 60)])
     store.accept([interactive_job("a", 60)])
