@@ -47,7 +47,6 @@ SCREEN = IMAGE.format(
     '<KeyPointLabels name="act" toName="image" model_task="gui" model_screen="mobile">'
     '<Label value="click"/></KeyPointLabels>'
 )
-VALUES = ("text", "choices", "number")
 CHOICES = {"shape": SHAPES, "colour": tuple(COLOURS)}
 
 

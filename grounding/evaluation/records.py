@@ -87,14 +87,13 @@ class Region:
 class Labelling:
     """One annotation or one prediction of a task.
 
-    `version` is a prediction's model version, `seconds` the time that an annotator took, and
-    `author` who that was. `prelabelled` says that the annotation began as a prediction.
+    `version` is a prediction's model version, `seconds` the time that an annotator took.
+    `prelabelled` says that the annotation began as a prediction.
     """
 
     regions: tuple[Region, ...] = ()
     version: str = ""
     seconds: float | None = None
-    author: str = ""
     prelabelled: bool = False
     ground_truth: bool = False
     order: tuple[str, int] = ("", 0)
@@ -220,17 +219,10 @@ def _read_labelling(one: Mapping[str, Any], name: str, unmeasured: Counter[str])
         regions,
         str(one.get("model_version") or name),
         _number(one.get("lead_time")),
-        _author(one.get("completed_by")),
         began or any(region.origin in PRELABELLED for region in regions),
         one.get("ground_truth") is True,
         (str(when or ""), number if isinstance(number, int) else 0),
     )
-
-
-def _author(value: Any) -> str:
-    if isinstance(value, Mapping):
-        value = value.get("email") or value.get("id")
-    return "" if value is None else str(value)
 
 
 def read_regions(result: Any, unmeasured: Counter[str]) -> list[Region]:

@@ -32,7 +32,6 @@ from tests.labelstudio.configs import (
 
 BOX = control(BOXES)
 HERE = Point(50, 50, PERCENT)
-LABEL_QUERIES = [Locate(Shape.BOX, ("Car",)), Locate(Shape.BOX, ("Dog",))]
 TEMPLATE = having(BOXES, 'model_prompt="toys"')
 PLACES = having(BOXES, 'model_prompt="every {labels} in {city}, {a.b}"')
 WITH_DATA = {"image": "u", "city": "Rome", "a": {"b": "at night"}}

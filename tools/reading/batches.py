@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from tools.reading.rows import UNSAID, Row, make_row
+from tools.shapes.batches import pad, sight
 
 KEPT = 1200
 """Rows that are kept to be learnt from again."""
@@ -50,13 +51,13 @@ class Batch:
 def collate(rows: list[Row]) -> Batch:
     """Return `rows` as one batch, padded on the right."""
     length = max(len(row.ids) for row in rows)
-    segments = _padded([row.segments for row in rows], length, -1)
+    segments = pad([row.segments for row in rows], length, -1)
     return Batch(
-        ids=_padded([row.ids for row in rows], length, 0),
-        places=_padded([row.places for row in rows], length, 0).permute(2, 0, 1),
-        mask=_sight(segments),
-        weights=_padded([row.weights for row in rows], length, 0),
-        told=_padded([row.told for row in rows], length, UNSAID),
+        ids=pad([row.ids for row in rows], length, 0),
+        places=pad([row.places for row in rows], length, 0).permute(2, 0, 1),
+        mask=sight(segments),
+        weights=pad([row.weights for row in rows], length, 0),
+        told=pad([row.told for row in rows], length, UNSAID),
         patches=torch.from_numpy(np.concatenate([row.patches for row in rows])),
         grids=torch.tensor([grid for row in rows for grid in row.grids]),
         chars=torch.from_numpy(np.concatenate([row.chars for row in rows])),
@@ -92,17 +93,3 @@ class Stream(IterableDataset[Batch]):
         again = random.Random(number).sample(known, size - fresh)
         known.extend(rows)
         return collate([*rows, *again])
-
-
-def _padded(arrays: list[np.ndarray], length: int, value: int) -> torch.Tensor:
-    out = np.full((len(arrays), length, *arrays[0].shape[1:]), value, arrays[0].dtype)
-    for row, array in zip(out, arrays, strict=True):
-        row[: len(array)] = array
-    return torch.from_numpy(out)
-
-
-def _sight(segments: torch.Tensor) -> torch.Tensor:
-    """Return a (B, 1, L, L) mask: tokens attend to earlier ones of picture and own segment."""
-    query, key = segments[:, :, None], segments[:, None, :]
-    earlier = torch.ones(query.shape[1], key.shape[2], dtype=torch.bool).tril()
-    return (((key == 0) | (key == query)) & earlier)[:, None]

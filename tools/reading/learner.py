@@ -23,7 +23,7 @@ from tools.reading.rows import (
     SLOTS,
     UNSAID,
 )
-from tools.shapes.learner import UNSEEN
+from tools.shapes.learner import read_batch
 from tools.shapes.model import HIDDEN
 
 SEE_LAYER, POINT_LAYER = 2, 3
@@ -118,18 +118,7 @@ class Learner(nn.Module):
 
     def hidden(self, batch: Batch, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the (B, L, HIDDEN) last states, and the vision tower's (N, HIDDEN) tokens."""
-        core = self.model.model
-        embedded = core.language_model.embed_tokens(batch.ids)
-        pictures = core.visual(batch.patches, grid_thw=batch.grids).pooler_output
-        filled = embedded.masked_scatter(image[..., None], pictures.to(embedded.dtype))
-        unseen = torch.zeros(batch.mask.shape, dtype=torch.bfloat16)
-        out = core.language_model(
-            inputs_embeds=filled,
-            position_ids=batch.places,
-            attention_mask={"full_attention": unseen.masked_fill(~batch.mask, UNSEEN)},
-            use_cache=False,
-        )
-        return out.last_hidden_state, pictures
+        return read_batch(self.model, batch, image, torch.bfloat16)
 
     def _embed(self, patches: Tensor) -> Tensor:
         weights = self.model.model.visual.patch_embed.proj.weight.sum(2)

@@ -21,6 +21,7 @@ from tools.reading.batches import LOOKED_AT, SHARES, Batch, Stream, collate
 from tools.reading.learner import Learner, Losses
 from tools.reading.model import save, warm
 from tools.reading.rows import make_row
+from tools.shapes.model import save_state
 
 PICTURES, FILMS = 24, 9
 """Pages of a batch, and films of one."""
@@ -98,8 +99,7 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
         }
-        torch.save(state, path.with_suffix(".new"))
-        path.with_suffix(".new").replace(path)
+        save_state(state, path)
 
     def load(self, path: Path) -> None:
         """Continue from the state that `store` wrote to `path`."""

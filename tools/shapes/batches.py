@@ -130,18 +130,18 @@ def collate(rows: list[Row]) -> Batch:
     grids = torch.tensor([row.grid for row in rows])
     cells = [np.indices((r // MERGE, c // MERGE)).reshape(2, -1) for _, r, c in grids.tolist()]
     spots = torch.from_numpy(np.concatenate(cells, axis=1))
-    segments = _padded([row.segments for row in rows], length, -1)
+    segments = pad([row.segments for row in rows], length, -1)
     return Batch(
-        ids=_padded([row.ids for row in rows], length, 0),
-        places=torch.stack([_padded([r.places[k] for r in rows], length, 0) for k in range(3)]),
-        mask=_sight(segments),
-        weights=_padded([row.weights for row in rows], length, 0),
-        asked=_padded([row.asked for row in rows], length, -1),
-        goals=_padded([row.goals for row in rows], length, UNSAID),
-        spots=_padded([row.spots for row in rows], length, UNSAID),
-        items=_padded([row.items for row in rows], length, UNSAID),
-        extents=_padded([row.extents for row in rows], length, UNSAID),
-        ranks=_padded([row.ranks for row in rows], length, UNSAID),
+        ids=pad([row.ids for row in rows], length, 0),
+        places=torch.stack([pad([r.places[k] for r in rows], length, 0) for k in range(3)]),
+        mask=sight(segments),
+        weights=pad([row.weights for row in rows], length, 0),
+        asked=pad([row.asked for row in rows], length, -1),
+        goals=pad([row.goals for row in rows], length, UNSAID),
+        spots=pad([row.spots for row in rows], length, UNSAID),
+        items=pad([row.items for row in rows], length, UNSAID),
+        extents=pad([row.extents for row in rows], length, UNSAID),
+        ranks=pad([row.ranks for row in rows], length, UNSAID),
         patches=torch.from_numpy(np.concatenate([row.patches for row in rows])),
         grids=grids,
         names=torch.from_numpy(np.concatenate([row.names for row in rows])),
@@ -350,14 +350,15 @@ def _spot_bins(spot: Point | Box) -> np.ndarray:
     return _bins(Box(*ends, *others, spot.frame))
 
 
-def _padded(arrays: list[np.ndarray], length: int, value: int) -> torch.Tensor:
+def pad(arrays: list[np.ndarray], length: int, value: int) -> torch.Tensor:
+    """Return arrays as one of (B, length, …), filled with `value` behind the end of each."""
     out = np.full((len(arrays), length, *arrays[0].shape[1:]), value, arrays[0].dtype)
     for row, array in zip(out, arrays, strict=True):
         row[: len(array)] = array
     return torch.from_numpy(out)
 
 
-def _sight(segments: torch.Tensor) -> torch.Tensor:
+def sight(segments: torch.Tensor) -> torch.Tensor:
     """Return a (B, 1, L, L) mask: tokens attend to earlier ones of picture and own segment."""
     query, key = segments[:, :, None], segments[:, None, :]
     earlier = torch.ones(query.shape[1], key.shape[2], dtype=torch.bool).tril()

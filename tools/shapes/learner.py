@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,43 @@ TOLD = (NOTHING + 1, *[BINS] * 4)
 RANKS = MAX_THINGS + 2
 HELP_WEIGHT = 0.3
 
-
 UNSEEN = -1e4
 """Added to the attention scores of masked tokens."""
+
+
+class Inputs(Protocol):
+    """What the model reads of a batch of B rows of L tokens."""
+
+    ids: Tensor
+    places: Tensor  # (3, B, L)
+    mask: Tensor  # (B, 1, L, L)
+    patches: Tensor
+    grids: Tensor
+
+
+def read_batch(
+    model: Qwen2_5_VLForConditionalGeneration,
+    batch: Inputs,
+    image: Tensor,
+    scores: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """Return the (B, L, HIDDEN) last states, and the vision tower's (N, HIDDEN) tokens.
+
+    No segment attends to another. `image` says which tokens are a picture's, `scores` is the type
+    of the attention scores.
+    """
+    core = model.model
+    embedded = core.language_model.embed_tokens(batch.ids)
+    pictures = core.visual(batch.patches, grid_thw=batch.grids).pooler_output
+    filled = embedded.masked_scatter(image[..., None], pictures.to(embedded.dtype))
+    unseen = torch.zeros(batch.mask.shape, dtype=scores)
+    out = core.language_model(
+        inputs_embeds=filled,
+        position_ids=batch.places,
+        attention_mask={"full_attention": unseen.masked_fill(~batch.mask, UNSEEN)},
+        use_cache=False,
+    )
+    return out.last_hidden_state, pictures
 
 
 def _attend(
@@ -106,29 +140,13 @@ class Learner(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Return the losses of `batch`."""
         image = batch.ids == self.model.config.image_token_id
-        hidden = self._hidden(batch, image)
+        hidden, _ = read_batch(self.model, batch, image)
         told = batch.weights[:, 1:] > 0
         scores = self.model.lm_head(hidden[:, :-1][told])
         each = cross_entropy(scores.float(), batch.ids[:, 1:][told], reduction="none")
         weights = batch.weights[:, 1:][told]
         answer = (each * weights).sum() / weights.sum()
         return Losses(answer, *self._see(batch, image), *self._find(batch), *self._tell(batch))
-
-    def _hidden(self, batch: Batch, image: Tensor) -> Tensor:
-        """Return the (B, L, HIDDEN) last states; no segment attends to another."""
-        core = self.model.model
-        embedded = core.language_model.embed_tokens(batch.ids)
-        pictures = core.visual(batch.patches, grid_thw=batch.grids).pooler_output
-        filled = embedded.masked_scatter(image[..., None], pictures.to(embedded.dtype))
-        unseen = torch.zeros(batch.mask.shape, dtype=filled.dtype)
-        out = core.language_model(
-            inputs_embeds=filled,
-            position_ids=batch.places,
-            attention_mask={"full_attention": unseen.masked_fill(~batch.mask, UNSEEN)},
-            use_cache=False,
-        )
-        states: Tensor = out.last_hidden_state
-        return states
 
     def _see(self, batch: Batch, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the losses of image tokens: names with positions, and edges."""

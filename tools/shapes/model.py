@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -28,13 +29,13 @@ MAX_PIXELS = 25 * FACTOR**2
 """Pictures have 16 to 25 image tokens: few are fast on a CPU, and 25 resolve a sixth of a side."""
 
 
-def config() -> Qwen2_5_VLConfig:
-    """Return the model's configuration, with the token ids of our tokenizer."""
-    tok = tokens.tokenizer()
+def config(tokenizer: PreTrainedTokenizerFast | None = None) -> Qwen2_5_VLConfig:
+    """Return the model's configuration, with the token ids of a tokenizer, by default our own."""
+    tok = tokenizer or tokens.tokenizer()
     ids = {name: tok.convert_tokens_to_ids(name) for name in tokens.SPECIAL}
     return Qwen2_5_VLConfig(
-        vision_config=vision_settings(),
-        text_config=text_settings(len(tok), ids),
+        vision_config=_vision_settings(),
+        text_config=_text_settings(len(tok), ids),
         image_token_id=ids[tokens.IMAGE],
         video_token_id=ids[tokens.VIDEO],
         vision_start_token_id=ids[tokens.VISION_START],
@@ -43,7 +44,7 @@ def config() -> Qwen2_5_VLConfig:
     )
 
 
-def vision_settings() -> dict[str, object]:
+def _vision_settings() -> dict[str, object]:
     """Return the vision tower's part of the configuration."""
     depth = 4
     return {
@@ -62,7 +63,7 @@ def vision_settings() -> dict[str, object]:
     }
 
 
-def text_settings(vocabulary: int, ids: dict[str, int]) -> dict[str, object]:
+def _text_settings(vocabulary: int, ids: dict[str, int]) -> dict[str, object]:
     """Return the decoder's part of the configuration; `ids` are those of the control tokens."""
     return {
         "vocab_size": vocabulary,
@@ -84,16 +85,30 @@ def text_settings(vocabulary: int, ids: dict[str, int]) -> dict[str, object]:
     }
 
 
-def save(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
-    """Write all files of a checkpoint to `folder`: weights, configs, tokenizer, processor."""
-    tok = tokens.tokenizer()
+def save(
+    model: Qwen2_5_VLForConditionalGeneration,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    bounds: tuple[int, int] = (MIN_PIXELS, MAX_PIXELS),
+) -> None:
+    """Write all files of a checkpoint to `folder`: weights, configs, tokenizer, processor.
+
+    `bounds` are the fewest and the most pixels of a view.
+    """
+    tok = tokenizer or tokens.tokenizer()
     ends = [tok.convert_tokens_to_ids(t) for t in (tokens.TURN_END, tokens.END)]
     model.generation_config = GenerationConfig(
         do_sample=False, eos_token_id=ends, pad_token_id=ends[1], bos_token_id=ends[1]
     )
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
-    save_processor(folder, MIN_PIXELS, MAX_PIXELS)
+    _save_processor(folder, *bounds)
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write a run's state whole, in place of the former one: a run may be ended at any moment."""
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
 
 
 def warm(
@@ -117,8 +132,7 @@ def warm(
     model.load_state_dict(state)
 
 
-def save_processor(folder: Path, least: int, most: int) -> None:
-    """Write the processor's files; views have `least` to `most` pixels."""
+def _save_processor(folder: Path, least: int, most: int) -> None:
     size = {"shortest_edge": least, "longest_edge": most}
     Qwen2VLImageProcessorPil(
         size=size, patch_size=PATCH, merge_size=MERGE, temporal_patch_size=2

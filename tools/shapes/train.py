@@ -24,7 +24,7 @@ from tools.shapes import tokens
 from tools.shapes.batches import Batch, Stream
 from tools.shapes.evaluate import judge, probes
 from tools.shapes.learner import Learner, Losses
-from tools.shapes.model import save, warm
+from tools.shapes.model import save, save_state, warm
 
 PICTURES, QUESTIONS = 24, 2
 PEAK_RATE = 1.2e-3
@@ -96,8 +96,7 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
         }
-        torch.save(state, path.with_suffix(".new"))
-        path.with_suffix(".new").replace(path)
+        save_state(state, path)
 
     def load(self, path: Path) -> None:
         """Continue from the state that `store` wrote to `path`."""

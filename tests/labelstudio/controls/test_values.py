@@ -43,14 +43,6 @@ PATHS = (
 TEXT = ValueType(ValueKind.TEXT)
 
 
-def field_of(part: str) -> Field:
-    """Return the field that is asked for a part."""
-    (planned,) = plan(config(part))
-    assert isinstance(planned.query, Fill)
-    (field,) = planned.query.fields
-    return field
-
-
 def written(
     part: str, *values: str, name: str | None = None, score: float | None = None
 ) -> Results:
