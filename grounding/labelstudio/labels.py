@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, groupby
 
 from grounding.labelstudio.config.interface import Label
 
@@ -71,6 +72,10 @@ BLANK = " "
 Words = tuple[str, ...]
 Keys = Callable[[str], frozenset[str]]
 Names = Callable[[Label], Iterable[str]]
+Rejects = Callable[[str, int, int], bool]
+Place = tuple[int, int]
+Named = tuple[str, int, int]
+"""What a label emits, and the range of letters that names it, of all words without their gaps."""
 
 
 def match(word: str, labels: Sequence[Label]) -> Label | None:
@@ -98,15 +103,25 @@ def find_queried(classes: Iterable[str], labels: Sequence[Label]) -> Label | Non
     return queried[0] if len(queried) == 1 else None
 
 
-def find_named(phrase: str, labels: Sequence[Label]) -> tuple[Label, ...]:
+def find_named(
+    phrase: str, labels: Sequence[Label], rejects: Rejects | None = None
+) -> tuple[Label, ...]:
     """Return the labels that words of `phrase` name, in the labels' order.
 
     The longest name wins: "fire truck" does not name the label "truck" if both exist. Of labels
-    that differ in spelling only, those win that are written exactly so.
+    that differ in spelling only, those win that are written exactly so. `rejects` says of a name
+    by its range in `phrase` whether it does not count there.
     """
     names = _index_names(tuple(labels))
-    text = list(_split_words(phrase))
-    found = names.take_words(text) | names.take_within("".join(text))
+    words = list(_locate_words(phrase))
+    text = [form for form, _ in words]
+    named = [*names.take_words(text), *names.take_within("".join(text))]
+    places = [place for form, place in words for place in _locate_letters(form, place)]
+    found = {
+        emitted
+        for emitted, start, end in named
+        if rejects is None or not rejects(phrase, places[start][0], places[end - 1][1])
+    }
     for twins in group_same_spelling([label for label in labels if label.emitted in found]):
         if written := {label.emitted for label in twins if label.value in phrase}:
             found -= {label.emitted for label in twins} - written
@@ -126,25 +141,25 @@ class _NameIndex:
     sizes: tuple[int, ...]
     unspaced: tuple[tuple[str, str], ...]
 
-    def take_words(self, text: list[str]) -> set[str]:
+    def take_words(self, text: list[str]) -> list[Named]:
         """Return the labels that runs of whole words name, and blank those words in `text`."""
-        found: set[str] = set()
+        found: list[Named] = []
+        offsets = [0, *accumulate(map(len, text))]
         for size in self.sizes:
             for start in range(len(text) - size + 1):
-                here = slice(start, start + size)
-                forms = _forms(tuple(text[here]))
+                end = start + size
+                forms = _forms(tuple(text[start:end]))
                 if hits := {x for form in forms for x in self.by_words.get(form, ())}:
-                    found |= hits
-                    text[here] = [BLANK] * size
+                    found += [(emitted, offsets[start], offsets[end]) for emitted in hits]
+                    text[start:end] = [BLANK * len(word) for word in text[start:end]]
         return found
 
-    def take_within(self, text: str) -> set[str]:
+    def take_within(self, text: str) -> list[Named]:
         """Return the labels that parts of `text` name in scripts without spaces."""
-        found = set()
+        found: list[Named] = []
         for name, emitted in self.unspaced:
-            if name in text:
-                found.add(emitted)
-                text = text.replace(name, BLANK)
+            found += [(emitted, *one.span()) for one in re.finditer(re.escape(name), text)]
+            text = text.replace(name, BLANK * len(name))
         return found
 
 
@@ -185,6 +200,27 @@ def _split_words(text: str) -> Words:
     """Return the words of `text` in the form that all its spellings share."""
     flat = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return tuple("".join(" " if _separates(c) else c for c in flat).split())
+
+
+def _locate_words(text: str) -> Iterator[tuple[str, Place]]:
+    """Yield the words of `text` as `_split_words` gives them, and where each stands."""
+    for apart, run in groupby(enumerate(text), key=lambda one: _is_gap(one[1])):
+        if not apart:
+            places = [at for at, _ in run]
+            start, end = places[0], places[-1] + 1
+            yield from ((word, (start, end)) for word in _split_words(text[start:end]))
+
+
+def _is_gap(character: str) -> bool:
+    return all(map(_separates, unicodedata.normalize("NFKC", character)))
+
+
+def _locate_letters(form: str, place: Place) -> list[Place]:
+    """Return where each letter of a word stands: all of its place where the lengths differ."""
+    start, end = place
+    if end - start != len(form):
+        return [place] * len(form)
+    return [(at, at + 1) for at in range(start, end)]
 
 
 def _separates(character: str) -> bool:

@@ -12,6 +12,7 @@ import re
 from collections import deque
 from collections.abc import Sequence
 
+from grounding.notation.denials import is_denied
 from grounding.queries import Field, ValueKind
 from grounding.qwen.forms import Filled, spell
 from grounding.qwen.reading.fields import Role, classify_key, fold
@@ -64,24 +65,12 @@ _NOT = re.compile(
     re.IGNORECASE,
 )
 """What denies such a word in front of it."""
+_YES_OR_NO = re.compile(
+    r"\W*(yes|no|true|false|ja|nein|oui|non|sí|是的?|否)(?=\s*[,.;:!，。；：！\n])", re.IGNORECASE
+)
 _LETTERS = re.compile(r"\W*\(?(?P<letters>[A-Z](?:\W*(?:and|和|与)?\W*[A-Z])+)\)?\W*")
 """Several letters, such as "A, C" and "AC"."""
 _LETTER = re.compile(r"\W*\(?([A-Za-z])[).:]?(?:\s+(.*))?", re.DOTALL)
-_DENIAL = re.compile(
-    r"(?:\b(?:neither|nor|not|no|never|without|\w+n't|lacks?|free of|rather than|instead of|"
-    r"than|unlike|except)\b|不是|没有|并非|而非|不像)"
-    r"(?:(?!\bbut\b|而是)[^.;!?。；！？\n]){0,40}\Z|不(?:太|够|算|很|大|怎么)?\Z|[非未没无]\Z|"
-    r"(?:\[\s?\]|[☐□✗✘❌])\s*[*_`]*\Z",
-    re.IGNORECASE,
-)
-"""What denies a choice in front of it; [ ] is a box that is not ticked."""
-_DENIED = re.compile(
-    r"[\"'*_`]*\s*(?:[:：|]|->?|→)\s*[*_`\"']*(?:"
-    r"(?:no|not|false|absent|none|0(?:\.0+)?)(?![\w%]|\.\d)(?!\s+(?!(?:present|visible|seen|shown|found|"
-    r"detected|here|there|in|at|on)\b)[^\W\d_])|[不否无没✗✘❌])",
-    re.IGNORECASE,
-)
-"""What denies a choice behind it: "cat: no" and "cat: not seen", but no "cat - not a dog"."""
 _BEGINS = r"(?:(?<![^\W_])(?<![^\W_]-)|(?<=[一-鿿]))"
 _ENDS = r"(?:(?![^\W_]|-[^\W_])|(?=[一-鿿]))"
 """A name stands alone: no cat is in "cat-like", and no "safe" in "non-safe"."""
@@ -90,8 +79,12 @@ _ENDS = r"(?:(?![^\W_]|-[^\W_])|(?=[一-鿿]))"
 def _read_chosen(field: Field, content: str) -> list[Filled]:
     """Return the choices that a sentence names: by a letter before it, else by their names.
 
-    The longest name wins where one is part of another; a denied one is not chosen.
+    The longest name wins where one is part of another; a denied one is not chosen. A yes or no
+    that begins it is the answer, whatever the reasons behind it say.
     """
+    lead = None if field.multiple else _YES_OR_NO.match(content)
+    if lead and fold(lead[1]) in map(fold, field.choices):
+        return [Filled(lead[1], lead.span(1))]
     named = _find_named(field, content)
     letters = [] if named else _find_letters(field, content)
     if letters and (field.multiple or len(letters) == 1):
@@ -131,13 +124,13 @@ def _of_letters(field: Field, letters: Sequence[tuple[str, int]]) -> list[Filled
 def _find_named(field: Field, content: str) -> list[Filled]:
     text = content.casefold() if len(content.casefold()) == len(content) else content.lower()
     found: dict[str, Filled] = {}
+    whole = text
     for choice in sorted(field.choices, key=len, reverse=True):
         pattern = rf"{_BEGINS}{re.escape(choice.casefold())}{_ENDS}"
         pattern = pattern if choice.isascii() else re.escape(choice.casefold())
         for match in re.finditer(pattern, text):
             start, end = match.span()
-            denied = _DENIAL.search(text, max(0, start - 60), start) or _DENIED.match(text, end)
-            if choice and not denied:
+            if choice and not is_denied(whole, start, end):
                 found.setdefault(choice, Filled(content[start:end], (start, end)))
         text = re.sub(pattern, lambda m: " " * len(m[0]), text) if choice else text
     return sorted(found.values(), key=lambda one: one.span)

@@ -116,6 +116,8 @@ def read_value(field: Field, value: Value, content: str) -> Iterator[Filled]:
         yield from _read_paths(field, value)
     elif kind is ValueKind.TEXT and isinstance(value, Group):
         yield from _read_texts(value, content)
+    elif kind is ValueKind.CHOICE and (flags := _read_flags(field, value)) is not None:
+        yield from flags
     else:
         for scalar in _list_scalars(field, value):
             span = (scalar.start, scalar.end)
@@ -126,6 +128,19 @@ def read_value(field: Field, value: Value, content: str) -> Iterator[Filled]:
 
 VALUES = {"value", "text", "textcontent", "content", "answer", "值", "内容", "文本"}
 """Keys of the value in an object that says more of it: how sure it is, where it stands and why."""
+
+
+YES = {"true", "yes", "1", "present", "是", "有", "✓", "✔", "✅"}
+
+
+def _read_flags(field: Field, value: Value) -> list[Filled] | None:
+    """Return the choices in {"rain": true, "fog": false}; None where the keys are no choices."""
+    entries = value.entries if isinstance(value, Group) and value.closed else []
+    flags = [(key, flag) for key, flag in entries if key and isinstance(flag, Scalar)]
+    if not flags or {fold(c) for c in field.choices}.isdisjoint(fold(k.text) for k, _ in flags):
+        return None
+    chosen = [key for key, flag in flags if flag.text.strip().lower() in YES]
+    return [Filled(key.text.strip(), (key.start, key.end)) for key in chosen]
 
 
 def _unwrap(value: Value) -> Value:

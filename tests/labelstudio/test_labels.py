@@ -212,6 +212,20 @@ def test_a_phrase_names_the_labels_among_its_words(
     assert [label.value for label in find_named(phrase, labels(*values))] == expected
 
 
+@pytest.mark.parametrize("phrase", ["fine, 两只 ＣＡＲＳ", "左边的熊 猫", "a ﬁre truck."])
+def test_a_name_stands_where_the_phrase_has_it(phrase: str) -> None:
+    """What names a label is told by its range in the phrase, in any spelling."""
+    asked: list[str] = []
+
+    def reject(text: str, start: int, end: int) -> bool:
+        asked.append(text[start:end])
+        return True
+
+    assert find_named(phrase, labels("car", "熊猫", "fire truck"), reject) == ()
+    assert asked[:1]
+    assert asked[0] in ("ＣＡＲＳ", "熊 猫", "ﬁre truck")
+
+
 def test_the_longest_name_wins_whatever_the_aliases() -> None:
     cat, panda = Label("猫", alias="domestic cat"), Label("熊猫", alias="p")
     assert find_named("左边的熊猫", [cat, panda]) == (panda,)

@@ -326,7 +326,18 @@ def test_several_paths_are_lists_of_names_or_names_with_signs(
         (VEHICLE, "Z.", []),
         (SEVERAL, "There is rain and fog.", ["rain", "fog"]),
         (SEVERAL, "There is rain, but no fog.", ["rain"]),
+        (SEVERAL, "Rain is present. Fog is not.", ["Rain"]),
+        (SEVERAL, "rain (present), fog (absent)", ["rain"]),
+        (SEVERAL, "rain: yes\nfog: no", ["rain"]),
+        (SEVERAL, "Fog and rain are not visible.", []),
+        (VEHICLE, "Is it a bus? No.", []),
+        (VEHICLE, "Bus? No, it's a car.", ["car"]),
+        (VEHICLE, "A bus is not visible.", []),
+        (VEHICLE, "The car is not red.", ["car"]),
+        (VEHICLE, "There is no doubt that it is a bus.", ["bus"]),
         (Field("kind", ("是", "否")), "答案：否", ["否"]),
+        (Field("v", ("Yes", "No")), "Yes, there is no problem.", ["Yes"]),
+        (Field("v", ("Yes", "No")), "No: nobody says yes", ["No"]),
         (Field("t", type=TEXT), "Auntie Anne's\n1 x 17,000", ["Auntie Anne's\n1 x 17,000"]),
         (Field("t", type=TEXT), "There is no text in the image.", []),
         (Field("t", type=TEXT), "NO PARKING", ["NO PARKING"]),
@@ -339,6 +350,23 @@ def test_one_field_alone_may_be_answered_in_a_sentence(
     field: Field, text: str, values: list[str]
 ) -> None:
     assert values_of(Fill((field,)), text).get(field.name, []) == values
+
+
+@pytest.mark.parametrize(
+    ("written", "values"),
+    [
+        ('{"rain": true, "fog": false}', ["rain"]),
+        ('{"rain": "yes", "fog": "No"}', ["rain"]),
+        ('{"rain": 0, "fog": 1}', ["fog"]),
+        ('{"rain": false, "fog": null}', []),
+    ],
+)
+def test_choices_with_a_yes_or_no_each_are_those_with_a_yes(
+    written: str, values: list[str]
+) -> None:
+    query = Fill((SEVERAL, TOTAL_DATE.fields[0]))
+    read = values_of(query, f'{{"{SEVERAL.name}": {written}, "total": "8.75"}}')
+    assert read.get(SEVERAL.name, []) == values
 
 
 def test_a_line_at_the_cut_end_is_left_out() -> None:

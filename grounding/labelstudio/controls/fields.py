@@ -6,7 +6,6 @@ single regions are asked again for each region, about a view of it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
@@ -34,6 +33,7 @@ from grounding.labelstudio.controls.base import (
 from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.labels import find_named, match
 from grounding.labelstudio.locating import fill_prompt
+from grounding.notation.denials import is_denied
 from grounding.queries import (
     Act,
     Count,
@@ -104,23 +104,18 @@ def _field(control: Control, defaults: PromptDefaults) -> Field:
 def read_choice(control: Control, text: str) -> Label | None:
     """Return the label of the control that `text` is, or the only one that it names.
 
-    "B. Bus" and "a bus (red)" name one; a text that denies anything names none.
+    "B. Bus" and "a bus (red)" name one, and so does "a bus, no car": what is denied is not named.
     """
     if label := match(text, control.labels):
         return label
     if words := _YES_OR_NO.get(text.strip().lower()):
         return next((label for word in words if (label := match(word, control.labels))), None)
-    named = () if _DENIAL.search(text) else find_named(text, control.labels)
+    named = find_named(text, control.labels, is_denied)
     return named[0] if len(named) == 1 else None
 
 
 _YES_OR_NO = {"true": ("yes", "是", "ja"), "false": ("no", "否", "nein")}
 """What the constants of JSON are among choices without them."""
-
-
-_DENIAL = re.compile(
-    r"\b(?:no|not|nor|neither|never|none|without|non|isn't|unlike)\b|不|没|非|无", re.IGNORECASE
-)
 
 
 def value_writer(

@@ -266,11 +266,25 @@ def test_a_question_about_a_film_is_asked_of_all_of_it() -> None:
     assert planned.query.film
 
 
-def test_a_choice_is_named_by_its_label_or_by_a_sentence_that_denies_nothing() -> None:
-    (on,) = config(MANY.replace('"a"', '"bus"').replace('"b"', '"car"')).controls
-    said = ("bus", "B. bus", "a bus (red)", "bus or car", "no bus", "没有 bus", "plane", "")
-    read = [read_choice(on, text) for text in said]
-    assert [one and one.value for one in read] == ["bus", "bus", "bus", *[None] * 5]
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        (
+            "bus",
+            ("bus", "B. bus", "a bus (red)", "two buses", "a bus, no 猫", "no 猫; a bus, no c"),
+        ),
+        ("猫", ("图中有猫", "没有 bus，只有猫", "猫 (not a bus)")),
+        (None, ("bus or c", "no bus", "没有 bus", "plane", "", "bus: no", "BUSES: none")),
+        (None, ("非猫", "图中没有猫", "A bus is not visible.", "no buses")),
+    ],
+)
+def test_a_choice_is_named_by_its_label_or_by_a_sentence_that_does_not_deny_it(
+    chosen: str | None, said: tuple[str, ...]
+) -> None:
+    (on,) = config(MANY.replace('"a"', '"bus"').replace('"b"', '"猫"')).controls
+    assert [(one and one.value) for one in (read_choice(on, text) for text in said)] == [
+        chosen
+    ] * len(said)
 
 
 @pytest.mark.parametrize(
