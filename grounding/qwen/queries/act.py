@@ -307,9 +307,10 @@ def _point(numbers: tuple[float, ...] | None, frame: Frame, notes: Matches) -> P
         return None
     place = PLACES[len(numbers)](numbers, frame, notes)
     if place is None and len(numbers) > 2 and all(map(math.isfinite, numbers)):
-        x1, y1, x2, y2 = numbers  # a box without an area has a middle too
-        middle = Box.spanning((x1, y1), (x2, y2), frame).center
-        place = PLACES[2]((middle.x, middle.y), frame, notes)
+        x1, y1, x2, y2 = numbers
+        if x1 == x2 or y1 == y2:  # a box without an area has a middle too
+            middle = Box.spanning((x1, y1), (x2, y2), frame).center
+            place = PLACES[2]((middle.x, middle.y), frame, notes)
     return place.center if isinstance(place, Box) else place
 
 

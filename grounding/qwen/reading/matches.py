@@ -1,7 +1,8 @@
 """Places as the readers found them, and their conversion to findings in a frame.
 
-A match is numbers, a label and a span, as written. `normalize` orders and clips the corners,
-drops what cannot be a place, and removes duplicates and loops.
+A match is numbers, a label and a span, as written. `normalize` orders the corners, clips boxes and
+points, drops what cannot be a place (a box wholly outside, a point a whole picture away), and
+removes duplicates and loops.
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ LOOP = 10
 """Equal records in a row that make a loop (the count that Rex-Omni's authors use)."""
 WHOLE = 0.95
 """Share of the picture's area beyond which a lone box surrounds everything."""
-FAR = 0.1
-"""Share of a side beyond which a point outside is no point of the picture."""
+FAR = 1.0
+"""Sides of the picture beyond which a point outside is in another unit, and none of its points."""
 SMALLEST_FRAME = 10
 """Units of a frame's sides below which numbers in 0..1 may be meant."""
 ROUNDING = 0.001
