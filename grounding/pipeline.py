@@ -33,13 +33,13 @@ from grounding.labelstudio.config.films import with_rates
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import write_results
-from grounding.labelstudio.controls.base import Drop, Results
+from grounding.labelstudio.controls.base import Drop, Region, Results
 from grounding.labelstudio.data import LeftOut, find_image_address
 from grounding.labelstudio.interactive.context import read_context
 from grounding.labelstudio.interactive.status import FRACTIONS
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
 from grounding.labelstudio.regions import count, join_values, link, plan_regions
-from grounding.labelstudio.soundness import keep_sound
+from grounding.labelstudio.soundness import split_sound
 from grounding.media.fetch import Fetches
 from grounding.media.films.reader import FilmReader
 from grounding.media.images import Decoder
@@ -136,7 +136,8 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
     texts = [(one, _text_of(answer)) for one, answer in zip(checks, read, strict=True)]
     every = [*(one.answer for one in answered), *more]
     written.dropped.update([Drop.NOT_ASKED] * sum(answer.not_asked for answer in every))
-    result = keep_sound([*mark_unprinted(written.result, texts), *link(config, written)], written)
+    whole = [*mark_unprinted(written.result, texts), *link(config, written)]
+    result = _keep_sound(task, whole, written)
     return TaskResult(
         _prediction(result, task.model_version),
         Verdict.FOUND if result else Verdict.NOTHING,
@@ -289,6 +290,16 @@ def _write_results(config: LabelConfig, answered: Sequence[Answered], *, asked: 
             companions = [one for one in beside if asked or not one.options.only_asked]
             results.add(write_results(control, found, mine[0].view.image, companions))
     return results
+
+
+def _keep_sound(task: Task, result: Sequence[Region], written: Results) -> list[Region]:
+    """Return the results that the page can read; the others are counted in `written`."""
+    kept, left = split_sound(result)
+    for one in left:
+        what = f"a {one.get('type')} of {one.get('from_name')}"
+        log.warning("task %s: left out, since the page cannot read it: %s", task.id, what)
+        written.drop(Drop.UNSOUND, None)
+    return kept
 
 
 def _unfinished(answered: Sequence[Answered]) -> Iterator[PlannedQuery]:

@@ -99,6 +99,11 @@ class Claim:
     config: bytes | None = None
 
     @property
+    def task(self) -> object:
+        """The id of its task, by which people know it; None where it has none."""
+        return self.payload.get("id")
+
+    @property
     def urgent(self) -> bool:
         """Whether it goes before the bulk."""
         return self.queue is QueueName.INTERACTIVE

@@ -56,8 +56,6 @@ EXIT_DEVICE = 4
 SIGNAL_SECONDS = 0.5
 AWAY_SECONDS = 3.0
 """How long a slot rests after the model's server answered none of its requests."""
-
-
 DRAIN_SECONDS = 85.0
 """How long running jobs may take once the process is to end; it would be killed after 100 s."""
 
@@ -113,14 +111,14 @@ class JobRunner:
                 if not claim.alone or self._store.start_alone(key, self._owner):
                     self._answer(claim)
         except EngineAway as exc:
-            self._postpone(key, exc)
+            self._postpone(claim, exc)
         except DeadlinePassed as exc:
-            self._let_go(key, exc)
+            self._let_go(claim, exc)
         except _Ending:
-            log.info("a job that takes longer than this process lasts is given back")
-            self._give_back(key)
+            log.info("task %s: given back, since this process ends before it could", claim.task)
+            self._give_back(claim)
         except _Cancelled:
-            log.info("a job was cancelled while it ran")
+            log.info("task %s: cancelled while it ran", claim.task)
         self._counters.flush()
 
     def drain(self) -> None:
@@ -146,10 +144,9 @@ class JobRunner:
         Raises `EngineAway` if the job may wait, `DeadlinePassed` if nobody waits for it,
         `_Cancelled` and `_Ending`.
         """
-        task_id = claim.payload.get("id")
         try:
             result = self._predict(claim)
-            self._write(partial(self._finish, claim.key, result))
+            self._write(claim, partial(self._finish, claim.key, result))
             self._recorder.note(claim.payload, result)  # it never raises
         except DeviceBroken as exc:
             _exit_broken(exc)
@@ -158,10 +155,10 @@ class JobRunner:
         except GroundingError as exc:
             if isinstance(exc, EngineAway) and (self._is_draining or not claim.waited):
                 raise
-            log.warning("task %s: %s (%s)", task_id, exc, exc.code)
+            log.warning("task %s: %s (%s)", claim.task, exc, exc.code)
             self._fail(claim, exc)
         except Exception as exc:  # the worker's edge: a bug costs one task, no more
-            log.exception("task %s: a fault of this program", task_id)
+            log.exception("task %s: a fault of this program", claim.task)
             fault = GroundingError(f"a fault of this program ({type(exc).__name__})", code="fault")
             self._fail(claim, fault)
 
@@ -178,7 +175,7 @@ class JobRunner:
             self._context,
             urgent=claim.urgent,
             on_progress=note,
-            check_wanted=partial(self._check_wanted, claim.key, deadline),
+            check_wanted=partial(self._check_wanted, claim, deadline),
             deadline=deadline,
         )
         result = predict(task, context)
@@ -188,7 +185,7 @@ class JobRunner:
         self._counters.add({NOTED + name: number for name, number in result.warnings.items()})
         return result
 
-    def _check_wanted(self, key: str, deadline: float) -> None:
+    def _check_wanted(self, claim: Claim, deadline: float) -> None:
         """Raise `DeadlinePassed` or `_Cancelled` where nobody wants the answer any more.
 
         Also `_Ending`, where it would not come.
@@ -198,10 +195,10 @@ class JobRunner:
         if time.monotonic() > deadline:
             raise DeadlinePassed()
         try:
-            if self._store.is_known(key):
+            if self._store.is_known(claim.key):
                 return
         except RedisError as exc:  # nobody can have cancelled it meanwhile
-            log.warning("whether a job is still wanted waits for Redis: %s", exc)
+            log.warning("task %s: whether it is still wanted waits for Redis: %s", claim.task, exc)
             return
         raise _Cancelled
 
@@ -215,48 +212,48 @@ class JobRunner:
                 hint="Give the server and its workers the same settings",
             )
 
-    def _postpone(self, key: str, error: EngineAway) -> None:
+    def _postpone(self, claim: Claim, error: EngineAway) -> None:
         """Return a job to the bulk queue because the model's server is away.
 
         A job that may have crashed the server fails when that has happened too often.
         """
-        log.warning("a task waits for the server: %s (%s)", error, error.code)
+        log.warning("task %s waits for the server: %s (%s)", claim.task, error, error.code)
         try:
             if self._is_draining:
-                self._give_back(key)
+                self._give_back(claim)
                 return
-            if self._store.postpone(key, self._owner, suspect=error.suspect) >= MAX_DEATHS:
-                self._store.fail(key, error)
+            if self._store.postpone(claim.key, self._owner, suspect=error.suspect) >= MAX_DEATHS:
+                self._store.fail(claim.key, error)
             else:
-                self._queues.put(QueueName.BULK, [key], first=True)
+                self._queues.put(QueueName.BULK, [claim.key], first=True)
         except RedisError as exc:  # then its lease expires, or the reconciler queues it
-            log.warning("a job was not put back: %s", exc)
+            log.warning("task %s was not put back: %s", claim.task, exc)
         time.sleep(AWAY_SECONDS)
 
-    def _let_go(self, key: str, error: DeadlinePassed) -> None:
+    def _let_go(self, claim: Claim, error: DeadlinePassed) -> None:
         """Drop a job that nobody waits for; one that somebody asked again meanwhile is queued."""
-        log.info("a job was ended: %s", error.cause)
-        self._give_back(key)
+        log.info("task %s: ended: %s", claim.task, error.cause)
+        self._give_back(claim)
         with suppress(RedisError):  # then the reconciler drops it
             self._store.cancel_unwaited()
 
-    def _give_back(self, key: str) -> None:
+    def _give_back(self, claim: Claim) -> None:
         """Make a job pending again, without blame."""
         try:
-            self._store.release([key], self._owner)
+            self._store.release([claim.key], self._owner)
         except RedisError as exc:  # then its lease expires
-            log.warning("a job was not put back: %s", exc)
+            log.warning("task %s was not put back: %s", claim.task, exc)
 
     def _fail(self, claim: Claim, error: GroundingError) -> None:
-        self._write(lambda: self._store.fail(claim.key, error))
+        self._write(claim, lambda: self._store.fail(claim.key, error))
 
-    def _write(self, write: Callable[[], bool]) -> None:
+    def _write(self, claim: Claim, write: Callable[[], bool]) -> None:
         """Write an outcome, however long Redis is away: it cost a model call."""
         for failures in count():
             try:
                 write()
             except RedisError as exc:
-                log.warning("an outcome waits for Redis: %s", exc)
+                log.warning("task %s: its outcome waits for Redis: %s", claim.task, exc)
                 time.sleep(REDIS_BACKOFF.delay(failures))
             else:
                 return

@@ -7,38 +7,32 @@ the relations to it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from grounding.labelstudio.controls import CONTROLS
-from grounding.labelstudio.controls.base import Drop, Region, Results, are_texts, is_number
+from grounding.labelstudio.controls.base import Region, are_texts, is_number
 
-log = logging.getLogger(__name__)
-
-PLACES = frozenset({"rectanglelabels", "rectangle", "keypointlabels", "keypoint"})
-PLACES |= {"timelinelabels", "videorectangle"}
+PLACES = frozenset(tag.lower() for tag, kind in CONTROLS.items() if kind.draws)
 """Types of results that draw: without theirs, a region has nothing to belong to."""
 
 RELATION = "relation"
 
 
-def keep_sound(result: Sequence[Region], results: Results) -> list[Region]:
-    """Return the results that the page can read, in the same order; the others are counted.
+def split_sound(result: Sequence[Region]) -> tuple[list[Region], list[Region]]:
+    """Return the results that the page can read, and the others, each in the same order.
 
     A companion of a region comes after the result that draws it, else it would be the region.
     """
     broken = {id(one) for one in result if not is_sound(one)}
     lost = {one["id"] for one in result if id(one) in broken and one.get("type") in PLACES}
     kept: list[Region] = []
+    left: list[Region] = []
     for one in result:
         ends = (one.get("from_id"), one.get("to_id")) if one.get("type") == RELATION else ()
-        if id(one) in broken or one.get("id") in lost or lost.intersection(ends):
-            log.warning("left out: a %s of %s", one.get("type"), one.get("from_name"))
-            results.drop(Drop.UNSOUND, None)
-        else:
-            kept.append(one)
-    return kept
+        gone = id(one) in broken or one.get("id") in lost or lost.intersection(ends)
+        (left if gone else kept).append(one)
+    return kept, left
 
 
 def is_sound(one: Region) -> bool:

@@ -76,6 +76,20 @@ def test_an_annotator_reads_at_once_that_the_server_is_away(
     assert store.outcomes(["a"])["a"].code == "server_away"
 
 
+def test_each_line_about_a_task_names_it(
+    store: JobStore, runner: JobRunner, busy: JobRunner, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    accept(store, timeout=0)
+    runner.run("a")
+    store.redis.flushall()
+    accept(store, timeout=SOON)
+    busy.run("a")
+    lines = [one.message for one in caplog.records if one.name == worker.__name__]
+    assert len(lines) == 2
+    assert all(line.startswith("task 7") for line in lines)
+
+
 @pytest.mark.parametrize("timeout", [60, 0], ids=["annotator", "bulk"])
 def test_a_process_that_ends_leaves_its_jobs_to_others_unblamed(
     store: JobStore, runner: JobRunner, timeout: float

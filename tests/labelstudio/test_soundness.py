@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from grounding.labelstudio.controls import CONTROLS
-from grounding.labelstudio.controls.base import Results
-from grounding.labelstudio.soundness import CHECKS, is_sound, keep_sound
+from grounding.labelstudio.soundness import CHECKS, is_sound, split_sound
 
 PLACE = {"x": 10, "y": 20.5, "width": 30, "height": 40, "rotation": 0}
 BOX = {"type": "rectanglelabels", "value": {**PLACE, "rectanglelabels": ["Car"]}}
@@ -75,26 +74,23 @@ def test_what_the_page_reads_stays(result: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("result", UNSOUND)
-def test_what_the_page_would_choke_on_goes_alone_and_is_counted(result: dict[str, Any]) -> None:
-    results = Results()
+def test_what_the_page_would_choke_on_goes_alone(result: dict[str, Any]) -> None:
     first, last = one("choices", {"choices": ["a"]}, "x"), one("rating", {"rating": 1}, "y")
-    assert keep_sound([first, result, last], results) == [first, last]
-    assert dict(results.dropped) == {"unsound": 1}
+    assert split_sound([first, result, last]) == ([first, last], [result])
 
 
 def test_a_region_that_goes_takes_along_what_belongs_to_it() -> None:
     lost = one("rectanglelabels", {**PLACE, "x": 101}, "r")
     stays = [one("rectanglelabels", PLACE, "s"), one("rectanglelabels", PLACE, "t")]
     gone = [lost, one("textarea", {**PLACE, "text": ["a"]}, "r"), relation("r", "s")]
-    results = Results()
-    kept = keep_sound([lost, gone[1], *stays, gone[2], relation("s", "t")], results)
+    kept, left = split_sound([lost, gone[1], *stays, gone[2], relation("s", "t")])
     assert kept == [*stays, relation("s", "t")]
-    assert dict(results.dropped) == {"unsound": 3}
+    assert left == gone
 
 
 def test_a_value_that_goes_leaves_its_region() -> None:
     region, text = one("rectanglelabels", PLACE), one("textarea", {**PLACE, "text": "a"})
-    assert keep_sound([region, text], Results()) == [region]
+    assert split_sound([region, text]) == ([region], [text])
 
 
 def test_every_control_has_a_check() -> None:

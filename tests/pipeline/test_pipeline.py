@@ -14,6 +14,7 @@ from PIL import Image
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.errors import AnswerError, DataError, UrlRefused
+from grounding.labelstudio.soundness import CHECKS
 from grounding.media.fetch import Fetcher, FetchRules
 from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.qwen.profiles import PROFILES, Profile
@@ -97,6 +98,18 @@ def grounded(
     """Return what becomes of one task under a config with these parts."""
     worker = WorkerContext(engine, cast(Fetcher, pictures or OnePicture()), 200, 10**7)
     return predict(Task(1, {"image": "u"}, view(*parts), context, "v"), worker)
+
+
+def test_what_the_page_cannot_read_is_counted_and_told_with_its_task(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(CHECKS, "rectanglelabels", lambda _: False)
+    result = grounded(InlineEngine(car_only), BOXES)
+    assert result.prediction["result"] == []
+    assert dict(result.dropped) == {"unsound": 1}
+    (line,) = [one.message for one in caplog.records if "left out" in one.message]
+    assert line.startswith("task 1: ")
+    assert "rectanglelabels" in line
 
 
 def task_of(xml: str, data: dict[str, Any], **project: str) -> Task:

@@ -22,7 +22,7 @@ def note_progress(redis: Redis, key: str, done: int, total: int) -> None:
     try:
         redis.set(redis_key("progress", key=key), f"{done}/{total}", ex=KEPT_SECONDS)
     except RedisError as exc:
-        log.warning("how far a job is was not noted: %s", exc)
+        log.warning("job %s: how far it is was not noted: %s", key, exc)
 
 
 def read_progress(redis: Redis, keys: Sequence[str]) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import FilmSpec, PromptDefaults, Results
 from grounding.labelstudio.films.spans import merge_spans, to_frames
 from grounding.labelstudio.plan import plan
-from grounding.labelstudio.soundness import is_sound, keep_sound
+from grounding.labelstudio.soundness import is_sound, split_sound
 from grounding.queries import Fill, Finding, FindSpans, Locate, Shape, Span
 from grounding.settings import Settings
 from grounding.tasks import model_version
@@ -278,7 +278,7 @@ def test_what_the_page_would_choke_on_never_leaves(value: Any) -> None:
     results = written(span(1, 2, text="cuts"), span(3, 4), config=read(VIDEO, SPANS, TEXT))
     broken, text, good = results.result
     broken["value"] = {**broken["value"], "ranges": value}
-    assert keep_sound([broken, text, good], results) == [good]
+    assert split_sound([broken, text, good]) == ([good], [broken, text])
 
 
 def test_merging_is_by_label_and_keeps_the_first_text() -> None:
