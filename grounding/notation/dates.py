@@ -1,7 +1,7 @@
 """Reads dates as people print them; what may mean two days is none, unless it is looked for.
 
 "01 Jun 2018"   2018-06-01      "2018年6月1日"   2018-06-01      "06/05/2024"   None
-"12.04.2018"    2018-04-12      "06/2018"       2018-06-01
+"12.04.2018"    2018-04-12      "06/2018"       None, and 2018-06-01 where a month is asked for
 """
 
 from __future__ import annotations
@@ -83,21 +83,29 @@ _LINK = re.compile(r"^(?:(?:on|am|den)\s|[-|·@]\s)\s*|(?:\s(?:at|um)|\s[-|·@])
 _YEAR = re.compile(r"(\d{4})年?")
 
 
-def parse_datetime(text: str) -> datetime | None:
+def parse_datetime(text: str, form: str = "YYYY-MM-DD") -> datetime | None:
     """Return the date in `text`, with its time of day or midnight; None where it has no date.
 
-    A month or a year alone begins it, where no time stands beside it. A day and a month in digits
-    are told apart by a point between them (the day comes first) or by a day above twelve; else the
-    date is none.
+    `form` shows the parts that are asked for. Where no day is, the date is the first of its month
+    or, for a year alone, of its year; a text that lacks a part that is asked for is none. A day and
+    a month in digits are told apart by a point between them (the day comes first) or by a day above
+    twelve; else the date is none.
     """
     text = _write_digits(normalize(text[: MAX_CHARS + 1])).strip()
     if len(text) > MAX_CHARS:
         return None
-    if (day := _parse_date(text) or _parse_begun(text)) is not None:
-        return datetime.combine(day, time())
+    if (day := _parse_date(text) or _parse_begun(text, form)) is not None:
+        return datetime.combine(_begin(day, form), time())
     clock = split_time(text)
     day = _parse_date(_LINK.sub("", clock[1] or clock[2])) if clock else None
-    return datetime.combine(day, clock[0]) if clock and day is not None else None
+    return datetime.combine(_begin(day, form), clock[0]) if clock and day is not None else None
+
+
+def _begin(day: date, form: str) -> date:
+    """Return the first day of what is asked for: of the month, or of the year."""
+    if "D" in form:
+        return day
+    return day.replace(day=1) if "YYYY-MM" in form else day.replace(month=1, day=1)
 
 
 _HAN_DATE = re.compile(
@@ -137,8 +145,10 @@ def _parse_date(text: str) -> date | None:
     return _date(int(parts["year"]), MONTHS.get(parts["month"], 0), int(days[0]))
 
 
-def _parse_begun(text: str) -> date | None:
-    """Return the first day of the month or the year that a text is."""
+def _parse_begun(text: str, form: str) -> date | None:
+    """Return the first day of the month or the year that a text is, where `form` asks for these."""
+    if "D" in form:
+        return None
     text = text.strip(" .,").casefold()
     found = _ISO.fullmatch(text) or _HAN.fullmatch(text) or _MONTH_YEAR.fullmatch(text)
     parts = found.groupdict() if found else {}
@@ -146,7 +156,7 @@ def _parse_begun(text: str) -> date | None:
         return _date(int(found["year"]), int(found["month"]), 1)
     if (found := _NAMED.fullmatch(text)) and not (found["day"] or found["day2"]):
         return _date(int(found["year"]), MONTHS.get(found["month"], 0), 1)
-    found = _YEAR.fullmatch(text)
+    found = None if "YYYY-MM" in form else _YEAR.fullmatch(text)
     return _date(int(found[1]), 1, 1) if found else None
 
 

@@ -236,7 +236,7 @@ def _spell_date(field: Field, text: str) -> str:
     if not any(letter in field.type.form for letter in "YD"):
         clock = parse_time(text)
         return text if clock is None else clock.isoformat("minutes")
-    moment = parse_datetime(text)
+    moment = parse_datetime(text, field.type.form)
     return text if moment is None else moment.isoformat(timespec="minutes")
 
 

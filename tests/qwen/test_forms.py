@@ -21,6 +21,7 @@ TEXT, PATH = ValueType(ValueKind.TEXT), ValueType(ValueKind.PATH)
 NUMBER = ValueType(ValueKind.NUMBER)
 STARS = ValueType(ValueKind.NUMBER, 1, 5, whole=True)
 DAY, MOMENT = (ValueType(ValueKind.DATE, form=x) for x in ("YYYY-MM-DD", "YYYY-MM-DDTHH:MM"))
+MONTH, YEAR = (ValueType(ValueKind.DATE, form=x) for x in ("YYYY-MM", "YYYY"))
 CLOCK = ValueType(ValueKind.DATE, form="HH:MM")
 
 KIE = [row for row in COOKBOOKS if "fields" in row["expected"]]
@@ -135,7 +136,7 @@ def test_a_name_that_may_mean_nothing_is_a_text_but_no_number_and_no_date(said: 
         ("date", {"date": "2018-06-12", "time": "18:41"}, "2018-06-12T18:41"),
         ("when", {"year": 2018, "month": 6, "day": 12}, "2018-06-12T00:00"),
         ("date", {"date": "2018-06-12", "time": None}, "2018-06-12T00:00"),
-        ("year", {"year": "2018", "make": "Ford"}, "2018-01-01T00:00"),
+        ("year", {"year": "2018", "make": "Ford"}, "2018"),
     ],
 )
 def test_the_parts_of_the_one_date_may_be_the_whole_answer(
@@ -243,7 +244,17 @@ def test_fields_that_differ_in_punctuation_only_are_told_apart_by_the_same_name(
         ),
         (DAY, '["2018-06-01"]', "2018-06-01T00:00"),
         (DAY, '{"value": "2018-06-01"}', "2018-06-01T00:00"),
-        (DAY, '{"year": 2018, "month": "June"}', "2018-06-01T00:00"),
+        (DAY, '{"year": 2018, "month": "June"}', "June 2018"),
+        (MONTH, '{"year": 2018, "month": "June"}', "2018-06-01T00:00"),
+        (MONTH, '"May 2018"', "2018-05-01T00:00"),
+        (MONTH, '"17 May 2018"', "2018-05-01T00:00"),
+        (MONTH, "2018", "2018"),
+        (YEAR, "2018", "2018-01-01T00:00"),
+        (YEAR, '"May 2018"', "2018-01-01T00:00"),
+        (YEAR, '"17.05.2018"', "2018-01-01T00:00"),
+        (DAY, "2018", "2018"),
+        (DAY, '"May 2018"', "May 2018"),
+        (MOMENT, '"2018年5月"', "2018年5月"),
         (DAY, '"01 Jun 2018"', "2018-06-01T00:00"),
         (DAY, '"05.01.2024"', "2024-01-05T00:00"),
         (DAY, '"06/05/2024"', "06/05/2024"),
@@ -253,7 +264,8 @@ def test_fields_that_differ_in_punctuation_only_are_told_apart_by_the_same_name(
         (DAY, '"2018-06-01 (Fri)"', "2018-06-01T00:00"),
         (DAY, '"2018年6月1日 星期五"', "2018-06-01T00:00"),
         (DAY, '"20180601"', "2018-06-01T00:00"),
-        (DAY, '"06/2018"', "2018-06-01T00:00"),
+        (DAY, '"06/2018"', "06/2018"),
+        (MONTH, '"06/2018"', "2018-06-01T00:00"),
         (DAY, '"20181301"', "20181301"),
         (MOMENT, '"01 Jun 2018 18:41"', "2018-06-01T18:41"),
         (MOMENT, '"2018-06-01T18:41:05"', "2018-06-01T18:41"),

@@ -60,6 +60,8 @@ def read_moment(control: Control, text: str) -> str | None:
             if ":" not in text:
                 return None
             return time.fromisoformat(text).strftime(CLOCK)
+        if "W" in text:  # a week in ISO's form is no day
+            return None
         return datetime.fromisoformat(text).strftime(control.value_format)
     except ValueError:
         return None
