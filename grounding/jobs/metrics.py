@@ -52,6 +52,7 @@ from grounding.jobs.store import (
     UNUSABLE,
     JobStore,
     State,
+    milliseconds,
 )
 from grounding.labelstudio.controls.base import Drop
 from grounding.media.fetch import Fetches
@@ -295,7 +296,8 @@ class StoreCollector(Collector):
         """Return the age in seconds of the oldest job that no worker holds; 0 without one."""
         oldest: Any = self._store.redis.zrange(PENDING, 0, len(leased), withscores=True)
         waiting = (since for key, since in oldest if key not in leased)
-        return max(0.0, time.time() - next(waiting, math.inf))
+        now = milliseconds(self._store.redis) / 1000
+        return max(0.0, now - next(waiting, math.inf))
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -167,6 +167,15 @@ def test_the_oldest_task_is_the_one_that_no_worker_holds(redis: Redis) -> None:
         assert samples(redis)[waits] == pytest.approx(age, abs=20)
 
 
+def test_the_oldest_task_has_its_age_by_redis_clock_alone(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    JobStore(redis).accept([Job("a", QueueName.BULK, "1", {"id": 1})])
+    ours = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: ours)
+    assert samples(redis)["grounding_oldest_pending_seconds"] < 60
+
+
 def test_every_metric_has_the_prefix_and_a_standard_name(redis: Redis) -> None:
     counters = JobStore(redis)
     for name in ("done:found", "failed:fault", "fetch:ok:1", "model:1", "dropped:a", "noted:b"):

@@ -14,7 +14,6 @@ looks for the prediction in Label Studio before it pushes.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -24,7 +23,7 @@ from redis import Redis
 
 from grounding.jobs.keys import number, text
 from grounding.jobs.outbox import scripts
-from grounding.jobs.store import DELIVERIES, UNDELIVERED, Outcome
+from grounding.jobs.store import DELIVERIES, UNDELIVERED, Outcome, milliseconds
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +151,7 @@ class Outbox:
 
         Without those whose result was kept for `result_ttl` seconds and has expired.
         """
-        oldest = (time.time() - result_ttl) * 1000
+        oldest = milliseconds(self._redis) - result_ttl * 1000
         projects = self.projects()
         pipe = self._redis.pipeline(transaction=False)
         for project in projects:

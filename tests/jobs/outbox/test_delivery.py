@@ -428,6 +428,15 @@ def test_an_expired_result_leaves_the_outbox(rig: OutboxRig, redis: Redis) -> No
     assert rig.results() == {"expired": 1, "pushed": 1}
 
 
+def test_what_is_undelivered_is_counted_by_redis_clock_alone(
+    rig: OutboxRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.finish(1)
+    ours = time.time() + 2 * rig.store.limits.result_ttl
+    monkeypatch.setattr(time, "time", lambda: ours)
+    assert rig.undelivered() == 1
+
+
 def test_without_a_way_to_deliver_jobs_shows_what_is_undelivered_and_why(rig: OutboxRig) -> None:
     (key,) = rig.finish(1)
     assert rig.undelivered() == 1
