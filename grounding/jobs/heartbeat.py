@@ -19,7 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from grounding.engines.base import DeviceMemory
-from grounding.jobs.keys import text
+from grounding.jobs.keys import json_object, text
 from grounding.jobs.store import PREFIX
 
 log = logging.getLogger(__name__)
@@ -61,13 +61,13 @@ class WorkerStatus:
     memory_total: int = 0
 
     @classmethod
-    def parse(cls, worker: str, text: bytes) -> WorkerStatus:
-        """Return the status that `worker` published as `text`; never raises.
+    def parse(cls, worker: str, published: bytes) -> WorkerStatus:
+        """Return the status that `worker` has `published`; never raises.
 
         Fields that are unknown are ignored, and those that are missing or of another type have
-        their defaults. If `text` is no JSON object, the phase is "unknown".
+        their defaults. If it is no JSON object, the phase is "unknown".
         """
-        fields = _json_object(text)
+        fields = json_object(published)
         return cls(
             worker,
             model=_text(fields, "model"),
@@ -196,14 +196,6 @@ def readiness(workers: Sequence[WorkerStatus]) -> str:
     # A worker that is starting says more than one that failed before it.
     nearest = min(workers, key=lambda one: one.phase == "failed")
     return nearest.obstacle or nearest.line
-
-
-def _json_object(text: bytes) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

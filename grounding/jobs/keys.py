@@ -6,6 +6,7 @@ Also the pieces of Lua that several scripts share. The scripts themselves are in
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any
@@ -210,6 +211,15 @@ def number(value: bytes) -> int:
         return int(value)
     except ValueError:
         return 0
+
+
+def json_object(value: object) -> dict[str, Any]:
+    """Return a JSON object that Redis holds; an empty one where it is gone, or another's."""
+    try:
+        found = json.loads(value) if isinstance(value, bytes) else None
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def redis_key(name: str, **values: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 
-from grounding.jobs.keys import redis_key, text
+from grounding.jobs.keys import json_object, redis_key, text
 from grounding.jobs.operating import scripts
 from grounding.jobs.store import PENDING
 
@@ -21,14 +20,14 @@ BATCH = 500
 class FailedTask:
     """A task that failed, as it is kept to be asked again.
 
-    `payload` is the record of the job `key`, and None where it was too long to be kept; `config`
+    `payload` is the record of the job `key`, and empty where it was too long to be kept; `config`
     is the text of its labelling config, None where it is kept no more. `delivers` is whether Label
     Studio wants the prediction, though no request waits for it.
     """
 
     task: str
     key: str
-    payload: Mapping[str, Any] | None
+    payload: Mapping[str, Any]
     config: str | None
     delivers: bool
 
@@ -38,8 +37,8 @@ class FailedTask:
 
         Nor is the annotator whose question it was: asked without them, it would be another one.
         """
-        payload = self.payload or {}
-        return bool(payload.get("data") and self.config) and payload.get("context") is None
+        known = self.payload.get("data") and self.config
+        return bool(known) and self.payload.get("context") is None
 
 
 class ProjectControl:
@@ -82,7 +81,7 @@ class ProjectControl:
             FailedTask(
                 task,
                 text(key),
-                _read_payload(payload),
+                json_object(payload),
                 configs.get(text(config)) if config else None,
                 delivers == b"1",
             )
@@ -108,11 +107,3 @@ class ProjectControl:
         for task in tasks:
             self._forget(pipe, project=self._project, task=task)
         pipe.execute()
-
-
-def _read_payload(record: bytes | None) -> Mapping[str, Any] | None:
-    try:
-        found = json.loads(record or b"null")
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None

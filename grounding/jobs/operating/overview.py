@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from grounding.jobs.keys import number, redis_key, text
+from grounding.jobs.keys import json_object, number, redis_key, text
 from grounding.jobs.metrics import below
 from grounding.jobs.operating.progress import read_progress
 from grounding.jobs.outbox.delivery import DeliveryBackoff
@@ -138,15 +138,14 @@ def _describe_failures(
             "project": project,
             "task": _json(task),
             "at": when / 1000,
-            **_why(_json(_text(outcome))),
+            **_why(json_object(outcome)),
         }
         for (when, project, task), (key, outcome) in found
         if key is not None
     ]
 
 
-def _why(outcome: Any) -> dict[str, Any]:
-    outcome = outcome if isinstance(outcome, dict) else {}
+def _why(outcome: Mapping[str, Any]) -> dict[str, Any]:
     return {"code": outcome.get("code", ""), "reason": outcome.get("reason", "")}
 
 
@@ -156,8 +155,7 @@ def describe_job(store: JobStore, key: str) -> dict[str, Any] | None:
     if not rows:
         return None
     fields = {text(name): text(value) for name, value in rows.items()}
-    outcome = _json(fields.get("outcome"))
-    outcome = outcome if isinstance(outcome, dict) else {}
+    outcome = json_object(rows.get(b"outcome"))
     project = fields.get("project", "")
     running = [key] if fields.get("state") == State.LEASED else []
     return {

@@ -10,20 +10,30 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from redis import Redis
 from redis.exceptions import LockError, RedisError
 
 from grounding.errors import AnswerLost, ImportRefused, LabelStudioError
 from grounding.jobs.connection import shorten
-from grounding.jobs.keys import PREFIX
+from grounding.jobs.keys import PREFIX, json_object
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox, OutboxEntry
 from grounding.labelstudio.client.api import Api, Importer
 from grounding.retry import Backoff
 from grounding.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOCK = PREFIX + "delivery"
+LOCK_SECONDS = 5.0
+PERIOD_SECONDS = 1.0
+STOP_SECONDS = 0.5
+BATCH = 100
+"""Predictions in one push: Label Studio looks at every task of the project in each."""
+
+SEE_LOG = "See the log of the web server and the workers"
 
 BACKOFF = PREFIX + "backoff:"
 """Before a project: why its delivery failed, and how often in a row."""
@@ -53,7 +63,7 @@ class DeliveryBackoff:
 
     def record_failure(self, project: str, error: LabelStudioError) -> None:
         """Keep why a project's delivery failed; each failure in a row doubles the wait."""
-        before = _read(self._redis.get(BACKOFF + project)).get("failures")
+        before = json_object(self._redis.get(BACKOFF + project)).get("failures")
         failures = (before if isinstance(before, int) and before > 0 else 0) + 1
         facts = {"reason": str(error), "failures": failures}
         pipe = self._redis.pipeline()
@@ -77,29 +87,8 @@ class DeliveryBackoff:
         for project in projects:
             pipe.get(BACKOFF + project)
         runs, *kept = pipe.execute()
-        reasons = [str(_read(text).get("reason", "")) if runs else NOBODY for text in kept]
+        reasons = [str(json_object(text).get("reason", "")) if runs else NOBODY for text in kept]
         return dict(zip(projects, reasons, strict=True))
-
-
-def _read(kept: object) -> Mapping[str, Any]:
-    """Return what is kept of a project; nothing where others wrote something else there."""
-    try:
-        found = json.loads(kept) if isinstance(kept, bytes) else {}
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-log = logging.getLogger(__name__)
-
-LOCK = PREFIX + "delivery"
-LOCK_SECONDS = 5.0
-PERIOD_SECONDS = 1.0
-STOP_SECONDS = 0.5
-BATCH = 100
-"""Predictions in one push: Label Studio looks at every task of the project in each."""
-
-SEE_LOG = "See the log of the web server and the workers"
 
 
 def next_batch(due: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
