@@ -69,6 +69,8 @@ BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """Upper bounds of the buckets of both histograms, in seconds."""
 MODEL, FETCH = "model:", "fetch:"
 """Prefixes of the counters of completions, and of fetches; the outcome of a fetch follows."""
+HANDSHAKES = "tls:"
+"""Prefix of the counters of connections that failed in TLS; the reason follows."""
 OUT_OF_MEMORY = "out_of_memory"
 NS = 1e-9
 
@@ -105,6 +107,13 @@ LABELLED_COUNTERS: tuple[tuple[str, str, str, str, Iterable[str]], ...] = (
         "kind",
         "Predict requests that found no free place to wait",
         ("interactive", "page", "bulk"),
+    ),
+    (
+        "tls_failures",
+        HANDSHAKES,
+        "reason",
+        "Connections that failed in TLS",
+        ("no_tls", "untrusted", "hung_up", "stalled", "other"),
     ),
     (
         "tasks_unusable",

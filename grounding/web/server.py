@@ -12,18 +12,18 @@ import logging
 import resource
 import secrets
 import socket
+import ssl
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http import HTTPStatus
-from ssl import SSLContext
 from typing import Any
 
 import gevent
 from gevent import socket as gevent_socket
-from gevent.ssl import SSLContext as GeventSSLContext
+from gevent.ssl import SSLSocket
 from gevent.threadpool import ThreadPool
 from gunicorn.http.errors import (
     ExpectationFailed,
@@ -39,18 +39,19 @@ from gunicorn.util import close_graceful, write_nonblock
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
-from grounding.settings import Settings
 from grounding.web.app import HEALTH, is_authorized
+from grounding.web.services import Services
+from grounding.web.tls import TlsFailures, tls_context
 
 log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 10.0
-"""How long the head of a request may take, and how long a connection may be idle before it."""
+"""How long a handshake of TLS or a head may take, and how long a connection may be idle before."""
 STEP_BYTES = 64 * 2**10
 STEP_SECONDS = 15.0
 """How long each step of a body may take: a whole 64 MiB at 5 KiB/s is accepted."""
 TAKE_SECONDS = 120.0
-"""How long the caller may take to receive its answer, or to shake hands."""
+"""How long the caller may take to receive its answer."""
 MAX_ARRIVING = 1000
 """Requests that may arrive at once; one more costs the slowest of them."""
 NEW_SECONDS = 1.0
@@ -203,13 +204,14 @@ class KeptBody:
 class FrontedApp:
     """Calls `app` in a thread once the request is all there; itself called in a greenlet."""
 
-    def __init__(self, app: App, settings: Settings, threads: int) -> None:
+    def __init__(self, app: App, services: Services, threads: int) -> None:
         self._app = app
-        self._settings = settings
+        self._settings = services.settings
         self._threads = ThreadPool(threads)
         self._disk = ThreadPool(DISK_THREADS)
-        self._room = Room(BODIES * settings.max_request_bytes)
+        self._room = Room(BODIES * services.settings.max_request_bytes)
         self.arrivals = Arrivals()
+        self.tls_failures = TlsFailures(services)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Return the parts of the answer; `RefusedError` if the body is too large or too slow."""
@@ -265,9 +267,7 @@ class FrontWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
     def patch(self) -> None:
         """Make the listeners and their TLS gevent's, and nothing else."""
         _allow_open_files()
-        # A handshake of TLS is done before `handle` can set a limit of its own.
-        socket.setdefaulttimeout(TAKE_SECONDS)
-        self.cfg.set("ssl_context", _tls_context)
+        self.cfg.set("ssl_context", tls_context)
         self.sockets = [
             gevent_socket.socket(one.FAMILY, socket.SOCK_STREAM, fileno=one.sock.detach())
             for one in self.sockets
@@ -278,8 +278,8 @@ class FrontWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         super().load_wsgi()
         if not self.cfg.keepalive:  # then gunicorn asks for no `timeout_ctx`
             self.cfg.set("keepalive", 1)
-        settings = self.app.callable.extensions["grounding"].settings
-        self.wsgi = self._front = FrontedApp(self.wsgi, settings, self.cfg.threads)
+        services = self.app.callable.extensions["grounding"]
+        self.wsgi = self._front = FrontedApp(self.wsgi, services, self.cfg.threads)
 
     def timeout_ctx(self) -> Any:
         """Return the limit of the wait for a request's head."""
@@ -287,8 +287,9 @@ class FrontWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         return gevent.Timeout(HEAD_SECONDS, False)
 
     def notify(self) -> None:
-        """Also drop, once a second while ending, what would have to arrive first."""
+        """Also write counts, and drop, once a second while ending, what would have to arrive."""
         super().notify()
+        self._front.tls_failures.write()
         if not self.alive:
             self._front.arrivals.drop_all()
 
@@ -296,11 +297,24 @@ class FrontWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         """Serve one connection; not one that came after the end began."""
         client.settimeout(TAKE_SECONDS)
         try:
-            if self.alive:
+            if self.alive and self._shake_hands(client):
                 AsyncWorker.handle(self, listener, client, addr)
         finally:
             self._front.arrivals.end()
             client.close()
+
+    def _shake_hands(self, client: Any) -> bool:
+        """Do the handshake of a connection with TLS; say whether requests may come."""
+        if not isinstance(client, SSLSocket):
+            return True
+        self._front.arrivals.begin()
+        try:
+            with gevent.Timeout(HEAD_SECONDS, TimeoutError()):
+                client.do_handshake()
+        except OSError as exc:  # `ssl.SSLError` is one, too
+            self._front.tls_failures.note(exc)
+            return False
+        return True
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Serve one request; a caller that does not take its answer has hung up."""
@@ -313,6 +327,9 @@ class FrontWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         """Answer what never reached the app, or failed on its way, as the app answers."""
         if isinstance(exc, gevent.GreenletExit):  # dropped
             return
+        if isinstance(exc, ssl.SSLError):  # broken off between or in requests
+            self._front.tls_failures.note(exc)
+            return
         status, error_id = _status(exc), secrets.token_hex(4)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(exc, RefusedError):
             log.error("a request failed (error %s)", error_id, exc_info=exc)
@@ -324,16 +341,6 @@ class FrontWorker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
             close_graceful(client)
         except OSError:
             log.debug("the caller of error %s has hung up", error_id)
-
-
-def _tls_context(config: Any, make: Callable[[], SSLContext]) -> SSLContext:
-    """Return gunicorn's settings of TLS, for connections that wait as greenlets do.
-
-    With the library's own, each handshake and each idle connection holds up all others.
-    """
-    context = make()
-    context.__class__ = GeventSSLContext  # it adds no state: certificates and ciphers stay
-    return context
 
 
 def _allow_open_files() -> None:

@@ -12,6 +12,7 @@ from redis import Redis
 
 from grounding.jobs.connection import connect, queue_url
 from grounding.jobs.heartbeat import any_ready
+from grounding.jobs.metrics import CounterBuffer
 from grounding.jobs.outbox.delivery import Delivery
 from grounding.jobs.outbox.outbox import Outbox
 from grounding.jobs.queues import Queues
@@ -76,6 +77,7 @@ class OpenQueue:
     store: JobStore
     outbox: Outbox
     queues: Queues
+    counters: CounterBuffer
     reconciler: Reconciler
     delivery: Delivery | None
     wakeups: Wakeups
@@ -90,7 +92,15 @@ class OpenQueue:
         wakeups, reconciler = Wakeups(store), Reconciler(redis, store)
         delivery = Delivery.of(settings, redis)
         opened = cls(
-            redis, patient, store, Outbox(redis), Queues(redis), reconciler, delivery, wakeups
+            redis=redis,
+            patient_redis=patient,
+            store=store,
+            outbox=Outbox(redis),
+            queues=Queues(redis),
+            counters=CounterBuffer(redis),
+            reconciler=reconciler,
+            delivery=delivery,
+            wakeups=wakeups,
         )
         wakeups.start()
         reconciler.start()

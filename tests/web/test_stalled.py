@@ -330,7 +330,7 @@ def test_a_stranger_s_body_is_not_waited_for(serve: Serve) -> None:
 
 def test_a_handshake_that_stalls_is_ended(serve: Serve, certificate: tuple[Path, Path]) -> None:
     options = ("--certfile", str(certificate[0]), "--keyfile", str(certificate[1]))
-    server = serve(*options, limits={"TAKE_SECONDS": 2})
+    server = serve(*options, limits={"HEAD_SECONDS": 2})
     assert read_all(server.send(b"\x16\x03\x01")) == b""
     trusting = ssl.create_default_context(cafile=certificate[0])
     url = f"https://127.0.0.1:{server.port}/health"
