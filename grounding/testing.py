@@ -67,6 +67,9 @@ class ScriptedLoop:
         """Leave a request out of the step's result; the function runs on."""
         self._evicted.append(request)
 
+    def close(self) -> None:
+        """Do nothing: there is no thread."""
+
 
 class ScriptedEngine:
     """An `Engine` whose completions are a function of the requests; it has no model.

@@ -40,6 +40,9 @@ PRINTED = ("verbatim", "trimmed", "reconstructed")
 LONGEST = 600
 """Most tokens of a forced answer."""
 
+WORKER_JOBS = 14
+"""Queries that are out at once as from a worker, whose default this is of GROUNDING_BULK_SLOTS."""
+
 FULL_SIDE = 1008
 """Side of a picture of 1,296 image tokens, about the default size."""
 
@@ -178,7 +181,7 @@ class Bench:
             queries = list(forced_queries(new.tokenizer, answers))
             book = Cookbook(folder)
             ways = {
-                "in flight": lambda: (new.forget(), new.ask(queries, 8)),
+                "in flight": lambda: (new.forget(), new.ask(queries, WORKER_JOBS)),
                 "cookbook": lambda: book.ask(queries),
             }
             rounds = take_turns(ways, max(1, self.rounds // 2), self.clock)
@@ -189,7 +192,7 @@ class Bench:
         self.note("steps_ratio", [static / steps])
         speeds = [f"{len(queries) / min(rounds[way]):.2f}" for way in ("in flight", "cookbook")]
         against = spread(ratios(rounds, "cookbook", "in flight"))
-        self.rows.append(("28 layers, 1 label, 8 at once", speeds[0], "", speeds[1], "", against))
+        self.rows.append(("28 layers, 1 label, 8 slots", speeds[0], "", speeds[1], "", against))
 
     def compare_second(self, pictures: int) -> None:
         """A query about a picture of the default size, new and asked about before, on 28 layers."""

@@ -123,7 +123,7 @@ class Settings(DecodingSettings, MediaSettings):
         "where bfloat16 takes half the memory, and less time with AVX512_BF16",
     )
     torch_threads: int = Field(
-        0, ge=0, description="Threads of one model process on a CPU; 0: torch's own choice"
+        0, ge=0, description="Threads of each call of the model on a CPU; 0: torch's own choice"
     )
     min_pixels: int | None = Field(
         None, ge=28 * 28, description="Smallest picture that the model sees; unset: 256 patches"

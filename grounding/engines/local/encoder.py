@@ -171,7 +171,11 @@ class Encoder:
         self.image_id = image_id
         self.pad = pad
         self.device = device
-        self._ahead = Preparation(self._cut, lambda one: patches.count_bytes(*one.size))
+        self._ahead = Preparation(self._cut, self.count_bytes)
+
+    def count_bytes(self, picture: Image) -> int:
+        """Return the size of a picture's patches."""
+        return self.patches.count_bytes(*picture.size)
 
     def expect(self, pictures: Sequence[Image]) -> None:
         """Begin to cut the pictures that the model reads next, in order, and no others."""
@@ -206,14 +210,16 @@ class Encoder:
 
     def encode_pictures(self, pictures: Sequence[Image]) -> dict[str, Tensor]:
         """Return what the model takes for pictures: all patches in one tensor, and the grids."""
-        grids = self.grids(pictures)
-        if grids is None:
-            return {}
-        # By identity, since pictures compare by their pixels.
-        alike = {id(one): one for one in pictures}
-        cut = {key: self._ahead.take(one) for key, one in alike.items()}
+        return self._join(pictures, self._ahead.take_all(pictures)) if pictures else {}
+
+    def encode_picture(self, picture: Image) -> dict[str, Tensor]:
+        """Return the same for one picture, which is cut here and now; any thread may call it."""
+        return self._join([picture], [self._cut(picture)])
+
+    def _join(self, pictures: Sequence[Image], cut: Sequence[Tensor]) -> dict[str, Tensor]:
+        grids = torch.tensor([self.patches.grid(*one.size) for one in pictures])
         return {
-            "pixel_values": torch.cat([cut[id(one)] for one in pictures]),
+            "pixel_values": torch.cat([*cut]),
             "image_grid_thw": grids.to(self.device),
         }
 

@@ -2,7 +2,7 @@
 
 A request is checked and tokenised in the submitter's thread, so that a bad one fails alone. One
 thread owns the model: the scheduler feeds the decode loop, and the loop's answers become the
-requests' completions. Another cuts the pictures that come next.
+requests' completions. Another prepares the pictures that come next.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class LocalEngine:
         self._detokenizer = Detokenizer(checkpoint.tokenizer)
         watchdog = Watchdog(options.step_seconds)
         ends = Ends.of(checkpoint.model.generation_config, checkpoint.tokenizer)
-        self._encoder = Encoder(checkpoint.patches, checkpoint.image_id, ends.pad, self._device)
+        encoder = Encoder(checkpoint.patches, checkpoint.image_id, ends.pad, self._device)
         endings = Endings(ends, self._detokenizer)
-        loop = _decode_loop(checkpoint, options, watchdog, self._encoder, endings)
+        loop = _decode_loop(checkpoint, options, watchdog, encoder, endings)
         self._scheduler: Scheduler[TokenizedRequest, Completion] = Scheduler(loop, watchdog)
 
     @classmethod
@@ -116,7 +116,6 @@ class LocalEngine:
     def close(self) -> None:
         """End running answers at their next token; all unfinished futures get `EngineError`."""
         self._scheduler.close()
-        self._encoder.close()
 
     def _try_tokenize(
         self, request: ModelRequest, digests: PictureDigests

@@ -1,7 +1,8 @@
-"""Cuts the pictures that the model reads next, while the model still works on others.
+"""Prepares the pictures that the model reads next, while the model still works on others.
 
-Otherwise all rows would wait while a picture is copied and cut. What is ready and waits is bounded,
-and belongs to the requests that come next: whatever else was begun is let go of.
+Otherwise all rows would wait while a picture is copied and cut, and on a CPU while the vision tower
+reads it. What is ready and waits is bounded, and belongs to the requests that come next: whatever
+else was begun is let go of.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,27 +21,29 @@ log = logging.getLogger(__name__)
 AHEAD_BYTES = 128 * 2**20
 """Most memory of patches that wait: five pictures of the default size."""
 
+T = TypeVar("T")
 
-class Preparation:
-    """Runs `cut` ahead of the model in one thread; the model's thread calls all methods.
 
-    `size_of` tells how many bytes `cut` returns. A picture that is larger than `most` by itself
-    is cut when it is taken, and so is one that nobody announced, one whose cutting ahead failed,
-    and all while the system has no thread left.
+class Preparation(Generic[T]):
+    """Runs `prepare` ahead of the model in one thread; the model's thread calls all methods.
+
+    `size_of` tells how many bytes that takes. A picture that is larger than `most` by itself
+    is prepared when it is taken, and so is one that nobody announced, one that failed ahead, and
+    all while the system has no thread left.
     """
 
     def __init__(
         self,
-        cut: Callable[[Image], Tensor],
+        prepare: Callable[[Image], T],
         size_of: Callable[[Image], int],
         most: int = AHEAD_BYTES,
     ) -> None:
-        self._cut = cut
+        self._prepare = prepare
         self._size_of = size_of
         self._most = most
         self._pool = _make_pool()
         self._warned = False
-        self._begun: dict[int, tuple[Image, Future[Tensor | None]]] = {}
+        self._begun: dict[int, tuple[Image, Future[T | None]]] = {}
         """By identity, with the picture, so that no other object takes its place in memory."""
 
     def expect(self, pictures: Sequence[Image]) -> None:
@@ -57,30 +58,42 @@ class Preparation:
         except RuntimeError as exc:
             self._do_without_thread(exc)
 
-    def take(self, picture: Image) -> Tensor:
-        """Return the patches of a picture; one that is not begun waits for no other."""
+    def is_busy_with(self, picture: Image) -> bool:
+        """Say whether a picture was announced and is not ready yet."""
+        _, begun = self._begun.get(id(picture), (None, None))
+        return begun is not None and not begun.done()
+
+    def take(self, picture: Image) -> T:
+        """Return a picture prepared; one that is not begun waits for no other."""
         _, begun = self._begun.pop(id(picture), (None, None))
-        patches = None if begun is None or begun.cancel() else begun.result()
-        return self._cut(picture) if patches is None else patches
+        ready = None if begun is None or begun.cancel() else begun.result()
+        return self._prepare(picture) if ready is None else ready
+
+    def take_all(self, pictures: Sequence[Image]) -> list[T]:
+        """Return pictures prepared, in order; one that comes twice is prepared once."""
+        # By identity, since pictures compare by their pixels.
+        alike = {id(one): one for one in pictures}
+        taken = {key: self.take(one) for key, one in alike.items()}
+        return [taken[id(one)] for one in pictures]
 
     def close(self) -> None:
         """End the thread, and let go of what is ready."""
         self._pool.shutdown(cancel_futures=True)
         self._begun.clear()
 
-    def _try(self, picture: Image) -> Tensor | None:
-        """Cut a picture, or leave it to `take`: a full memory may have room by then.
+    def _try(self, picture: Image) -> T | None:
+        """Prepare a picture, or leave it to `take`: a full memory may have room by then.
 
         The error is not kept, for it holds the frames it passed through, and these hold tensors.
         """
         with suppress(Exception):
-            return self._cut(picture)
+            return self._prepare(picture)
         return None
 
     def _do_without_thread(self, error: RuntimeError) -> None:
         """Let go of a pool that cannot start its thread: it keeps what it was given."""
         if not self._warned:
-            log.warning("no picture is cut ahead of the model: %s", error)
+            log.warning("no picture is prepared ahead of the model: %s", error)
         self._warned = True
         self._pool.shutdown(cancel_futures=True)
         self._pool = _make_pool()

@@ -83,6 +83,10 @@ class DecodeLoop(Protocol[R, A_co]):
         """
         ...
 
+    def close(self) -> None:
+        """End the loop's own threads; nothing runs any more."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class Pending(Generic[R, A]):
@@ -179,6 +183,7 @@ class Scheduler(Generic[R, A]):
         for one in running:
             self._loop.evict(one.request)
         self._thread.join()
+        self._loop.close()
 
     def _run(self) -> None:
         try:

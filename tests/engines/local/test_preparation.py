@@ -12,6 +12,8 @@ from PIL import Image
 
 from grounding.engines.local.preparation import Preparation
 
+Ahead = Preparation[torch.Tensor]
+
 
 class Knife:
     """Cuts a picture into its width; notes by which thread, and waits while `free` is not set."""
@@ -36,7 +38,7 @@ def knife() -> Knife:
 
 
 @pytest.fixture
-def ahead(knife: Knife) -> Iterator[Preparation]:
+def ahead(knife: Knife) -> Iterator[Ahead]:
     ahead = Preparation(knife, lambda picture: picture.width, most=30)
     yield ahead
     knife.free.set()
@@ -54,7 +56,7 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def test_pictures_are_cut_once_and_ahead_in_their_order(knife: Knife, ahead: Preparation) -> None:
+def test_pictures_are_cut_once_and_ahead_in_their_order(knife: Knife, ahead: Ahead) -> None:
     some = pictures(5, 6, 7)
     ahead.expect([some[0], *some])
     until(lambda: len(knife.cuts) == 3)
@@ -64,7 +66,7 @@ def test_pictures_are_cut_once_and_ahead_in_their_order(knife: Knife, ahead: Pre
 
 
 def test_what_waits_is_bounded_and_the_rest_is_cut_when_it_is_taken(
-    knife: Knife, ahead: Preparation
+    knife: Knife, ahead: Ahead
 ) -> None:
     some = pictures(16, 14, 1, 31)
     ahead.expect(some)
@@ -77,7 +79,7 @@ def test_what_waits_is_bounded_and_the_rest_is_cut_when_it_is_taken(
     assert len(ahead._begun) == 0
 
 
-def test_what_is_expected_no_more_is_let_go_of(knife: Knife, ahead: Preparation) -> None:
+def test_what_is_expected_no_more_is_let_go_of(knife: Knife, ahead: Ahead) -> None:
     knife.free.clear()
     some = pictures(5, 6, 7)
     ahead.expect(some)
@@ -88,7 +90,7 @@ def test_what_is_expected_no_more_is_let_go_of(knife: Knife, ahead: Preparation)
     assert [width for width, _ in knife.cuts] == [5, 7]
 
 
-def test_a_picture_that_is_not_begun_waits_for_no_other(knife: Knife, ahead: Preparation) -> None:
+def test_a_picture_that_is_not_begun_waits_for_no_other(knife: Knife, ahead: Ahead) -> None:
     knife.free.clear()
     first, second = pictures(5, 6)
     ahead.expect([first, second])
@@ -98,7 +100,7 @@ def test_a_picture_that_is_not_begun_waits_for_no_other(knife: Knife, ahead: Pre
 
 
 def test_a_failure_ahead_is_not_that_of_whoever_takes_the_picture_later(
-    knife: Knife, ahead: Preparation
+    knife: Knife, ahead: Ahead
 ) -> None:
     """Such as at a peak of memory that is over by then."""
     (picture,) = pictures(12)
@@ -109,7 +111,7 @@ def test_a_failure_ahead_is_not_that_of_whoever_takes_the_picture_later(
 
 
 def test_where_no_thread_can_start_pictures_are_cut_when_they_are_taken(
-    knife: Knife, ahead: Preparation, caplog: pytest.LogCaptureFixture
+    knife: Knife, ahead: Ahead, caplog: pytest.LogCaptureFixture
 ) -> None:
     some = pictures(5, 6)
     usual = threading.stack_size(2**46)  # more memory than there are addresses
@@ -120,14 +122,14 @@ def test_where_no_thread_can_start_pictures_are_cut_when_they_are_taken(
         threading.stack_size(usual)
     assert [int(ahead.take(one)) for one in some] == [5, 6]
     assert knife.cuts == [(5, "MainThread"), (6, "MainThread")]
-    assert caplog.text.count("no picture is cut ahead") == 1
+    assert caplog.text.count("no picture is prepared ahead") == 1
     ahead.expect(some)
     until(lambda: len(knife.cuts) == 4)
     assert [int(ahead.take(one)) for one in some] == [5, 6]
     assert knife.cuts[2:] == [(5, "pictures"), (6, "pictures")]
 
 
-def test_a_failure_is_raised_where_the_picture_is_taken(knife: Knife, ahead: Preparation) -> None:
+def test_a_failure_is_raised_where_the_picture_is_taken(knife: Knife, ahead: Ahead) -> None:
     bad, good = pictures(13, 5)
     ahead.expect([bad, good])
     until(lambda: len(knife.cuts) == 2)

@@ -37,6 +37,7 @@ class Doubling:
         self.batches: list[list[int]] = []
         self.threads: set[int] = set()
         self.evicted: list[int] = []
+        self.closed = False
         self.expected: list[int] = []
         self.free = threading.Event()
         self.free.set()
@@ -71,6 +72,9 @@ class Doubling:
             return [(one, 2 * one.value) for one in done]
         finally:
             self._batch = []
+
+    def close(self) -> None:
+        self.closed = True
 
     def fail(self, numbers: Sequence[int]) -> None:
         if len(numbers) > self._fits:
@@ -423,6 +427,7 @@ def test_closing_evicts_what_runs_and_fails_all_that_is_unfinished() -> None:
             late.result(60)
         scheduler.close()  # once more does no harm
     assert loop.batches == [[0]]
+    assert loop.closed
 
 
 def test_closing_ends_the_wait_for_more_and_starts_nothing(

@@ -104,7 +104,6 @@ class InFlight:
         endings: Endings,
         options: SlotOptions | None = None,
     ) -> None:
-        self._encoder = encoder
         self._runner = ModelRunner(model, encoder)
         self._device = encoder.device
         self._endings = endings
@@ -161,14 +160,19 @@ class InFlight:
         """Prepare the pictures of rows that enter and of requests that follow them."""
         unread: dict[bytes, TokenizedRequest] = {}
         gone = set(self._evicted.copy())
-        for one in (*(row.request for row in self._entering), *requests):
+        entering = sorted(self._entering, key=lambda one: not one.is_urgent)
+        for one in (*(row.request for row in entering), *requests):
             if one.prefix not in self._prefixes and one not in gone:
                 unread.setdefault(one.prefix, one)
-        self._encoder.expect([picture for one in unread.values() for picture in one.pictures])
+        self._runner.tower.expect([picture for one in unread.values() for picture in one.pictures])
 
     def evict(self, request: TokenizedRequest) -> None:
         """End a request at its next token."""
         self._evicted.append(request)
+
+    def close(self) -> None:
+        """End the threads that prepare pictures."""
+        self._runner.tower.close()
 
     def step(self) -> list[tuple[TokenizedRequest, Completion]]:
         """Give each row its next token, and return the answers that ended.
@@ -231,6 +235,10 @@ class InFlight:
             key = row.request.prefix
             if key in self._prefixes or key in keys:
                 continue
+            # A step of few rows is dear, so while half of the slots are empty no row waits.
+            if 2 * (len(self._rows) + len(chosen)) >= self._bulk and self._can_wait(row):
+                keys.add(key)
+                continue
             longest = max(longest, len(row.request.ids))
             # Short rows are padded to the longest.
             if chosen and longest * (len(chosen) + 1) > PREFILL_TOKENS:
@@ -238,6 +246,11 @@ class InFlight:
             chosen.append(row)
             keys |= {key} if key else set()
         return chosen
+
+    def _can_wait(self, row: Row) -> bool:
+        """Say whether another thread will have read a row's picture soon, and it is not urgent."""
+        busy = map(self._runner.tower.is_busy_with, row.request.pictures)
+        return any(busy) and not row.is_urgent
 
     def _read_whole(self, rows: Sequence[Row]) -> None:
         if not rows:

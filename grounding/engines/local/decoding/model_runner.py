@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,14 +20,13 @@ from grounding.engines.local.decoding.feeds import Feed, Scored, score, unpack
 from grounding.engines.local.decoding.slots import SlotCache
 from grounding.engines.local.decoding.static_steps import Bucket, StaticSteps
 from grounding.engines.local.decoding.text_layers import TextLayers, is_fit, weigh
+from grounding.engines.local.decoding.vision_tower import VisionTower, has_free_cores
 from grounding.engines.local.encoder import Encoder, TokenizedRequest
 
 log = logging.getLogger(__name__)
 
 ROWS = "grounding_rows"
-WINDOWS = "grounding_flash_windows"
-"""Names of our attention functions. Because of the word "flash" the library hands over all windows
-of all pictures in one call; to others it would hand them one by one."""
+"""Name of our attention function."""
 
 
 class ModelRunner:
@@ -39,6 +37,8 @@ class ModelRunner:
         self._encoder = encoder
         speed_up_attention(model)
         self._layers = TextLayers(model) if is_fit(model) else None
+        ahead = bool(self._layers) and model.device.type == "cpu" and has_free_cores()
+        self.tower = VisionTower(model, encoder, ahead=ahead)
         self._static: StaticSteps | None = None
 
     @torch.inference_mode()
@@ -102,13 +102,12 @@ class ModelRunner:
         states = layers.embed(ids)
         if not pictures:
             return states, []
-        inputs = self._encoder.encode_pictures(pictures)
-        found = self._model.model.get_image_features(**inputs, return_dict=True)
+        seen = self.tower.read(pictures)
         places = ids == self._encoder.image_id
-        states[places] = torch.cat(found.pooler_output).to(states.dtype)
+        states[places] = seen.states.to(states.dtype)
         deeper = [
-            torch.zeros_like(states).index_put_((places,), torch.cat(one).to(states.dtype))
-            for one in getattr(found, "deepstack_features", None) or ()
+            torch.zeros_like(states).index_put_((places,), one.to(states.dtype))
+            for one in seen.deeper
         ]
         return states, deeper
 
@@ -158,15 +157,12 @@ def why_unfit(model: Any) -> str:
 
 
 def speed_up_attention(model: Any) -> None:
-    """Let the vision tower and the language model attend by the functions below.
+    """Let the language model attend by the function below.
 
-    Flash attention takes all windows at once by itself. It takes no mask, which rows need whose
-    lengths differ, so it stays with the pictures.
+    Flash attention takes no mask, which rows need whose lengths differ, so it stays with the
+    pictures.
     """
-    AttentionInterface.register(WINDOWS, attend_in_windows)
     AttentionInterface.register(ROWS, attend_in_rows)
-    if model.model.visual.config._attn_implementation == "sdpa":
-        model.model.visual.config._attn_implementation = WINDOWS
     model.model.language_model.config._attn_implementation = ROWS
 
 
@@ -191,49 +187,3 @@ def attend_in_rows(
         scale=how["scaling"],
     )
     return seen.reshape(rows, heads, tokens, size).transpose(1, 2), None
-
-
-def attend_in_windows(
-    module: object,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: None,
-    **how: Any,
-) -> tuple[Tensor, None]:
-    """Return the attention within each window, (1, tokens, heads, dimensions).
-
-    All windows of one length are one call; the library's default takes them one by one, 2,468
-    calls for a picture of 1148×840.
-
-    `query`, `key` and `value` are (1, heads, tokens, dimensions), and the windows lie in them one
-    behind the other, with the bounds `cu_seq_lens_q`.
-    """
-    out = torch.empty_like(query)
-    for length, tokens in _group(how["cu_seq_lens_q"]):
-        queries, keys, values = (
-            part[0, :, tokens].reshape(part.shape[1], -1, length, part.shape[3]).transpose(0, 1)
-            for part in (query, key, value)
-        )
-        seen = scaled_dot_product_attention(queries, keys, values, scale=how["scaling"])
-        out[0, :, tokens] = seen.transpose(0, 1).flatten(1, 2)
-    return out.transpose(1, 2), None
-
-
-def _group(bounds: Tensor) -> list[tuple[int, Tensor | slice]]:
-    """Return the lengths of windows, each with the tokens of all windows of that length.
-
-    They are kept with the bounds: every layer asks, and each look at them waits for the device.
-    Where all are of one length, no token needs to be copied.
-    """
-    kept: list[tuple[int, Tensor | slice]] | None = getattr(bounds, "groups", None)
-    if kept is None:
-        ends = bounds.tolist()
-        windows = [torch.arange(a, b) for a, b in pairwise(ends) if a < b]
-        lengths = dict.fromkeys(len(one) for one in windows)
-        groups = ((n, torch.cat([one for one in windows if len(one) == n])) for n in lengths)
-        kept = [(n, tokens.to(bounds.device)) for n, tokens in groups]
-        if len(kept) == 1:
-            kept = [(kept[0][0], slice(None))]
-        bounds.groups = kept  # type: ignore[attr-defined]
-    return kept

@@ -157,6 +157,10 @@ class StaticBatch:
         following = (*self._batch, *requests)
         self._encoder.expect([picture for one in following for picture in one.pictures])
 
+    def close(self) -> None:
+        """End the thread that cuts pictures."""
+        self._encoder.close()
+
     def step(self) -> list[tuple[TokenizedRequest, Completion]]:
         """Answer the whole batch; evicted and late requests are missing in the result.
 

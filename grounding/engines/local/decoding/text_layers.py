@@ -3,7 +3,7 @@
 A step of a few tokens is so small that most of its time goes into calling, on a CPU as on a GPU.
 Here a layer asks for queries, keys and values in one product, and for both halves of its gate in
 another; it turns queries and keys together, writes keys and values at once, and a norm is one call.
-The weights are the library's own, and so is the vision tower.
+The weights are the library's own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention
+
+Joined = tuple[Tensor, Tensor | None]
+"""A weight and a bias."""
 
 
 class Writes(Protocol):
@@ -32,7 +35,9 @@ class TextLayers:
     def __init__(self, model: Any) -> None:
         """Join the weights in place; they take no more memory. The model has to be `fit`."""
         self._text = model.model.language_model
-        self._joined = [(*_join(one.self_attn), _join_gate(one.mlp)) for one in self._text.layers]
+        self._joined = [
+            (_join_heads(one.self_attn), join_gate(one.mlp)) for one in self._text.layers
+        ]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Return the hidden states of words, (rows, tokens, dimensions), of (rows, tokens)."""
@@ -56,13 +61,13 @@ class TextLayers:
         """
         turns = _turns(*self._text.rotary_emb(hidden, positions))
         layers = zip(self._text.layers, self._joined, strict=True)
-        for (layer, (weight, bias, gate)), more in zip_longest(layers, seen):
-            new = linear(_normalize(layer.input_layernorm, hidden), weight, bias)
+        for (layer, (heads, gate)), more in zip_longest(layers, seen):
+            new = linear(normalize(layer.input_layernorm, hidden), *heads)
             hidden = hidden + _attend(layer.self_attn, new, turns, weights, cache)
-            normed = _normalize(layer.post_attention_layernorm, hidden)
-            hidden = hidden + _transform(layer.mlp, gate, normed)
+            normed = normalize(layer.post_attention_layernorm, hidden)
+            hidden = hidden + transform(layer.mlp, gate, normed)
             hidden = hidden if more is None else hidden + more
-        return _normalize(self._text.norm, hidden)
+        return normalize(self._text.norm, hidden)
 
 
 def weigh(model: Any, seen: Tensor) -> Tensor:
@@ -87,34 +92,40 @@ def is_fit(model: Any) -> bool:
         for one in text.layers
     )
     norms = [getattr(one, name, None) for one in text.layers for name in names[2:]] + [text.norm]
-    known = known and all(map(_is_known, norms))
+    known = known and all(map(is_known_norm, norms))
     like = torch.zeros(1, 1, 1, device=model.device, dtype=model.dtype)
     cos, _ = text.rotary_emb(like, torch.zeros(3, 1, 1, dtype=torch.long, device=model.device))
     return known and cos.shape == (1, 1, text.layers[0].self_attn.head_dim)
 
 
-def _is_known(norm: Any) -> bool:
+def is_known_norm(norm: Any) -> bool:
     """Say whether a norm gives what ours does, but for rounding: some add one to their weights."""
     if not hasattr(norm, "variance_epsilon"):
         return False
     like = torch.linspace(-3, 2, norm.weight.numel()).to(norm.weight)
     with torch.inference_mode():
-        return torch.allclose(norm(like), _normalize(norm, like), rtol=0.02)
+        return torch.allclose(norm(like), normalize(norm, like), rtol=0.02)
 
 
-def _join(attention: Any) -> tuple[Tensor, Tensor | None]:
-    """Return the weight and bias that give queries, keys and values; the old ones share them."""
-    parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-    weight = _share([part.weight for part in parts])
-    has_bias = attention.q_proj.bias is not None
-    return weight, _share([part.bias for part in parts]) if has_bias else None
+def join(parts: Sequence[Any]) -> Joined:
+    """Return the weight and bias that give what linear layers give, side by side.
+
+    The layers' own are shares of them from now on.
+    """
+    biases = [part.bias for part in parts if part.bias is not None]
+    return _share([part.weight for part in parts]), _share(biases) if biases else None
 
 
-def _join_gate(network: Any) -> Tensor | None:
-    """Return the weight of both halves of a gate, as above; None for a mixture of experts."""
-    if not hasattr(network, "gate_proj") or network.gate_proj.bias is not None:
+def _join_heads(attention: Any) -> Joined:
+    """Return what gives queries, keys and values."""
+    return join((attention.q_proj, attention.k_proj, attention.v_proj))
+
+
+def join_gate(network: Any) -> Joined | None:
+    """Return both halves of a gate, joined; None where a network has none."""
+    if not hasattr(network, "gate_proj"):
         return None
-    return _share([network.gate_proj.weight, network.up_proj.weight])
+    return join((network.gate_proj, network.up_proj))
 
 
 def _share(parts: Sequence[Parameter]) -> Tensor:
@@ -126,17 +137,17 @@ def _share(parts: Sequence[Parameter]) -> Tensor:
     return whole
 
 
-def _normalize(norm: Any, hidden: Tensor) -> Tensor:
+def normalize(norm: Any, hidden: Tensor) -> Tensor:
     """Return what a norm makes of states; in float32 on a CPU these are the library's bits."""
     return rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
 
 
-def _transform(network: Any, gate: Tensor | None, normed: Tensor) -> Tensor:
+def transform(network: Any, gate: Joined | None, normed: Tensor) -> Tensor:
     """Return what a layer's network makes of states."""
     if gate is None:
         out: Tensor = network(normed)
         return out
-    opened, passed = linear(normed, gate).chunk(2, dim=-1)
+    opened, passed = linear(normed, *gate).chunk(2, dim=-1)
     out = network.down_proj(network.act_fn(opened) * passed)
     return out
 

@@ -20,11 +20,13 @@ from transformers import AutoTokenizer
 
 from grounding.engines.base import Completion, ModelRequest, Priority
 from grounding.engines.local.decoding import in_flight as module
+from grounding.engines.local.decoding import model_runner
 from grounding.engines.local.decoding.feeds import Feed, Scored
 from grounding.engines.local.decoding.model_runner import ModelRunner
 from grounding.engines.local.decoding.rows import Row
 from grounding.engines.local.decoding.slots import SlotCache
 from grounding.engines.local.decoding.static_batch import StaticBatch
+from grounding.engines.local.decoding.vision_tower import VisionTower
 from grounding.engines.local.encoder import PatchRule
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions, load_checkpoint
@@ -73,6 +75,12 @@ class Watch:
         return [call for call in self.calls if call.decodes]
 
 
+@pytest.fixture(autouse=True)
+def no_free_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pictures be read by the model's thread, as on a GPU."""
+    monkeypatch.setattr(model_runner, "has_free_cores", lambda: False)
+
+
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     """Note the calls of the engines that the test loads."""
@@ -98,6 +106,12 @@ def watched(watch: Watch, tiny: Path) -> Iterator[LocalEngine]:
     engine.close()
 
 
+def tower_of(engine: LocalEngine) -> VisionTower:
+    loop: Any = engine._scheduler._loop
+    tower: VisionTower = loop._runner.tower
+    return tower
+
+
 def texts(replies: Sequence[Completion | BaseException]) -> list[str]:
     """Return the replies' texts; an error becomes its message."""
     return [getattr(reply, "text", str(reply)) for reply in replies]
@@ -117,12 +131,17 @@ def all_forms(factor: int) -> list[ModelRequest]:
     ]
 
 
-@pytest.mark.parametrize("slots", [1, 3, 8])
+@pytest.mark.parametrize(("slots", "ahead"), [(1, False), (3, True), (8, False), (8, True)])
 @pytest.mark.parametrize("family", ATTENDING)
 def test_answers_in_flight_are_those_of_the_library_alone(
-    folders: dict[str, Path], family: str, slots: int
+    folders: dict[str, Path],
+    family: str,
+    slots: int,
+    ahead: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Token by token, for pictures read anew and kept ones, whatever runs beside them."""
+    monkeypatch.setattr(model_runner, "has_free_cores", lambda: ahead)
     engine = LocalEngine.load(str(folders[family]), replace(CPU, max_batch=slots))
     tokenizer = AutoTokenizer.from_pretrained(folders[family])
     ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
@@ -402,7 +421,7 @@ def test_pictures_that_come_next_are_cut_once_and_by_another_thread(
     engine.close()
     assert len(threads) == 8
     assert threads.count("pictures") > 4
-    assert engine._encoder._ahead._begun == {}
+    assert tower_of(engine)._encoder._ahead._begun == {}
 
 
 def test_pictures_that_were_cut_ahead_are_let_go_of_with_their_requests(
@@ -411,7 +430,7 @@ def test_pictures_that_were_cut_ahead_are_let_go_of_with_their_requests(
     """Here while they have slots, and all but one wait for their pictures to be read."""
     monkeypatch.setattr(module, "PREFILL_TOKENS", 60)
     engine = LocalEngine.load(str(tiny), CPU)
-    begun = engine._encoder._ahead._begun
+    begun = tower_of(engine)._encoder._ahead._begun
     submitted = threading.Event()
     futures: list[Future[Completion]] = []
     waited: list[int] = []
