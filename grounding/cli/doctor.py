@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from grounding.cli.console import load_reading_settings, results_console
-from grounding.diagnosis.findings import Check, Found, Level, Patient, of_error, well
+from grounding.diagnosis.checks import Check, CheckResult, Deployment, Level, of_error, well
 from grounding.diagnosis.machine import (
     check_exposure,
     check_model,
@@ -51,7 +51,7 @@ def doctor(project: int | None, as_json: bool) -> None:
     sys.exit(1 if any(one.level is Level.FAULT for one in found) else 0)
 
 
-def examine(project: int | None) -> Iterator[Found]:
+def examine(project: int | None) -> Iterator[CheckResult]:
     """Yield everything that is found; with wrong settings nothing else can be looked at."""
     try:
         settings = load_reading_settings(log_level="error")
@@ -59,15 +59,15 @@ def examine(project: int | None) -> Iterator[Found]:
         yield of_error("settings", error)
         return
     yield well("settings", "can be read")
-    patient = Patient(settings, project)
+    deployment = Deployment(settings, project)
     for what, check in CHECKS.items():
         try:
-            yield from check(patient)
+            yield from check(deployment)
         except GroundingError as error:
             yield of_error(what, error)
 
 
-def _print(one: Found, console: Console) -> None:
+def _print(one: CheckResult, console: Console) -> None:
     console.print(f"{SIGNS[one.level]} [bold]{escape(one.what)}[/bold]: {escape(one.seen)}")
     if one.cure:
         console.print(f"    → {escape(one.cure)}")

@@ -13,11 +13,13 @@ from typing import Any
 
 import httpx
 
-from grounding.diagnosis.findings import Found, Patient, fault, of_error, warning, well
+from grounding.diagnosis.checks import CheckResult, Deployment, fault, of_error, warning, well
 from grounding.errors import GroundingError
 from grounding.jobs.connection import (
     OLDEST_REDIS,
     connect,
+    eviction_policy,
+    forgets,
     is_too_old,
     queue_errors,
     queue_url,
@@ -36,7 +38,7 @@ OF_WORKER = {"torch": "the model", "transformers": "the model", "numpy": "pictur
 OF_ADAPTER = {"peft": "GROUNDING_ADAPTER"}
 
 
-def check_python(patient: Patient) -> Iterator[Found]:
+def check_python(deployment: Deployment) -> Iterator[CheckResult]:
     """Look at Python, and whether what is needed is installed."""
     mine = ".".join(map(str, sys.version_info[:3]))
     first, last = PYTHONS
@@ -45,13 +47,13 @@ def check_python(patient: Patient) -> Iterator[Found]:
     else:
         wanted = f"{first[0]}.{first[1]} to {last[0]}.{last[1]}"
         yield fault("Python", mine, f"Use Python {wanted}")
-    local = patient.settings.engine == "local"
-    lora = OF_ADAPTER if patient.settings.adapter else {}
+    local = deployment.settings.engine == "local"
+    lora = OF_ADAPTER if deployment.settings.adapter else {}
     for package, purpose in (NEEDED | (OF_WORKER if local else {}) | lora).items():
         yield _package(package, purpose)
 
 
-def _package(name: str, purpose: str) -> Found:
+def _package(name: str, purpose: str) -> CheckResult:
     try:
         return well(name, version(name))
     except PackageNotFoundError:
@@ -63,9 +65,9 @@ def _package(name: str, purpose: str) -> Found:
         return fault(name, seen, cure)
 
 
-def check_exposure(patient: Patient) -> Iterator[Found]:
+def check_exposure(deployment: Deployment) -> Iterator[CheckResult]:
     """Look at who can reach the web server."""
-    settings = patient.settings
+    settings = deployment.settings
     try:
         settings.check_exposure()
     except GroundingError as error:
@@ -81,9 +83,9 @@ def check_exposure(patient: Patient) -> Iterator[Found]:
         yield well("password", "set" if settings.basic_auth_pass else "none needed on loopback")
 
 
-def check_queue(patient: Patient) -> Iterator[Found]:
+def check_queue(deployment: Deployment) -> Iterator[CheckResult]:
     """Look at Redis: whether it answers, keeps what it is given, and shares our clock."""
-    with connect(queue_url(patient.settings)) as redis, queue_errors():
+    with connect(queue_url(deployment.settings)) as redis, queue_errors():
         before = time.time()
         seconds, micros = redis.time()
         info: dict[str, Any] = redis.info()
@@ -94,18 +96,18 @@ def check_queue(patient: Patient) -> Iterator[Found]:
             )
         else:
             yield well("queue", f"version {release}")
-        yield _eviction(str(info.get("maxmemory_policy")), patient.settings)
-        if not info.get("aof_enabled"):
+        yield _eviction(eviction_policy(info), deployment.settings)
+        if forgets(info):
             yield warning(
                 "queue's file", "appendonly is off: a restart loses tasks", "Set appendonly yes"
             )
         yield _skew("queue's clock", seconds + float(f"0.{micros:06}") - before)
-        yield from _workers(redis, patient.settings)
+        yield from _workers(redis, deployment.settings)
 
 
-def _eviction(policy: str, settings: Settings) -> Found:
-    if policy == "noeviction":
-        return well("queue's memory", policy)
+def _eviction(policy: str, settings: Settings) -> CheckResult:
+    if not policy:
+        return well("queue's memory", "a full one refuses new tasks, and keeps what it has")
     found = warning if settings.allow_eviction else fault
     return found(
         "queue's memory",
@@ -114,13 +116,13 @@ def _eviction(policy: str, settings: Settings) -> Found:
     )
 
 
-def _skew(what: str, seconds: float) -> Found:
+def _skew(what: str, seconds: float) -> CheckResult:
     if abs(seconds) < SKEW_SECONDS:
         return well(what, f"{abs(seconds):.1f} s from ours")
     return warning(what, f"{seconds:+.0f} s from ours", "Synchronize the clocks (NTP)")
 
 
-def _workers(redis: Any, settings: Settings) -> Iterator[Found]:
+def _workers(redis: Any, settings: Settings) -> Iterator[CheckResult]:
     workers = worker_statuses(redis)
     ready = [worker for worker in workers if worker.is_ready]
     for worker in workers:
@@ -140,13 +142,13 @@ def _workers(redis: Any, settings: Settings) -> Iterator[Found]:
         yield fault("workers", readiness(workers), "Start one: python -m grounding worker")
 
 
-def check_server(patient: Patient) -> Iterator[Found]:
+def check_server(deployment: Deployment) -> Iterator[CheckResult]:
     """Look at whether the web server answers on this machine."""
-    url = f"{patient.settings.own_url}/health"
+    url = f"{deployment.settings.own_url}/health"
     try:
         found = httpx.get(url, timeout=ANSWER_SECONDS, trust_env=False)
         if found.is_success and "UP" in found.text:
-            yield _admission(patient.settings)
+            yield _admission(deployment.settings)
             return
     except httpx.HTTPError as exc:
         cause = f"nothing answers at {url} ({type(exc).__name__})"
@@ -156,7 +158,7 @@ def check_server(patient: Patient) -> Iterator[Found]:
     yield fault("web server", seen, "Choose another PORT, or end what listens there")
 
 
-def _admission(settings: Settings) -> Found:
+def _admission(settings: Settings) -> CheckResult:
     """Say whether the web server takes the user and password of these settings."""
     secret = settings.basic_auth_pass
     auth = (settings.basic_auth_user, secret.get_secret_value()) if secret else None
@@ -169,9 +171,9 @@ def _admission(settings: Settings) -> Found:
     return well("web server", f"answers at {settings.address}")
 
 
-def check_model(patient: Patient) -> Iterator[Found]:
+def check_model(deployment: Deployment) -> Iterator[CheckResult]:
     """Look at the model: its files or its server, its family, and the device."""
-    settings = patient.settings
+    settings = deployment.settings
     if settings.engine == "openai":
         yield from _served_model(settings)
         return
@@ -181,7 +183,7 @@ def check_model(patient: Patient) -> Iterator[Found]:
     yield from _device(settings)
 
 
-def _stored_model(settings: Settings) -> Found:
+def _stored_model(settings: Settings) -> CheckResult:
     folder = Path(settings.model_path)
     if settings.is_demo:
         return warning(
@@ -197,7 +199,7 @@ def _stored_model(settings: Settings) -> Found:
     return _checkpoint(folder, settings)
 
 
-def _checkpoint(folder: Path, settings: Settings) -> Found:
+def _checkpoint(folder: Path, settings: Settings) -> CheckResult:
     try:
         facts = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
@@ -213,7 +215,7 @@ def _checkpoint(folder: Path, settings: Settings) -> Found:
     return well("model", f"{folder}, {kind}")
 
 
-def _adapter(name: str) -> Found:
+def _adapter(name: str) -> CheckResult:
     folder = Path(name)
     if not folder.is_dir():
         if name.count("/") == 1 and not name.startswith((".", "/")):
@@ -226,7 +228,7 @@ def _adapter(name: str) -> Found:
     return well("adapter", str(folder))
 
 
-def _served_model(settings: Settings) -> Iterator[Found]:
+def _served_model(settings: Settings) -> Iterator[CheckResult]:
     key = settings.openai_api_key
     headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
     url = f"{settings.openai_base_url}/models"
@@ -257,7 +259,7 @@ def _model_names(answer: httpx.Response) -> list[str]:
         return []  # some servers list none
 
 
-def _device(settings: Settings) -> Iterator[Found]:
+def _device(settings: Settings) -> Iterator[CheckResult]:
     try:
         import torch
     except ImportError:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from grounding.diagnosis.findings import Found, Patient, fault, of_error, warning, well
+from grounding.diagnosis.checks import CheckResult, Deployment, fault, of_error, warning, well
 from grounding.diagnosis.machine import SKEW_SECONDS
 from grounding.errors import GroundingError, ImageError, LabelStudioError
 from grounding.factory import fetcher
@@ -36,9 +36,9 @@ SAMPLED = 20
 """Tasks whose pictures' hosts are tried."""
 
 
-def check_studio(patient: Patient) -> Iterator[Found]:
+def check_studio(deployment: Deployment) -> Iterator[CheckResult]:
     """Look at Label Studio's address, its release, its clock and the token."""
-    settings = patient.settings
+    settings = deployment.settings
     if not settings.label_studio_url:
         yield warning("Label Studio", BOTH_NEEDED, "Set both")
         return
@@ -72,7 +72,7 @@ def _release(answer: httpx.Response) -> str | None:
     return str(found["release"]) if isinstance(found, dict) and "release" in found else None
 
 
-def _clock(answer: httpx.Response) -> Iterator[Found]:
+def _clock(answer: httpx.Response) -> Iterator[CheckResult]:
     try:
         theirs = parsedate_to_datetime(answer.headers["date"]).timestamp()
     except (KeyError, ValueError):
@@ -82,7 +82,7 @@ def _clock(answer: httpx.Response) -> Iterator[Found]:
         yield warning("its clock", f"{skew:+.0f} s from ours", "Synchronize the clocks (NTP)")
 
 
-def _token(api: Api, settings: Settings) -> Iterator[Found]:
+def _token(api: Api, settings: Settings) -> Iterator[CheckResult]:
     if settings.label_studio_api_key is None:
         yield fault("token", f"{KEY_NEEDED}, which is not set", "Set it to a personal access token")
         return
@@ -94,12 +94,12 @@ def _token(api: Api, settings: Settings) -> Iterator[Found]:
         yield fault("token", seen, "Set LABEL_STUDIO_API_KEY to a personal access token")
 
 
-def check_project(patient: Patient) -> Iterator[Found]:
+def check_project(deployment: Deployment) -> Iterator[CheckResult]:
     """Look at a project's labelling config, its connection to us, and its pictures."""
-    if patient.project is None:
+    if deployment.project is None:
         return
-    projects = Projects.of(patient.settings)
-    project = projects.find(patient.project)
+    projects = Projects.of(deployment.settings)
+    project = projects.find(deployment.project)
     yield well("project", f"{project.id}, {project.title}: {project.tasks:,} tasks")
     try:
         config = parse(project.label_config, projects.extra_params(project.id))
@@ -108,12 +108,12 @@ def check_project(patient: Patient) -> Iterator[Found]:
         config = None
     if config is not None:
         yield from _config(config)
-    yield from _connection(patient.settings, project)
+    yield from _connection(deployment.settings, project)
     if config is not None:
-        yield from _pictures(patient.settings, projects, project, config)
+        yield from _pictures(deployment.settings, projects, project, config)
 
 
-def _config(config: LabelConfig) -> Iterator[Found]:
+def _config(config: LabelConfig) -> Iterator[CheckResult]:
     if not config.controls:
         yield fault("labelling config", "no control is served", "See docs/prompts.md for the tags")
     for said in config.warnings:
@@ -122,7 +122,7 @@ def _config(config: LabelConfig) -> Iterator[Found]:
         yield well("labelling config", f"{len(config.controls)} controls served")
 
 
-def _connection(settings: Settings, project: Project) -> Iterator[Found]:
+def _connection(settings: Settings, project: Project) -> Iterator[CheckResult]:
     answer = _api(settings).call("GET", "/api/ml/", params={"project": project.id})
     check_status(answer)
     found = read_json(answer)
@@ -139,7 +139,7 @@ def _connection(settings: Settings, project: Project) -> Iterator[Found]:
         yield _backend(backend)
 
 
-def _backend(backend: Mapping[str, Any]) -> Found:
+def _backend(backend: Mapping[str, Any]) -> CheckResult:
     url, state = str(backend.get("url")), str(backend.get("readable_state") or "")
     said = str(backend.get("error_message") or "")
     if "reserved network" in said or "URL resolves" in said:
@@ -161,7 +161,7 @@ def _is_private(url: str) -> bool:
 
 def _pictures(
     settings: Settings, projects: Projects, project: Project, config: LabelConfig
-) -> Iterator[Found]:
+) -> Iterator[CheckResult]:
     """Try one picture of each host that the first tasks name."""
     page = next(projects.pages(project.id, size=SAMPLED), None)
     get, tried = fetcher(settings), set[str]()
@@ -187,7 +187,7 @@ def _host(address: str) -> str:
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else "Label Studio"
 
 
-def _picture(fetch: Any, address: str, host: str, task: Any) -> Found:
+def _picture(fetch: Any, address: str, host: str, task: Any) -> CheckResult:
     what = f"pictures of {host}"
     try:
         size = len(fetch(address, task if isinstance(task, int) else None))

@@ -166,6 +166,8 @@ def queue_errors() -> Iterator[None]:
 
 OLDEST_REDIS = 7
 """The major version from which Redis has all that we use; every release of Valkey has."""
+KEEPS = "noeviction"
+"""The maxmemory-policy of a server that refuses new keys when its memory is full."""
 EVICTS = "Redis evicts keys when its memory is full, which loses tasks"
 
 
@@ -177,20 +179,34 @@ def check_keeping(redis: Redis, settings: Settings) -> list[str]:
     """
     facts: Any = redis.info()
     notes = []
-    policy = facts.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction" and not settings.allow_eviction:
+    policy = eviction_policy(facts)
+    if policy and not settings.allow_eviction:
         raise SettingError(
             f"{EVICTS}: its maxmemory-policy is {policy}",
             hint="Set it to noeviction, or set GROUNDING_ALLOW_EVICTION=true",
         )
-    if policy != "noeviction":
+    if policy:
         notes.append(f"{EVICTS}: its maxmemory-policy is {policy}. Set it to noeviction")
-    if not facts.get("aof_enabled", 1):
+    if forgets(facts):
         notes.append("Redis loses tasks when it restarts. Set its appendonly to yes")
     if is_too_old(facts):
         version = facts["redis_version"]
         notes.append(f"Redis {version} is too old to rely on. Use {OLDEST_REDIS} or newer")
     return notes
+
+
+def eviction_policy(facts: Mapping[str, Any]) -> str:
+    """Return how a server with these facts, of INFO, drops keys when it is full; empty if never.
+
+    One that does not tell, as some hosted ones do not, is taken to keep them.
+    """
+    policy = str(facts.get("maxmemory_policy", KEEPS))
+    return "" if policy == KEEPS else policy
+
+
+def forgets(facts: Mapping[str, Any]) -> bool:
+    """Say whether a server with these facts, of INFO, loses what it holds when it restarts."""
+    return not facts.get("aof_enabled", 1)
 
 
 def is_too_old(facts: Mapping[str, Any]) -> bool:
@@ -263,7 +279,7 @@ def embedded(data_dir: Path) -> Iterator[ValkeyServer]:
         persist=True,
         appendonly="yes",
         appendfsync="everysec",
-        **{"maxmemory-policy": "noeviction"},
+        **{"maxmemory-policy": KEEPS},
     )
     try:
         server.start()

@@ -1,4 +1,4 @@
-"""What `doctor` finds: one line for each thing that it looks at, with the cure where one is due."""
+"""What the checks of `doctor` look at, and what one of them finds: a line, with the cure if due."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CheckResult:
     """One thing that was looked at: what it is, how it stands, what was seen, and the cure."""
 
     what: str
@@ -30,32 +30,32 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
-    """What is looked at: the settings, and the number of a project in Label Studio, if any."""
+class Deployment:
+    """What is looked at: the settings of this machine, and the number of a project, if any."""
 
     settings: Settings
     project: int | None = None
 
 
-Check = Callable[[Patient], Iterator[Found]]
+Check = Callable[[Deployment], Iterator[CheckResult]]
 """Yields what it finds; a `GroundingError` becomes a fault."""
 
 
-def well(what: str, seen: str) -> Found:
+def well(what: str, seen: str) -> CheckResult:
     """Return that a thing is as it should be."""
-    return Found(what, Level.WELL, seen)
+    return CheckResult(what, Level.WELL, seen)
 
 
-def warning(what: str, seen: str, cure: str) -> Found:
+def warning(what: str, seen: str, cure: str) -> CheckResult:
     """Return that a thing works and something else will not."""
-    return Found(what, Level.WARNING, seen, cure)
+    return CheckResult(what, Level.WARNING, seen, cure)
 
 
-def fault(what: str, seen: str, cure: str) -> Found:
+def fault(what: str, seen: str, cure: str) -> CheckResult:
     """Return that a thing does not work."""
-    return Found(what, Level.FAULT, seen, cure)
+    return CheckResult(what, Level.FAULT, seen, cure)
 
 
-def of_error(what: str, error: GroundingError) -> Found:
+def of_error(what: str, error: GroundingError) -> CheckResult:
     """Return the fault that an error of ours tells."""
     return fault(what, error.cause, error.hint)
