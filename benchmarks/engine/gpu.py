@@ -26,6 +26,7 @@ from grounding.engines.base import Priority
 from grounding.engines.local.decoding import in_flight
 from grounding.engines.local.decoding.endings import Endings, Ends
 from grounding.engines.local.encoder import Encoder, PatchRule, TokenizedRequest
+from grounding.engines.local.scheduler import AHEAD
 
 OUTPUT = Path("bench-output")
 SIDE, BOXES, PROMPT = 1008, 10, 60
@@ -158,9 +159,11 @@ def measure(model: Any, slots: int, device: str) -> Run:
     start = time.perf_counter()
     while waiting or loop._rows or loop._entering:
         waiting = waiting[loop.admit(waiting) :]
+        loop.expect(waiting[:AHEAD])
         for one, _ in loop.step():
             run.tokens += len(one.answer)  # type: ignore[attr-defined]
     run.seconds = time.perf_counter() - start
+    loop.close()
     return run
 
 
