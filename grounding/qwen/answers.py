@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from grounding.geometry import Box, Frame
 from grounding.queries import Finding
-from grounding.qwen.reading.blocks import read_blocks
+from grounding.qwen.reading.blocks import read_blocks, read_named_rows
 from grounding.qwen.reading.elements import KNOWN
 from grounding.qwen.reading.lines import read_lines, read_lone_place
 from grounding.qwen.reading.matches import Matches, Note, normalize
@@ -25,7 +25,15 @@ from grounding.qwen.reading.records import means_none
 from grounding.qwen.reading.sentences import declines, says_none
 from grounding.qwen.reading.tags import TagReader
 from grounding.qwen.reading.thinking import MAX_TEXT, drop_drafts, extract_answer
-from grounding.qwen.reading.tokenizer import Lexeme, Lexemes, Tag, Text, join_corners, tokenize
+from grounding.qwen.reading.tokenizer import (
+    Corners,
+    Lexeme,
+    Lexemes,
+    Tag,
+    Text,
+    join_corners,
+    tokenize,
+)
 from grounding.qwen.reading.values import Group
 
 __all__ = ["Answer", "Note", "Verdict", "read"]
@@ -100,6 +108,9 @@ def _read_plain(text: str, lexemes: list[Lexeme], *, complete: bool) -> Matches:
     """
     lines = Matches()
     read_lines(text, lexemes, lines, complete=complete)
+    if not any(isinstance(lexeme, Group | Corners | Tag) for lexeme in lexemes):
+        rows = read_named_rows(text, complete=complete)
+        lines = rows if len(rows.items) > len(lines.items) else lines
     if not lines.items and complete:
         read_lone_place(text, lines)
     if not lexemes or any(isinstance(lexeme, Tag) for lexeme in lexemes):

@@ -208,6 +208,7 @@ PARTS = [
     '"poly": ', "[10, 20, 110, 24, 109, 44]", "(10,20)", '"name": ', "-1", "0.5", "Wait, ", "Hmm", "So ",
     "Thinking Process:\n", "</think>", "<|quad_start|>", "<|extra_0|>", "<points x1=\"1\" y1=\"2\" ",
     "start_box=", "cat: ", "没有", "no ", "<10>", "\ud800", "\0", "| ", "- ", "1. ", "to",
+    "cat 10,20,110,120\n", "dog 200 210 300 330", "010, 20 110,120",
 ]  # fmt: skip
 
 
@@ -285,6 +286,10 @@ def as_named(items: list[dict[str, Any]]) -> str:
     return "\n".join(f"The cat: {[*item['bbox_2d']]}" for item in items)
 
 
+def as_named_rows(items: list[dict[str, Any]]) -> str:
+    return "\n".join("small cat {},{},{},{}".format(*item["bbox_2d"]) for item in items)
+
+
 FORMATS = [as_json, as_python, as_tokens, as_points, as_html, as_keyed, as_named]
 
 
@@ -307,7 +312,7 @@ def test_a_cut_answer_holds_nothing_that_the_whole_does_not(
         assert fewer(read(cut, SQUARE, complete), read(text, SQUARE))
 
 
-@pytest.mark.parametrize("write", [as_lines, as_sentence])
+@pytest.mark.parametrize("write", [as_lines, as_sentence, as_named_rows])
 @settings(max_examples=60, deadline=None)
 @given(items=records, data=st.data())
 def test_a_cut_text_without_brackets_holds_nothing_new_if_declared_incomplete(

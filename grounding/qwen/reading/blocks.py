@@ -3,6 +3,8 @@
     - label: cat                      cat
       bbox_2d: [10, 20, 110, 120]     [10, 20, 110, 120]
 
+    cat 10,20,110,120
+
 Indentation and list marks take the place of brackets; the reader of bracketed groups does the
 rest. Numbers under names are read where each place has a name, and several names are there: one
 line above places is as often a title.
@@ -13,11 +15,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from grounding.qwen.reading.fields import Role, classify_key
 from grounding.qwen.reading.lenient_json import OPENERS, Parser
-from grounding.qwen.reading.lines import find_name_before, strip_bullet, unquote
+from grounding.qwen.reading.lines import (
+    LONGEST_NAME,
+    WITH_DIGIT,
+    find_name_before,
+    strip_bullet,
+    strip_name,
+    unquote,
+)
 from grounding.qwen.reading.matches import Match, Matches
 from grounding.qwen.reading.records import DIGITS, read_group
 from grounding.qwen.reading.values import (
@@ -27,6 +37,7 @@ from grounding.qwen.reading.values import (
     String,
     Value,
     Word,
+    find_numbers,
     parse_lone_number,
     parse_number_lists,
 )
@@ -232,3 +243,66 @@ def _pair(run: _Run) -> list[str] | None:
     if not count or len(names) != count or None in names:
         return None
     return [name for name in names if name]
+
+
+# Lines that are a name and four numbers
+
+
+_APART = r"(?:[ \t]*+[,，;；|][ \t]*+|[ \t]++(?:(?:to|[-–→])[ \t]++)?)"
+_PLAIN = r"\d++(?:\.\d++)?+"
+_NAMED_FOUR = re.compile(
+    rf"(?P<name>[^\W\d_][^\d\n]{{0,{LONGEST_NAME}}}?|[*_`\"'][^\d\n]{{0,{LONGEST_NAME}}}?)"
+    rf"(?P<joint>[:：=]|->?|[→–])?[ \t,，;|*_`\"']*(?<![\w.])"
+    rf"(?P<numbers>{_PLAIN}(?:{_APART}{_PLAIN}){{3}})(?![\w%]|\.\d)"
+    r"(?:[ \t]*+[,，]?[ \t]*+\(?(?P<score>0?\.\d++)\)?)?+"
+    r"[ \t.]*+(?:\r?\Z|[;；,，|][ \t\r]*+(?:and )?+|and )"
+)
+SMALLEST = 5
+"""Units of the sides of a box that nothing but a name marks: 1, 2, 3, 4 are rather a list."""
+
+
+def read_named_rows(text: str, *, complete: bool) -> Matches:
+    """Return the boxes of an answer that begins with lines of a name and four numbers each.
+
+    The first line with a digit that is anything else, or whose numbers may be no box, ends them; a
+    title with a colon does not.
+    """
+    found, lines = Matches(), list(WITH_DIGIT.finditer(text))
+    if not complete and lines and not text[lines[-1].end() :].strip():
+        lines.pop()
+        found.cut = True
+    told = (_cut(line) for line in lines if not line[0].rstrip().endswith((":", "：")))
+    rows = [row for one in takewhile(bool, told) for row in one]
+    if len(rows) == 1 and _may_be_a_list(rows[0]):
+        return Matches()
+    for row in rows:
+        name = find_name_before(row["name"] + (row["joint"] or ""))
+        found.add(find_numbers(f"{row['numbers']} {row['score'] or ''}"), row.span(), label=name)
+    return found
+
+
+def _cut(line: re.Match[str]) -> list[re.Match[str]]:
+    """Return the names with four numbers that a line consists of; none of any other line."""
+    rows, at = [], line.end() - len(strip_bullet(line[0]))
+    while at < line.end():
+        row = _NAMED_FOUR.match(line.string, at, line.end())
+        if row is None or not _is_marked(row):
+            return []
+        rows.append(row)
+        at = row.end()
+    return rows
+
+
+def _is_marked(row: re.Match[str]) -> bool:
+    """Say whether a name is one and its numbers are a box: no list, phone number or sentence."""
+    x1, y1, x2, y2 = find_numbers(row["numbers"])
+    lead = row["name"] + (row["joint"] or "")
+    named = find_name_before(lead) or classify_key(strip_name(lead)).role is Role.PLACE
+    padded = re.search(r"(?<![\d.])0\d", row["numbers"])
+    return bool(named) and not padded and min(x2 - x1, y2 - y1) >= SMALLEST
+
+
+def _may_be_a_list(row: re.Match[str]) -> bool:
+    """Say whether a row alone has only blanks round its numbers, or numbers in equal steps."""
+    steps = {right - left for left, right in pairwise(find_numbers(row["numbers"]))}
+    return len(steps) == 1 or not (row["joint"] or set(row["numbers"]) & {*",，|"})

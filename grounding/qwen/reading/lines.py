@@ -77,10 +77,10 @@ def find_name_before(words: str) -> str | None:
     words = strip_bullet(words)
     keyed = _KEYED.search(words)
     if keyed:
-        return _strip_name(keyed["name"])
-    core = _strip_name(words)
+        return strip_name(keyed["name"])
+    core = strip_name(words)
     if (keyed := _BEFORE_A_KEY.fullmatch(core)) and is_empty_word(keyed["key"]):
-        core = _strip_name(keyed["name"])
+        core = strip_name(keyed["name"])
     announced = words.rstrip(_DECORATION + _QUOTE_MARKS).endswith(tuple(_JOINTS))
     if not core or len(core) > LONGEST_NAME or core.startswith(("$", "\\")) or is_empty_word(core):
         return None
@@ -97,8 +97,8 @@ def find_name_after(words: str) -> str | None:
     """Return the name in `words`, which stand behind a place; None for running prose."""
     keyed = _KEYED.search(words)
     if keyed:
-        return _strip_name(keyed["name"])
-    core = _strip_name(words)
+        return strip_name(keyed["name"])
+    core = strip_name(words)
     if not core or len(core) > LONGEST_NAME or not any(c.isalpha() for c in core):
         return None
     sentence = core.endswith((".", "。")) and len(core.split()) > 6
@@ -110,7 +110,7 @@ def is_empty_word(core: str) -> bool:
     return classify_key(core).role in (Role.PLACE, Role.WRAPPER, Role.SCORE, Role.AXIS)
 
 
-def _strip_name(words: str) -> str:
+def strip_name(words: str) -> str:
     """Return `words` without Markdown, quotes and separators; of table cells the first name."""
     outer = _DECORATION + _JOINTS + ")]}）"
     cells = [unquote(cell.strip(outer)).strip(outer) for cell in words.split("|")]
@@ -135,13 +135,13 @@ _COLUMNS = re.compile(
 """A line of a table whose columns have commas and no spaces between: cat,10,20,110,120."""
 _AXIS = rf"[\"']?(?:[xy]_?(?:[0-2]|min|max)?)[\"']?\s*+[:=：]\s*+{NUMBER}"
 _AXES = re.compile(
-    rf"(?:(?P<name>[^:：=\d]{{1,80}})[:：]\s*+)?"
+    rf"(?:(?P<name>[^:：=\d]{{1,80}})(?P<joint>[:：]\s*+|[ \t]))?"
     rf"(?P<axes>{_AXIS}(?:(?:\s*+[,，;；]\s*+|\s++){_AXIS})++)[\s.;,|]*+",
     re.IGNORECASE,
 )
 """A line such as "x: 10, y: 20", or the same with a name in front of it."""
 _HALF_A_BOX = re.compile(rf"\s*+{NUMBER}(?:{_COMMA}{NUMBER}){{0,2}}\s*+,?\s*+")
-_WITH_DIGIT = re.compile(r"^[^\n\d]*+\d[^\n]*+", re.MULTILINE)
+WITH_DIGIT = re.compile(r"^[^\n\d]*+\d[^\n]*+", re.MULTILINE)
 _DANGLING = re.compile(r"\s*+(?:[,，]|to|-|~|到|至)\s*+(?:[(\[（［][\d\s.,，-]*+)?+")
 
 REACH = 100
@@ -212,7 +212,7 @@ def _split_lines(text: str, lexemes: list[Lexeme]) -> Iterator[_Line]:
             line.end = first
             yield line
             last = text.rfind("\n", first, lexeme.end)
-            for match in _WITH_DIGIT.finditer(text, first + 1, max(first + 1, last)):
+            for match in WITH_DIGIT.finditer(text, first + 1, max(first + 1, last)):
                 yield _Line(*match.span())
             line = _Line(last + 1, lexeme.end)
         else:
@@ -334,7 +334,7 @@ def _read_axes(line: re.Match[str], shift: int, out: Matches) -> None:
     group = Parser(f"({line['axes']})", 0).parse()
     numbers = read_axes({fold(key.text): value for key, value in group.entries if key}, out)
     if numbers:
-        name = find_name_before(f"{line['name']}:") if line["name"] else None
+        name = find_name_before(line["name"] + line["joint"]) if line["name"] else None
         out.add(numbers, (shift + line.start(), shift + line.end()), label=name)
 
 
