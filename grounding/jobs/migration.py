@@ -70,6 +70,7 @@ local now_state = redis.call('HGET', job, 'state')
 if redis.call('ZSCORE', '{OLD}owed:' .. project, key) and now_state ~= 'failed' then
   local undelivered = PREFIX .. 'undelivered:' .. project
   redis.call('HSETNX', job, 'due', due or now())
+  redis.call('HSET', job, 'undelivered', 1)
   redis.call('ZADD', undelivered, 'NX', now_state == 'done' and now() or '+inf', key)
   redis.call('EXPIRE', undelivered, {PROJECT_SECONDS})
   redis.call('SADD', outboxes, project)
@@ -111,7 +112,7 @@ else
 end
 if held then redis.call('HSETNX', job, 'held_until', held) end
 local later = math.max(due, redis.call('HGET', job, 'due') or 0)
-redis.call('HSET', job, 'due', later)
+redis.call('HSET', job, 'due', later, 'undelivered', 1)
 local now_state = redis.call('HGET', job, 'state')
 if now_state == 'failed' then return 0 end
 redis.call('ZADD', undelivered, 'GT', now_state == 'done' and due or '+inf', key)

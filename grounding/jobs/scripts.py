@@ -42,7 +42,7 @@ end
 local function enter_outbox(state)
   if deliver_ms == '' or state == 'failed' or is_held(job, now()) then return end
   local due = now() + math.max(deliver_ms, saving(job))
-  redis.call('HSET', job, 'due', due)
+  redis.call('HSET', job, 'due', due, 'undelivered', 1)
   redis.call('ZADD', undelivered, state == 'done' and due or '+inf', key)
   redis.call('EXPIRE', undelivered, {PROJECT_SECONDS})
   redis.call('SADD', outboxes, project)

@@ -7,6 +7,7 @@ each script says which crash it survives.
 from __future__ import annotations
 
 from grounding.jobs.keys import CLOSE, CLOSE_KEYS, COUNT, FORGET, NOW, PROJECT_SECONDS, Script
+from grounding.jobs.outbox.scripts import ENTRY
 
 PACE_JOBS = 100
 PACE_SECONDS = 300
@@ -170,33 +171,39 @@ return removed
 
 # Looks at job records, whose keys are one a line. Returns how many of the fields with which scripts
 # reckon were no numbers, and went. A list that was another's is gone with all that it named, so
-# that unfinished jobs are listed again; of finished ones nobody knows what Label Studio has.
+# that unfinished jobs are listed again, and finished ones that were not delivered. Label Studio may
+# have got one of these meanwhile, so that it is asked first: they are unconfirmed. A list that is
+# another's still refuses, and is removed later in this look: the refusal makes the next one.
 CHECK_JOBS = Script(
     f"""
 local removed, numbers = 0, cjson.decode(fields)
 for name in string.gmatch(names, '[^\\n]+') do
-  local held = redis.call('HMGET', name, 'state', 'project', 'due', unpack(numbers))
+  local held = redis.call('HMGET', name, 'state', 'project', 'due', 'undelivered', 'held_until',
+    unpack(numbers))
   for at, field in ipairs(numbers) do
-    if held[at + 3] and not string.match(held[at + 3], '^%-?%d[%d.e+]*$') then
+    if held[at + 5] and not string.match(held[at + 5], '^%-?%d[%d.e+]*$') then
       removed = removed + redis.call('HDEL', name, field)
     end
   end
-  local state, project, due = unpack(held)
-  if state == 'pending' or state == 'leased' then
-    local key = string.sub(name, string.len(PREFIX .. 'job:') + 1)
-    redis.call('ZADD', pending, 'NX', now() / 1000, key)
-    if due and project then
-      local undelivered = PREFIX .. 'undelivered:' .. project
-      redis.call('ZADD', undelivered, 'NX', '+inf', key)
-      redis.call('EXPIRE', undelivered, {PROJECT_SECONDS})
+  local state, project, due, lacks, till = unpack(held)
+  local key = string.sub(name, string.len(PREFIX .. 'job:') + 1)
+  local is_unfinished = state == 'pending' or state == 'leased'
+  if is_unfinished then redis.pcall('ZADD', pending, 'NX', now() / 1000, key) end
+  if project and (is_unfinished and due or state == 'done' and lacks) then
+    local undelivered, at = PREFIX .. 'undelivered:' .. project, '+inf'
+    if state == 'done' then at = (is_held(name, now()) and till or now()) + saving(name) end
+    if redis.pcall('ZADD', undelivered, 'NX', at, key) == 1 and state == 'done' then
+      redis.call('HSETNX', name, 'held_until', now())
     end
+    redis.call('EXPIRE', undelivered, {PROJECT_SECONDS})
+    redis.pcall('SADD', outboxes, project)
   end
 end
 return removed
 """,
-    keys="pending",
+    keys="pending outboxes",
     args="names fields",
-    uses=(NOW,),
+    uses=(NOW, ENTRY),
     finishing=True,
 )
 

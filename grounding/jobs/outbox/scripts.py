@@ -102,9 +102,11 @@ return redis.call('ZSCORE', undelivered, key)
     finishing=True,
 )
 
-# A process killed before this script leaves an unconfirmed entry.
+# A process killed before this script leaves an unconfirmed entry. The job's record notes it, too,
+# also where the entry is gone, since a list that is lost is written anew from the records.
 MARK_DELIVERED = Script(
     """
+redis.call('HDEL', job, 'undelivered')
 if redis.call('ZREM', undelivered, key) == 0 then return 0 end
 redis.call('HDEL', job, 'lost')
 count(project, result)
