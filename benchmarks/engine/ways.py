@@ -154,10 +154,16 @@ class Engine:
 
     def forget(self) -> None:
         """Let go of the pictures and answers that are left of another round."""
+        self.forget_pictures()
+        loop: Any = self.engine._scheduler._loop
+        if isinstance(loop, in_flight.InFlight):
+            loop._memory.texts.clear()
+
+    def forget_pictures(self) -> None:
+        """Let go of the pictures that are left of another round."""
         loop: Any = self.engine._scheduler._loop
         if isinstance(loop, in_flight.InFlight):
             loop._prefixes.clear()
-            loop._memory.texts.clear()
 
     def ask(self, queries: Sequence[Query], at_once: int) -> list[str]:
         """Return the answers' texts; a query is sent as soon as fewer than `at_once` are out."""
