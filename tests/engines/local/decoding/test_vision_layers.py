@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ from tests.engines.questions import FAMILIES
 CPU = LoadOptions(device="cpu")
 
 
+def load_tower(folder: Path) -> Any:
+    model: Any = load_checkpoint(str(folder), CPU, lambda _: None).model
+    return model.model.visual
+
+
+def noise_for(tower: Any, grids: torch.Tensor) -> torch.Tensor:
+    """Return random patches of pictures with these numbers of patches."""
+    return torch.randn(int(grids.prod(1).sum()), 3 * 2 * tower.config.patch_size**2)
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=9))
 def test_each_window_sees_itself_alone(lengths: list[int]) -> None:
@@ -44,11 +55,9 @@ def test_each_window_sees_itself_alone(lengths: list[int]) -> None:
 def test_pictures_of_many_sizes_are_read_in_few_calls_and_as_by_the_library(
     folders: dict[str, Path], family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model: Any = load_checkpoint(str(folders[family]), CPU, lambda _: None).model
-    tower = model.model.visual
+    tower = load_tower(folders[family])
     grids = torch.tensor([[1, 60, 82], [1, 16, 6], [1, 60, 82], [1, 30, 30], [1, 8, 44]])
-    side = tower.config.patch_size
-    patches = torch.randn(int(grids.prod(1).sum()), 3 * 2 * side * side)
+    patches = noise_for(tower, grids)
     with torch.inference_mode():
         expected = tower(patches, grid_thw=grids).pooler_output
     calls: list[int] = []
@@ -66,27 +75,44 @@ def test_pictures_of_many_sizes_are_read_in_few_calls_and_as_by_the_library(
     assert all(block.forward.func is run_block for block in tower.blocks)
 
 
-@pytest.mark.parametrize("change", ["part", "norm", "result"])
-def test_a_block_that_is_not_as_we_know_it_runs_as_the_library_has_it(
-    folders: dict[str, Path], change: str
+@pytest.mark.parametrize(("change", "ours"), [("part", 1), ("norm", 2), ("result", 0), ("turn", 0)])
+def test_blocks_that_are_not_as_we_know_them_run_as_the_library_has_them(
+    folders: dict[str, Path], change: str, ours: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All its windows are still one call, and the other blocks are ours."""
-    model: Any = load_checkpoint(str(folders["qwen2_5_vl"]), CPU, lambda _: None).model
-    tower = model.model.visual
-    block = tower.blocks[0]
-    if change == "part":
-        block.add_module("more", torch.nn.Identity())
-    elif change == "norm":
-        del block.norm1.variance_epsilon
-        block.norm1.forward = lambda hidden: hidden
-    else:
-        block.mlp.forward = torch.zeros_like
+    """Which is said in the log; all their windows are still one call."""
+    tower = load_tower(folders["qwen2_5_vl"])
+    CHANGES[change](tower.blocks[0])
     grids = torch.tensor([[1, 16, 8]])
-    side = tower.config.patch_size
-    patches = torch.randn(int(grids.prod(1).sum()), 3 * 2 * side * side)
+    patches = noise_for(tower, grids)
     with torch.inference_mode():
         expected = tower(patches, grid_thw=grids).pooler_output
-        speed_up(tower)
+    speed_up(tower)
+    with torch.inference_mode():
         assert torch.allclose(tower(patches, grid_thw=grids).pooler_output, expected, atol=1e-4)
-    ours = [getattr(one.forward, "func", None) is run_block for one in tower.blocks]
-    assert ours == [change == "norm", *[True] * (len(ours) - 1)]
+    runs = [getattr(one.forward, "func", None) is run_block for one in tower.blocks]
+    assert sum(runs) == ours
+    told = f"{len(runs) - ours} of the vision tower's layers run as the library has them"
+    assert (told in caplog.text) == (ours < len(runs))
+
+
+def replace_norm(block: Any) -> None:
+    block.norm1 = torch.nn.LayerNorm(block.norm1.weight.numel())
+
+
+def turn_less(block: Any) -> None:
+    attend = block.attn.forward
+
+    def attend_unturned(hidden: Any, position_embeddings: Any, **how: Any) -> Any:
+        cos, sin = position_embeddings
+        still = torch.ones_like(cos), torch.zeros_like(sin)
+        return attend(hidden, position_embeddings=still, **how)
+
+    block.attn.forward = attend_unturned
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "part": lambda block: block.add_module("more", torch.nn.Identity()),
+    "norm": replace_norm,
+    "result": lambda block: setattr(block.mlp, "forward", torch.zeros_like),
+    "turn": turn_less,
+}
