@@ -121,7 +121,6 @@ def _connect(settings: Settings, on_progress: ProgressCallback) -> Engine:
     profile = profile_for(settings.model, name=settings.profile or None).bounded(
         min_pixels=settings.min_pixels, max_pixels=settings.max_pixels
     )
-    key = settings.openai_api_key
     policy = RetryPolicy(
         settings.server_timeout,
         settings.server_retry_timeout,
@@ -131,7 +130,7 @@ def _connect(settings: Settings, on_progress: ProgressCallback) -> Engine:
     return RemoteEngine(
         Endpoint(
             settings.openai_base_url,
-            key.get_secret_value() if key else "",
+            settings.openai_token,
             settings.max_in_flight,
         ),
         _request_format(settings, profile),
@@ -234,9 +233,8 @@ def label_studio(settings: Settings) -> LabelStudioClient | None:
     """Return the client of the configured Label Studio, or None where none is."""
     if not settings.label_studio_url:
         return None
-    key = settings.label_studio_api_key
     return LabelStudioClient(
         settings.label_studio_url,
-        key.get_secret_value() if key else "",
+        settings.label_studio_token,
         public=settings.label_studio_host,
     )

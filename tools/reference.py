@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
 
 from grounding import errors
 from grounding.errors import GroundingError
@@ -27,6 +28,10 @@ variable and a misspelt name keep the process from starting, with one line that 
 Names without `GROUNDING_` are those that other programs of this field use. An empty variable counts
 as unset. `NAME_FILE` may hold the path of a file with the value instead, as Docker's secrets do.
 Times are seconds, sizes bytes. The web server and all workers of one queue need the same settings.
+"""
+
+SECTION_HEAD = """
+## {title}
 
 | variable | takes | default | what it does |
 |---|---|---|---|
@@ -54,12 +59,17 @@ Codes for special cases. Each one is a kind of the error next to it, with the sa
 
 def settings_page() -> str:
     """Return docs/settings.md."""
+    return SETTINGS_HEAD + "".join(map(_section, Settings.__bases__))
+
+
+def _section(part: type[BaseSettings]) -> str:
+    """Return the settings of one part, under what its docstring begins with."""
     rows = (
         f"| `{variable(name)}` | {_takes(field)} | {_default(field)} "
         f"| {_cell(field.description)} |\n"
-        for name, field in Settings.model_fields.items()
+        for name, field in part.model_fields.items()
     )
-    return SETTINGS_HEAD + "".join(rows)
+    return SECTION_HEAD.format(title=_summary(part).removesuffix(".")) + "".join(rows)
 
 
 def errors_page() -> str:

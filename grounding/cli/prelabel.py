@@ -58,13 +58,13 @@ class Backend:
     """The web server of ours that Label Studio asks, asked in Label Studio's words."""
 
     def __init__(self, url: str, settings: Settings) -> None:
-        secret = settings.basic_auth_pass
-        auth = (settings.basic_auth_user, secret.get_secret_value()) if secret else None
         self.url = url
         self.most_waiting = min(MOST_WAITING, settings.max_pending // 2)
         self.page = max(1, min(PAGE, self.most_waiting))
         self.most_bytes = settings.max_request_bytes // 2
-        self._http = httpx.Client(base_url=url, auth=auth, timeout=TIMEOUT, trust_env=False)
+        self._http = httpx.Client(
+            base_url=url, auth=settings.basic_auth, timeout=TIMEOUT, trust_env=False
+        )
 
     def setup(self, project: Project, params: str) -> str:
         """Return the model version of a project's predictions."""

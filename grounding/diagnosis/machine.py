@@ -160,8 +160,7 @@ def check_server(deployment: Deployment) -> Iterator[CheckResult]:
 
 def _admission(settings: Settings) -> CheckResult:
     """Say whether the web server takes the user and password of these settings."""
-    secret = settings.basic_auth_pass
-    auth = (settings.basic_auth_user, secret.get_secret_value()) if secret else None
+    auth = settings.basic_auth
     url = f"{settings.own_url}/ready"
     answer = httpx.get(url, auth=auth, timeout=ANSWER_SECONDS, trust_env=False)
     if answer.status_code == httpx.codes.UNAUTHORIZED:
@@ -229,8 +228,8 @@ def _adapter(name: str) -> CheckResult:
 
 
 def _served_model(settings: Settings) -> Iterator[CheckResult]:
-    key = settings.openai_api_key
-    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    key = settings.openai_token
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     url = f"{settings.openai_base_url}/models"
     try:
         answer = httpx.get(url, headers=headers, timeout=ANSWER_SECONDS, trust_env=False)

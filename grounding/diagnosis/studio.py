@@ -22,7 +22,7 @@ from grounding.labelstudio.client.api import (
     check_status,
     read_json,
 )
-from grounding.labelstudio.client.projects import Project, Projects
+from grounding.labelstudio.client.projects import Project, Projects, configured_api
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.data import find_image_address
@@ -42,7 +42,7 @@ def check_studio(deployment: Deployment) -> Iterator[CheckResult]:
     if not settings.label_studio_url:
         yield warning("Label Studio", BOTH_NEEDED, "Set both")
         return
-    api = _api(settings)
+    api = Api(settings.label_studio_url, settings.label_studio_token)
     answer = api.call("GET", "/api/version")
     release = _release(answer)
     if release is None:
@@ -55,11 +55,6 @@ def check_studio(deployment: Deployment) -> Iterator[CheckResult]:
     yield well("Label Studio", f"{release} at {settings.label_studio_url}")
     yield from _clock(answer)
     yield from _token(api, settings)
-
-
-def _api(settings: Settings) -> Api:
-    key = settings.label_studio_api_key
-    return Api(settings.label_studio_url, key.get_secret_value() if key else "")
 
 
 def _release(answer: httpx.Response) -> str | None:
@@ -83,7 +78,7 @@ def _clock(answer: httpx.Response) -> Iterator[CheckResult]:
 
 
 def _token(api: Api, settings: Settings) -> Iterator[CheckResult]:
-    if settings.label_studio_api_key is None:
+    if not settings.label_studio_token:
         yield fault("token", f"{KEY_NEEDED}, which is not set", "Set it to a personal access token")
         return
     answer = api.call("GET", "/api/current-user/whoami")
@@ -123,7 +118,7 @@ def _config(config: LabelConfig) -> Iterator[CheckResult]:
 
 
 def _connection(settings: Settings, project: Project) -> Iterator[CheckResult]:
-    answer = _api(settings).call("GET", "/api/ml/", params={"project": project.id})
+    answer = configured_api(settings).call("GET", "/api/ml/", params={"project": project.id})
     check_status(answer)
     found = read_json(answer)
     if not isinstance(found, list):

@@ -19,7 +19,7 @@ from transformers import Qwen2VLImageProcessorPil
 from grounding.engines.local.encoder import PatchRule
 from grounding.engines.remote.client import Encoding
 from grounding.media.views import PixelBounds, View, whole
-from grounding.settings import ImageFormat
+from grounding.settings.parts import ImageFormat
 from tests.media.pictures import saved, upright
 
 FOLDER = Path(__file__).parent / "photographs"

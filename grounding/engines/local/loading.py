@@ -40,8 +40,7 @@ from grounding.engines.local.encoder import PatchRule
 from grounding.engines.local.weights.adapters import Adapter, without_adapter
 from grounding.errors import EngineError, OutOfMemory, SettingError
 from grounding.qwen.profiles import MODEL_TYPES, Profile, profile_for
-from grounding.settings import DataType
-from grounding.settings.decoding import Attention
+from grounding.settings.parts import Attention, DataType
 
 MODEL_CLASSES: Mapping[str, type[PreTrainedModel]] = {
     "qwen2_vl": Qwen2VLForConditionalGeneration,

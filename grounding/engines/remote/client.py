@@ -20,7 +20,7 @@ from grounding.engines.detokenizer import clip, locate
 from grounding.engines.remote.failures import SEE_LOG, Failure, Refusal
 from grounding.errors import EngineAway, EngineError
 from grounding.retry import retry_after
-from grounding.settings import ImageFormat
+from grounding.settings.parts import ImageFormat
 
 NO_KEY = "none"
 """What is sent where no key is set; a server without keys ignores it."""

@@ -37,7 +37,7 @@ from typing import Any, Literal
 
 from grounding.engines.base import ModelRequest, Priority
 from grounding.engines.remote.client import Encoding
-from grounding.settings import ServerName
+from grounding.settings.parts import ServerName
 
 Body = dict[str, Any]
 

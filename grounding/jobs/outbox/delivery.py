@@ -116,8 +116,8 @@ class Delivery:
     @classmethod
     def of(cls, settings: Settings, redis: Redis) -> Delivery | None:
         """Return the delivery of this process; None where the settings name no way to deliver."""
-        url, key = settings.label_studio_url, settings.label_studio_api_key
-        return cls(redis, Importer(Api(url, key.get_secret_value()))) if url and key else None
+        url, token = settings.label_studio_url, settings.label_studio_token
+        return cls(redis, Importer(Api(url, token))) if url and token else None
 
     def start(self) -> None:
         """Begin; returns at once."""

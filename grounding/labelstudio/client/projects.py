@@ -45,15 +45,15 @@ class Page:
 
 def configured_api(settings: Settings) -> Api:
     """Return the API of the configured Label Studio; `SettingError` where none is."""
-    key = settings.label_studio_api_key
-    if not settings.label_studio_url or key is None:
-        missing = "LABEL_STUDIO_API_KEY" if settings.label_studio_url else "LABEL_STUDIO_URL"
+    url, token = settings.label_studio_url, settings.label_studio_token
+    if not (url and token):
+        missing = "LABEL_STUDIO_API_KEY" if url else "LABEL_STUDIO_URL"
         raise SettingError(
             f"{missing} is not set",
             hint="Set LABEL_STUDIO_URL to Label Studio's address and LABEL_STUDIO_API_KEY to "
             "a personal access token",
         )
-    return Api(settings.label_studio_url, key.get_secret_value())
+    return Api(url, token)
 
 
 class Projects:
