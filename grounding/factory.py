@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grounding.engines.base import Engine, Progress
@@ -17,7 +18,7 @@ from grounding.media.images import Decoder
 from grounding.media.local_files import Folder
 from grounding.media.memory import DecodeBudget, HeldBudget
 from grounding.pipeline import WorkerContext
-from grounding.settings import Settings
+from grounding.settings import SHAPES, Settings
 
 if TYPE_CHECKING:
     from grounding.engines.remote.servers import RequestFormat
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ProgressCallback = Callable[..., None]
+
+DEMO_CURE = (
+    "The demo's model knows only what the demo's pictures show, such as coloured shapes. Set MODEL "
+    "to another, such as Qwen/Qwen2.5-VL-7B-Instruct"
+)
+"""What helps with an answer of a shipped checkpoint: it was asked for what it was not taught."""
 
 
 def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerContext:
@@ -54,8 +61,15 @@ def load_context(settings: Settings, on_progress: ProgressCallback) -> WorkerCon
         settings.labels_per_query,
         decoder=decoder,
         films=film_reader(settings, decoder.budget),
+        answer_cure=DEMO_CURE if _is_shipped(settings) else "",
     )
     return replace(context, check_owner=home.check_owner) if home else context
+
+
+def _is_shipped(settings: Settings) -> bool:
+    """Say whether the model is a demo of ours, also where MODEL names its folder."""
+    folder = Path(settings.model_path).resolve()
+    return settings.engine == "local" and folder.is_relative_to(SHAPES.parent)
 
 
 def _limit_print(engine: Engine, settings: Settings) -> None:

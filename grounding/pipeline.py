@@ -63,6 +63,7 @@ class WorkerContext:
     `check_owner` raises for an address that a task of its id and project must not name.
     `on_progress` hears how many of a film's questions are answered, and of how many; meanwhile,
     `check_wanted` raises where nobody wants the answer any more, and ends the task by that.
+    `answer_cure` is what helps with an answer that cannot be used, where it is the model's own.
     """
 
     engine: Engine
@@ -78,6 +79,7 @@ class WorkerContext:
     films: FilmReader | None = None
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
     check_wanted: Callable[[], None] = lambda: None
+    answer_cure: str = ""
 
     @property
     def film_reader(self) -> FilmReader:
@@ -124,7 +126,7 @@ def predict(task: Task, worker: WorkerContext) -> TaskResult:
     written = _write_results(config, answered, asked=intent is not None)
     unclear = [one.answer for one in answered if not is_clear(one.answer)]
     if unclear and not written.result:
-        raise answer_error(unclear[0])
+        raise answer_error(unclear[0], worker.answer_cure)
     asked = plan_regions(config, written, defaults, asked=intent is not None)
     checks = plan_checks(config, written)
     more = _look_again([*(one.planned for one in asked), *checks], pictures)

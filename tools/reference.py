@@ -43,7 +43,7 @@ ERRORS_HEAD = """\
 The meaning of each code in `/jobs`, `/metrics` and the log. *Retried* tells whether the same
 request may succeed later without any change. Two codes are no errors: `nobody_waits` counts
 annotators' requests that were not answered by their deadline, or whose annotators asked something
-else meanwhile, `cancelled` the tasks that an operator dropped.
+else meanwhile or hung up, `cancelled` the tasks that an operator dropped.
 
 | code | what happened | retried | cure |
 |---|---|---|---|

@@ -179,7 +179,9 @@ UNCLEAR: tuple[tuple[Note | Verdict, Callable[[str], AnswerError]], ...] = (
 """What makes an answer unclear, the most telling first, and its error; some name the verdict."""
 
 
-def answer_error(answer: Answer) -> AnswerError:
+def answer_error(answer: Answer, cure: str = "") -> AnswerError:
+    """Return why an answer cannot be used, with its own cure where none is given."""
     signs = (answer.verdict, *answer.warnings)
     explain = next((error for sign, error in UNCLEAR if any(sign is s for s in signs)), AnswerError)
-    return explain(f"the model's answer was {answer.verdict}")
+    error = explain(f"the model's answer was {answer.verdict}")
+    return AnswerError(error.cause, code=error.code, hint=cure or error.hint)

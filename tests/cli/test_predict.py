@@ -18,8 +18,10 @@ from grounding.errors import InputError
 from grounding.labelstudio.config.parse import parse
 from grounding.pipeline import TaskResult, WorkerContext
 from grounding.pipeline import predict as answer
+from grounding.settings import SHAPES
 from grounding.tasks import Task
 from tests.cli.running import Commands
+from tests.labelstudio.configs import CHOICES, view
 
 DEMO = Path(__file__).parents[2] / "grounding" / "demo" / "pictures"
 SQUARE = ("--find", "blue square")
@@ -221,3 +223,18 @@ def test_a_folder_that_cannot_be_written_ends_with_one_line(
     words = (folder / "a.png", "--find", "red circle", "--output", output)
     done = command("predict", *words)
     assert (done.status, done.err.strip()) == (1, f"{output / 'pictures'}: File exists")
+
+
+@pytest.mark.parametrize("model", ["", str(SHAPES)], ids=["unset", "its folder"])
+def test_what_the_demo_s_model_was_not_taught_is_told_as_such(
+    command: Commands, tmp_path: Path, model: str
+) -> None:
+    """Other words would not help."""
+    config = tmp_path / "day.xml"
+    config.write_text(view(CHOICES))
+    words = ("--config", config)
+    done = command("predict", DEMO / "shapes-1.png", *words, MODEL=model)
+    assert done.status == 1
+    assert "the model's answer was unreadable. The demo's model knows only" in done.err
+    assert "Set MODEL to another" in done.err
+    assert "other words" not in done.err
