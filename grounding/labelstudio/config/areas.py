@@ -9,12 +9,14 @@ them, or they are the status area.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from grounding.labelstudio.config.conditions import inherit_conditions, is_shown
 from grounding.labelstudio.config.interface import (
     Control,
+    Label,
     LabelConfig,
     ModelTask,
     Remember,
@@ -111,18 +113,71 @@ def _doubts_of_unfilled(config: LabelConfig) -> Iterator[str]:
         yield f'<TextArea name="{quote(area.name, 20)}">: {use}; {cure}'
 
 
+TRANSCRIBES = re.compile(
+    r"(?i:transcri)|(?<![A-Za-z])[Oo][Cc][Rr](?![a-z])|(?<=[a-z])(?:OCR|Ocr)(?![a-z])|转写|文字识别"
+)
+"""Names of text areas for the print of their region: plate_OCR and ocrText, no democracy."""
+
+DESCRIBES = re.compile(r"caption|descri|描述|说明", re.IGNORECASE)
+"""Names of text areas for a description of what is seen."""
+
+_TEXT = re.compile(
+    r"(?<![A-Za-z])(?i:texts?|content|print|words)(?![a-z])|(?<=[a-z])Text(?![a-z])|文[字本]|内容"
+)
+"""Names that say less clearly that an area is for print."""
+
+
+def find_taker(
+    areas: Iterable[Control], drawing: Control, label: Label | None = None
+) -> Control | None:
+    """Return the area that takes the text of a region that `drawing` draws, with this label.
+
+    Of several, that is the one whose name says what the text is, else one with a condition for such
+    regions, else the first.
+    """
+    about = [one for one in areas if one.accompanies and one.is_about(drawing, label)]
+    return min(about, key=lambda one: _rank(one, drawing), default=None)
+
+
+def _rank(area: Control, drawing: Control) -> tuple[int, bool]:
+    """Return how far an area is from the text of a region: the least takes it."""
+    says = [DESCRIBES] if drawing.described else [TRANSCRIBES, _TEXT]
+    acts = drawing.task is ModelTask.GUI and area.options.task is ModelTask.GUI
+    names = (at for at, name in enumerate(says) if name.search(area.from_name))
+    return -1 if acts else next(names, len(says)), not (area.only_labels or area.only_from)
+
+
 def doubts_of_regions(controls: Sequence[Control]) -> Iterator[str]:
-    """Yield what to say of per-region text areas that stay empty unless a place comes with text."""
+    """Yield what to say of per-region text areas that stay empty, or do unless a text comes."""
     reading = {c.to_name for c in controls if c.shape is Shape.SPAN or (c.shape and c.task)}
     for one in controls:
-        if one.accompanies and not one.asks_of_regions and one.to_name not in reading:
+        if not one.accompanies or one.asks_of_regions:
+            continue
+        name = f'<TextArea name="{quote(one.from_name, 20)}">: '
+        takers = _list_takers(one, controls)
+        if takers and one.from_name not in takers:
+            yield (
+                f'{name}stays empty: "{quote(takers[0], 20)}" takes the text that comes with a '
+                'place; a model_prompt asks for this one, model_skip="true" leaves it to people'
+            )
+        elif one.to_name not in reading:
             cure = 'model_task="ocr" reads each region, a model_prompt asks about it'
             if one.on_film:
                 cure = "boxes in films bring none, so it stays empty"
-            yield (
-                f'<TextArea name="{quote(one.from_name, 20)}">: takes a text that the model writes '
-                f"with a place; {cure}"
-            )
+            yield f"{name}takes a text that the model writes with a place; {cure}"
+
+
+def _list_takers(area: Control, controls: Sequence[Control]) -> list[str]:
+    """Return the names of the areas that take the texts of the regions that an area is about."""
+    beside = [one for one in controls if one.per_region and one.to_name == area.to_name]
+    takers = (
+        find_taker(beside, drawing, label)
+        for drawing in controls
+        if drawing.shape and drawing.to_name == area.to_name
+        for label in (drawing.labels or (None,))
+        if area.is_about(drawing, label)
+    )
+    return list(dict.fromkeys(one.from_name for one in takers if one))
 
 
 def _yes(element: Element, attribute: str, default: bool) -> bool:

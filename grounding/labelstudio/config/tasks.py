@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from grounding.labelstudio.config.actions import act, fold, list_only_actions
+from grounding.labelstudio.config.areas import DESCRIBES, TRANSCRIBES
 from grounding.labelstudio.config.interface import Control, Label, ModelTask, Template
 from grounding.labelstudio.config.xml import Element
 from grounding.queries import Shape, ValueKind
@@ -29,14 +30,6 @@ LAYOUT |= {"figure", "list", "equation", "chart", "header", "footer"}
 
 LEAST_LAYOUT = 3
 """Names of parts that make a control one for pages."""
-
-TRANSCRIBES = re.compile(
-    r"(?i:transcri)|(?<![A-Za-z])[Oo][Cc][Rr](?![a-z])|(?<=[a-z])(?:OCR|Ocr)(?![a-z])|转写|文字识别"
-)
-"""Names of text areas for the print of their region: plate_OCR and ocrText, no democracy."""
-
-DESCRIBES = re.compile(r"caption|descri|描述|说明", re.IGNORECASE)
-"""Names of text areas for a description of what is seen."""
 
 _WORD = re.compile(r"[^\W\d_a-z]*[^\W\d_A-Z]+|[^\W\d_a-z]+")
 """A word of a name, in image_caption as in imageCaption."""

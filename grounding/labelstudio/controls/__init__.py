@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from grounding.geometry import Frame
+from grounding.labelstudio.config.areas import find_taker
 from grounding.labelstudio.config.interface import Control, Label, ModelTask
 from grounding.labelstudio.controls.actions import write_actions
 from grounding.labelstudio.controls.base import Companion, Results
@@ -61,12 +62,9 @@ def write_results(
     """
 
     def accompany(label: Label | None) -> list[Companion]:
-        return [
-            partial(add, one)
-            for one in companions
-            if one.accompanies and one.is_about(control, label)
-            if (add := CONTROLS[one.tag].accompany)
-        ]
+        taker = find_taker(companions, control, label)
+        add = CONTROLS[taker.tag].accompany if taker else None
+        return [partial(add, taker)] if taker and add else []
 
     acts = control.shape is not None and control.task is ModelTask.GUI
     write = write_actions if acts else CONTROLS[control.tag].write

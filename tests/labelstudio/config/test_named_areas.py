@@ -170,6 +170,51 @@ def test_an_area_that_would_stay_empty_is_a_warning(
     assert all('name="notes"' in one and 'model_task="ocr"' in one for one in said)
 
 
+@pytest.mark.parametrize(
+    ("parts", "empty"),
+    [
+        ((TEXT_LINES, area("note", REGION), area("ocr", REGION)), {"note": "ocr"}),
+        ((TEXT_LINES, area("note", REGION), area("remark", REGION)), {"remark": "note"}),
+        ((BOXES, area("a", REGION), area("b", REGION)), {"b": "a"}),
+        ((BOXES, area("a", f'{REGION} whenLabelValue="Car"'), area("b", REGION)), {}),
+        ((TEXT_LINES, area("note", f'{REGION} model_skip="true"'), area("ocr", REGION)), {}),
+        ((TEXT_LINES, area("note", f'{REGION} model_prompt="Why"'), area("ocr", REGION)), {}),
+        ((BOXES, area("transcription", REGION), area("caption", REGION)), {}),
+    ],
+)
+def test_an_area_beside_the_one_that_takes_the_text_is_a_warning_that_names_it(
+    parts: tuple[str, ...], empty: dict[str, str]
+) -> None:
+    said = [one for one in config(*parts).warnings if "stays empty" in one]
+    assert len(said) == len(empty)
+    for one, (name, taker) in zip(said, empty.items(), strict=True):
+        assert one.startswith(f'<TextArea name="{name}">: stays empty: "{taker}" takes')
+
+
+def test_what_is_described_is_asked_although_print_came_with_the_box() -> None:
+    """The print goes to the one area, and the other is asked about the region."""
+    signs = [{"bbox_2d": [10, 10, 90, 90], "label": "Car", "text": "EXIT"}]
+
+    def says(text: str) -> str:
+        if ENGLISH in text:
+            return '{"caption": "A green sign."}'
+        return json.dumps(signs) if "'Car'" in text else NONE
+
+    parts = area("caption", REGION), area("transcription", REGION)
+    done = grounded(InlineEngine(says), BOXES, *parts)
+    areas = [one for one in done.prediction["result"] if one["type"] == "textarea"]
+    texts = {one["from_name"]: one["value"]["text"] for one in areas}
+    assert texts == {"transcription": ["EXIT"], "caption": ["A green sign."]}
+
+
+def test_the_description_of_a_span_goes_to_the_area_that_is_named_after_it() -> None:
+    areas = area("text", REGION).replace("image", "v") + area("caption", REGION).replace(
+        "image", "v"
+    )
+    (said,) = parse(FILM.format(SPANS + areas)).warnings
+    assert said.startswith('<TextArea name="text">: stays empty: "caption" takes')
+
+
 def test_a_description_by_name_is_not_looked_for_in_the_print() -> None:
     engine = InlineEngine(lambda text: '{"caption": "A dog", "n": 7}' if "JSON" in text else "EXIT")
     check = 'model_check="true"'

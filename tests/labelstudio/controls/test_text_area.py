@@ -50,9 +50,33 @@ def test_the_text_follows_its_region_with_its_id_and_whole_geometry(parts: tuple
     assert "meta" not in region[0], "the text is said once"
 
 
-def test_every_per_region_area_of_the_image_gets_the_text() -> None:
-    made = results(BOXES, TEXT, NOTE, text="exit")
-    assert [one["from_name"] for one in made] == ["box", "transcription", "note"]
+@pytest.mark.parametrize(
+    ("names", "taker"),
+    [
+        (("transcription", "note"), "transcription"),
+        (("note", "transcription"), "transcription"),
+        (("note", "text"), "text"),
+        (("text", "plate_ocr"), "plate_ocr"),
+        (("context", "lineText"), "lineText"),
+        (("备注", "文字"), "文字"),
+        (("note", "remark"), "note"),
+        (("text", "content"), "text"),
+        (("lonely",), "lonely"),
+    ],
+)
+def test_of_several_areas_one_gets_the_text(names: tuple[str, ...], taker: str) -> None:
+    """The one whose name says that it is for print, else the first."""
+    areas = [area(name, 'perRegion="true"') for name in names]
+    made = results(BOXES, *areas, text="exit")
+    assert [one["from_name"] for one in made] == ["box", taker]
+
+
+def test_an_area_with_a_condition_for_a_region_takes_its_text_from_one_without() -> None:
+    cars = area("b", 'perRegion="true" whenLabelValue="Car"')
+    made = results(BOXES, area("a", 'perRegion="true"'), cars, text="exit")
+    assert [one["from_name"] for one in made] == ["box", "b"]
+    made = results(BOXES, TEXT, cars, text="exit")
+    assert [one["from_name"] for one in made] == ["box", "transcription"]
 
 
 @pytest.mark.parametrize(
