@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,11 @@ from grounding.settings import Settings
 from grounding.settings.environment import variable
 
 if TYPE_CHECKING:
+    from grounding.asking.gallery import Shrunk
     from grounding.asking.run import Asked
     from grounding.tasks import Task
+
+    Shown = tuple[Asked, Shrunk]
 
 SHOWN = 8
 PROMPT = "model_prompt"
@@ -80,7 +84,7 @@ def preview(
     as_json: bool,
     **wanted: Any,
 ) -> None:
-    """Write the page; exit 0 unless the model or Label Studio cannot be used."""
+    """Write the page; exit 0 unless Label Studio or a model cannot be used."""
     if bool(pictures) == (project is not None):
         raise click.UsageError("Give either pictures or --project.")
     own = wanted_config(**wanted) if pictures or any(wanted.values()) else ""
@@ -93,14 +97,50 @@ def preview(
     ways = [Way("as it is", config, params, settings)]
     if against is not None:
         ways.append(other_way(against, ways[0]))
-    sides = [list(_ask(way, shown)) for way in ways]
-    _write(html, ways, shown, sides)
+    sides, failures = _ask_each(ways, shown, html)
     if as_json:
         click.echo(json.dumps(_as_json(ways, shown, sides), indent=1, ensure_ascii=False))
     else:
         results_console().print(f"The page is {html}", soft_wrap=True)
     for way, some in zip(ways, sides, strict=True):
         _tell_failures(way, [asked for asked, _ in some])
+    if failures:
+        sys.exit(1)
+
+
+def _ask_each(
+    ways: Sequence[Way], shown: Sequence[Picture], html: Path
+) -> tuple[list[list[Shown]], list[GroundingError]]:
+    """Return what came of each way, and why some could not be asked; raises where none could.
+
+    The page is written after each way: a later one may fail, or be interrupted.
+    """
+    sides: list[list[Shown]] = []
+    failures: list[GroundingError] = []
+    for number, way in enumerate(ways, 1):
+        try:
+            sides.append(list(_ask(way, shown)))
+        except GroundingError as error:  # its model is not there, or cannot be loaded
+            failures.append(error)
+            if len(failures) == len(ways):
+                for one, earlier in zip(ways, failures[:-1], strict=False):
+                    click.secho(f"{one.name}: {earlier}", fg="red", err=True)
+                raise
+            sides.append(_not_asked(way, shown, error, sides))
+        _write(html, ways[:number], shown, sides)
+    return sides, failures
+
+
+def _not_asked(
+    way: Way, shown: Sequence[Picture], error: GroundingError, before: Sequence[Sequence[Shown]]
+) -> list[Shown]:
+    """Return the error in place of each answer, beside the pictures of a way before."""
+    from grounding.asking.gallery import NO_PICTURE
+    from grounding.asking.run import Asked
+
+    small = [picture for _, picture in before[0]] if before else [NO_PICTURE] * len(shown)
+    asked = [Asked(task, None, error, (), 0.0) for task in _tasks(way, shown)]
+    return list(zip(asked, small, strict=True))
 
 
 def _tell_failures(way: Way, asked: Sequence[Asked]) -> None:
@@ -178,7 +218,7 @@ def _of_words(words: Sequence[str], count: int, config: str) -> list[Picture]:
     return [Picture(address, dict.fromkeys(keys, address)) for address in found[:count]]
 
 
-def _ask(way: Way, shown: Sequence[Picture]) -> Iterator[tuple[Asked, Any]]:
+def _ask(way: Way, shown: Sequence[Picture]) -> Iterator[Shown]:
     """Yield what came of each picture, in order, and the picture as the page shows it."""
     from grounding.asking.gallery import NO_PICTURE, shrink
     from grounding.asking.run import ask_all

@@ -45,6 +45,36 @@ def test_the_page_shows_question_answer_and_boxes_of_two_ways(
     assert "blue square 0.9" in shown
 
 
+MISSING = "MODEL=/no/such/folder"
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first way", "the other way"])
+def test_a_way_whose_model_is_not_there_costs_the_other_nothing(
+    command: Commands, tmp_path: Path, first: bool
+) -> None:
+    page, words = tmp_path / "p.html", ("--find", "blue square", "--json")
+    own, against = (MISSING.removeprefix("MODEL="), "MODEL=") if first else ("", MISSING)
+    command_words = (*words, "--against", against, "--html", page)
+    done = command("preview", DEMO / "shapes-1.png", *command_words, MODEL=own)
+    assert done.status == 1
+    found = {one["setting"]: one for one in json.loads(done.out)}
+    missing, asked = ("as it is", "MODEL=") if first else (MISSING, "as it is")
+    assert found[asked]["prediction"]["result"]
+    assert "/no/such/folder" in found[missing]["error"]
+    assert f"{missing}: 1 of 1 have no prediction: " in done.err
+    shown = page.read_text()
+    assert "blue square 0.9" in shown
+    assert "/no/such/folder" in shown
+
+
+def test_without_any_model_there_is_no_page(command: Commands, tmp_path: Path) -> None:
+    page, words = tmp_path / "p.html", ("--find", "blue square", "--against", MISSING)
+    done = command("preview", DEMO / "shapes-1.png", *words, "--html", page, MODEL="/none/either")
+    assert (done.status, page.exists()) == (2, False)
+    assert "as it is: /none/either" in done.err
+    assert "/no/such/folder" in done.err
+
+
 def test_a_projects_first_tasks_are_shown(
     command: Commands, studio: Studio, tmp_path: Path
 ) -> None:
