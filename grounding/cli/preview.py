@@ -127,7 +127,8 @@ def _ask_each(
                     click.secho(f"{one.name}: {earlier}", fg="red", err=True)
                 raise
             sides.append(_not_asked(way, shown, error, sides))
-        _write(html, ways[:number], shown, sides)
+        if len(failures) < number:
+            _write(html, ways[:number], shown, sides)
     return sides, failures
 
 

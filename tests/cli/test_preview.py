@@ -71,7 +71,7 @@ def test_without_any_model_there_is_no_page(command: Commands, tmp_path: Path) -
     page, words = tmp_path / "p.html", ("--find", "blue square", "--against", MISSING)
     done = command("preview", DEMO / "shapes-1.png", *words, "--html", page, MODEL="/none/either")
     assert (done.status, page.exists()) == (2, False)
-    assert "as it is: /none/either" in done.err
+    assert "as it is: there is no folder /none/either" in done.err
     assert "/no/such/folder" in done.err
 
 
