@@ -176,9 +176,9 @@ def _request_format(settings: Settings, profile: Profile) -> RequestFormat:
 
 def _load(settings: Settings, on_progress: ProgressCallback) -> Engine:
     # Imported here, because torch takes seconds and the web process must never load it.
+    from grounding.engines.local.adapters import Adapter
     from grounding.engines.local.engine import LocalEngine
     from grounding.engines.local.loading import LoadOptions
-    from grounding.engines.local.weights.adapters import Adapter
 
     def report(progress: Progress) -> None:
         if progress.phase != "ready":  # the worker says so itself, once its slots take jobs

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.accuracy.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap
-from grounding.demo.local import Local
+from grounding.demo.backend import BackendClient
 from grounding.geometry import PERCENT
 from tools.shapes.names import Tongue, said
 from tools.shapes.places import inner_point, jittered
@@ -52,7 +52,7 @@ class Kind:
     worth: Callable[[Regions, Trial, Asked], float]
 
 
-def list_row(backend: Local, trials: Sequence[Trial], tongue: Tongue) -> Row:
+def list_row(backend: BackendClient, trials: Sequence[Trial], tongue: Tongue) -> Row:
     """Return the F1 at IoU 0.5 of all 24 labels, `LIST` in each query, over all pictures."""
     labels = tuple(said(name, tongue) for name in NAMES)
     entries = answers(backend, [one.task for one in trials], _boxes(labels, LIST))
@@ -65,7 +65,7 @@ def list_row(backend: Local, trials: Sequence[Trial], tongue: Tongue) -> Row:
     return name, 2 * right / (found + true), 0.85, true
 
 
-def page_row(backend: Local, kind: Kind, trials: Sequence[Trial]) -> Row:
+def page_row(backend: BackendClient, kind: Kind, trials: Sequence[Trial]) -> Row:
     """Return the mean score of one kind of request about every picture, `AT_ONCE` at a time."""
 
     def worth(one: Trial) -> float:

@@ -19,7 +19,7 @@ import click
 from rich.console import Console
 
 from benchmarks.accuracy.trials import RIGHT, Row, answers
-from grounding.demo.local import Local, data_uri, local_backend
+from grounding.demo.backend import BackendClient, data_uri, local_backend
 from grounding.geometry import PERCENT, Box, image_frame
 from tools.reading.films import FPS, FRAME_TOKENS, film, standing
 from tools.reading.model import FACTOR
@@ -185,7 +185,7 @@ def score_count(shape: str) -> Callable[[Page, Sequence[dict[str, Any]], Read], 
     return score
 
 
-def measure(backend: Local, pictures: int, seed: int) -> Read:
+def measure(backend: BackendClient, pictures: int, seed: int) -> Read:
     """Return the scores of new pictures, `pictures` of each kind."""
     read = Read()
     asked = [("lines", LINES, score_lines), ("receipt", RECEIPT, score_fields)]
@@ -204,7 +204,7 @@ def measure(backend: Local, pictures: int, seed: int) -> Read:
     return read
 
 
-def measure_films(backend: Local, films: int, seed: int, read: Read) -> None:
+def measure_films(backend: BackendClient, films: int, seed: int, read: Read) -> None:
     """Add the scores of new films."""
     drawn = [film(seed + n) for n in range(films)]
     tasks = [film_task(one, n) for n, one in enumerate(drawn)]
@@ -218,7 +218,7 @@ def most(drawn: Page) -> str:
 
 
 def _ask(
-    backend: Local,
+    backend: BackendClient,
     pages: Sequence[Page],
     config: str,
     score: Callable[[Page, Sequence[dict[str, Any]], Read], None],

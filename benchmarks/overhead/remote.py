@@ -30,7 +30,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from grounding.demo.local import Local, local_backend
+from grounding.demo.backend import BackendClient, local_backend
 from grounding.engines.base import ModelRequest
 from grounding.engines.remote.client import Encoding
 from grounding.factory import fetcher, load_engine
@@ -249,7 +249,7 @@ def whole_tasks(data: bytes, *, tasks: int, labels: int, seconds: float, at_once
     return Run(mean, most, tasks / took, spent / tasks * 1e3)
 
 
-def _finish(backend: Local, origin: str, tasks: int, labels: int) -> float:
+def _finish(backend: BackendClient, origin: str, tasks: int, labels: int) -> float:
     """Request predictions until every task has one; return the seconds it took."""
     entries = [{"id": n, "data": {"image": f"{origin}/{n}.jpg"}} for n in range(tasks)]
     names = "".join(f'<Label value="thing {n}"/>' for n in range(labels))

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks import results
 from benchmarks.overhead.interactive import Marks, probed, read_marks
-from grounding.demo.local import Local, data_uri, local_backend
+from grounding.demo.backend import BackendClient, data_uri, local_backend
 from tests.faults.scripted import picture
 from tools.shapes.scenes import NAMES, encode, scene
 
@@ -92,13 +92,13 @@ def cpu_seconds() -> dict[str, float]:
     return spent
 
 
-def finish(backend: Local, tasks: Tasks, label_config: str) -> None:
+def finish(backend: BackendClient, tasks: Tasks, label_config: str) -> None:
     """Request predictions until every task has one."""
     while not all(backend.predict(tasks, label_config)):
         continue
 
 
-def measure(backend: Local, marks: Path, tasks: Tasks) -> Cost:
+def measure(backend: BackendClient, marks: Path, tasks: Tasks) -> Cost:
     """Return what one bulk request costs."""
     before, begun = cpu_seconds(), time.monotonic()
     finish(backend, tasks, CONFIG.format("cat"))

@@ -143,7 +143,7 @@ def _served(config: LabelConfig) -> frozenset[str]:
 
 def _photographs(report: Report, source: Source) -> dict[int, str]:
     """Return the pictures of the worst tasks, as far as the settings let them be read."""
-    from grounding.asking.photographs import read_photographs
+    from grounding.asking.gallery import read_photographs
     from grounding.factory import fetcher
 
     try:

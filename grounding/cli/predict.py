@@ -204,7 +204,7 @@ def _read_done(output: Path, version: str) -> dict[str, Entry]:
 
 
 def _keep(entry: Entry, output: Path, worker: WorkerContext) -> None:
-    from grounding.demo.run import draw_regions
+    from grounding.asking.gallery import draw_regions
 
     output.mkdir(parents=True, exist_ok=True)
     with (output / DONE).open("a", encoding="utf-8") as file:

@@ -7,17 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Table
 
-from grounding.demo.local import data_uri, local_backend
-from grounding.geometry import PERCENT, Box, Point, image_frame
+from grounding.asking.gallery import draw_regions, label_of
+from grounding.demo.backend import data_uri, local_backend
 
 HERE = Path(__file__).parent
-INK = "#c2187a"
-FONT_SIZE = 14
-POINT_RADIUS = 6
 
 
 def run_demo(output: str) -> int:
@@ -70,15 +67,11 @@ def _cells(region: Mapping[str, Any]) -> list[str]:
     sides = [f"{value[side]:.1f}" for side in ("x", "y")]
     if "height" in value:
         sides += [f"{value[side]:.1f}" for side in ("width", "height")]
-    return [region["from_name"], _label(region), *sides]
+    return [region["from_name"], label_of(region), *sides]
 
 
 def _regions(entry: Any) -> list[Mapping[str, Any]]:
     return list(entry["result"]) if entry else []
-
-
-def _label(region: Mapping[str, Any]) -> str:
-    return ", ".join(map(str, region["value"].get(region["type"]) or ()))
 
 
 def _draw_all(names: Sequence[str], entries: Sequence[Any], output: Path) -> None:
@@ -88,31 +81,3 @@ def _draw_all(names: Sequence[str], entries: Sequence[Any], output: Path) -> Non
             picture = ImageOps.exif_transpose(stored).convert("RGB")
         draw_regions(picture, _regions(entry))
         picture.save((output / name).with_suffix(".png"))
-
-
-def draw_regions(picture: Image.Image, regions: Sequence[Mapping[str, Any]]) -> None:
-    """Draw the boxes and points of a prediction's result on an upright RGB picture."""
-    pen = ImageDraw.Draw(picture)
-    frame = image_frame(*picture.size)
-    for region in regions:
-        value = region["value"]
-        if "x" not in value:
-            continue  # a value of the whole image
-        corner = Point(value["x"], value["y"], PERCENT)
-        if "height" in value:
-            far = (value["x"] + value["width"], value["y"] + value["height"])
-            _draw_box(pen, Box.spanning((corner.x, corner.y), far, PERCENT).to(frame), region)
-        else:
-            spot, r = corner.to(frame), POINT_RADIUS
-            around = (spot.x - r, spot.y - r, spot.x + r, spot.y + r)
-            pen.ellipse(around, outline="white", fill=INK, width=2)
-
-
-def _draw_box(pen: ImageDraw.ImageDraw, box: Box, region: Mapping[str, Any]) -> None:
-    pen.rectangle((box.x1, box.y1, box.x2, box.y2), outline=INK, width=3)
-    font = ImageFont.load_default(FONT_SIZE)
-    place = (box.x1 + 5, box.y1 + 4)
-    if not _label(region):
-        return  # such as the shape that a result of labels follows
-    pen.rectangle(pen.textbbox(place, _label(region), font=font), fill=INK, outline=INK, width=3)
-    pen.text(place, _label(region), fill="white", font=font)

@@ -22,7 +22,7 @@ from grounding.geometry import image_frame, model_frame
 from grounding.inference.answering import Answered, Look, ask_model
 from grounding.labelstudio.controls.base import PlannedQuery, ViewSpec
 from grounding.labelstudio.data import find_image_address
-from grounding.labelstudio.films.spans import merge_spans
+from grounding.labelstudio.films import merge_spans
 from grounding.media.films.reader import PIXEL_BYTES, Film, read_frames
 from grounding.media.films.sampling import (
     Sampling,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from grounding.labelstudio.films.spans import merge_spans
+from grounding.labelstudio.films import merge_spans
 from grounding.queries import Finding, Span
 from grounding.qwen.answers import Answer
 

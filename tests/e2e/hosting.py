@@ -10,7 +10,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 
 from .client import Client
 from .processes import Server, serving

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 
 from .client import Client
 from .processes import Server, serving

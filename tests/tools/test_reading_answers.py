@@ -29,7 +29,7 @@ from benchmarks.accuracy.reading import (
     screen_task,
     task,
 )
-from grounding.demo.local import data_uri
+from grounding.demo.backend import data_uri
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
 from grounding.media.fetch import Fetcher, FetchRules

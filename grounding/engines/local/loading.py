@@ -29,6 +29,7 @@ from transformers import (
 from transformers.utils import is_flash_attn_2_available, logging
 
 from grounding.engines.base import Progress
+from grounding.engines.local.adapters import Adapter, without_adapter
 from grounding.engines.local.checkpoint_files import (
     OnProgress,
     check_weights,
@@ -37,7 +38,6 @@ from grounding.engines.local.checkpoint_files import (
     read_json,
 )
 from grounding.engines.local.encoder import PatchRule
-from grounding.engines.local.weights.adapters import Adapter, without_adapter
 from grounding.errors import EngineError, OutOfMemory, SettingError
 from grounding.qwen.profiles import MODEL_TYPES, Profile, profile_for
 from grounding.settings.parts import Attention, DataType

@@ -1,4 +1,4 @@
-"""Reads what a typed prompt asks for beside naming a thing: boxes, points, or to be forgotten.
+"""Reads what a typed prompt asks for beside naming a thing: boxes, points, words, or forgetting.
 
 "Point to the noses" and 「用点标出每一只猫」 name a thing and a shape. The prompt for the model
 has its own words for the shape, so only the thing goes into it.
@@ -9,6 +9,9 @@ anything but a word that makes a name of it (检测汽车, not 检测设备), be
 labels, or after a word such as 请. Else the whole prompt is the thing: the model then reads both
 meanings, and a thing cut in half would find something else. No command is read that would cut
 through one of the project's labels.
+
+A question is answered in words. The config names the text area for the answer: one that the model
+fills, and only when asked.
 """
 
 from __future__ import annotations
@@ -184,3 +187,31 @@ def choose_controls(prompt: str, controls: Sequence[Control]) -> tuple[Control, 
 def is_forget(prompt: str) -> bool:
     """Say whether a prompt only asks to forget the last one."""
     return prompt.casefold() in FORGET
+
+
+_QUESTION = re.compile(
+    r"(?:what|which|who|whose|whom|when|why|how|is|are|was|were|does|do|did|has|have|can|could|"
+    r"read|describe|say|tell)\b.*|.*(?:什么|多少|几个|几点|谁|哪[一个些里]?|为什么|怎么|吗|是否).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_PLACE = re.compile(r"(?:where|show|point|box)\b|.*(?:在哪|哪里|何处)", re.IGNORECASE)
+
+
+def is_question(prompt: str) -> bool:
+    """Say whether a prompt is answered in words: "where is the car?" is answered by a place."""
+    text = prompt.strip()
+    if _PLACE.match(text):
+        return False
+    return text.endswith(("?", "？")) or bool(_QUESTION.fullmatch(text))
+
+
+def choose_answer(prompt: str, controls: Sequence[Control]) -> tuple[Control, ...]:
+    """Return the one text area that a typed prompt is answered in, () where places answer it.
+
+    Where nothing is drawn, every prompt is a question.
+    """
+    areas = [c for c in controls if c.takes_answers]
+    drawn = any(control.shape for control in controls)
+    if len(areas) != 1 or (drawn and not is_question(prompt)):
+        return ()
+    return (areas[0],)

@@ -13,8 +13,7 @@ from typing import Any
 from grounding.geometry import Box, Point
 from grounding.labelstudio.config.interface import Control, LabelConfig, TextArea
 from grounding.labelstudio.data import strip_markup
-from grounding.labelstudio.interactive.commands import choose_controls
-from grounding.labelstudio.interactive.questions import choose_answer
+from grounding.labelstudio.interactive.commands import choose_answer, choose_controls
 from grounding.labelstudio.labels import match
 from grounding.labelstudio.places import (
     MOVING,

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 from grounding.web.operator.page import REFRESH_SECONDS
 from tests.e2e.hosting import READY_S, UP
 from tests.e2e.processes import Server, serving

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from grounding.demo.local import free_port
+from grounding.demo.backend import free_port
 from grounding.errors import DataError, ImageMissing, UrlRefused
 from grounding.labelstudio.client.files import LabelStudioClient
 from grounding.media.fetch import Fetcher, FetchRules

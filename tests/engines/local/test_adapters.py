@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from grounding.engines.base import ModelRequest
+from grounding.engines.local.adapters import WEIGHTS, Adapter
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions, load_checkpoint
-from grounding.engines.local.weights.adapters import WEIGHTS, Adapter
 from grounding.errors import EngineError, GroundingError, SettingError
 from grounding.qwen.profiles import PROFILES
 from grounding.settings import SHAPES
@@ -226,7 +226,7 @@ def test_the_base_that_an_adapter_names_is_compared_before_anything_is_downloade
 def test_without_peft_an_adapter_is_refused_with_the_command_that_installs_it(
     adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grounding.engines.local.weights.adapters.find_spec", lambda name: None)
+    monkeypatch.setattr("grounding.engines.local.adapters.find_spec", lambda name: None)
     with pytest.raises(SettingError, match=r"pip install 'qwen-grounding\[adapter\]'"):
         load(SHAPES, adapter)
 

@@ -15,10 +15,10 @@ import huggingface_hub.constants
 import pytest
 
 from grounding.engines.base import Progress
+from grounding.engines.local.adapters import WEIGHTS, Adapter
 from grounding.engines.local.checkpoint_files import fetch
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
-from grounding.engines.local.weights.adapters import WEIGHTS, Adapter
 from grounding.errors import EngineError, GroundingError, SettingError
 from grounding.settings import SHAPES
 from tests.engines.local.test_adapters import train

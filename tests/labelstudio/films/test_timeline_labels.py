@@ -15,7 +15,7 @@ from grounding.labelstudio.config.interface import Control, LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import FilmSpec, PromptDefaults, Results
-from grounding.labelstudio.films.spans import merge_spans, to_frames
+from grounding.labelstudio.films import merge_spans, to_frames
 from grounding.labelstudio.plan import plan
 from grounding.labelstudio.soundness import is_sound, split_sound
 from grounding.queries import Fill, Finding, FindSpans, Locate, Shape, Span

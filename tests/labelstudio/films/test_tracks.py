@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grounding.geometry import PERCENT, Box, KeyFrame, seen_at
-from grounding.labelstudio.films.tracks import LOSS, thin
+from grounding.labelstudio.films import LOSS, thin
 
 sides = st.floats(0, 60)
 sizes = st.floats(1, 40)

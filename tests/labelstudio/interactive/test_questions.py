@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from grounding.labelstudio.interactive.commands import is_question
 from grounding.labelstudio.interactive.context import read_context
-from grounding.labelstudio.interactive.questions import is_question
 from grounding.labelstudio.plan import plan
 from grounding.queries import Field, Fill, Locate, ValueKind, ValueType
 from tests.labelstudio.configs import BOXES, PROMPT, area, config

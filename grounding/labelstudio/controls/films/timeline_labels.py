@@ -29,7 +29,7 @@ from grounding.labelstudio.controls.base import (
     new_id,
 )
 from grounding.labelstudio.data import clean
-from grounding.labelstudio.films.spans import merge_spans, to_frames
+from grounding.labelstudio.films import merge_spans, to_frames
 from grounding.labelstudio.labels import find_queried, match
 from grounding.labelstudio.locating import plan_places
 from grounding.queries import Finding, FindSpans, Query, Shape

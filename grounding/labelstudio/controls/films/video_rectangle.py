@@ -29,7 +29,7 @@ from grounding.labelstudio.controls.base import (
     is_number,
     new_id,
 )
-from grounding.labelstudio.films.tracks import thin
+from grounding.labelstudio.films import thin
 from grounding.labelstudio.labels import find_queried, match
 from grounding.labelstudio.locating import plan_places
 from grounding.queries import Finding, Locate, Query, Shape, Track

@@ -6,7 +6,7 @@ import json
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from grounding.demo.local import Local
+from grounding.demo.backend import BackendClient
 from tests.loopback import serving
 
 STATES: list[dict[str, Any]] = [
@@ -31,7 +31,7 @@ def test_a_worker_that_has_not_reported_yet_is_not_missed() -> None:
 
     said: list[str] = []
     with serving(Server) as url:
-        backend = Local(url)
+        backend = BackendClient(url)
         backend.wait_ready(said.append)
         backend.close()
     assert said == ["starting", "loading shapes"]

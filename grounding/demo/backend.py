@@ -1,4 +1,4 @@
-"""Runs the whole backend on this machine without Label Studio, for the demo and benchmarks."""
+"""Runs the backend on this machine without Label Studio, and asks it as Label Studio would."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".mp4": "video/mp4"}
 START_SECONDS = 300.0
 
 
-class Local:
+class BackendClient:
     """A client of a running backend at `url` that sends the requests of Label Studio."""
 
     def __init__(self, url: str) -> None:
@@ -81,7 +81,7 @@ class Local:
 
 
 @contextmanager
-def local_backend(**settings: Any) -> Iterator[Local]:
+def local_backend(**settings: Any) -> Iterator[BackendClient]:
     """Run queue, worker and web server on a free loopback port during the block."""
     with tempfile.TemporaryDirectory(prefix="grounding-") as folder:
         chosen = Settings.load(port=free_port(), data_dir=Path(folder), **settings)
@@ -90,7 +90,7 @@ def local_backend(**settings: Any) -> Iterator[Local]:
             keeper = threading.Thread(target=keep_running, args=(parts, stopping), daemon=True)
             keeper.start()
             try:
-                with closing(Local(f"http://{chosen.host}:{chosen.port}")) as backend:
+                with closing(BackendClient(f"http://{chosen.host}:{chosen.port}")) as backend:
                     yield backend
             finally:
                 stopping.set()

@@ -1,1 +1,0 @@
-"""The arithmetic of films: spans of time, and key frames of tracks."""
