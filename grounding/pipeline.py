@@ -44,6 +44,7 @@ from grounding.media.fetch import Fetches
 from grounding.media.films.reader import FilmReader
 from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, PixelBounds, View, around, whole
+from grounding.media.waiting import now_and_then
 from grounding.queries import Act
 from grounding.qwen.answers import Answer, Note, Verdict
 from grounding.tasks import Task
@@ -61,7 +62,7 @@ class WorkerContext:
     With `urgent` a person waits for the answer, and is likely to ask about the picture again; at
     `deadline`, seconds of `time.monotonic`, nobody does any more.
     `check_owner` raises for an address that a task of its id and project must not name.
-    `on_progress` hears how many of a film's questions are answered, and of how many; meanwhile,
+    `on_progress` hears how many of a film's questions are answered, and of how many. All along,
     `check_wanted` raises where nobody wants the answer any more, and ends the task by that.
     `answer_cure` is what helps with an answer that cannot be used, where it is the model's own.
     """
@@ -180,10 +181,14 @@ class _Pictures:
         worker = self.worker
         if address not in self.files:
             worker.check_owner(address, self.task.id, self.task.project)
-            self.files[address] = worker.fetcher.fetch(address, self.task.id)
+            self.files[address] = worker.fetcher.fetch(address, self.task.id, worker.check_wanted)
         file, most = self.files[address], worker.max_image_pixels
-        with worker.decoder.decode(file, most, urgent=worker.urgent) as picture:
-            views = {spec: _look(picture, spec, worker) for spec in specs}
+        check = now_and_then(worker.check_wanted)
+        views: dict[ViewSpec, View] = {}
+        with worker.decoder.decode(file, most, urgent=worker.urgent, check=check) as picture:
+            for spec in specs:
+                check()
+                views[spec] = _look(picture, spec, worker)
         for spec, view in views.items():
             if worker.urgent:  # pre-labelling looks at each picture once
                 worker.image_cache.keep(_cache_key(self.task, spec), view)

@@ -30,6 +30,7 @@ from rich.table import Table
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.media.films.reader import FilmReader
+from grounding.media.waiting import Check, no_check
 from grounding.pipeline import WorkerContext, predict
 from grounding.tasks import Task
 from grounding.testing import ScriptedEngine, make_completion
@@ -88,11 +89,13 @@ class OneFilm:
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+    def fetch(self, value: str, task_id: int | None = None, check: Check = no_check) -> bytes:
         """Return the file, which is asked for as a film only."""
         return self._file.read_bytes()
 
-    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
+    def fetch_into(
+        self, sink: BinaryIO, value: str, task_id: int | None = None, check: Check = no_check
+    ) -> None:
         """Copy the file, a piece at a time."""
         with self._file.open("rb") as source:
             while data := source.read(MIB):

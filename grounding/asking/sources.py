@@ -12,6 +12,7 @@ from xml.sax.saxutils import quoteattr
 
 from grounding.errors import ImageMissing, InputError
 from grounding.media.fetch import Fetches
+from grounding.media.waiting import Check, no_check
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 """The files of a folder that are pictures."""
@@ -70,16 +71,18 @@ class FilesToo:
         self._files = frozenset(files)
         self._others = others
 
-    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+    def fetch(self, value: str, task_id: int | None = None, check: Check = no_check) -> bytes:
         """Return the bytes; raises as `Fetches` does."""
         sink = io.BytesIO()
-        self.fetch_into(sink, value, task_id)
+        self.fetch_into(sink, value, task_id, check)
         return sink.getvalue()
 
-    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
+    def fetch_into(
+        self, sink: BinaryIO, value: str, task_id: int | None = None, check: Check = no_check
+    ) -> None:
         """Write the bytes into a file; raises as `Fetches` does."""
         if value not in self._files or is_address(value):
-            self._others.fetch_into(sink, value, task_id)
+            self._others.fetch_into(sink, value, task_id, check)
             return
         try:
             with Path(value).open("rb") as file:

@@ -31,6 +31,7 @@ from redis.exceptions import RedisError
 
 from grounding.engines.base import Completion, Engine, ModelRequest
 from grounding.errors import (
+    DeadlinePassed,
     EngineError,
     GroundingError,
     ImageError,
@@ -56,6 +57,7 @@ from grounding.jobs.store import (
 )
 from grounding.labelstudio.controls.base import Drop
 from grounding.media.fetch import Fetches
+from grounding.media.waiting import Check, Unwanted, no_check
 from grounding.qwen.answers import Verdict
 from grounding.qwen.profiles import Profile
 from grounding.qwen.reading.matches import Note
@@ -209,34 +211,42 @@ class MeteredEngine:
 
 
 class MeteredFetcher:
-    """A fetcher that counts how long each fetch took, by outcome: "ok" or the error's code."""
+    """A fetcher that counts how long each fetch took, by outcome: "ok" or the error's code.
+
+    One that ended because nobody wanted it any more does not count.
+    """
 
     def __init__(self, fetcher: Fetches, counters: CounterBuffer) -> None:
         self._fetcher = fetcher
         self._counters = counters
 
-    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+    def fetch(self, value: str, task_id: int | None = None, check: Check = no_check) -> bytes:
         """Return what the fetcher returns, or raise what it raises."""
         with self._counted():
-            return self._fetcher.fetch(value, task_id)
+            return self._fetcher.fetch(value, task_id, check)
 
-    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
+    def fetch_into(
+        self, sink: BinaryIO, value: str, task_id: int | None = None, check: Check = no_check
+    ) -> None:
         """Do what the fetcher does, or raise what it raises."""
         with self._counted():
-            self._fetcher.fetch_into(sink, value, task_id)
+            self._fetcher.fetch_into(sink, value, task_id, check)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
         begun = time.monotonic_ns()
-        outcome = FAULT
+        outcome = "ok"
         try:
             yield
-            outcome = "ok"
-        except GroundingError as exc:
-            outcome = exc.code
+        except (DeadlinePassed, Unwanted):
+            outcome = ""  # it says nothing of the host
+            raise
+        except Exception as exc:
+            outcome = exc.code if isinstance(exc, GroundingError) else FAULT
             raise
         finally:
-            self._counters.add(_duration(f"{FETCH}{outcome}:", begun))
+            if outcome:
+                self._counters.add(_duration(f"{FETCH}{outcome}:", begun))
 
 
 def _duration(prefix: str, begun: int) -> dict[str, int]:

@@ -28,6 +28,7 @@ from rq.timeouts import TimerDeathPenalty
 from grounding.jobs.connection import REDIS_BACKOFF, shorten
 from grounding.jobs.queues import KeyJob, rq_name
 from grounding.jobs.store import JobStore, QueueName
+from grounding.media.waiting import Check, no_check
 
 log = logging.getLogger(__name__)
 
@@ -289,27 +290,44 @@ class ExclusiveRunner:
         self._running: set[_Turn] = set()
 
     @contextmanager
-    def enter(self, *, alone: bool, urgent: bool = False) -> Iterator[None]:
+    def enter(
+        self, *, alone: bool, urgent: bool = False, check: Check = no_check
+    ) -> Iterator[None]:
         """Run the block concurrently with others, or with `alone` once no other has just begun.
 
         Blocks start in order of arrival; otherwise a busy process would never run an exclusive
         one. An urgent block overtakes the others, each of which is overtaken a few times only.
+        What `check` raises ends the wait.
         """
         turn = _Turn(urgent, alone)
         with self._changed:
             self._waiting.insert(self._place(urgent), turn)
-            while not (self._waiting[0] is turn and self._has_room(alone)):
+        try:
+            while not self._begin(turn):
+                check()  # without the lock: it may take long
+            yield
+        finally:
+            with self._changed:
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
+                self._running.discard(turn)
+                self._changed.notify_all()
+
+    def _begin(self, turn: _Turn) -> bool:
+        """Let a block run when it is its turn; say whether that came soon."""
+        with self._changed:
+            if not self._may_begin(turn):
                 self._changed.wait(LOOK_SECONDS)  # running jobs grow long without notice
+            if not self._may_begin(turn):
+                return False
             self._waiting.popleft()
             self._running.add(turn)
             turn.begun = time.monotonic()
             self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running.discard(turn)
-                self._changed.notify_all()
+            return True
+
+    def _may_begin(self, turn: _Turn) -> bool:
+        return self._waiting[0] is turn and self._has_room(turn.alone)
 
     def _place(self, urgent: bool) -> int:
         """Return the index at which a new turn waits, and count whom it overtakes."""

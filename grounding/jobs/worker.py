@@ -42,6 +42,7 @@ from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import ExclusiveRunner, Leases, Slots
 from grounding.jobs.store import MAX_DEATHS, NOTED, Claim, JobStore, QueueName, StoreLimits
 from grounding.media.memory import memory_limit, resident_bytes
+from grounding.media.waiting import Unwanted, now_and_then
 from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.settings import Settings
 from grounding.tasks import Task, model_version
@@ -60,11 +61,11 @@ DRAIN_SECONDS = 85.0
 """How long running jobs may take once the process is to end; it would be killed after 100 s."""
 
 
-class _Cancelled(Exception):
+class _Cancelled(Unwanted):
     """The job was dropped while it ran: it has ended, and nothing is to be written."""
 
 
-class _Ending(Exception):
+class _Ending(Unwanted):
     """The process is to end before the job could: another takes it."""
 
 
@@ -105,7 +106,8 @@ class JobRunner:
         if claim is None:
             return
         try:
-            turn = self._exclusive.enter(alone=claim.alone, urgent=claim.urgent)
+            check = now_and_then(partial(self._check_wanted, claim))
+            turn = self._exclusive.enter(alone=claim.alone, urgent=claim.urgent, check=check)
             with self.leases.hold(key), turn:
                 # After a long wait and an outage of Redis the lease may be lost.
                 if not claim.alone or self._store.start_alone(key, self._owner):
@@ -150,7 +152,7 @@ class JobRunner:
             self._recorder.note(claim.payload, result)  # it never raises
         except DeviceBroken as exc:
             _exit_broken(exc)
-        except (DeadlinePassed, _Cancelled, _Ending):
+        except (DeadlinePassed, Unwanted):
             raise
         except GroundingError as exc:
             if isinstance(exc, EngineAway) and (self._is_draining or not claim.waited):
@@ -170,13 +172,12 @@ class JobRunner:
         task = build(Task, restore(claim))
         self._check_version(task)
         note = partial(note_progress, self._store.redis, claim.key)
-        deadline = math.inf if claim.deadline is None else claim.deadline
         context = replace(
             self._context,
             urgent=claim.urgent,
             on_progress=note,
-            check_wanted=partial(self._check_wanted, claim, deadline),
-            deadline=deadline,
+            check_wanted=partial(self._check_wanted, claim),
+            deadline=math.inf if claim.deadline is None else claim.deadline,
         )
         result = predict(task, context)
         if result.dropped:
@@ -185,14 +186,14 @@ class JobRunner:
         self._counters.add({NOTED + name: number for name, number in result.warnings.items()})
         return result
 
-    def _check_wanted(self, claim: Claim, deadline: float) -> None:
+    def _check_wanted(self, claim: Claim) -> None:
         """Raise `DeadlinePassed` or `_Cancelled` where nobody wants the answer any more.
 
         Also `_Ending`, where it would not come.
         """
         if time.monotonic() > self._ends:
             raise _Ending
-        if time.monotonic() > deadline:
+        if claim.deadline is not None and time.monotonic() > claim.deadline:
             raise DeadlinePassed()
         try:
             if self._store.is_known(claim.key):

@@ -12,12 +12,9 @@ from __future__ import annotations
 import io
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import urljoin
 
 import httpcore
@@ -33,7 +30,6 @@ from grounding.errors import (
 from grounding.media.addresses import (
     BOTH_NEEDED,
     AllowList,
-    Origin,
     Url,
     check_text,
     decode_data_uri,
@@ -45,7 +41,14 @@ from grounding.media.addresses import (
     read_url,
 )
 from grounding.media.local_files import Folder, parse_local_file
-from grounding.media.transport import Deadline, PinnedBackend, translate_errors
+from grounding.media.transport import (
+    Deadline,
+    PinnedBackend,
+    Resolve,
+    look_up,
+    translate_errors,
+)
+from grounding.media.waiting import Check, no_check, now_and_then
 from grounding.retry import Backoff, retry_after
 
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -64,9 +67,6 @@ HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "label-studio-grounding",
 }
-
-Resolve = Callable[..., Iterable[tuple[Any, ...]]]
-"""A function like `socket.getaddrinfo`: the last item of each record starts with an IP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,11 @@ class TrustedHost(Protocol):
     def address(self, value: str, task_id: int | None) -> str | None:
         """Return the absolute URL of a value that Label Studio serves, else None."""
 
-    def headers(self, url: str, seconds: float) -> dict[str, str]:
-        """Return, within `seconds`, the headers that authorise `url`: none unless it is media."""
+    def headers(self, url: str, seconds: float, check: Check) -> dict[str, str]:
+        """Return, within `seconds`, the headers that authorise `url`: none unless it is media.
+
+        Raises what `check` does, which is called while it waits.
+        """
 
     def renew(self) -> bool:
         """Forget the access token that was refused, and say whether a new one can be had."""
@@ -113,13 +116,18 @@ class TrustedHost(Protocol):
 
 
 class Fetches(Protocol):
-    """Fetches the bytes that a task's value names, or raises an `ImageError`."""
+    """Fetches the bytes that a task's value names, or raises an `ImageError`.
 
-    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+    What `check` raises ends the fetch; it is called about every second, whatever the host does.
+    """
+
+    def fetch(self, value: str, task_id: int | None = None, check: Check = no_check) -> bytes:
         """Return the bytes."""
         ...
 
-    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
+    def fetch_into(
+        self, sink: BinaryIO, value: str, task_id: int | None = None, check: Check = no_check
+    ) -> None:
         """Write the bytes into a file."""
         ...
 
@@ -148,20 +156,24 @@ class Fetcher:
         self._resolve = resolve
         self._network = network or httpcore.SyncBackend()
 
-    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+    def fetch(self, value: str, task_id: int | None = None, check: Check = no_check) -> bytes:
         """Return the bytes that `value` names, at most `max_bytes`; raises as `fetch_into`."""
         sink = io.BytesIO()
-        self.fetch_into(sink, value, task_id)
+        self.fetch_into(sink, value, task_id, check)
         return sink.getvalue()
 
-    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
+    def fetch_into(
+        self, sink: BinaryIO, value: str, task_id: int | None = None, check: Check = no_check
+    ) -> None:
         """Write the bytes of the file that `value` names into `sink`, at most `max_bytes`.
 
         `sink` is an empty file that can be read and written. `value` is an http(s) URL, a data:
         URI, a path on Label Studio, or the address of an object in cloud storage, which Label
-        Studio resolves by the task's id. Raises `DataError` if that id is missing, and an
-        `ImageError` if the file is refused, missing, unreachable, too large, or a web page.
+        Studio resolves by the task's id. Raises `DataError` if that id is missing, an
+        `ImageError` if the file is refused, missing, unreachable, too large, or a web page, and
+        what `check` does, within seconds: connecting alone takes `connect_s` without a look.
         """
+        check = now_and_then(check)
         if is_data_uri(value):
             sink.write(decode_data_uri(value, self._rules.max_bytes))
             return
@@ -169,11 +181,11 @@ class Fetcher:
         served = self._label_studio.address(value, task_id) if self._label_studio else None
         name = self._folder and parse_local_file(read_url(served).target if served else value)
         if self._folder and name:
-            self._folder.copy(name, self._rules.max_bytes, sink)
+            self._folder.copy(name, self._rules.max_bytes, sink, check)
             return
         try:
             hop = self._first_hop(value, served, sink)
-            self._follow(hop, Deadline(self._rules.total_s))
+            self._follow(hop, Deadline(self._rules.total_s, check))
         except (UrlRefused, ImageMissing, ImageUnreadable) as exc:
             if served is None and is_media(value):
                 exc.hint = name_label_studio(value, known=bool(self._label_studio)) or exc.hint
@@ -287,7 +299,7 @@ class Fetcher:
         headers = {"Host": host, "Accept": self._rules.accept, **HEADERS}
         if hop.on_label_studio and self._label_studio:
             seconds = deadline.cap(self._rules.total_s)
-            headers |= self._label_studio.headers(str(hop.url), seconds)
+            headers |= self._label_studio.headers(str(hop.url), seconds, deadline.check)
         return list(headers.items())
 
     def _timeouts(self) -> dict[str, float]:
@@ -340,7 +352,8 @@ class Fetcher:
         if not hop.on_label_studio and not self._allowed.opens_port(origin):
             raise UrlRefused(f"{hop.url.shown} is not on the port of http or https")
         with translate_errors(hop.url.shown):
-            found = [read_ip(ip) for ip in self._lookup(origin, deadline)]
+            names = look_up(self._resolve, origin.host, origin.port, deadline)
+            found = [read_ip(ip) for ip in names]
         if not found:
             raise ImageUnreachable(f"{hop.url.shown} names a host without an address")
         allowed = all(self._allowed.admits(origin, ip) for ip in found)
@@ -348,20 +361,6 @@ class Fetcher:
             # Naming the address would show the inside of the network to outsiders.
             raise UrlRefused(f"{hop.url.shown} does not lead to the public Internet")
         return list(dict.fromkeys(map(str, found)))
-
-    def _lookup(self, origin: Origin, deadline: Deadline) -> list[str]:
-        """Look the host up in a thread, because `getaddrinfo` takes no timeout."""
-        answer: Future[list[str]] = Future()
-
-        def resolve() -> None:
-            try:
-                records = self._resolve(origin.host, origin.port, type=socket.SOCK_STREAM)
-                answer.set_result([record[-1][0] for record in records])
-            except Exception as exc:  # the thread's edge: the fetch that waits must get any outcome
-                answer.set_exception(exc)
-
-        threading.Thread(target=resolve, name="lookup", daemon=True).start()
-        return answer.result(deadline.cap(self._rules.total_s))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 
 from grounding.errors import ImageError, ImageTooLarge, ImageUnreadable
 from grounding.media.memory import DecodeBudget, own_budget
+from grounding.media.waiting import Check, no_check, now_and_then
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """The formats that are opened; of an animation, the first frame is used."""
@@ -113,16 +114,29 @@ if _mallopt is not None:
     _mallopt(M_ARENA_MAX, 2)
 
 
-def open_header(data: bytes, max_image_pixels: int) -> Image.Image:
+class _Bytes(io.BytesIO):
+    """The bytes of a picture, in blocks; between these, whoever decodes looks if it is wanted."""
+
+    def __init__(self, data: bytes, check: Check) -> None:
+        super().__init__(data)
+        self._check = check
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._check()
+        return super().read(size)
+
+
+def open_header(data: bytes, max_image_pixels: int, check: Check = no_check) -> Image.Image:
     """Return the picture in `data` with its header read and no pixel decoded.
 
     Raises `ImageUnreadable` (codes `image_empty`, `image_format`, `image_truncated`,
-    `image_unreadable`) and `ImageTooLarge` (`image_too_many_pixels`).
+    `image_unreadable`) and `ImageTooLarge` (`image_too_many_pixels`). What `check` raises ends
+    this and `decode`, between two blocks of the file.
     """
     if not data:
         raise ImageUnreadable("the image has no bytes", code="image_empty")
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture = Image.open(_Bytes(data, check), formats=FORMATS)
     except _BOMB as exc:
         raise _too_many_pixels(min(max_image_pixels, CEILING)) from exc
     except UnidentifiedImageError as exc:
@@ -285,15 +299,17 @@ class Decoder:
 
     @contextmanager
     def decode(
-        self, data: bytes, max_pixels: int, *, urgent: bool = False
+        self, data: bytes, max_pixels: int, *, urgent: bool = False, check: Check = no_check
     ) -> Iterator[Image.Image]:
         """Yield the upright RGB picture in `data`, and free its pixels after the block.
 
         Waits while the budget is taken; a picture that is `urgent` goes first. Raises as
-        `open_header` and `decode` do. Make the views of the picture within the block.
+        `open_header` and `decode` do, and what `check` does: it is called about every second, but
+        within the one step of a WebP. Make the views of the picture within the block.
         """
-        header = open_header(data, max_pixels)
-        with self.budget.reserve(decode_bytes(header), urgent=urgent):
+        check = now_and_then(check)
+        header = open_header(data, max_pixels, check)
+        with self.budget.reserve(decode_bytes(header), urgent=urgent, check=check):
             picture = decode(header, data)
             del header  # it shares the pixels, and would keep them beyond the reservation
             try:

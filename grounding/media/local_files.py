@@ -11,11 +11,13 @@ import io
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import parse_qs
 
 from grounding.errors import ImageMissing, ImageTooLarge, SettingError, UrlRefused
+from grounding.media.waiting import Check, no_check
 
 SYSTEM = ("proc", "sys", "dev")
 """Top-level folders that hold no files but views of the kernel and its processes."""
@@ -25,7 +27,7 @@ HINT = (
     "LOCAL_FILES_DOCUMENT_ROOT"
 )
 
-CHUNK = 2**20
+BLOCK = 2**20
 
 _LOCAL_FILES = re.compile(r"(?:/[^/]+)*?/data/local-files/?")
 
@@ -70,11 +72,12 @@ class Folder:
         self.copy(name, max_bytes, sink)
         return sink.getvalue()
 
-    def copy(self, name: str, max_bytes: int, sink: BinaryIO) -> None:
+    def copy(self, name: str, max_bytes: int, sink: BinaryIO, check: Check = no_check) -> None:
         """Write the regular file `name`, a path from the root, of at most `max_bytes` into `sink`.
 
         Raises `UrlRefused` if the path leads outside or to anything but a regular file,
-        `ImageMissing` if the file does not exist or may not be read, and `ImageTooLarge`.
+        `ImageMissing` if the file does not exist or may not be read, `ImageTooLarge`, and what
+        `check` does between the blocks.
         """
         shown = f"local file {name[:120]!r}"
         try:
@@ -85,7 +88,9 @@ class Folder:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise UrlRefused(f"{shown} is no regular file", hint="Name a picture")
             with open(handle, "rb", closefd=False) as file:
-                _copy(file, sink, max_bytes, shown)
+                for block in _blocks(file, max_bytes, shown):
+                    check()
+                    sink.write(block)
         finally:
             os.close(handle)
 
@@ -97,13 +102,13 @@ class Folder:
         return _open_below(self._root, real.relative_to(self._root).parts or (".",))
 
 
-def _copy(file: BinaryIO, sink: BinaryIO, max_bytes: int, shown: str) -> None:
+def _blocks(file: BinaryIO, max_bytes: int, shown: str) -> Iterator[bytes]:
     size = 0
-    while chunk := file.read(CHUNK):
-        size += len(chunk)
+    while block := file.read(BLOCK):
+        size += len(block)
         if size > max_bytes:
             raise ImageTooLarge(f"{shown} has more than {max_bytes} bytes")
-        sink.write(chunk)
+        yield block
 
 
 def _open_below(root: Path, parts: tuple[str, ...]) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from grounding.media.waiting import Check, no_check, step
 
 ROOT = Path("/")
 
@@ -22,9 +24,6 @@ HELD_SHARE = 4
 
 Only one of more than three quarters of what its kind may take does, with those behind it.
 """
-
-WAKE_SECONDS = 2.0
-"""How often who waits looks whether it is still wanted."""
 
 
 def memory_limit(root: Path = ROOT) -> int:
@@ -77,11 +76,11 @@ class DecodeBudget:
 
     @contextmanager
     def reserve(
-        self, size: int, *, urgent: bool = False, check: Callable[[], None] = lambda: None
+        self, size: int, *, urgent: bool = False, check: Check = no_check
     ) -> Iterator[None]:
         """Wait until `size` bytes are free, and hold them for the length of the block.
 
-        What `check` raises ends the wait; it is called about every `WAKE_SECONDS`.
+        What `check` raises ends the wait; it is called about every second.
         """
         size = min(size, self._total if urgent else self._bulk_total)
         self._acquire(size, urgent, check)
@@ -110,7 +109,7 @@ class DecodeBudget:
         """How many wait."""
         return len(self._urgent) + len(self._bulk)
 
-    def _acquire(self, size: int, urgent: bool, check: Callable[[], None]) -> None:
+    def _acquire(self, size: int, urgent: bool, check: Check) -> None:
         queue, ticket = self._urgent if urgent else self._bulk, object()
         with self._changed:
             queue.append(ticket)
@@ -127,7 +126,7 @@ class DecodeBudget:
         queue = self._urgent if urgent else self._bulk
         with self._changed:
             mine = self._changed.wait_for(
-                lambda: queue[0] is ticket and self._fits(size, urgent), WAKE_SECONDS
+                lambda: queue[0] is ticket and self._fits(size, urgent), step()
             )
             if mine:
                 self._change(size, urgent)
@@ -168,12 +167,10 @@ class HeldBudget:
         return self._own.waiting
 
     @contextmanager
-    def hold(
-        self, size: int, *, urgent: bool = False, check: Callable[[], None] = lambda: None
-    ) -> Iterator[None]:
+    def hold(self, size: int, *, urgent: bool = False, check: Check = no_check) -> Iterator[None]:
         """Wait until `size` bytes are free, and hold them for the length of the block.
 
-        What `check` raises ends the wait; it is called about every `WAKE_SECONDS`. What exceeds
+        What `check` raises ends the wait; it is called about every second. What exceeds
         all that may be held runs when nothing else is held, and counts as that much. Hold nothing
         else in a thread that enters.
         """

@@ -2,27 +2,40 @@
 
 Both are httpcore network backends around another one: `PinnedBackend` connects to IP addresses
 that were checked before, and never looks up a name; `TimedStream` ends every read and write by
-the deadline of the whole fetch.
+the deadline of the whole fetch, and reads in short waits.
 """
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpcore
 
 from grounding.errors import ImageUnreachable, ImageUnreadable
+from grounding.media.waiting import Check, is_done, no_check, sleep, step
+
+T = TypeVar("T")
+
+Resolve = Callable[..., Iterable[tuple[Any, ...]]]
+"""A function like `socket.getaddrinfo`: the last item of each record starts with an IP."""
 
 
 class Deadline:
-    """The end of one fetch, shared by all its steps."""
+    """The end of one fetch, shared by all its steps.
 
-    def __init__(self, seconds: float) -> None:
+    What `check` raises ends the fetch before; it is called between the steps, often.
+    """
+
+    def __init__(self, seconds: float, check: Check = no_check) -> None:
         self._end = time.monotonic() + seconds
+        self.check = check
 
     def cap(self, seconds: float | None) -> float:
         """Return `seconds`, or the time left if that is less; raise if no time is left."""
@@ -35,8 +48,29 @@ class Deadline:
         """Sleep and return True, or return False at once if no time would be left after it."""
         if time.monotonic() + seconds >= self._end:
             return False
-        time.sleep(seconds)
+        sleep(seconds, self.check)
         return True
+
+    def result(self, future: Future[T]) -> T:
+        """Return the outcome of what another thread does; raises as `cap` where it is late."""
+        if not is_done(future, self.cap(None), self.check):
+            raise httpcore.ReadTimeout("another thread took too long")
+        return future.result()
+
+
+def look_up(resolve: Resolve, host: str, port: int, deadline: Deadline) -> list[str]:
+    """Return the IP addresses of a host, found in a thread: `getaddrinfo` takes no timeout."""
+    answer: Future[list[str]] = Future()
+
+    def run() -> None:
+        try:
+            records = resolve(host, port, type=socket.SOCK_STREAM)
+            answer.set_result([record[-1][0] for record in records])
+        except Exception as exc:  # the thread's edge: the fetch that waits must get any outcome
+            answer.set_exception(exc)
+
+    threading.Thread(target=run, name="lookup", daemon=True).start()
+    return deadline.result(answer)
 
 
 class PinnedBackend(httpcore.NetworkBackend):
@@ -67,19 +101,27 @@ class PinnedBackend(httpcore.NetworkBackend):
         return self._connect(last, port, timeout)
 
     def _connect(self, address: str, port: int, timeout: float | None) -> httpcore.NetworkStream:
+        self.deadline.check()
         stream = self._network.connect_tcp(address, port, self.deadline.cap(timeout))
         return TimedStream(stream, self.deadline)
 
 
 class TimedStream(httpcore.NetworkStream):
-    """A connection that ends by the deadline, even if single bytes keep arriving."""
+    """A connection that ends by the deadline, even if single bytes keep arriving, or none."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream = stream
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._deadline.cap(timeout))
+        end = time.monotonic() + self._deadline.cap(timeout)
+        while True:
+            self._deadline.check()
+            try:
+                return self._stream.read(max_bytes, step(end - time.monotonic()))
+            except httpcore.ReadTimeout:
+                if time.monotonic() >= end:
+                    raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, self._deadline.cap(timeout))
@@ -93,6 +135,7 @@ class TimedStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
+        self._deadline.check()
         timeout = self._deadline.cap(timeout)
         return TimedStream(
             self._stream.start_tls(ssl_context, server_hostname, timeout), self._deadline

@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from grounding.engines.base import Completion, ModelRequest
-from grounding.factory import fetcher
+from grounding.factory import fetcher, film_reader
 from grounding.jobs.connection import queue_url
 from grounding.jobs.worker import Worker
-from grounding.media.films.reader import FilmReader
 from grounding.media.films.sampling import Sampling
+from grounding.media.images import Decoder
 from grounding.pipeline import WorkerContext
 from grounding.settings import Settings
 from grounding.testing import ScriptedEngine, answer_each
@@ -29,8 +30,10 @@ def watching(settings: Settings, tell: Callable[..., None]) -> WorkerContext:
         return watch(request)
 
     engine = ScriptedEngine(answer_each(answer), max_batch=1)
-    films = FilmReader(fetcher(settings), sampling=Sampling(max_frames=4))
-    return WorkerContext(engine, fetcher(settings), 512, 10**7, films=films)
+    decoder = Decoder()
+    films = replace(film_reader(settings, decoder.budget), sampling=Sampling(max_frames=4))
+    most = settings.max_image_pixels
+    return WorkerContext(engine, fetcher(settings), 512, most, decoder=decoder, films=films)
 
 
 if __name__ == "__main__":

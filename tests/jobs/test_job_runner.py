@@ -31,7 +31,7 @@ from tests.serving import CONFIG
 class OnePicture:
     """A fetcher whose every picture is white."""
 
-    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+    def fetch(self, value: str, task_id: int | None = None, check: object = None) -> bytes:
         """Return a PNG."""
         file = io.BytesIO()
         Image.new("RGB", (64, 64), "white").save(file, "PNG")

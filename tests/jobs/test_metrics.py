@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from grounding.engines.base import Completion, ModelRequest
-from grounding.errors import ImageMissing, OutOfMemory
+from grounding.errors import DeadlinePassed, ImageMissing, OutOfMemory
 from grounding.jobs.connection import connect
 from grounding.jobs.metrics import (
     CounterBuffer,
@@ -23,6 +23,7 @@ from grounding.jobs.metrics import (
     render_metrics,
 )
 from grounding.jobs.store import COUNTERS, PENDING, Job, JobStore, QueueName
+from grounding.media.waiting import Unwanted
 from grounding.qwen.profiles import PROFILES
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
@@ -51,7 +52,7 @@ class Host:
     def __init__(self, error: Exception | None = None) -> None:
         self._error = error
 
-    def fetch(self, value: object, task_id: int | None = None) -> bytes:
+    def fetch(self, value: object, task_id: int | None = None, check: object = None) -> bytes:
         if self._error:
             raise self._error
         return b"bytes"
@@ -98,12 +99,17 @@ def test_fetches_are_counted_by_outcome(redis: Redis, counters: CounterBuffer) -
         MeteredFetcher(Host(ImageMissing("gone")), counters).fetch("http://a/c")
     with pytest.raises(ZeroDivisionError):
         MeteredFetcher(Host(ZeroDivisionError()), counters).fetch("http://a/c")
+    for unwanted in (Unwanted(), DeadlinePassed()):
+        with pytest.raises(type(unwanted)):
+            MeteredFetcher(Host(unwanted), counters).fetch("http://a/d")
     counters.flush()
     seen = samples(redis)
     name = "grounding_fetch_seconds"
     assert seen[f"{name}_count", "ok"] == 2
     assert seen[f"{name}_bucket", "60.0", "image_not_found"] == 1
     assert seen[f"{name}_count", "fault"] == 1
+    fetches = (n for key, n in seen.items() if isinstance(key, tuple) and key[0] == f"{name}_count")
+    assert sum(fetches) == 4, "what nobody wanted any more says nothing of its host"
     assert 0 < seen[f"{name}_sum", "ok"] < 60
 
 

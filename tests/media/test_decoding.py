@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from grounding.errors import ImageTooLarge, ImageUnreadable
-from grounding.media import images
+from grounding.media import images, waiting
 from grounding.media.images import (
     Decoder,
     decode_bytes,
     open_header,
 )
 from grounding.media.memory import DecodeBudget, memory_limit
+from grounding.media.waiting import Unwanted
 from tests.media.pictures import MAX_PIXELS, WHITE, exif, palette, plain, png, saved, upright
 
 SMALL = saved(plain("RGB", (1, 2, 3)), "PNG")
@@ -200,8 +201,8 @@ def test_nothing_but_the_picture_holds_its_pixels(monkeypatch: pytest.MonkeyPatc
     """They would outlive the reservation, and the memory that is given back after it."""
     opened: list[weakref.ref[Image.Image]] = []
 
-    def noted(data: bytes, max_pixels: int) -> Image.Image:
-        header = open_header(data, max_pixels)
+    def noted(data: bytes, max_pixels: int, *rest: object) -> Image.Image:
+        header = open_header(data, max_pixels, *rest)  # type: ignore[arg-type]
         opened.append(weakref.ref(header))
         return header
 
@@ -222,6 +223,46 @@ def test_the_decoder_refuses_what_upright_refuses_and_waits_for_nothing_then() -
         pass
     with decoder.decode(SMALL, 10**6) as picture:
         assert picture.mode == "RGB"
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP"])
+def test_a_picture_that_nobody_wants_is_decoded_no_further(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends between two blocks of its file, and lets go of its memory."""
+    monkeypatch.setattr(waiting, "WAKE_SECONDS", 0)
+    data = saved(Image.effect_noise((1024, 1024), 90), form)
+    assert len(data) > 9 * 65_536
+    decoder, looks = Decoder(10**9), 0
+
+    def check() -> None:
+        nonlocal looks
+        looks += not decoder.budget.is_idle  # its header is read before
+        if looks == 3:
+            raise Unwanted
+
+    with pytest.raises(Unwanted), decoder.decode(data, 10**8, check=check):
+        pass
+    assert looks == 3
+    assert decoder.budget.is_idle
+
+
+def test_a_picture_that_nobody_wants_waits_for_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "WAKE_SECONDS", 0.05)
+    decoder = Decoder(1000)
+
+    def check() -> None:
+        if decoder.budget.waiting:
+            raise Unwanted
+
+    with (
+        decoder.budget.reserve(1000, urgent=True),
+        pytest.raises(Unwanted),
+        decoder.decode(SMALL, 10**6, check=check),
+    ):
+        pass
+    with decoder.decode(SMALL, 10**6) as picture:
+        assert picture.size
 
 
 def on_white(picture: Image.Image) -> bytes:

@@ -77,7 +77,7 @@ class OnePicture:
         Image.new("RGB", (width, height), "grey").save(out, "PNG")
         self.data, self.fetched = out.getvalue(), 0
 
-    def fetch(self, address: object, task_id: int | None) -> bytes:
+    def fetch(self, address: object, task_id: int | None, check: object) -> bytes:
         self.fetched += 1
         return self.data
 
@@ -85,7 +85,7 @@ class OnePicture:
 class Gallery:
     """A fetcher of pictures that are as large as their address says."""
 
-    def fetch(self, address: object, task_id: int | None) -> bytes:
+    def fetch(self, address: object, task_id: int | None, check: object) -> bytes:
         return OnePicture(*map(int, str(address).split("x"))).data
 
 

@@ -202,7 +202,7 @@ def test_whatever_is_raised_while_a_task_s_answer_is_written_costs_it_alone(
 class OnePicture:
     """A fetcher whose every picture is white."""
 
-    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+    def fetch(self, value: str, task_id: int | None = None, check: object = None) -> bytes:
         """Return a PNG."""
         file = io.BytesIO()
         Image.new("RGB", (64, 64), "white").save(file, "PNG")

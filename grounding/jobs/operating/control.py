@@ -54,9 +54,9 @@ class ProjectControl:
     def drop_pending(self) -> int:
         """Drop the project's bulk jobs that no worker holds, and its films; return how many.
 
-        A film that runs ends at its next question, or within seconds of a long one. What is
-        dropped counts as failed with the code `cancelled`, and may be asked again at once. Requests
-        that wait for it are answered without it.
+        A film that runs ends within seconds, whatever holds it. What is dropped counts as failed
+        with the code `cancelled`, and may be asked again at once. Requests that wait for it are
+        answered without it.
         """
         keys: Any = self._redis.zrange(PENDING, 0, -1)
         dropped = 0

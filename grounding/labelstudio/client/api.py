@@ -23,6 +23,7 @@ from grounding.errors import (
     LabelStudioError,
     TokenRefused,
 )
+from grounding.media.waiting import Check, is_done, no_check
 from grounding.retry import Backoff, retry_after
 
 ACCESS_SECONDS = 300
@@ -75,14 +76,14 @@ class Api:
         self._access_ends = 0.0
         self._lock = threading.Lock()
 
-    def headers(self, seconds: float = EXCHANGE_SECONDS) -> dict[str, str]:
+    def headers(self, seconds: float = EXCHANGE_SECONDS, check: Check = no_check) -> dict[str, str]:
         """Return the headers that authorize a request; none without a token.
 
-        Takes at most `seconds`. Raises `ImageMissing` if Label Studio refuses the token and
-        `ImageUnreachable` if it does not answer.
+        Takes at most `seconds`. Raises `ImageMissing` if Label Studio refuses the token,
+        `ImageUnreachable` if it does not answer, and what `check` does while it waits.
         """
         try:
-            return self._authorize(seconds)
+            return self._authorize(seconds, check)
         except TokenRefused as exc:
             raise ImageMissing(exc.cause, code="image_forbidden", hint=exc.hint) from exc
         except LabelStudioAway as exc:
@@ -112,12 +113,14 @@ class Api:
             cause = f"Label Studio at {self._home} gave no answer ({type(exc).__name__})"
             raise AnswerLost(cause) from exc
 
-    def _authorize(self, seconds: float = EXCHANGE_SECONDS) -> dict[str, str]:
+    def _authorize(
+        self, seconds: float = EXCHANGE_SECONDS, check: Check = no_check
+    ) -> dict[str, str]:
         if not self._token:
             return {}
         if not self._is_personal:
             return {"Authorization": f"Token {self._token}"}
-        return {"Authorization": f"Bearer {self._access_token(seconds)}"}
+        return {"Authorization": f"Bearer {self._access_token(seconds, check)}"}
 
     @property
     def has_token(self) -> bool:
@@ -137,7 +140,7 @@ class Api:
     def _is_personal(self) -> bool:
         return self._token.count(".") == 2
 
-    def _access_token(self, seconds: float) -> str:
+    def _access_token(self, seconds: float, check: Check) -> str:
         """Wait for the exchange that is running; start one if the last token has expired."""
         with self._lock:
             if self._clock() >= self._access_ends:
@@ -147,12 +150,9 @@ class Api:
                 run = threading.Thread(target=self._exchange, args=(self._access,), daemon=True)
                 run.start()
             access = self._access
-        try:
-            return access.result(seconds)
-        except TimeoutError as exc:
-            raise LabelStudioAway(
-                f"Label Studio at {self._home} is too slow", code=TIMEOUT_CODE
-            ) from exc
+        if not is_done(access, seconds, check):
+            raise LabelStudioAway(f"Label Studio at {self._home} is too slow", code=TIMEOUT_CODE)
+        return access.result()
 
     def _exchange(self, access: Future[str]) -> None:
         try:

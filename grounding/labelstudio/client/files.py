@@ -19,6 +19,7 @@ from grounding.errors import DataError, ImageMissing, SettingError, UrlRefused
 from grounding.labelstudio.client.api import EXCHANGE_SECONDS, KEY_NEEDED, Api
 from grounding.media.addresses import Origin, Url, is_cloud, read_url
 from grounding.media.fetch import FORBIDDEN, UNAUTHORIZED
+from grounding.media.waiting import Check, no_check
 
 MISSING_KEY = f"{KEY_NEEDED}: set it to the access token of a user who may see the project"
 
@@ -109,14 +110,16 @@ class LabelStudioClient:
         """Return the cure where this Label Studio answers with a web page: it asks for a login."""
         return "got text/html: is a login needed?" if self._api.has_token else MISSING_KEY
 
-    def headers(self, url: str, seconds: float = EXCHANGE_SECONDS) -> dict[str, str]:
+    def headers(
+        self, url: str, seconds: float = EXCHANGE_SECONDS, check: Check = no_check
+    ) -> dict[str, str]:
         """Return the headers that authorize `url`; none unless it is a file of this Label Studio.
 
         Only files, because a task must not make us call the rest of the API with the token.
-        Takes at most `seconds`. Raises `ImageMissing` if Label Studio refuses the token and
-        `ImageUnreachable` if it does not answer.
+        Takes at most `seconds`. Raises `ImageMissing` if Label Studio refuses the token,
+        `ImageUnreachable` if it does not answer, and what `check` does while it waits.
         """
-        return self._api.headers(seconds) if self._is_file(url) else {}
+        return self._api.headers(seconds, check) if self._is_file(url) else {}
 
     def renew(self) -> bool:
         """Forget the access token, which was refused; return whether there can be another."""

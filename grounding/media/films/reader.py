@@ -6,18 +6,13 @@ The file is gone with its last descriptor, so no kill leaves it behind. It lies 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import threading
-import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from PIL import Image
@@ -25,14 +20,11 @@ from PIL import Image
 from grounding.errors import FilmTooLarge, FilmUnreadable, ImageTooLarge, TaskError
 from grounding.geometry import image_frame, model_frame, shown_size
 from grounding.media.fetch import Fetches
+from grounding.media.films.process import Ended, Late, ask_child, take
 from grounding.media.films.sampling import Sampling
-from grounding.media.memory import WAKE_SECONDS, HeldBudget, own_budget
+from grounding.media.memory import HeldBudget, own_budget
 from grounding.media.views import PixelBounds, View
-
-CHILD = Path(__file__).with_name("child.py")
-
-KEPT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL")
-"""Variables that the child gets: the others hold passwords, which a decoder must not see."""
+from grounding.media.waiting import Check, no_check, now_and_then, step
 
 CHILDREN = 2
 """Films that one process decodes at once: each takes a core and its memory."""
@@ -59,6 +51,9 @@ PIXEL_BYTES = 4
 
 TRIES = 2
 """Key frames before a frame that the child may jump to: some containers lead behind the last."""
+
+MAX_LINE = 65_536
+"""Bytes of the first line of an answer at most."""
 
 TURNS = {
     90: Image.Transpose.ROTATE_90,
@@ -115,7 +110,7 @@ class Film:
     info: FilmInfo
     _file: IO[bytes]
     _reader: FilmReader
-    _check: Callable[[], None] = lambda: None
+    _check: Check = no_check
 
     def frames(self, indexes: Sequence[int], size: tuple[int, int]) -> list[Image.Image]:
         """Return these frames, by number from 0, upright RGB at a size of width and height.
@@ -130,8 +125,7 @@ class Film:
         found: dict[int, Image.Image] = {}
         with self._reader.run(self._file, fields, self._check) as (_, output):
             for index in order:
-                self._check()
-                pixels = Image.frombytes("RGB", (width, height), _take(output, width * height * 3))
+                pixels = Image.frombytes("RGB", (width, height), take(output, width * height * 3))
                 turn = TURNS.get(self.info.turn)
                 found[index] = pixels.transpose(turn) if turn else pixels
         return [found[index] for index in indexes]
@@ -183,64 +177,56 @@ class FilmReader:
 
     @contextmanager
     def open(
-        self, address: str, task_id: int | None = None, check: Callable[[], None] = lambda: None
+        self, address: str, task_id: int | None = None, check: Check = no_check
     ) -> Iterator[Film]:
         """Yield the film that a task's value names; its file is gone after the block.
 
         Raises the `ImageError` of a file that cannot be fetched, `FilmUnreadable` for what is no
-        film, `FilmTooLarge`, and what `check` does: it is called now and then between the blocks
-        that are fetched and the frames that are decoded, and while others decode.
+        film, `FilmTooLarge`, and what `check` does: it is called about every second while the film
+        is fetched and decoded, however silent its host and slow its decoder, or others decode.
         """
-        check = _now_and_then(check)
         # Unbuffered, so that a full disk shows where it is written to.
         with tempfile.TemporaryFile(prefix="film-", buffering=0) as file:
             try:
-                self.fetcher.fetch_into(cast(BinaryIO, _Scratch(file, check)), address, task_id)
+                self.fetcher.fetch_into(cast(BinaryIO, _Scratch(file)), address, task_id, check)
             except ImageTooLarge as exc:
                 raise FilmTooLarge(exc.cause) from exc
+            check = now_and_then(check)
             yield Film(self._probe(file, check), file, self, check)
 
-    def _probe(self, file: IO[bytes], check: Callable[[], None]) -> FilmInfo:
+    def _probe(self, file: IO[bytes], check: Check) -> FilmInfo:
         with self.run(file, {"do": "probe"}, check) as (found, output):
             stamps, keys = array("q"), array("q")
-            stamps.frombytes(_take(output, found["frames"] * stamps.itemsize))
-            keys.frombytes(_take(output, found["keys"] * keys.itemsize))
+            stamps.frombytes(take(output, found["frames"] * stamps.itemsize))
+            keys.frombytes(take(output, found["keys"] * keys.itemsize))
         return _info(found, stamps, keys)
 
     @contextmanager
     def run(
-        self, file: IO[bytes], order: Mapping[str, Any], check: Callable[[], None]
+        self, file: IO[bytes], order: Mapping[str, Any], check: Check
     ) -> Iterator[tuple[Mapping[str, Any], IO[bytes]]]:
         """Yield the first line and the rest of what a child answers to an order about a file.
 
         The child is ended after the block, and when its time is over. What `check` raises ends
-        the wait for a child's turn.
+        the wait for a child's turn, and for what it answers.
         """
         limits = self.limits
         whole = {
             **order,
-            "file": file.fileno(),
-            "parent": os.getpid(),
             "memory": limits.memory,
             "seconds": limits.timeout,
             "longest": limits.max_seconds,
             "pixels": limits.max_pixels,
         }
-        with self._turn(check), _child(file.fileno()) as process:
-            late = threading.Event()
-            timer = threading.Timer(limits.timeout, _end, (process, late))
-            timer.start()
-            try:
-                output = _send(process, json.dumps(whole).encode())
+        try:
+            with self._turn(check), ask_child(file, whole, limits.timeout, check) as output:
                 yield _read_head(output), output
-            except _Ended as exc:
-                raise self._explain(late.is_set()) from exc
-            finally:
-                timer.cancel()
+        except Ended as exc:
+            raise self._explain(isinstance(exc, Late)) from exc
 
     @contextmanager
-    def _turn(self, check: Callable[[], None]) -> Iterator[None]:
-        while not self._turns.acquire(timeout=WAKE_SECONDS):
+    def _turn(self, check: Check) -> Iterator[None]:
+        while not self._turns.acquire(timeout=step()):
             check()
         try:
             yield
@@ -260,29 +246,14 @@ class FilmReader:
         )
 
 
-def _now_and_then(check: Callable[[], None]) -> Callable[[], None]:
-    """Return what makes a check only where `WAKE_SECONDS` have gone by since the last one."""
-    last = time.monotonic()
-
-    def look() -> None:
-        nonlocal last
-        if time.monotonic() - last >= WAKE_SECONDS:
-            check()
-            last = time.monotonic()
-
-    return look
-
-
 class _Scratch:
-    """A temporary file that says so where it has no more room, or nobody wants it any more."""
+    """A temporary file that says so where it has no more room."""
 
-    def __init__(self, file: IO[bytes], check: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._check = check
 
     def write(self, data: bytes) -> int:
-        """Write all of `data`; raises `FilmTooLarge` where there is no room, and as the check."""
-        self._check()
+        """Write all of `data`; raises `FilmTooLarge` where there is no room."""
         left = memoryview(data)
         try:
             while left:
@@ -308,64 +279,16 @@ class _Scratch:
         return self._file.truncate(size)
 
 
-class _Ended(Exception):
-    """The child has ended in the middle of its answer."""
-
-
-@contextmanager
-def _child(descriptor: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the child around the block; it has ended after it."""
-    process = subprocess.Popen(  # noqa: S603  our own file
-        [sys.executable, "-P", str(CHILD)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(descriptor,),
-        env={name: os.environ[name] for name in KEPT if name in os.environ},
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def _end(process: subprocess.Popen[bytes], late: threading.Event) -> None:
-    late.set()
-    process.kill()
-
-
-def _send(process: subprocess.Popen[bytes], order: bytes) -> IO[bytes]:
-    """Give the child its order; return where its answer comes from."""
-    order_pipe, answer_pipe = process.stdin, process.stdout
-    assert order_pipe is not None  # noqa: S101  both are pipes
-    assert answer_pipe is not None  # noqa: S101
-    with suppress(BrokenPipeError):
-        order_pipe.write(order)
-        order_pipe.close()
-    return answer_pipe
-
-
-MAX_LINE = 65_536
-
-
 def _read_head(output: IO[bytes]) -> Mapping[str, Any]:
     """Return the first line of the answer, or raise what it says."""
     line = output.readline(MAX_LINE)
     try:
         found = json.loads(line)
     except ValueError as exc:
-        raise _Ended from exc
+        raise Ended from exc
     if "code" in found:
         raise CAUSES.get(found["code"], FilmUnreadable)(found["cause"])
     return dict(found)
-
-
-def _take(output: IO[bytes], size: int) -> bytes:
-    data = output.read(size)
-    if len(data) < size:
-        raise _Ended
-    return data
 
 
 def _info(found: Mapping[str, Any], stamps: Sequence[int], keys: Sequence[int]) -> FilmInfo:

@@ -12,6 +12,7 @@ from redis import Redis
 from grounding.jobs import slots
 from grounding.jobs.slots import ExclusiveRunner, Leases
 from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits
+from grounding.media.waiting import Unwanted
 
 
 def start(*threads: threading.Thread) -> Sequence[threading.Thread]:
@@ -126,6 +127,34 @@ def test_a_long_job_holds_up_nobody_for_longer_than_a_moment(
     join(running)
     assert sorted(names) == ["alone", "annotator", "picture"]
     assert all(after > 0.25 for name, after in order if film_alone or name == "alone")
+
+
+def test_who_is_not_wanted_waits_for_no_turn_and_lets_the_next_one_go() -> None:
+    runner, over, ran = ExclusiveRunner(), threading.Event(), threading.Event()
+
+    def check() -> None:
+        raise Unwanted
+
+    def wait() -> None:
+        with pytest.raises(Unwanted), runner.enter(alone=False, check=check):
+            pass
+
+    def run(*, alone: bool) -> None:
+        with runner.enter(alone=alone):
+            assert over.wait(20) or not alone
+            ran.set()
+
+    alone = start(threading.Thread(target=run, kwargs={"alone": True}))
+    time.sleep(0.1)
+    unwanted = start(threading.Thread(target=wait))
+    time.sleep(0.1)
+    start(threading.Thread(target=run, kwargs={"alone": False}))
+    unwanted[0].join(5)
+    assert not unwanted[0].is_alive()
+    assert not ran.is_set(), "the other still waits for the one that runs alone"
+    over.set()
+    assert ran.wait(5)
+    join(alone)
 
 
 def test_other_jobs_run_concurrently() -> None:

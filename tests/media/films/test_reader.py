@@ -23,14 +23,9 @@ from PIL import Image
 from grounding.errors import FilmError, FilmTooLarge, FilmUnreadable, ImageUnreachable
 from grounding.media.fetch import Fetcher
 from grounding.media.films import child
-from grounding.media.films.reader import (
-    CHILD,
-    Film,
-    FilmLimits,
-    FilmReader,
-    _child,
-    read_frames,
-)
+from grounding.media.films.process import CHILD
+from grounding.media.films.process import child as child_process
+from grounding.media.films.reader import Film, FilmLimits, FilmReader, read_frames
 from grounding.media.films.sampling import Sampling, picture_bounds
 from grounding.media.local_files import Folder
 from tests.media.films.making import after_sound, film, number_of, restamped
@@ -45,10 +40,12 @@ class Held:
     def __init__(self, data: bytes) -> None:
         self._data = data
 
-    def fetch(self, value: str, task_id: int | None = None) -> bytes:
+    def fetch(self, value: str, task_id: int | None = None, check: object = None) -> bytes:
         return self._data
 
-    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
+    def fetch_into(
+        self, sink: BinaryIO, value: str, task_id: int | None = None, check: object = None
+    ) -> None:
         sink.write(self._data)
 
 
@@ -272,7 +269,7 @@ SECRET = "GROUNDING_TEST_SECRET"
 
 def test_the_decoder_sees_no_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(SECRET, "password")
-    with (tmp_path / "film").open("w+b") as file, _child(file.fileno()) as process:
+    with (tmp_path / "film").open("w+b") as file, child_process(file.fileno()) as process:
         end = time.monotonic() + 10
         while not (seen := Path(f"/proc/{process.pid}/environ").read_bytes()):
             assert time.monotonic() < end

@@ -2,47 +2,70 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
-from itertools import count
-from typing import BinaryIO
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from grounding.media.films import reader as reader_module
-from grounding.media.films.reader import CHILDREN, FilmReader, read_frames
+from grounding.errors import FilmTooLarge
+from grounding.media import waiting
+from grounding.media.fetch import Fetcher
+from grounding.media.films.reader import CHILDREN, FilmLimits, FilmReader, read_frames
+from grounding.media.waiting import Unwanted
+from tests.media.films.holding import heavy_film
 from tests.media.films.making import film
 from tests.media.films.test_reader import BOUNDS, Held
+from tests.media.hosts import LONGEST_SECONDS, answer, dripping, host, rules
 
 LONG = film(frames=40, fps=1)
 
 
-class Unwanted(Exception):
-    """A film that nobody wants any more."""
-
-
-class Endless(Held):
-    """Fetches blocks without an end, for ten seconds."""
-
-    def fetch_into(self, sink: BinaryIO, value: str, task_id: int | None = None) -> None:
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            sink.write(bytes(1000))
-            time.sleep(0.01)
+@pytest.fixture(autouse=True)
+def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "WAKE_SECONDS", 0.1)
 
 
 def refuse() -> None:
     raise Unwanted
 
 
+def after(seconds: float) -> Callable[[], None]:
+    """Return a check that raises so many seconds from now."""
+    end = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise Unwanted
+
+    return check
+
+
+def leftovers() -> list[str]:
+    """Return the temporary films that this process holds open, and its children."""
+    links = [os.readlink(one) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+    held = [link for link in links if link.startswith(f"{tempfile.gettempdir()}/film-")]
+    tasks = Path("/proc/self/task").glob("*/children")
+    return held + " ".join(one.read_text() for one in tasks).split()
+
+
 def test_a_film_that_nobody_wants_is_fetched_no_further() -> None:
+    before = leftovers()
+    silent = dripping(answer(200, "Content-Length: 1000000"), b"", 0.1)
     started = time.monotonic()
-    with pytest.raises(Unwanted), FilmReader(Endless(b"")).open("a film", check=refuse):
+    with (
+        host(silent) as server,
+        pytest.raises(Unwanted),
+        FilmReader(Fetcher(rules(server))).open(server.origin, check=refuse),
+    ):
         pass
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < LONGEST_SECONDS / 3
+    assert leftovers() == before
 
 
-def test_a_film_that_nobody_wants_waits_for_no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "WAKE_SECONDS", 0.1)
+def test_a_film_that_nobody_wants_waits_for_no_decoder() -> None:
     reader = FilmReader(Held(LONG))
     for _ in range(CHILDREN):
         assert reader._turns.acquire(blocking=False)
@@ -56,17 +79,29 @@ def test_a_film_that_nobody_wants_waits_for_no_decoder(monkeypatch: pytest.Monke
     assert reader._turns.acquire(timeout=1), "and comes back again"
 
 
-def test_a_film_that_nobody_wants_is_decoded_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "WAKE_SECONDS", 0)
-    checks = count()
+@pytest.fixture(scope="module")
+def heavy() -> bytes:
+    """A film whose last frame takes some ten seconds to decode."""
+    return heavy_film(700)
 
-    def check() -> None:
-        if next(checks) > 5:
-            raise Unwanted
 
-    reader = FilmReader(Held(LONG))
-    with reader.open("a film", check=check) as found:
-        with pytest.raises(Unwanted):
-            read_frames(found, range(30), BOUNDS)
-        assert next(checks) < 15, "not after the last of them"
+def test_a_film_that_nobody_wants_is_decoded_no_further(heavy: bytes) -> None:
+    """Though its decoder is silent, on its way to the last frame."""
+    before, reader = leftovers(), FilmReader(Held(heavy))
+    started = time.monotonic()
+    with pytest.raises(Unwanted), reader.open("a film", check=after(1.5)) as found:
+        read_frames(found, [found.info.duration], BOUNDS)
+    assert 1.5 < time.monotonic() - started < 4
     assert all(reader._turns.acquire(blocking=False) for _ in range(CHILDREN))
+    assert leftovers() == before
+
+
+def test_a_decoder_that_is_silent_for_too_long_is_ended(heavy: bytes) -> None:
+    before = leftovers()
+    with FilmReader(Held(heavy), FilmLimits(timeout=1)).open("a film") as found:
+        started = time.monotonic()
+        with pytest.raises(FilmTooLarge) as failure:
+            read_frames(found, [found.info.duration], BOUNDS)
+        assert 1 < time.monotonic() - started < 4
+    assert failure.value.code == "film_timeout"
+    assert leftovers() == before
