@@ -88,12 +88,12 @@ class Backend:
 
     def states(self, project: Project) -> list[Mapping[str, Any]]:
         """Return what `/jobs` tells of a project: one state, or none."""
-        every = self._ask("GET", "/jobs", "projects")
+        every = self._ask("GET", f"/jobs?project={project.key}", "projects")
         return [one for one in every if one["project"] == project.key]
 
-    def failures(self) -> list[Mapping[str, Any]]:
-        """Return the last failures of all projects."""
-        return list(self._ask("GET", "/jobs", "failed"))
+    def failures(self, project: Project) -> list[Mapping[str, Any]]:
+        """Return the last failures of a project."""
+        return list(self._ask("GET", f"/jobs?project={project.key}", "failed"))
 
     def cancel(self, project: Project) -> int:
         """Drop what waits of a project; return how many tasks that were."""
@@ -287,7 +287,7 @@ def _wait(
     missing = late.keys() - set(arrived)
     failed = [
         {"task": one["task"], "code": one["code"], "reason": one["reason"]}
-        for one in (backend.failures() if missing else ())
+        for one in (backend.failures(project) if missing else ())
         if one.get("task") in missing
     ]
     summary.failed += failed

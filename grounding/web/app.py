@@ -69,7 +69,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         ("/webhook", "POST", _webhook),
         ("/versions", "GET", lambda: _versions(settings)),
         ("/ready", "GET", lambda: _ready(services)),
-        ("/jobs", "GET", lambda: jsonify(status.read_overview(services))),
+        ("/jobs", "GET", lambda: _jobs(services)),
         ("/jobs/<key>", "GET", lambda key: _job(services, key)),
         ("/metrics", "GET", lambda: _metrics(services)),
         (f"{examples.PREFIX}<name>", "GET", examples.send_picture),
@@ -137,6 +137,11 @@ def _versions(settings: Settings) -> Response:
 def _ready(services: Services) -> tuple[Response, int]:
     readiness = status.read_readiness(services)
     return jsonify(readiness), 200 if readiness["ready"] else 503
+
+
+def _jobs(services: Services) -> Response:
+    """Answer for all projects, or for those that the address names."""
+    return jsonify(status.read_overview(services, request.args.getlist("project") or None))
 
 
 def _job(services: Services, key: str) -> Response:

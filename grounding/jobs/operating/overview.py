@@ -27,17 +27,28 @@ from grounding.jobs.store import (
 SHOWN_FAILURES = 100
 
 
-def describe_queue(store: JobStore) -> dict[str, Any]:
+def rank_projects(store: JobStore) -> list[str]:
+    """Return all projects: those at work, those that Label Studio lacks something of, the others.
+
+    Of each kind the latest first.
+    """
+    at_work, lacking = store.unfinished_by_project(), set(Outbox(store.redis).projects())
+    latest = reversed(store.projects())
+    return sorted(latest, key=lambda name: 0 if name in at_work else 1 if name in lacking else 2)
+
+
+def describe_queue(store: JobStore, names: Sequence[str] | None = None) -> dict[str, Any]:
     """Return each project's counts, pace and codes of failures, and the last 100 failures.
 
+    Of `names` alone, in their order, where these are given; otherwise of all, the latest last.
     `rate` is in tasks a second, None where fewer than two have ended lately; `seconds_left` follows
     from it. `run` counts the tasks since the project had none: so many have ended, of so many.
     """
-    names = store.projects()
+    undelivered = Outbox(store.redis).undelivered(store.limits.result_ttl, names)
+    names = store.projects() if names is None else names
     facts, failures = _read_projects(store, names)
     leased = list(store.leased())
     unfinished, running = store.unfinished_by_project(), _running(store, leased)
-    undelivered = Outbox(store.redis).undelivered(store.limits.result_ttl)
     reasons = DeliveryBackoff(store.redis).reasons([name for name, n in undelivered.items() if n])
     projects = [
         {

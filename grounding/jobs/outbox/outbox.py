@@ -146,13 +146,15 @@ class Outbox:
         """Return the projects that have an entry of a finished job."""
         return [text(name) for name in self._projects()]
 
-    def undelivered(self, result_ttl: float) -> dict[str, int]:
-        """Return how many finished predictions Label Studio lacks, by project.
+    def undelivered(
+        self, result_ttl: float, projects: Sequence[str] | None = None
+    ) -> dict[str, int]:
+        """Return how many finished predictions Label Studio lacks, by project: of all or of some.
 
         Without those whose result was kept for `result_ttl` seconds and has expired.
         """
         oldest = milliseconds(self._redis) - result_ttl * 1000
-        projects = self.projects()
+        projects = self.projects() if projects is None else projects
         pipe = self._redis.pipeline(transaction=False)
         for project in projects:
             pipe.zcount(UNDELIVERED + project, oldest, "(+inf")

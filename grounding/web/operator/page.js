@@ -29,7 +29,7 @@
     if (document.hidden) return;
     try {
       const signal = AbortSignal.timeout(3000 * seconds);
-      const answer = await fetch("./", { headers: { Accept: "text/html" }, cache: "no-store", signal });
+      const answer = await fetch(`./${location.search}`, { headers: { Accept: "text/html" }, cache: "no-store", signal });
       if (!answer.ok) throw new Error(answer.status);
       put(await answer.text());
       status.textContent = "";

@@ -20,6 +20,7 @@ from grounding.jobs.operating.answers import KEPT_SECONDS, LastAnswer, LastAnswe
 from grounding.settings import Settings
 from grounding.web.operator import status
 from grounding.web.operator.actions import form_token
+from grounding.web.operator.listing import SHOWN_PROJECTS, Listing
 from grounding.web.services import Services
 
 T = TypeVar("T")
@@ -70,17 +71,20 @@ def _answers(services: Services) -> LastAnswers:
 def _render(services: Services) -> str:
     settings, faults = services.settings, list[str]()
     nothing: dict[str, Any] = {"projects": [], "failed": []}
-    overview = _part(lambda: status.read_overview(services), nothing, faults)
+    listing = _part(lambda: Listing.of(services.queue.store, request.args), Listing(), faults)
+    overview = _part(lambda: status.read_overview(services, listing.names), nothing, faults)
     answers = _part(lambda: _answers(services).read(), list[LastAnswer](), faults)
     token = _part(lambda: form_token(services.queue.redis), "", faults)
     state = status.read_readiness(services)
-    projects = [_project(one, settings) for one in reversed(overview["projects"])]
+    projects = [_project(one, settings) for one in overview["projects"]]
     asked = token and request.args.get("cancel", "")
     return render_template(
         "operator/page.html",
         state=state,
         faults=[one for one in dict.fromkeys(faults) if one != state["reason"]],
         projects=projects,
+        listing=listing,
+        shown=SHOWN_PROJECTS,
         failed=[_failure(one, settings) for one in overview["failed"]],
         answers=[_answer(one, settings) for one in answers],
         hours=KEPT_SECONDS // 3600,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -46,10 +47,10 @@ def _read_workers(services: Services) -> dict[str, Any]:
     return {"ready": ready, "reason": reason, "workers": [_worker(worker) for worker in workers]}
 
 
-def read_overview(services: Services) -> dict[str, Any]:
-    """Return every project's counts and the last failures; `QueueError` without a queue."""
+def read_overview(services: Services, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return projects' counts and the last failures; `QueueError` without a queue."""
     with queue_errors():
-        return describe_queue(services.queue.store)
+        return describe_queue(services.queue.store, names)
 
 
 def read_job(services: Services, key: str) -> dict[str, Any] | None:
