@@ -374,6 +374,11 @@ class ImportRefused(LabelStudioError):
     hint = "Its task may have been deleted"
 
 
+def fault_of(error: Exception) -> GroundingError:
+    """Return what a task fails with where this program itself is to blame: its log tells more."""
+    return GroundingError(f"a fault of this program ({type(error).__name__})", code="fault")
+
+
 def codes_of(*kinds: type[GroundingError]) -> set[str]:
     """Return the codes of errors of these kinds, with those of their special cases."""
     found = {code for kind in kinds for code in (kind.code, *kind.special)}

@@ -91,6 +91,11 @@ class Point:
     y: float
     frame: Frame
 
+    @property
+    def coordinates(self) -> tuple[float, ...]:
+        """Its x and y, as a model writes them."""
+        return self.x, self.y
+
     def to(self, frame: Frame) -> Point:
         """Return the same point measured in `frame`."""
         sx, sy = self.frame.scale_to(frame)
@@ -157,6 +162,11 @@ class Box:
         """The middle of the box, in the same frame."""
         return Point((self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2, self.frame)
 
+    @property
+    def coordinates(self) -> tuple[float, ...]:
+        """Its x1, y1, x2 and y2, as a model writes them."""
+        return self.x1, self.y1, self.x2, self.y2
+
     def to(self, frame: Frame) -> Box:
         """Return the same box measured in `frame`."""
         if frame is self.frame:  # most are, and crowds are compared by the million
@@ -196,8 +206,7 @@ class Box:
 
         Each side moves by itself, as Label Studio moves a box between two key frames.
         """
-        o = other.to(self.frame)
-        ends = zip((self.x1, self.y1, self.x2, self.y2), (o.x1, o.y1, o.x2, o.y2), strict=True)
+        ends = zip(self.coordinates, other.to(self.frame).coordinates, strict=True)
         x1, y1, x2, y2 = (a + (b - a) * share for a, b in ends)
         return Box(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2), self.frame)
 

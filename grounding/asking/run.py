@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from grounding.engines.base import Completion, Engine, ModelRequest
-from grounding.errors import GroundingError
+from grounding.errors import GroundingError, fault_of
 from grounding.pipeline import WorkerContext, predict
 from grounding.qwen.profiles import Profile
 from grounding.tasks import Task
@@ -81,7 +81,7 @@ def ask(task: Task, worker: WorkerContext) -> Asked:
         failure = error
     except Exception as error:  # one task's edge: a bug costs its answer, no more
         log.exception("task %s: a fault of this program", task.id)
-        failure = GroundingError(f"a fault of this program ({type(error).__name__})", code="fault")
+        failure = fault_of(error)
     return Asked(task, prediction, failure, recorder.exchanges, time.monotonic() - begun)
 
 

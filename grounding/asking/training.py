@@ -126,9 +126,7 @@ def _entry(region: Region, word: str, frame: Frame) -> str:
 
 
 def _numbers(place: Box | Point | None) -> tuple[float, ...]:
-    if isinstance(place, Box):
-        return place.x1, place.y1, place.x2, place.y2
-    return (place.x, place.y) if place is not None else ()
+    return () if place is None else place.coordinates
 
 
 def _fenced(entries: Sequence[str]) -> str:

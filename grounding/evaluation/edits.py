@@ -104,7 +104,4 @@ def _is_unmoved(old: Region, new: Region) -> bool:
 
 
 def _numbers(region: Region) -> tuple[float, ...]:
-    place = region.place
-    if isinstance(place, Box):
-        return place.x1, place.y1, place.x2, place.y2
-    return (place.x, place.y) if isinstance(place, Point) else ()
+    return region.place.coordinates if isinstance(region.place, Box | Point) else ()

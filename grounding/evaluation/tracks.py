@@ -62,7 +62,7 @@ class Track:
         import numpy as np
 
         frames = np.array([key.frame for key in self.keys])
-        sides = np.array([_sides(key.box) for key in self.keys]).T
+        sides = np.array([key.box.coordinates for key in self.keys]).T
         steps = np.diff(sides, append=sides[:, -1:]) / np.diff(frames, append=frames[-1] + 1)
         return _Course(frames, np.array([key.enabled for key in self.keys]), sides, steps)
 
@@ -126,17 +126,13 @@ class _Moves(NamedTuple):
 
 
 def _apart(a: Box, b: Box) -> float:
-    return max(abs(one - other) for one, other in zip(_sides(a), _sides(b), strict=True))
-
-
-def _sides(box: Box) -> tuple[float, float, float, float]:
-    return box.x1, box.y1, box.x2, box.y2
+    return max(abs(one - other) for one, other in zip(a.coordinates, b.coordinates, strict=True))
 
 
 def _around(boxes: Iterable[Box]) -> Box:
     """Return the box around some of one frame, at least one."""
     some = list(boxes)
-    x1, y1, x2, y2 = zip(*map(_sides, some), strict=True)
+    x1, y1, x2, y2 = zip(*(box.coordinates for box in some), strict=True)
     return Box(min(x1), min(y1), max(x2), max(y2), some[0].frame)
 
 

@@ -15,11 +15,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from grounding.errors import FilmTooLarge
-from grounding.films.ends import STEPS, Edge, edges, moved, settle
+from grounding.films.ends import STEPS, SpanEnd, find_ends, move, settle
 from grounding.films.following import follow, frame_times
 from grounding.films.progress import Progress
 from grounding.geometry import image_frame, model_frame
-from grounding.inference.answering import Answered, Look, ask_model
+from grounding.inference.answering import Answered, ask_model, join_answers
+from grounding.inference.branches import Question
 from grounding.labelstudio.controls.base import PlannedQuery, ViewSpec
 from grounding.labelstudio.data import find_image_address
 from grounding.labelstudio.films import merge_spans
@@ -33,7 +34,7 @@ from grounding.media.films.sampling import (
 )
 from grounding.media.views import PixelBounds, View
 from grounding.queries import FindSpans, Locate, Span
-from grounding.qwen.answers import Answer, Verdict
+from grounding.qwen.answers import Answer
 from grounding.tasks import Task
 
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ AT_ONCE = 8
 
 MOST_PARTS = 600
 """Parts in which one film is asked about: nine hours at the usual two frames a second."""
-
-Planned = Sequence[PlannedQuery]
 
 
 def ask_films(planned: Sequence[PlannedQuery], task: Task, worker: WorkerContext) -> list[Answered]:
@@ -128,7 +127,7 @@ class FilmLook:
         whole = [*values, *(_about(one, self.whole) for one in timed), *moving]
         return [Answered(*pair, self.first) for pair in zip(whole, answers, strict=True)]
 
-    def _ask_about(self, span: Span, planned: Planned) -> list[Answer]:
+    def _ask_about(self, span: Span, planned: Sequence[PlannedQuery]) -> list[Answer]:
         """Return the answers to queries about one part of the film."""
         with self.held(self._bytes_of(self.most)):
             look = tuple(self.views(span))
@@ -156,7 +155,12 @@ class FilmLook:
         frame = model_frame(image, bounds.factor, bounds.min_pixels, bounds.max_pixels)
         return int(frame.bounds().area) * PIXEL_BYTES
 
-    def _count(self, values: Planned, timed: Planned, moving: Planned) -> int:
+    def _count(
+        self,
+        values: Sequence[PlannedQuery],
+        timed: Sequence[PlannedQuery],
+        moving: Sequence[PlannedQuery],
+    ) -> int:
         """Return how many questions there are, with a second look for each about a window."""
         looks = 2 if self._fine_fps else 1
         frames = len(frame_times(self, moving)) if moving else 0
@@ -169,7 +173,7 @@ class FilmLook:
         (view,) = read_frames(self.film, [0.0], self.bounds(1))
         return view
 
-    def put(self, asked: Sequence[tuple[PlannedQuery, Look]]) -> list[Answer]:
+    def put(self, asked: Sequence[Question]) -> list[Answer]:
         """Return the answers to some questions, and say how far all are."""
         self.worker.check_wanted()
         answers = ask_model(asked, self.worker)
@@ -230,7 +234,7 @@ class FilmLook:
         sampling, fine = self.sampling, self._fine_fps
         if not fine:
             return list(answers)
-        ends = list(edges(answers, self.whole, sampling.fps))
+        ends = list(find_ends(answers, self.whole, sampling.fps))
         self.progress.expect(len(ends) - len(self._windows) * len(planned))
         frames = min(self.most, math.ceil(2 * STEPS * fine / sampling.fps) + 1)
         each = self._bytes_of(frames)
@@ -241,15 +245,15 @@ class FilmLook:
                 self._look_at(some, planned)
         return settle(answers, ends, 1 / sampling.fps)
 
-    def _look_at(self, ends: Sequence[Edge], planned: Planned) -> None:
+    def _look_at(self, ends: Sequence[SpanEnd], planned: Sequence[PlannedQuery]) -> None:
         """Move some ends of spans to where a finer look sees them."""
         fine = self._fine_fps
         asked = [
-            (_about(planned[edge.query], edge.window), tuple(self.views(edge.window, fine)))
-            for edge in ends
+            (_about(planned[end.query], end.window), tuple(self.views(end.window, fine)))
+            for end in ends
         ]
-        for edge, answer in zip(ends, self.put(asked), strict=True):
-            moved(edge, answer, 1 / fine)
+        for end, answer in zip(ends, self.put(asked), strict=True):
+            move(end, answer, 1 / fine)
 
 
 def _about(planned: PlannedQuery, span: Span) -> PlannedQuery:
@@ -257,19 +261,12 @@ def _about(planned: PlannedQuery, span: Span) -> PlannedQuery:
     return replace(planned, query=replace(planned.query, within=span))
 
 
-ORDER = (Verdict.TRUNCATED, Verdict.FOUND, Verdict.UNREADABLE, Verdict.REFUSED)
-
-
 def _join(planned: PlannedQuery, answers: Sequence[Answer], gap: float) -> Answer:
     """Return one answer of those about windows that overlap: spans that touch are one.
 
     Where a query was for one class, the model's own word for it does not matter.
     """
-    verdicts = [answer.verdict for answer in answers]
-    verdict = next((one for one in ORDER if one in verdicts), Verdict.NOTHING)
-    notes = dict.fromkeys(note for answer in answers for note in answer.warnings)
     findings = [finding for answer in answers for finding in answer.findings]
     if isinstance(planned.query, FindSpans) and len(planned.query.classes) == 1:
         findings = [replace(finding, label=None) for finding in findings]
-    found = merge_spans(findings, gap)
-    return Answer(tuple(found), verdict, tuple(notes), sum(one.repeats for one in answers))
+    return join_answers(merge_spans(findings, gap), answers)

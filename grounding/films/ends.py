@@ -17,8 +17,11 @@ MOST = 200
 
 
 @dataclass(slots=True)
-class Edge:
-    """One end of a span: of the answer `query`, finding `finding`; `at` moves with a finer look."""
+class SpanEnd:
+    """One end of a span: of the answer `query`, finding `finding`.
+
+    `at` is when, in seconds of the film, and moves with a finer look at `window`.
+    """
 
     query: int
     finding: int
@@ -28,8 +31,11 @@ class Edge:
     label: str | None
 
 
-def edges(answers: Sequence[Answer], whole: Span, fps: float) -> Iterator[Edge]:
-    """Yield the ends that a finer look may move: those that are not the film's own."""
+def find_ends(answers: Sequence[Answer], whole: Span, fps: float) -> Iterator[SpanEnd]:
+    """Yield the ends that a finer look may move: those that are not the film's own.
+
+    `fps` is the rate of the look before.
+    """
     reach, left = STEPS / fps, MOST
     for number, answer in enumerate(answers):
         for index, finding in enumerate(answer.findings):
@@ -39,21 +45,21 @@ def edges(answers: Sequence[Answer], whole: Span, fps: float) -> Iterator[Edge]:
                     continue
                 left -= 1
                 window = max(whole[0], time - reach), min(whole[1], time + reach)
-                yield Edge(number, index, is_start, time, window, finding.label)
+                yield SpanEnd(number, index, is_start, time, window, finding.label)
 
 
-def moved(edge: Edge, answer: Answer, step: float) -> None:
-    """Move an end to where an answer about its window has it.
+def move(end: SpanEnd, answer: Answer, step: float) -> None:
+    """Move an end to where an answer about its window has it, in a look at each `step` seconds.
 
     Of a span that reaches the window's own edge nobody knows whether it ends there, and an answer
     without one says nothing of the end: it then stays.
     """
-    low, high = edge.window
-    seen = [one.time for one in _named(answer, edge.label) if one.time]
-    ends = [time[0] if edge.is_start else time[1] for time in seen]
-    inside = [end for end in ends if low + step < end < high - step]
+    low, high = end.window
+    seen = [one.time for one in _named(answer, end.label) if one.time]
+    times = [time[0] if end.is_start else time[1] for time in seen]
+    inside = [time for time in times if low + step < time < high - step]
     if inside:
-        edge.at = min(inside, key=lambda end: abs(end - edge.at))
+        end.at = min(inside, key=lambda time: abs(time - end.at))
 
 
 def _named(answer: Answer, label: str | None) -> Sequence[Finding]:
@@ -61,9 +67,12 @@ def _named(answer: Answer, label: str | None) -> Sequence[Finding]:
     return [one for one in answer.findings if label is None or one.label in (None, label)]
 
 
-def settle(answers: Sequence[Answer], ends: Sequence[Edge], gap: float) -> list[Answer]:
-    """Return the answers with their spans' ends where they were moved to."""
-    at = {(edge.query, edge.finding, edge.is_start): edge.at for edge in ends}
+def settle(answers: Sequence[Answer], ends: Sequence[SpanEnd], gap: float) -> list[Answer]:
+    """Return the answers with their spans' ends where they were moved to; spans that touch are one.
+
+    They touch where at most `gap` seconds lie between them.
+    """
+    at = {(end.query, end.finding, end.is_start): end.at for end in ends}
     settled: list[Answer] = []
     for number, answer in enumerate(answers):
         placed = [

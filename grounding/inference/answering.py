@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grounding.engines.base import Completion, ModelRequest, Priority
 from grounding.errors import AnswerError, EngineAway
-from grounding.inference.branches import ask_by_branches
+from grounding.inference.branches import Look, Question, ask_by_branches
 from grounding.labelstudio.controls.base import PlannedQuery
 from grounding.labelstudio.interactive.status import IN_FRACTIONS
 from grounding.media.views import View
+from grounding.queries import Finding
 from grounding.qwen.answers import Answer, Note, Verdict
 from grounding.qwen.queries import (
     lists_places,
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 NO_PLACE = "the model's numbers are no place in the picture"
 FAMILY_HINT = "Ask again; if it stays so, see that GROUNDING_PROFILE names the model's family"
 
-Look = tuple[View, ...]
-"""What a query is about: one view of a picture, or frames of a film in order."""
-
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -42,12 +40,12 @@ class Answered:
     view: View
 
 
-def ask_model(planned: Sequence[tuple[PlannedQuery, Look]], worker: WorkerContext) -> list[Answer]:
+def ask_model(planned: Sequence[Question], worker: WorkerContext) -> list[Answer]:
     """Return the answer to each query; one about a large taxonomy is asked level by level."""
     return ask_by_branches(planned, lambda some: _ask_twice(some, worker))
 
 
-def _ask_twice(planned: Sequence[tuple[PlannedQuery, Look]], worker: WorkerContext) -> list[Answer]:
+def _ask_twice(planned: Sequence[Question], worker: WorkerContext) -> list[Answer]:
     """Return the answer to each query, asked twice where the first answer cannot be read.
 
     Greedy decoding would repeat itself, so the second prompt differs: it is stricter.
@@ -61,7 +59,7 @@ def _ask_twice(planned: Sequence[tuple[PlannedQuery, Look]], worker: WorkerConte
 
 
 def _ask(
-    planned: Sequence[tuple[PlannedQuery, Look]], worker: WorkerContext, *, strict: bool = False
+    planned: Sequence[Question], worker: WorkerContext, *, strict: bool = False
 ) -> list[Answer]:
     # All at once, so that the engine can answer them together.
     requests = [_request(one, look, worker, strict=strict) for one, look in planned]
@@ -146,6 +144,22 @@ def _read(
 def is_clear(answer: Answer) -> bool:
     """Say whether an answer can be used: a truncated one can, by its complete items."""
     return answer.verdict in (Verdict.FOUND, Verdict.NOTHING) or bool(answer.findings)
+
+
+_ORDER = (Verdict.TRUNCATED, Verdict.FOUND, Verdict.UNREADABLE, Verdict.REFUSED)
+"""Of answers about parts of one thing, which verdict holds for all: the first that any has."""
+
+
+def join_answers(findings: Iterable[Finding], parts: Sequence[Answer]) -> Answer:
+    """Return one answer with these findings, of answers about parts of one page or film."""
+    verdicts = [part.verdict for part in parts]
+    return Answer(
+        tuple(findings),
+        next((one for one in _ORDER if one in verdicts), Verdict.NOTHING),
+        tuple(dict.fromkeys(note for part in parts for note in part.warnings)),
+        sum(part.repeats for part in parts),
+        sum(part.not_asked for part in parts),
+    )
 
 
 UNCLEAR: tuple[tuple[Note | Verdict, Callable[[str], AnswerError]], ...] = (

@@ -21,9 +21,11 @@ from grounding.qwen.answers import Answer, Note, Verdict
 MOST_OPENED = 32
 """Branches that one control opens about one view: a question each. More are counted, not asked."""
 
-Asked = tuple[PlannedQuery, tuple[View, ...]]
-"""A query, and what is seen of what it is about."""
+Look = tuple[View, ...]
+"""What a query is about: one view of a picture, or frames of a film in order."""
 
+Question = tuple[PlannedQuery, Look]
+"""A query, and what is seen of what it is about."""
 
 Opened = defaultdict[str, set[str]]
 """The branches that are open already, by control; of one query and what follows from it."""
@@ -61,7 +63,7 @@ class _Opening:
 
 
 def ask_by_branches(
-    asked: Sequence[Asked], ask: Callable[[Sequence[Asked]], Sequence[Answer]]
+    asked: Sequence[Question], ask: Callable[[Sequence[Question]], Sequence[Answer]]
 ) -> list[Answer]:
     """Return the answer to each query, with paths that are told level by level where they are many.
 
@@ -72,8 +74,8 @@ def ask_by_branches(
 
 
 def _ask_down(
-    asked: Sequence[Asked],
-    ask: Callable[[Sequence[Asked]], Sequence[Answer]],
+    asked: Sequence[Question],
+    ask: Callable[[Sequence[Question]], Sequence[Answer]],
     opened: Sequence[Opened],
 ) -> list[Answer]:
     answers = list(ask([(_shorten(one), look) for one, look in asked]))

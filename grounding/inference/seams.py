@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from grounding.geometry import PERCENT, Box, Frame
-from grounding.labelstudio.checking import fold
+from grounding.inference.answering import join_answers
+from grounding.labelstudio.data import fold
 from grounding.queries import Finding
-from grounding.qwen.answers import Answer, Verdict
+from grounding.qwen.answers import Answer
 
 LONG = 1.8
 """Height of a long page, as a multiple of its width; A4 has 1.41."""
@@ -41,18 +42,11 @@ def join(top: Answer, bottom: Answer, seam: tuple[float, float]) -> Answer:
     `seam` is the part that both show, from the upper edge of the lower view to the lower edge of
     the upper one, in percent of the page's height.
     """
-    verdict = _join_verdicts(top.verdict, bottom.verdict)
-    notes = tuple(dict.fromkeys((*top.warnings, *bottom.warnings)))
     if any(isinstance(f.place, Box) for f in (*top.findings, *bottom.findings)):
         found = _join_places(top.findings, bottom.findings, seam)
     else:
         found = _join_texts(top.findings, bottom.findings)
-    return Answer(tuple(found), verdict, notes, top.repeats + bottom.repeats)
-
-
-def _join_verdicts(*both: Verdict) -> Verdict:
-    order = (Verdict.TRUNCATED, Verdict.FOUND, Verdict.UNREADABLE, Verdict.REFUSED)
-    return next((verdict for verdict in order if verdict in both), Verdict.NOTHING)
+    return join_answers(found, (top, bottom))
 
 
 def _join_places(

@@ -25,7 +25,7 @@ Ask = Callable[[Sequence[PlannedQuery]], Sequence[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CloserLook:
     """A second query, about the finding `at` of the answer `of`."""
 
     of: int
@@ -55,7 +55,7 @@ def look_closer(
     return settled
 
 
-def _looks(of: int, planned: PlannedQuery, query: Act, answer: Answer) -> Iterator[Look]:
+def _looks(of: int, planned: PlannedQuery, query: Act, answer: Answer) -> Iterator[CloserLook]:
     if planned.view.around is not None:
         return  # a click has brought the model as close already
     for at, finding in enumerate(answer.findings):
@@ -63,7 +63,7 @@ def _looks(of: int, planned: PlannedQuery, query: Act, answer: Answer) -> Iterat
         if isinstance(finding.place, Point) and finding.end is None:
             around = finding.place.window(SHARE)
             again = replace(query, classes=_only(finding, query), around=around)
-            yield Look(
+            yield CloserLook(
                 of, at, replace(planned, query=again, view=replace(planned.view, around=around))
             )
 

@@ -29,6 +29,7 @@ from grounding.errors import (
     EngineAway,
     GroundingError,
     SettingError,
+    fault_of,
 )
 from grounding.jobs.connection import REDIS_BACKOFF, check_keeping, connect
 from grounding.jobs.heartbeat import Heartbeat
@@ -161,8 +162,7 @@ class JobRunner:
             self._fail(claim, exc)
         except Exception as exc:  # the worker's edge: a bug costs one task, no more
             log.exception("task %s: a fault of this program", claim.task)
-            fault = GroundingError(f"a fault of this program ({type(exc).__name__})", code="fault")
-            self._fail(claim, fault)
+            self._fail(claim, fault_of(exc))
 
     def _finish(self, key: str, result: TaskResult) -> bool:
         left_out, dropped = result.left_out.stored(), result.dropped

@@ -7,21 +7,19 @@ picture tells most of them from what is printed. A mark is a note for people and
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, time
 from typing import Any
 
 from grounding.labelstudio.config.interface import Control, LabelConfig
 from grounding.labelstudio.controls.base import PlannedQuery, Region, Results, ViewSpec
+from grounding.labelstudio.data import fold
 from grounding.notation.dates import Day, find_days
 from grounding.notation.numbers import find_numbers
 from grounding.notation.times import find_times
 from grounding.queries import TextUnit, Transcribe
 
 MARK = "Not in the picture's text as it was read: check it"
-
-_FOLDED = re.compile(r"[\W_]+")
 
 CENTURY = 100
 
@@ -91,11 +89,6 @@ def is_printed(said: str | float, text: str) -> bool:
     if isinstance(said, str):
         return fold(said) in fold(text)
     return abs(said) in find_numbers(text)
-
-
-def fold(text: str) -> str:
-    """Return the letters and digits of a text in one form."""
-    return _FOLDED.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 def is_dated(moment: str, value_format: str, text: str, form: str = "YYYY-MM-DDTHH:MM") -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,6 +79,14 @@ U+200C and U+200D stay, because Persian and emoji need them."""
 def clean(text: str) -> str:
     """Return `text` on one line, trimmed and without invisible characters."""
     return " ".join(UNSEEN.sub("", text).split())
+
+
+_SEPARATORS = re.compile(r"[\W_]+")
+
+
+def fold(text: str) -> str:
+    """Return the letters and digits of a text in one form: without case, spaces and punctuation."""
+    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 CONTROL_TOKEN = re.compile(r"<\|[^<|>\s]{1,64}\|>")

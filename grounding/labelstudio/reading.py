@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grounding.geometry import Box
-from grounding.labelstudio.config.actions import fold
 from grounding.labelstudio.config.interface import Control, Label, ModelTask
 from grounding.labelstudio.config.tasks import PRINT, WORDS
+from grounding.labelstudio.data import fold
 from grounding.labelstudio.labels import match
 from grounding.queries import Meaning, ParseDocument, TextUnit, Transcribe
 

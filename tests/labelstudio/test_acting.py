@@ -11,9 +11,10 @@ import pytest
 from grounding.engines.base import ModelRequest
 from grounding.errors import DataError
 from grounding.geometry import PERCENT, Point
-from grounding.labelstudio.config.actions import WORDS, fold, list_actions, match_action
+from grounding.labelstudio.config.actions import WORDS, list_actions, match_action
 from grounding.labelstudio.config.interface import Label, ModelTask
 from grounding.labelstudio.config.parse import parse
+from grounding.labelstudio.data import fold
 from grounding.labelstudio.interactive.context import Intent
 from grounding.labelstudio.plan import PromptDefaults, plan
 from grounding.media.fetch import Fetcher

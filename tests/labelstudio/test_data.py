@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grounding.errors import DataError
-from grounding.labelstudio.data import find_image_address
+from grounding.labelstudio.data import find_image_address, fold
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,10 @@ def test_a_value_that_is_no_picture_is_refused_and_its_key_is_named(
         assert caught.value.code == code
         assert '"pages"' in caught.value.cause
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["text line", "Text-Line", "TEXT_LINE", "ＴｅｘｔLine", "text·line "]
+)
+def test_names_that_differ_in_case_width_and_signs_are_one(name: str) -> None:
+    assert fold(name) == "textline"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -149,3 +150,9 @@ def test_nothing_is_lost_but_what_lies_in_what_stays(
     assert len(kept) <= len(above) + len(below)
     for a, b, _ in (*lines_of(top), *lines_of(bottom)):
         assert any(min(b, d) - max(a, c) > 0.4 * min(b - a, d - c) for c, d, _ in kept)
+
+
+def test_what_was_not_asked_or_repeated_in_either_half_is_counted() -> None:
+    halves = [replace(found((1, 3, "A")), repeats=n, not_asked=2 * n) for n in (1, 2)]
+    whole = join(*halves, SEAM)
+    assert (whole.repeats, whole.not_asked) == (3, 6)

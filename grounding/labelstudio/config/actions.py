@@ -5,11 +5,11 @@ Labels are people's own words ("Tap", "right click", 「长按」); a model has 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from grounding.labelstudio.config.interface import Control, Label, ModelTask
 from grounding.labelstudio.config.xml import quote
+from grounding.labelstudio.data import fold
 from grounding.labelstudio.labels import match
 from grounding.queries import ACTIONS, PLACELESS, Screen
 
@@ -50,11 +50,6 @@ _MOUSE |= {"doubleclick", "tripleclick", "leftclickdrag", "draganddrop", "hscrol
 
 LEAST = 2
 """Labels for actions that make points those of an agent."""
-
-
-def fold(name: str) -> str:
-    """Return a name without case, spaces and punctuation."""
-    return re.sub(r"[\W_]+", "", name).casefold()
 
 
 _ALL = {word for words in WORDS.values() for word in words}

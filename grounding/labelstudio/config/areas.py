@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from grounding.labelstudio.config.conditions import inherit_conditions, is_shown
 from grounding.labelstudio.config.interface import (
+    STATUS,
     Control,
     Label,
     LabelConfig,
@@ -27,9 +28,6 @@ from grounding.queries import Shape
 
 REMEMBER = "model_remember"
 """The attribute of a `<TextArea>` that says what becomes of the prompt typed last."""
-
-STATUS = "status"
-"""The name of the text area that shows our errors."""
 
 _REMEMBER = {str(word): word for word in Remember}
 

@@ -67,6 +67,9 @@ FILM = "film"
 MAX_REGIONS = 1000
 """Most regions of one control on one image; only a model that repeats itself writes more."""
 
+STATUS = "status"
+"""The name of the text area that shows our errors."""
+
 PROMPT_FIELD = "prompt"
 """The key of a task's data that holds the task's own prompt, unless the config names another."""
 
@@ -159,10 +162,10 @@ class Control:
 
     `data_key` is the key of the task's data that holds the file's address. `frame_rate` is how many
     frames a second the page counts on its film, as a number or the key of the task's data that has
-    it; None on an image. `labels` are the
-    labels or choices that its results may carry. `labels_from` names the `<Labels>` tag that they
-    come from, for tags without labels of their own. `shape` is the shape that it draws, None where
-    it draws none. `multiple` allows several choices. With `per_region` it adds to the regions of
+    it; None on an image. `labels` are the labels or choices that its results may carry.
+    `labels_from` names the `<Labels>` tag that they come from, for tags without labels of their
+    own. `shape` is the shape that it draws, None where it draws none. `multiple` allows several
+    choices. With `per_region` it adds to the regions of
     other controls; one that `accompanies` takes the text that the model wrote with a place.
     With `only_labels` it belongs to regions with one of these labels, as the config writes them,
     and with `only_from` to those of the tag of this name.
@@ -328,7 +331,7 @@ class LabelConfig:
     def prompt_areas(self) -> tuple[TextArea, ...]:
         """Return the text areas to type a prompt into: those named prompt…, or the only one."""
         smart = [a for a in self.text_areas if a.smart and not (a.per_region or a.filled)]
-        open_ = [a for a in smart if a.name != "status"]
+        open_ = [a for a in smart if a.name != STATUS]
         named = tuple(a for a in open_ if a.is_promptlike)
         return named or tuple(open_ if len(open_) == 1 else ())
 
@@ -339,5 +342,5 @@ class LabelConfig:
 
     def status_area(self) -> TextArea | None:
         """Return `<TextArea name="status" smart="false">`, which shows our errors to annotators."""
-        areas = (a for a in self.text_areas if a.name == "status" and not a.smart)
+        areas = (a for a in self.text_areas if a.name == STATUS and not a.smart)
         return next(areas, None)

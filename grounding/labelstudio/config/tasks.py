@@ -11,10 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from grounding.labelstudio.config.actions import act, fold, list_only_actions
+from grounding.labelstudio.config.actions import act, list_only_actions
 from grounding.labelstudio.config.areas import DESCRIBES, TRANSCRIBES
 from grounding.labelstudio.config.interface import Control, Label, ModelTask, Template
 from grounding.labelstudio.config.xml import Element
+from grounding.labelstudio.data import fold
 from grounding.queries import Shape, ValueKind
 
 WORDS = frozenset({"word", "words", "单词", "词"})
