@@ -53,8 +53,8 @@ _DAY_FIRST = re.compile(rf"(\d{{1,2}}){_MARK}(\d{{1,2}})(?:\s*(?P=mark)\s*|\s+)(
 _MONTH = r"(?P<month>[a-zà-ÿ]{3,10})"
 _ORDINAL = r"(?:st|nd|rd|th|er|o|º|°)"
 _NAMED = re.compile(
-    rf"(?:(?P<day>\d{{1,2}})(?:{_ORDINAL}(?!\w)|\.)?[\s-]*(?:(?:of|de) )?)?{_MONTH}\.?,?[\s-]*"
-    r"(?:del? )?(?:(?P<day2>\d{1,2})(?:st|nd|rd|th)?(?:\s*,\s*|\s+))?(?P<year>\d{4})"
+    rf"(?:(?P<day>\d{{1,2}})(?:{_ORDINAL}(?!\w)|\.)?[\s/-]*(?:(?:of|de) )?)?{_MONTH}\.?,?[\s/-]*"
+    r"(?:del? )?(?:(?P<day2>\d{1,2})(?:st|nd|rd|th)?(?:\s*[,/-]\s*|\s+))?(?P<year>\d{4})"
 )
 _NAMED_BEHIND = re.compile(
     rf"(?P<year>\d{{4}})[\s,./-]*{_MONTH}\.?[\s-]*(?P<day>\d{{1,2}})(?:st|nd|rd|th)?"

@@ -12,9 +12,12 @@ import re
 REACH = 60
 """Characters in front of a name that are looked at."""
 
+_FLAG = r"(?:(?<=[:：=|→]no)|(?<=[:：=|→] no))\s*[,，;|]"
+"""What follows the no of "cat: no, dog: yes", which denies no dog."""
+
 _WORD = (
-    r"\b(?:neither|nor|not(?! only)|no(?! doubt)|never|without(?! (?:a )?doubt)|\w+n['’]t|lacks?|"
-    r"free of|rather than|instead of|than|unlike|except)\b|不是|没有|并非|而非|不像"
+    rf"\b(?:neither|nor|not(?! only)|no(?! doubt|{_FLAG})|never|without(?! (?:a )?doubt)|\w+n['’]t|"
+    r"lacks?|free of|rather than|instead of|than|unlike|except)\b|不是|没有|并非|而非|不像"
 )
 _TURN = (
     r"\bbut\b|而是|[,，]\s*"
@@ -42,7 +45,7 @@ _BEHIND = re.compile(
     r"[\"'*_`]*\s*(?:[:：|?？=(（]|->?|→)\s*[*_`\"']*(?:"
     r"(?:no|not|false|absent|missing|none|0(?:\.0+)?)(?![\w%]|\.\d)"
     rf"(?![^\S\n]+(?!{_SEEN})[^\W\d_])|[不否无没])|"
-    r"[\"'*_`:：|?？=(（→\s-]*[✗✘❌]|"
+    r"[\"'*_`:：|?？=(（→ \t-]*[✗✘❌]|"
     rf"[\"'*_`)]*(?:{_PLURAL}|\s+)(?:(?:also|clearly)\s+)?(?:"
     r"(?:(?:is|are|was|were)(?:\s+also)?(?:\s+not|n['’]t)|can(?:not|\s+not|['’]t)|could(?:\s+not|n['’]t))"
     rf"(?:\s+(?:be|clearly|really|actually))*(?:\s+{_SEEN}|{_ENDS})|"

@@ -80,6 +80,16 @@ T behind cents, and B behind a comma and cents, are codes of a tax; K without a 
 or of a picture.
 """
 
+BOUND = re.compile(
+    r"\b(?:more|fewer|less|greater) than\b|\bat (?:least|most)\b|"
+    r"\b(?:up to|over|under|above|below|nearly|almost)\s+"
+    r"(?=\d|[a-z]+(?:ty|teen)\b|(?:a |one )?(?:dozen|hundred|thousand)\b)|"
+    r"\d\s*(?:\+(?!\s*\d)|or (?:more|fewer|less|so)\b)|"
+    r"超过|至少|最多|不少于|不超过|多于|少于|不止|以上|以下|[0-9十百千万]多|近百",
+    re.IGNORECASE,
+)
+"""Words that say more or less than the number beside them."""
+
 _UNREAD = re.compile(
     rf"\d|{_HAN_SCALE}|半|\b(?:{'|'.join(_SHORT_SCALES)}|mill?|mn|hundert|dutzend|"
     rf"half|halves|quarters?|thirds|fourths|(?:fif|six|seven|eigh|nin|ten)ths|"
@@ -143,7 +153,8 @@ def parse_number(text: str) -> float | None:
 
     A point or a comma before the last digits is a decimal sign, unless it separates a group of
     three: then a comma separates thousands, and a point does where there are several. Words may
-    stand beside the number, but no second one; k, million and 万 multiply it.
+    stand beside the number, but no second one and none such as "at least"; k, million and 万
+    multiply it.
     """
     text = normalize(_VULGAR.sub(_to_decimals, text[: MAX_CHARS + 1])).strip()
     text = _GROUPS.sub(_join, _MIXED.sub(_to_decimals, _WHOLE.sub(",00", text)))
@@ -156,7 +167,7 @@ def parse_number(text: str) -> float | None:
     account = bool(_ACCOUNT.fullmatch(text))
     minus = _MINUS.match(text)
     text = text[minus.end() :] if minus else text
-    if _UNCLEAR.search(text) or (_OPENED.match(text) and not account):
+    if _UNCLEAR.search(text) or BOUND.search(text) or (_OPENED.match(text) and not account):
         return None
     number = _read_one(text)
     if number is None or abs(number) >= MOST or (minus and number < 0):

@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from grounding.notation.denials import is_denied
+from grounding.notation.numbers import parse_number
 from grounding.queries import Field, ValueKind
-from grounding.qwen.forms import Filled, spell
+from grounding.qwen.forms import Filled, find_lettered, spell
 from grounding.qwen.reading.fields import Role, classify_key, fold
 from grounding.qwen.reading.values import Group
 
@@ -26,12 +27,31 @@ def read_bare(field: Field, groups: Sequence[Group], content: str) -> list[Fille
     inner = _FENCE.sub(lambda mark: " " * len(mark[0]), content)
     text = inner.strip(" \t\r\n\"'`*“”")
     spelt = spell(field, text)
+    if not _is_typed(field, spelt) and (said := _SAID.fullmatch(text)):
+        text = said["value"] if _is_typed(field, spell(field, said["value"])) else text
+        spelt = spell(field, text)
     if not text or not spelt or (groups and field.type.kind is ValueKind.TEXT and text[0] in "[{"):
         return []
-    start = content.find(text)
+    start = content.rfind(text)
     return [Filled(spelt, (start, start + len(text)))] if start >= 0 else []
 
 
+_SAID = re.compile(
+    r"(?:the|this|it|its|i|my)\b[^:;\n]{0,80}?\b(?:is|was|would be|(?:rate|give) (?:it|this))\b"
+    r"[:*_`\" ]*(?:(?:on|at|a)\s)?(?P<value>[^\n]{1,60}?)[*_`\"]*\.?[*_`\"]*",
+    re.IGNORECASE,
+)
+"""A sentence that ends with its value."""
+
+
+def _is_typed(field: Field, spelt: str) -> bool:
+    """Say whether a value is one of its type, and not left as it was written."""
+    if field.type.kind is ValueKind.NUMBER:
+        return parse_number(spelt) is not None
+    return field.type.kind is not ValueKind.DATE or bool(_MOMENT.fullmatch(spelt))
+
+
+_MOMENT = re.compile(r"(?:\d{4}-\d\d-\d\dT)?\d\d:\d\d")
 _FENCE = re.compile(r"```[ ]*+(?:[A-Za-z][\w+-]*+)?|~~~")
 
 
@@ -112,12 +132,14 @@ def _find_letters(field: Field, content: str) -> list[Filled]:
 
 def _of_letters(field: Field, letters: Sequence[tuple[str, int]]) -> list[Filled]:
     """Return the choices of letters in the order of the alphabet; none where one has no choice."""
-    places = [ord(letter) - ord("A") for letter, _ in letters]
-    if sorted({*places}) != places or places[-1] >= len(field.choices):
+    spelt = [letter for letter, _ in letters]
+    chosen = [find_lettered(field, letter) for letter in spelt]
+    if sorted({*spelt}) != spelt or None in chosen:
         return []
     return [
-        Filled(field.choices[at], (start, start + 1))
-        for at, (_, start) in zip(places, letters, strict=True)
+        Filled(choice, (start, start + 1))
+        for choice, (_, start) in zip(chosen, letters, strict=True)
+        if choice
     ]
 
 

@@ -189,7 +189,7 @@ def _split_longest(field: Field, text: str) -> list[str]:
     return parts
 
 
-_COMMA = re.compile(r"[,;，、；]|\band\b")
+_COMMA = re.compile(r"[,;，、；/|\n]|\band\b")
 _COMMAS = re.compile(r"\s*(?:(?:[,;，、；]|\band\b|(?=$))\s*)+")
 
 
@@ -200,10 +200,15 @@ def spell(field: Field, text: str) -> str:
     """
     text, kind = text.strip(), field.type.kind
     if kind in (ValueKind.CHOICE, ValueKind.PATH):
-        return text
+        letter = _LETTER.fullmatch(text) if kind is ValueKind.CHOICE else None
+        return (letter and find_lettered(field, letter[1])) or text
     bare = unicodedata.normalize("NFKC", text).strip(_AROUND_ABSENT)
     bare = _REASON.sub("", bare)
-    if ABSENT.fullmatch(bare) or (_may_be_none(kind, text) and NAMELIKE.fullmatch(bare)):
+    if (
+        ABSENT.fullmatch(bare)
+        or _says_unseen(field, bare)
+        or (_may_be_none(kind, text) and NAMELIKE.fullmatch(bare))
+    ):
         return ""
     if kind is ValueKind.NUMBER:
         if found := _STARS.fullmatch(text):
@@ -211,6 +216,49 @@ def spell(field: Field, text: str) -> str:
         number = parse_number(_of_most(field, text))
         return text if number is None else _write_number(number)
     return _spell_date(field, text) if kind is ValueKind.DATE else text
+
+
+_LETTER = re.compile(r"\(?([A-Z])[).:]?")
+_OWN_LETTER = re.compile(r"(?<=\W)[A-Z]\b|^[A-Z](?=[.):]|$)")
+"""A letter that a choice has in its own name: "Type B", but no "A car"."""
+
+
+def find_lettered(field: Field, letter: str) -> str | None:
+    """Return the choice with a capital letter in its name, else, where none has any, in its place.
+
+    It is none where several have the letter.
+    """
+    own = [_OWN_LETTER.findall(choice) for choice in field.choices]
+    if any(own):
+        named = [c for c, letters in zip(field.choices, own, strict=True) if letter in letters]
+        return named[0] if len(named) == 1 else None
+    at = ord(letter) - ord("A")
+    return field.choices[at] if at < len(field.choices) else None
+
+
+_UNSEEN = re.compile(
+    r"(?:(?:i'm |i am )?sorry,? (?:but )?)?(?:"
+    r"(?:i|we) (?:cannot|can't|can not|could not|couldn't|(?:am|are) unable to) (?:clearly )?"
+    r"(?:read|see|tell|determine|find|identify|make out)\b[^.]{0,60}|"
+    r"(?:the )?(?P<what>[\w '-]{1,40}) (?:is|are|was|were) (?:not (?:clearly )?(?:visible|legible|"
+    r"readable|shown|present|given|provided|specified|stated|mentioned|available|indicated|printed)|"
+    r"illegible|unreadable)(?: (?:in|on) (?:the|this) \w+)?)",
+    re.IGNORECASE,
+)
+
+
+def _says_unseen(field: Field, text: str) -> bool:
+    """Say whether a text is a sentence about the field, that its value cannot be seen."""
+    found = _UNSEEN.fullmatch(text.replace("’", "'"))
+    if found is None or not found["what"]:
+        return found is not None
+    words = {
+        "it",
+        "this",
+        "text",
+        *re.findall(r"[^\W_]{3,}", f"{field.name} {field.prompt}".lower()),
+    }
+    return not words.isdisjoint(found["what"].lower().replace("_", " ").split())
 
 
 def _may_be_none(kind: ValueKind, text: str) -> bool:

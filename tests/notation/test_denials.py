@@ -25,6 +25,7 @@ from grounding.notation.denials import is_denied
         "Is it a bus? No.",
         "bus - not seen",
         "bus ✗",
+        "Answer: no bus",
         "bus=0",
         "The bus is not visible.",
         "The bus isn't there; a car is.",
@@ -60,6 +61,9 @@ def test_a_name_is_denied_in_front_of_it_or_behind(text: str) -> None:
         "bus\nNot a car.",
         "没有雨，只有bus",
         "[x] bus",
+        "car: no, bus: yes",
+        "| car | no | bus | yes |",
+        "✅ bus\n❌ car",
     ],
 )
 def test_what_denies_something_else_denies_no_name(text: str) -> None:

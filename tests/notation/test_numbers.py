@@ -64,6 +64,7 @@ def test_one_clear_number_is_read(text: str, number: float) -> None:
         *("(RM) - 12", "(RM) -$5", "(RM) (five)", "₹ - 500", "-x2", "1x5", "1,25,000", "SpO2"),
         *("二百五", "一万二", "三千五十", "零五", "三五", "两三个", "三百米", "十点", "5+"),
         *("one or 2", "one of 5", "2 for one", "one dog and 2 cats", "one time or 5 times"),
+        *("at least 3", "at most 5", "over 100", "more than 8.75", "up to 5 kg", "5 or more"),
         *("five six", "five five", "one hundred " + "hundred " * 9, "five or 6"),
     ],
 )  # fmt: skip

@@ -228,6 +228,12 @@ def test_fields_that_differ_in_punctuation_only_are_told_apart_by_the_same_name(
         (NUMBER, '"★★★½"', "3.5"),
         (STARS, '"★★★½☆"', "3.5"),
         (NUMBER, "1e3", "1000"),
+        (NUMBER, '"at least 3"', "at least 3"),
+        (NUMBER, '"over 100"', "over 100"),
+        (NUMBER, '"up to 5 kg"', "up to 5 kg"),
+        (DAY, '"1/Jun/2018"', "2018-06-01T00:00"),
+        (DAY, '"Jun-01-2018"', "2018-06-01T00:00"),
+        (CLOCK, '"14:33-15:00"', "14:33-15:00"),
         (NUMBER, "1e400", "1e400"),
         (DAY, '{"year": 2018, "month": 6, "day": 1}', "2018-06-01T00:00"),
         (DAY, '{"day": "1", "month": "June", "year": "2018"}', "2018-06-01T00:00"),
@@ -342,6 +348,17 @@ def test_several_paths_are_lists_of_names_or_names_with_signs(
         (SEVERAL, "rain (present), fog (absent)", ["rain"]),
         (SEVERAL, "rain: yes\nfog: no", ["rain"]),
         (SEVERAL, "Fog and rain are not visible.", []),
+        (SEVERAL, "rain: no, fog: yes", ["fog"]),
+        (SEVERAL, "✅ rain\n❌ fog", ["rain"]),
+        (Field("k", ("Type B", "Type A")), "Answer: A", ["Type A"]),
+        (Field("k", ("A car", "A bus")), "B", ["A bus"]),
+        (Field("d", type=DAY), "The date is 1 June 2018.", ["2018-06-01T00:00"]),
+        (
+            Field("d", type=DAY),
+            "The dates are 1 June 2018 and 2 June 2018.",
+            ["The dates are 1 June 2018 and 2 June 2018."],
+        ),
+        (Field("s", type=STARS), "I would rate it **4 out of 5**.", ["4"]),
         (VEHICLE, "Is it a bus? No.", []),
         (VEHICLE, "Bus? No, it's a car.", ["car"]),
         (VEHICLE, "A bus is not visible.", []),
@@ -362,6 +379,50 @@ def test_one_field_alone_may_be_answered_in_a_sentence(
     field: Field, text: str, values: list[str]
 ) -> None:
     assert values_of(Fill((field,)), text).get(field.name, []) == values
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "I cannot read it",
+        "I'm sorry, it is not visible",
+        "The company name is not visible in the image.",
+        "The text is illegible",
+    ],
+)
+def test_a_sentence_that_the_value_cannot_be_seen_is_no_value(said: str) -> None:
+    query = texts("company", "total")
+    assert values_of(query, json.dumps({"company": said, "total": "8"})) == {"total": ["8"]}
+
+
+@pytest.mark.parametrize("said", ["The door is not visible", "Not just bread", "I cannot complain"])
+def test_a_sentence_about_anything_else_is_a_text(said: str) -> None:
+    assert values_of(texts("company"), json.dumps({"company": said})) == {"company": [said]}
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "values"),
+    [
+        (VEHICLE, '"B"', ["bus"]),
+        (VEHICLE, '"(C)"', ["race car"]),
+        (VEHICLE, '"D"', ["D"]),
+        (SEVERAL, '["A", "B"]', ["rain", "fog"]),
+        (SEVERAL, '"rain/fog"', ["rain", "fog"]),
+        (SEVERAL, '"rain | fog"', ["rain", "fog"]),
+        (Field("kind", ("B", "A")), '"A"', ["A"]),
+        (Field("kind", ("Type B", "Type A")), '"A"', ["Type A"]),
+    ],
+)
+def test_letters_and_lists_in_an_object_are_choices(
+    field: Field, written: str, values: list[str]
+) -> None:
+    query = Fill((field, TOTAL_DATE.fields[0]))
+    assert values_of(query, f'{{"kind": {written}, "total": "8"}}')["kind"] == values
+
+
+def test_a_second_thought_between_two_objects_replaces_the_value() -> None:
+    said = '{"total": "8.75"}\n\nWait, the total is 9.75:\n{"total": "9.75"}'
+    assert values_of(TOTAL_DATE, said) == {"total": ["9.75"]}
 
 
 @pytest.mark.parametrize(

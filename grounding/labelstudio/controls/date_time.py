@@ -55,16 +55,19 @@ def is_readable(element: Element) -> bool:
 
 def read_moment(control: Control, text: str) -> str | None:
     """Return an ISO date or time in the control's format; None for what is neither."""
+    clock = control.value_format == CLOCK
     try:
-        if control.value_format == CLOCK:
-            if ":" not in text:
-                return None
-            return time.fromisoformat(text).strftime(CLOCK)
-        if "W" in text:  # a week in ISO's form is no day
+        # Python also takes weeks for days, and the second time of a range for a zone.
+        if not (_TIME if clock else _MOMENT).fullmatch(text):
             return None
-        return datetime.fromisoformat(text).strftime(control.value_format)
+        moment = time.fromisoformat(text) if clock else datetime.fromisoformat(text)
+        return moment.strftime(control.value_format)
     except ValueError:
         return None
+
+
+_TIME = re.compile(r"\d\d:\d\d")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d)?")
 
 
 DATE_TIME = value_tag(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from grounding.geometry import Frame
-from grounding.notation.numbers import parse_number
+from grounding.notation.numbers import BOUND, parse_number
 from grounding.queries import Count, Finding
 from grounding.qwen.answers import Answer, Note, Verdict, read
 from grounding.qwen.prompts import PromptSet, language_of
@@ -84,16 +84,6 @@ _EACH_BEHIND = re.compile(
     r"[*_]*(?:\s+[a-z]+)?\s+(?:(?:in|on|at|for)\s+)?(?:per|each|every)\b", re.IGNORECASE
 )
 """What makes a sum one of several: 3 rows, each totaling 4; a total of 4 per row."""
-_BOUND = re.compile(
-    r"\b(?:more|fewer|less|greater) than\b|\bat (?:least|most)\b|"
-    r"\b(?:up to|over|under|above|below|nearly|almost)\s+"
-    r"(?=\d|[a-z]+(?:ty|teen)\b|(?:a |one )?(?:dozen|hundred|thousand)\b)|"
-    r"\d\s*(?:\+(?!\s*\d)|or (?:more|fewer|less|so)\b)|"
-    r"超过|至少|最多|不少于|不超过|多于|少于|不止|以上|以下|[0-9十百千万]多|近百",
-    re.IGNORECASE,
-)
-"""Words that say more or less than the number beside them."""
-
 UNSAID = {Role.OTHER, Role.LABEL, Role.WRAPPER, Role.TEXT}
 """What a key may be in {"eggs": 3}."""
 
@@ -144,7 +134,7 @@ def state_number(text: str) -> int | None:
     prose = " ".join(content[t.start : t.end].strip() for t in items if isinstance(t, Text))
     groups = [item for item in items if isinstance(item, Group)]
     numbers = [one for one in (*_keyed(groups), *_said(prose)) if one is not None]
-    none = says_none(prose) and not _BOUND.search(prose)
+    none = says_none(prose) and not BOUND.search(prose)
     if not numbers and (none or (not prose and content.strip() in ("[]", "{}"))):
         return 0
     number = numbers[-1] if numbers else None
@@ -176,7 +166,7 @@ def _clear(sentence: str) -> str:
 
 def _parse(sentence: str) -> float | None:
     """Return the number of a sentence: its only one, or the sum of several that ends it."""
-    if _BOUND.search(sentence):
+    if BOUND.search(sentence):
         return None
     sentence = _write_digits(sentence)
     number = parse_number(sentence)

@@ -19,7 +19,13 @@ from grounding.qwen.forms import Filled, read_groups, read_lines
 from grounding.qwen.prompts import PromptSet, language_of
 from grounding.qwen.reading.elements import KNOWN
 from grounding.qwen.reading.sentences import declines, says_none
-from grounding.qwen.reading.thinking import blank_before, drop_revised, extract_answer, open_boxed
+from grounding.qwen.reading.thinking import (
+    SECOND_THOUGHT,
+    blank_before,
+    drop_revised,
+    extract_answer,
+    open_boxed,
+)
 from grounding.qwen.reading.tokenizer import Text, tokenize
 from grounding.qwen.reading.values import Group
 from grounding.qwen.scores import Token
@@ -179,7 +185,7 @@ def read_answer(query: Fill, text: str, frame: Frame, *, complete: bool) -> Answ
         content = open_boxed(content)
     lexemes = tokenize(content, KNOWN)
     whole, said = content, lexemes.items
-    lexemes.items = drop_revised(content, said)
+    lexemes.items = drop_revised(content, said, SECOND_THOUGHT)
     content = blank_before(content, lexemes.items)
     replaced = said[: len(said) - len(lexemes.items)]
     groups = [item for item in lexemes.items if isinstance(item, Group)]

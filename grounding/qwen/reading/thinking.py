@@ -137,6 +137,10 @@ _REVISION = re.compile(
     re.IGNORECASE,
 )
 """Words between two answers that say that the second one replaces the first."""
+SECOND_THOUGHT = re.compile(
+    rf"{_REVISION.pattern}|\b(?:wait|actually|sorry|oops|hold on)\b", re.IGNORECASE
+)
+"""More such words between two values of one field; between places they may announce one more."""
 _QUESTION_MARK = re.compile(r"\s*(?:[?？…]|\.\.\.)")
 _LIST_MARK = re.compile(r"^[ \t]*+(?:\d+[.)]|[*•-])\s", re.MULTILINE)
 _ANNOUNCED = re.compile(
@@ -183,14 +187,16 @@ def drop_drafts(text: str, items: list[Lexeme], *, complete: bool) -> Kept:
     return Kept([], cut=True) if first is None else Kept(items[first:], cut=False)
 
 
-def drop_revised(text: str, items: list[Lexeme]) -> list[Lexeme]:
+def drop_revised(
+    text: str, items: list[Lexeme], words: re.Pattern[str] = _REVISION
+) -> list[Lexeme]:
     """Return the lexemes behind the last words that announce an answer in place of the one before.
 
     The new answer begins a line and ends the text.
     """
     places = [item.start for item in items if _is_place(item)]
     prose = [p for p in _list_prose(items) if places and places[0] < p.start < places[-1]]
-    revised = _find_all(_REVISION, text, prose)
+    revised = _find_all(words, text, prose)
     if not revised:
         return items
     behind = [index for index, item in enumerate(items) if item.start >= revised[-1]]

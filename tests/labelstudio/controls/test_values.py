@@ -176,6 +176,7 @@ def test_a_value_is_written_in_the_type_that_the_page_reads(
         (DAY, "May 2018", "unusable_value"),
         (DAY, "2018-W23", "unusable_value"),
         (DAY.replace('"date"', '"time"'), "noon", "unusable_value"),
+        (DAY.replace('"date"', '"time"'), "14:33-05:00", "unusable_value"),
         (DAY.replace('"date"', '"time"'), "18", "unusable_value"),
         (STARS, "8", "unusable_value"),
         (STARS, "0", "unusable_value"),
