@@ -48,7 +48,7 @@ from grounding.labelstudio.config.labels import (
     read_labels,
 )
 from grounding.labelstudio.config.tasks import read_reading_order, with_tasks
-from grounding.labelstudio.config.unserved import LISTS, ONE_IMAGE, check_served, doubts_of_left
+from grounding.labelstudio.config.unserved import LISTS, ONE_IMAGE, check_served, doubts_of_unserved
 from grounding.labelstudio.config.xml import (
     VARIABLE,
     Element,
@@ -100,7 +100,7 @@ def _parse(xml: str, extra_params: str) -> LabelConfig:
     served = with_tasks(kept)
     if not served and not document.leaves_out:
         check_served(document.elements)
-    left = doubts_of_left([control for control in controls if control not in kept])
+    left = doubts_of_unserved(document.elements, kept, controls)
     doubts_of_served = (*doubts_of_actions(served), *doubts_of_regions(served))
     warnings = tuple(dict.fromkeys((*document.warnings(controls), *left, *doubts_of_served)))
     return LabelConfig(served, areas, warnings, read_reading_order(document.elements))

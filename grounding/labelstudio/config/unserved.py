@@ -44,9 +44,23 @@ def check_served(elements: Sequence[Element]) -> None:
         )
 
 
-def doubts_of_left(controls: Sequence[Control]) -> Iterator[str]:
-    """Yield what to say of controls of regions that are left to people: nobody asks about these."""
-    for one in controls:
+def doubts_of_unserved(
+    elements: Sequence[Element], served: Sequence[Control], controls: Sequence[Control]
+) -> Iterator[str]:
+    """Yield what to say of what the model does not see, and of controls that are left to people.
+
+    These are the `controls` of regions that are not `served`: nobody asks about them.
+    """
+    about = {name.strip() for e in elements for name in (e.get("toName") or "").split(",")}
+    shown = [e for e in elements if e.kind in SERVED_OBJECTS and is_in_data(e.get("value") or "")]
+    unseen = [e for e in shown if e.get("name") not in about]
+    if unseen and served:
+        more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
+        yield (
+            f"the model does not see {unseen[0]}{more}, which no control is about; where people "
+            f'compare pictures, leave it to them: model_skip="true"'
+        )
+    for one in (control for control in controls if control not in served):
         why = "nothing that is served draws on its image"
         if one.on_film:
             why = "no single region of a film is asked about"

@@ -303,3 +303,27 @@ def test_a_hidden_area_is_not_said_to_be_filled_by_a_task(
     warned = [one for one in config(CHOICES, *parts).warnings if 'name="why"' in one]
     assert len(warned) == len(said)
     assert all(words in one for words, one in zip(said, warned, strict=True))
+
+
+SECOND = '<Image name="two" value="$two"/>'
+
+
+@pytest.mark.parametrize(
+    ("xml", "said"),
+    [
+        (view(CHOICES, SECOND), '<Image name="two">,'),
+        (view(BOXES, SECOND, '<Video name="three" value="$three"/>'), '<Image name="two"> and 1'),
+        (view(CHOICES, SECOND.replace(' name="two"', "")), "<Image>,"),
+        (view(CHOICES, SECOND, CHOICES.replace('"c"', '"d"').replace('"image"', '"two"')), ""),
+        (view(CHOICES, SECOND, '<Pairwise name="p" toName="image, two"/>'), ""),
+        (view(CHOICES, '<Image name="legend" value="https://host/legend.png"/>'), ""),
+        (view(having(CHOICES, 'model_skip="true"'), SECOND), ""),
+        (view(CHOICES), ""),
+    ],
+)
+def test_pictures_that_people_see_and_the_model_does_not_are_a_warning(xml: str, said: str) -> None:
+    """As where people choose which pictures are like the first: the model answers all the same."""
+    warned = [one for one in parse(xml).warnings if "does not see" in one]
+    assert [one.startswith(f"the model does not see {said}") for one in warned] == [True] * bool(
+        said
+    )
