@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 from grounding.demo.backend import free_port
+from tests import loopback
 
 from .client import Client
 from .processes import Server, serving
@@ -33,15 +33,8 @@ class _Pictures(SimpleHTTPRequestHandler):
 @contextmanager
 def picture_host(folder: Path) -> Iterator[str]:
     """Serve the files of `folder` over http; yield the origin."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Pictures, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with loopback.serving(partial(_Pictures, directory=str(folder))) as origin:
+        yield origin
 
 
 @contextmanager

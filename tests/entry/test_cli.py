@@ -30,8 +30,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def grounding(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run("grounding", *words, **environment)
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of Python's with these words, in the checkout."""
     return subprocess.run(
-        [sys.executable, "-m", "grounding", *words],
+        [sys.executable, "-m", *words],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
@@ -75,15 +80,7 @@ def test_up_refuses_a_wrong_setting_with_one_line_and_status_2(
 def test_gunicorn_refuses_a_wrong_setting_with_one_line_and_status_2(
     environment: dict[str, str],
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "_wsgi:app"],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run("gunicorn", "_wsgi:app", **environment)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr

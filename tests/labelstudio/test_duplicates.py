@@ -15,6 +15,7 @@ from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import Results
 from grounding.queries import Finding, Locate, Shape
 from tests.labelstudio.configs import BOXES, CAR_DOG, POINTS, PROMPT, RECTANGLE, config, control
+from tests.labelstudio.conftest import CountCalls
 
 IMAGE = image_frame(800, 600)
 MODEL = Frame("model", 400, 300)
@@ -229,36 +230,20 @@ def place_x(said: Said) -> float:
 
 
 def test_points_of_a_long_answer_are_compared_with_their_neighbours_only(
-    monkeypatch: pytest.MonkeyPatch,
+    count_calls: CountCalls,
 ) -> None:
-    compared = 0
-    apart = Point.apart
-
-    def counted(self: Point, other: Point, image: Frame) -> float:
-        nonlocal compared
-        compared += 1
-        return apart(self, other, image)
-
-    monkeypatch.setattr(Point, "apart", counted)
+    compared = count_calls(Point, "apart")
     points = [dot(10 + n / 1000, 10) for n in range(2000)]
     drawn(POINT, *((point, "car", None, CARS) for point in points))
-    assert compared < 100 * len(points)
+    assert compared.count < 100 * len(points)
 
 
 @pytest.mark.parametrize("crowded", [False, True])
 def test_a_long_answer_is_compared_with_its_neighbours_only(
-    monkeypatch: pytest.MonkeyPatch, crowded: bool
+    count_calls: CountCalls, crowded: bool
 ) -> None:
-    compared = 0
-    iou = Box.iou
-
-    def counted(self: Box, other: Box) -> float:
-        nonlocal compared
-        compared += 1
-        return iou(self, other)
-
-    monkeypatch.setattr(Box, "iou", counted)
+    compared = count_calls(Box, "iou")
     apart = [Box(x, y, x + 3, y + 3, MODEL) for x in range(0, 396, 4) for y in range(0, 200, 4)]
     places = [Box(0, 0, 300 + n / 100, 200, MODEL) for n in range(5000)] if crowded else apart
     drawn(BOX, *((place, "car", None, CARS) for place in places))
-    assert compared < 20 * len(places)
+    assert compared.count < 20 * len(places)
