@@ -91,8 +91,8 @@ class FilmLook:
 
     @property
     def whole(self) -> Span:
-        """The whole film."""
-        return 0.0, self.film.info.duration
+        """The whole film, from its first frame on."""
+        return self.film.info.times[0], self.film.info.duration
 
     @cached_property
     def most(self) -> int:
@@ -199,12 +199,12 @@ class FilmLook:
     @cached_property
     def _windows(self) -> Sequence[Span]:
         """The parts of the film that are asked about; raises `FilmTooLarge` where they are many."""
-        duration = self.film.info.duration
-        parts = windows(duration, self.most / self.sampling.fps)
+        first, last = self.whole
+        parts = windows(self.whole, self.most / self.sampling.fps)
         if len(parts) > MOST_PARTS:
             raise FilmTooLarge(
-                f"the film's {duration:.0f} seconds would be asked about in {len(parts)} parts of"
-                f" {self.most} frames, and {MOST_PARTS} are the most",
+                f"the film's {last - first:.0f} seconds would be asked about in {len(parts)} parts"
+                f" of {self.most} frames, and {MOST_PARTS} are the most",
                 code="film_too_many_parts",
                 hint="Lower model_fps, raise model_max_frames or model_max_tokens, or cut it",
             )

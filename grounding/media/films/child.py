@@ -22,7 +22,8 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, pairwise
+from statistics import median
 from typing import Any, BinaryIO
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg"
@@ -30,6 +31,11 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg"
 
 COUNTED = "mov"
 """The demuxer that knows beforehand how many frames there are."""
+
+ABSOLUTE = ("mov", "matroska")
+"""Demuxers of what a browser plays: its clock is the file's, which need not begin at 0. What no
+browser plays has no other clock than its own beginning.
+"""
 
 BUFFER = 256 * 1024
 MAX_FRAMES = 2_000_000
@@ -112,24 +118,37 @@ def probe(order: Order, out: BinaryIO) -> None:
     """Write what the film is, the times of its frames, and which of them are key frames."""
     container, stream = open_film(order)
     first = _first_frame(container, stream)
-    start = 0.0 if container.start_time is None else container.start_time / 1_000_000
-    stamps, keys = _stamps(container, stream, start, order)
+    begins = 0.0 if container.start_time is None else container.start_time / 1_000_000
+    stamps, keys = _stamps(container, stream, begins, order)
     base = stream.time_base
+    is_absolute = any(name in container.format.name for name in ABSOLUTE)
     aspect = stream.sample_aspect_ratio
     answer = {
         "width": first.width,
         "height": first.height,
         "aspect": [aspect.numerator, aspect.denominator] if aspect else [1, 1],
-        "rotation": first.rotation,
+        "matrix": _display_matrix(first),
         "base": [base.numerator, base.denominator],
-        "start": start,
-        "last": _last_duration(stream, stamps),
+        "start": 0.0 if is_absolute else begins,
+        "last": _usual_duration(stream, stamps),
         "frames": len(stamps),
         "keys": len(keys),
     }
     _write(out, answer)
     out.write(array("q", stamps).tobytes())
     out.write(array("q", keys).tobytes())
+
+
+def _display_matrix(frame: Any) -> list[int]:
+    """Return how the frame is laid out to be shown: where a step right and one down lead to.
+
+    These are a right and a down for each, in any unit.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return [1, 0, 0, 1]
+    right_x, right_y, _, down_x, down_y, *_ = array("i", bytes(data))
+    return [right_x, right_y, down_x, down_y]
 
 
 def _first_frame(container: Any, stream: Any) -> Any:
@@ -139,17 +158,19 @@ def _first_frame(container: Any, stream: Any) -> Any:
     raise Refused("film_unreadable", "no frame of the film can be decoded")
 
 
-def _stamps(container: Any, stream: Any, start: float, order: Order) -> tuple[list[int], list[int]]:
+def _stamps(
+    container: Any, stream: Any, begins: float, order: Order
+) -> tuple[list[int], list[int]]:
     """Return the times of all frames and of the key frames, in order, in units of the stream.
 
-    The film is as long as from its `start` in seconds, or its first frame, to the last one.
+    The film is as long as from where it `begins` in seconds, or its first frame, to the last one.
     """
     import av
 
     stamps: set[int] = set()
     keys: set[int] = set()
     packets, last = 0, -math.inf
-    first, longest = start / stream.time_base, order["longest"] / stream.time_base
+    first, longest = begins / stream.time_base, order["longest"] / stream.time_base
     try:
         for packet in container.demux(stream):
             stamp = _stamp(packet)
@@ -167,7 +188,8 @@ def _stamps(container: Any, stream: Any, start: float, order: Order) -> tuple[li
                 )
     except av.FFmpegError as exc:
         raise Refused("film_truncated", "the film breaks off before its end") from exc
-    if COUNTED in container.format.name and packets < stream.frames - 1:
+    # Without those that the file's own list of edits leaves out, as its number of frames has them.
+    if COUNTED in container.format.name and packets < len(stream.index_entries) - 1:
         raise Refused("film_truncated", "the film breaks off before its end")
     if not stamps:
         raise Refused("film_unreadable", "the film has no frame with a time")
@@ -179,10 +201,10 @@ def _stamp(packet: Any) -> int | None:
     return found
 
 
-def _last_duration(stream: Any, stamps: list[int]) -> int:
-    """Return for how long the last frame is shown: as long as the usual one before it."""
+def _usual_duration(stream: Any, stamps: list[int]) -> int:
+    """Return for how long most frames are shown, and so the last one as far as is known."""
     if len(stamps) > 1:
-        return max(1, (stamps[-1] - stamps[0]) // (len(stamps) - 1))
+        return max(1, int(median(after - before for before, after in pairwise(stamps))))
     rate = stream.average_rate
     return max(1, int(1 / (rate * stream.time_base))) if rate else 1
 

@@ -56,11 +56,22 @@ MAX_LINE = 65_536
 """Bytes of the first line of an answer at most."""
 
 TURNS = {
-    90: Image.Transpose.ROTATE_90,
-    180: Image.Transpose.ROTATE_180,
-    270: Image.Transpose.ROTATE_270,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
 }
-"""The transposition for each turn against the clock, in degrees."""
+"""The transposition for each way to lay a frame out: where a step right and one down lead to."""
+
+SIDEWAYS = (
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.TRANSVERSE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +90,15 @@ class FilmLimits:
 class FilmInfo:
     """What a film is: its size upright, as the page shows it, and the time of each frame.
 
-    `times` are seconds from the beginning of the page's clock; frame i is shown from `times[i]`
-    to the next one's, the last to `duration`. `stamps` and `keys` are the same times of all frames
-    and of the key frames in units of the file. `turn` is by how many degrees the stored frames
-    are turned against the clock to be upright.
+    `times` are seconds of the page's clock, on which a film may begin later than at 0; frame i is
+    shown from `times[i]` to the next one's, the first before that too, the last to `duration`.
+    `stamps` and `keys` are the same times of all frames and of the key frames in units of the file.
+    `turn` is how the stored frames are turned or mirrored to be upright.
     """
 
     width: int
     height: int
-    turn: int
+    turn: Image.Transpose | None
     times: Sequence[float]
     duration: float
     stamps: Sequence[int]
@@ -119,15 +130,14 @@ class Film:
         more than the limits, and what the check of `FilmReader.open` does.
         """
         order = sorted(set(indexes))
-        turned = self.info.turn in (90, 270)
-        width, height = size[::-1] if turned else size
+        turn = self.info.turn
+        width, height = size[::-1] if turn in SIDEWAYS else size
         fields = self._order([self.info.stamps[index] for index in order], (width, height))
         found: dict[int, Image.Image] = {}
         with self._reader.run(self._file, fields, self._check) as (_, output):
             for index in order:
                 pixels = Image.frombytes("RGB", (width, height), take(output, width * height * 3))
-                turn = TURNS.get(self.info.turn)
-                found[index] = pixels.transpose(turn) if turn else pixels
+                found[index] = pixels if turn is None else pixels.transpose(turn)
         return [found[index] for index in indexes]
 
     def _order(self, stamps: Sequence[int], size: tuple[int, int]) -> dict[str, Any]:
@@ -294,8 +304,19 @@ def _read_head(output: IO[bytes]) -> Mapping[str, Any]:
 def _info(found: Mapping[str, Any], stamps: Sequence[int], keys: Sequence[int]) -> FilmInfo:
     up, down = found["base"]
     times = array("d", (max(0.0, stamp * up / down - found["start"]) for stamp in stamps))
-    turn = round(found["rotation"] / 90) % 4 * 90
+    turn = _turn(*found["matrix"])
     across, along = found["aspect"]
-    size = shown_size(found["width"], found["height"], across / along, turned=turn in (90, 270))
+    size = shown_size(found["width"], found["height"], across / along, turned=turn in SIDEWAYS)
     last = found["last"] * up / down
     return FilmInfo(*size, turn, times, times[-1] + last, stamps, keys)
+
+
+def _turn(right_x: int, right_y: int, down_x: int, down_y: int) -> Image.Transpose | None:
+    """Return how a frame is turned or mirrored to be shown; a slant goes to the nearest of these.
+
+    That is what browsers do. A matrix that would lay all on a line turns nothing.
+    """
+    straight = abs(right_x) >= abs(right_y)
+    first, second = (right_x, down_y) if straight else (right_y, down_x)
+    signs = (first > 0) - (first < 0), (second > 0) - (second < 0)
+    return TURNS.get((signs[0], 0, 0, signs[1]) if straight else (0, *signs, 0))

@@ -87,13 +87,14 @@ def spread(first: float, last: float, count: int) -> tuple[float, ...]:
     return tuple(first + step * at for at in range(count))
 
 
-def windows(duration: float, seconds: float) -> Sequence[tuple[float, float]]:
+def windows(whole: tuple[float, float], seconds: float) -> Sequence[tuple[float, float]]:
     """Return spans of at most `seconds` that together cover a film, each overlapping the next."""
-    if duration <= seconds:
-        return [(0.0, duration)]
+    first, last = whole
+    if last - first <= seconds:
+        return [whole]
     stride = seconds * (1 - OVERLAP)
-    count = 1 + math.ceil((duration - seconds) / stride)
-    starts = spread(0.0, duration - seconds, count)
+    count = 1 + math.ceil((last - first - seconds) / stride)
+    starts = spread(first, last - seconds, count)
     return [(start, start + seconds) for start in starts]
 
 

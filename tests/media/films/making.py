@@ -44,6 +44,7 @@ def film(
     codec: str = "libx264",
     form: str = "mp4",
     rotation: int = 0,
+    mirrored: bool = False,
     aspect: Fraction | None = None,
     group: int = 12,
     ticks: int = TICKS,
@@ -64,13 +65,33 @@ def film(
         stream.gop_size = group
         if aspect:
             stream.codec_context.sample_aspect_ratio = aspect
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if rotation or mirrored:
+            stream.set_display_rotation(rotation, hflip=mirrored)
         for number, time in enumerate(shown):
             frame = av.VideoFrame.from_image(draw(number))
             frame.pts, frame.time_base = round(time * ticks), Fraction(1, ticks)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return file.getvalue()
+
+
+def cut(data: bytes, seconds: float, options: dict[str, str] | None = None) -> bytes:
+    """Return an MP4 without its first seconds, as programs cut that encode nothing anew.
+
+    All frames since a key frame stay in the file, whose list of edits leaves out the first ones.
+    """
+    file = io.BytesIO()
+    with (
+        av.open(io.BytesIO(data)) as source,
+        av.open(file, "w", format="mp4", options=options or {}) as container,
+    ):
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in (packet for packet in source.demux(video=0) if packet.size):
+            assert packet.pts is not None
+            assert packet.dts is not None
+            shift = round(seconds / packet.time_base)
+            packet.stream, packet.pts, packet.dts = stream, packet.pts - shift, packet.dts - shift
+            container.mux(packet)
     return file.getvalue()
 
 

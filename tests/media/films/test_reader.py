@@ -28,7 +28,7 @@ from grounding.media.films.process import child as child_process
 from grounding.media.films.reader import Film, FilmLimits, FilmReader, read_frames
 from grounding.media.films.sampling import Sampling, picture_bounds
 from grounding.media.local_files import Folder
-from tests.media.films.making import after_sound, film, number_of, restamped
+from tests.media.films.making import after_sound, cut, film, number_of, restamped
 from tests.media.hosts import answer, host, ok, rules
 
 BOUNDS = picture_bounds(8, Sampling(), 28)
@@ -159,10 +159,40 @@ def test_a_variable_frame_rate_is_read_by_its_own_times(at: float, frame: int) -
     assert view == (pytest.approx(UNEVEN[frame], abs=0.002), frame)
 
 
+@pytest.mark.parametrize("options", [{}, {"codec": "libvpx", "form": "webm"}], ids=["MP4", "WebM"])
+def test_a_film_that_begins_late_is_read_by_the_page_s_clock(options: dict[str, Any]) -> None:
+    """A browser counts from 0, and shows the first frame until its time has come."""
+    late = film(times=[3 + number / 10 for number in range(20)], **options)
+    assert read(late, 0, 3.02, 4.55) == [(3.0, 0), (pytest.approx(4.5, abs=0.002), 15)]
+    for found in opened(late):
+        assert found.info.duration == pytest.approx(5, abs=0.01)
+        assert found.info.rate == pytest.approx(10, abs=0.1)
+
+
+def test_a_film_that_begins_late_and_is_in_no_browser_is_read_from_its_beginning() -> None:
+    late = film(times=[3 + number / 10 for number in range(20)], form="mpegts")
+    assert read(late, 0, 1.55) == [(0.0, 0), (pytest.approx(1.5, abs=0.002), 15)]
+
+
+def test_a_film_that_was_cut_without_encoding_it_anew_begins_where_it_was_cut() -> None:
+    """What its list of edits leaves out is neither shown nor counted, nor missed as broken off."""
+    for data in (film(), film(group=50)):
+        assert read(cut(data, 0.6), 0, 0.5, 9) == [
+            (0.0, 15),
+            (pytest.approx(0.48, abs=0.002), 27),
+            (pytest.approx(1.36, abs=0.002), 49),
+        ]
+
+
+def test_the_last_frame_of_an_uneven_film_is_shown_for_as_long_as_most() -> None:
+    for found in opened(film(times=UNEVEN)):
+        assert found.info.duration == pytest.approx(UNEVEN[-1] + 0.04, abs=0.01)
+
+
 def test_what_a_film_is() -> None:
     for found in opened(film(frames=30, fps=10, size=(160, 120))):
         info = found.info
-        assert (info.width, info.height, info.turn, len(info.times)) == (160, 120, 0, 30)
+        assert (info.width, info.height, info.turn, len(info.times)) == (160, 120, None, 30)
         assert info.duration == pytest.approx(3.0, abs=0.01)
         assert info.rate == pytest.approx(10, abs=0.1)
 
@@ -180,9 +210,13 @@ REDS = {0: (0, 0), 90: (0, 1), 180: (1, 1), 270: (1, 0)}
 """Where the upper left quarter lies, across and down, after a turn against the clock."""
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(("turn", "place"), REDS.items())
-def test_a_film_is_turned_as_the_page_turns_it(turn: int, place: tuple[int, int]) -> None:
-    for found in opened(film(frames=3, draw=corners, rotation=turn)):
+def test_a_film_is_turned_and_mirrored_as_the_page_does_it(
+    turn: int, place: tuple[int, int], mirrored: bool
+) -> None:
+    place = (1 - place[0], place[1]) if mirrored else place
+    for found in opened(film(frames=3, draw=corners, rotation=turn, mirrored=mirrored)):
         upright = (120, 160) if turn in (90, 270) else (160, 120)
         assert (found.info.width, found.info.height) == upright
         (view,) = read_frames(found, [0], BOUNDS)
@@ -214,6 +248,8 @@ def test_a_view_of_a_film_is_a_whole_frame_at_the_size_of_the_model() -> None:
 LONG = film(frames=40, fps=1)
 STILLS = film(frames=4, codec="mpeg4", form="avi", group=1)
 WHOLE = film(size=(320, 240), group=1)
+HEAD_FIRST = cut(WHOLE, 0, FAST := {"moov_size": "20000"})
+CUT_HEAD_FIRST = cut(WHOLE, 0.6, FAST)
 LIMITED = {"max_seconds": 20}
 BROKEN = {
     "nothing": (b"", {}, "film_format"),
@@ -222,6 +258,8 @@ BROKEN = {
     "a list of other files": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", {}, "film_format"),
     "a list of parts": (b"ffconcat version 1.0\nfile /etc/passwd\n", {}, "film_format"),
     "its first half": (WHOLE[: len(WHOLE) // 2], {}, "film_format"),
+    "its end is missing": (HEAD_FIRST[: -len(WHOLE) // 3], {}, "film_truncated"),
+    "the end of a cut one is missing": (CUT_HEAD_FIRST[: -len(WHOLE) // 3], {}, "film_truncated"),
     "WebM cut off in its head": (FILMS["VP8 in WebM"][:200], {}, None),
     "too long": (LONG, LIMITED, "film_too_long"),
     "a late frame first": (restamped(STILLS, [900, 1, 2, 3], "mpegts"), LIMITED, "film_too_long"),

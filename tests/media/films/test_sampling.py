@@ -74,11 +74,11 @@ def test_the_frames_of_a_question_stay_within_its_tokens(
         assert count * frame.bounds().area / factor**2 <= sampling.max_tokens
 
 
-@given(duration=st.floats(0.1, 7200), seconds=st.floats(1, 120))
-def test_windows_cover_a_film_and_overlap(duration: float, seconds: float) -> None:
-    found = windows(duration, seconds)
-    assert found[0][0] == 0
-    assert found[-1][1] == pytest.approx(duration)
+@given(begins=st.floats(0, 900), duration=st.floats(0.1, 7200), seconds=st.floats(1, 120))
+def test_windows_cover_a_film_and_overlap(begins: float, duration: float, seconds: float) -> None:
+    found = windows((begins, begins + duration), seconds)
+    assert found[0][0] == begins
+    assert found[-1][1] == pytest.approx(begins + duration)
     assert all(end - start <= seconds + 1e-6 for start, end in found)
     for (_, end), (start, _) in itertools.pairwise(found):
         assert end - start >= OVERLAP * seconds - 1e-6
