@@ -215,7 +215,7 @@ def is_too_old(facts: Mapping[str, Any]) -> bool:
     return major.isdecimal() and int(major) < OLDEST_REDIS
 
 
-def shorten(redis: Redis, lock: str, term_ms: int) -> None:
+def limit_lock(redis: Redis, lock: str, term_ms: int) -> None:
     """Limit a lock's remaining time to `term_ms`, the longest time it is ever set for.
 
     More than that remains only if Redis's clock was set back after the lock was set, and for ever

@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 
 from grounding.errors import WorkerDied
 from grounding.jobs import scripts
-from grounding.jobs.connection import shorten
+from grounding.jobs.connection import limit_lock
 from grounding.jobs.keys import PREFIX, SWEPT, redis_key, text
 from grounding.jobs.migration import Migration
 from grounding.jobs.operating.foreign import ForeignKeys
@@ -124,7 +124,7 @@ class Reconciler:
         """Say whether it is time for a sweep, or the counts have disagreed twice in a row."""
         if not self._redis.exists(SWEPT):
             return True
-        shorten(self._redis, SWEPT, LONGEST_SWEEP_MS)
+        limit_lock(self._redis, SWEPT, LONGEST_SWEEP_MS)
         if self._missing() <= 0:
             return False
         if self._redis.set(SHORT, 1, nx=True, px=SHORT_MS):
@@ -187,7 +187,7 @@ class Reconciler:
         """
         ttl = self._store.limits.result_ttl
         pause = int(ttl * 1000 * KEEPING_SHARE)
-        shorten(self._redis, KEPT, pause)
+        limit_lock(self._redis, KEPT, pause)
         if not self._redis.set(KEPT, 1, nx=True, px=pause):
             return
         digests: Any = self._redis.hkeys(CONFIGS)
@@ -216,7 +216,7 @@ class Reconciler:
         """
         if self._redis.set(LOCK, os.getpid(), nx=True, px=PERIOD_MS):
             return True
-        shorten(self._redis, LOCK, PERIOD_MS)
+        limit_lock(self._redis, LOCK, PERIOD_MS)
         return False
 
     def _loop(self) -> None:

@@ -25,7 +25,7 @@ from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job as RqJob
 from rq.timeouts import TimerDeathPenalty
 
-from grounding.jobs.connection import REDIS_BACKOFF, shorten
+from grounding.jobs.connection import REDIS_BACKOFF, limit_lock
 from grounding.jobs.queues import KeyJob, rq_name
 from grounding.jobs.store import JobStore, QueueName
 from grounding.media.waiting import Check, no_check
@@ -69,13 +69,13 @@ class KeyQueue(Queue):
         return KeyIntermediateQueue(self.key, connection=self.connection)
 
     def acquire_maintenance_lock(self) -> bool:
-        """Return whether this slot may do the maintenance now.
+        """Take the lock of RQ's maintenance; say whether this slot may do it now.
 
         RQ's own lock outlives a killed holder by 15 minutes. Meanwhile the records of jobs that
         killed workers held would fill Redis.
         """
         lock = self.registry_cleaning_key
-        shorten(self.connection, lock, 1000 * MAINTENANCE_SECONDS)
+        limit_lock(self.connection, lock, 1000 * MAINTENANCE_SECONDS)
         return bool(self.connection.set(lock, 1, nx=True, ex=MAINTENANCE_SECONDS))
 
 

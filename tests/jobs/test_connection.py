@@ -29,9 +29,9 @@ from grounding.jobs.connection import (
     ANSWER_SECONDS,
     check_keeping,
     connect,
+    limit_lock,
     lock_data_dir,
     queue_errors,
-    shorten,
     socket_path,
 )
 from grounding.jobs.keys import redis_key
@@ -221,7 +221,7 @@ def test_only_a_lock_with_too_much_time_left_is_shortened(redis: Redis) -> None:
     redis.set("early", 1, px=500)
     redis.set("late", 1, px=900_000)
     for lock in ("early", "late", "none"):
-        shorten(redis, lock, 5000)
+        limit_lock(redis, lock, 5000)
     assert 0 < redis.pttl("early") <= 500 < redis.pttl("late") <= 5000
     assert not redis.exists("none")
 

@@ -71,7 +71,7 @@ class LoadOptions:
     `profile` names the model family where the checkpoint's config does not. `min_pixels` and
     `max_pixels` bound the model frame, as `Profile.bounded` says. `max_batch` is the most
     requests that run together; without `in_flight` they start and end together.
-    `attention` is the library's name of it; with `eager` they do so, too.With
+    `attention` is the library's name of it; with `eager` they do so, too. With
     `static_steps` steps in flight have static shapes, by default on a GPU, which replays graphs.
     `picture_cache_bytes` bounds the keys and values of pictures that are kept, by default to a
     part of the memory that is free. `torch_threads` above 0 sets torch's CPU threads for the

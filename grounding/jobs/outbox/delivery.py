@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import LockError, RedisError
 
 from grounding.errors import AnswerLost, ImportRefused, LabelStudioError
-from grounding.jobs.connection import shorten
+from grounding.jobs.connection import limit_lock
 from grounding.jobs.keys import PREFIX, json_object
 from grounding.jobs.outbox.outbox import DeliveryResult, Outbox, OutboxEntry
 from grounding.labelstudio.client.api import Api, Importer
@@ -77,7 +77,7 @@ class DeliveryBackoff:
 
     def is_waiting(self, project: str) -> bool:
         """Say whether the next attempt is not due yet."""
-        shorten(self._redis, PAUSE + project, int(LONGEST_SECONDS * 1000))
+        limit_lock(self._redis, PAUSE + project, int(LONGEST_SECONDS * 1000))
         return bool(self._redis.exists(PAUSE + project))
 
     def reasons(self, projects: Sequence[str]) -> dict[str, str]:
@@ -252,7 +252,7 @@ class Delivery:
 
     def _round(self) -> int:
         if not self._lock.acquire():
-            shorten(self._redis, LOCK, int(LOCK_SECONDS * 1000))
+            limit_lock(self._redis, LOCK, int(LOCK_SECONDS * 1000))
             return 0
         try:
             return self.deliver()

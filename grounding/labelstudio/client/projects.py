@@ -36,7 +36,7 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class TaskPage:
     """Some tasks as Label Studio's JSON has them, and how many there are in all."""
 
     tasks: tuple[Mapping[str, Any], ...]
@@ -83,7 +83,7 @@ class Projects:
         params = next(filter(None, given), "")
         return params if isinstance(params, str) else json.dumps(params)
 
-    def pages(self, number: int, *, size: int = PAGE, **params: Any) -> Iterator[Page]:
+    def pages(self, number: int, *, size: int = PAGE, **params: Any) -> Iterator[TaskPage]:
         """Yield the tasks with all annotations and predictions. Raises as `find` does.
 
         `params` are further ones of `/api/tasks`. Tasks that are deleted meanwhile may cost
@@ -96,7 +96,7 @@ class Projects:
             tasks = [task for task in found.get("tasks") or () if isinstance(task, Mapping)]
             total = int(found.get("total") or len(tasks))
             seen, page = seen + len(tasks), page + 1
-            yield Page(tuple(tasks), total)
+            yield TaskPage(tuple(tasks), total)
             if not tasks or seen >= total:
                 return
 

@@ -49,7 +49,7 @@ _SHOWN = "no-region-selected"
 
 
 def is_global(element: Element) -> bool:
-    """Return whether a control is about the whole image and always shown."""
+    """Say whether a control is about the whole image and always shown."""
     return all(_get(element, name) == "false" for name in CONDITIONS)
 
 
@@ -59,7 +59,7 @@ def is_per_region(element: Element) -> bool:
 
 
 def is_of_regions(element: Element) -> bool:
-    """Return whether a control is shown for regions, for all of them or for those of some labels.
+    """Say whether a control is shown for regions, for all of them or for those of some labels.
 
     One that waits for a choice of the annotator is neither.
     """
@@ -69,7 +69,7 @@ def is_of_regions(element: Element) -> bool:
 
 
 def is_shown(element: Element) -> bool:
-    """Return whether a control is one of the whole image or of regions, and always shown there."""
+    """Say whether a control is one of the whole image or of regions, and always shown there."""
     return is_global(element) or is_of_regions(element)
 
 
