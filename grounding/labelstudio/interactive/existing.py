@@ -68,10 +68,38 @@ def read_page(task: Mapping[str, Any], sent: Sequence[Result], version: str) -> 
     shown = drafts if drafts or saved else _predictions(task, version)
     work = next(shared, shown[0] if shown else None)
     asking = find_drawn(sent) or {}
-    here = [r for r in (*sent, *(work["result"] if work else ())) if "is_positive" not in r]
+    left = _without_deleted(work["result"], sent, asking) if work else ()
+    here = [r for r in (*sent, *left) if "is_positive" not in r]
     gone = _ids([asking])
     existing = tuple(r for r in here if r is not asking and read_text(r, "id") not in gone)
     return Page(existing, next(filter(None, (read_text(d, "user") for d in drafts)), ""))
+
+
+def _without_deleted(
+    saved: Sequence[Result], sent: Sequence[Result], asking: Result
+) -> Iterator[Result]:
+    """Yield the saved results without the regions that were deleted since.
+
+    Label Studio saves up to five seconds late. With a region that asks, its page sends all others
+    of the same kind: what is saved and not sent is gone. Of other kinds, and where a text asks, it
+    tells nothing.
+    """
+    kinds = [_kind(group) for group in group_regions(sent) if asking in group]
+    known = _ids(sent)
+    for group in group_regions(saved):
+        names = _ids(group)
+        if _kind(group) not in kinds or not names or known & names:
+            yield from group
+
+
+def _kind(group: RegionGroup) -> tuple[str, str | None, str | None] | None:
+    """Return what the page groups regions by: shape, image and first label; None for no region."""
+    drawn = next((r for r in group if is_drawn(r)), None)
+    if drawn is None:
+        return None
+    shape = (read_text(drawn, "type") or "").removesuffix("labels")
+    labels = [name for r in group for name in _label_names(r)]
+    return shape, read_text(drawn, "to_name"), next(iter(labels), None)
 
 
 def drop_existing(result: Sequence[Region], page: Page, config: LabelConfig) -> list[Region]:

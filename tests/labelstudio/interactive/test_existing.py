@@ -78,7 +78,8 @@ def test_the_page_has_the_newest_draft_of_the_user_who_asks() -> None:
 
 
 def test_work_that_shares_a_region_with_the_context_is_the_work_on_the_page() -> None:
-    mine, others = {"id": 3, "result": [box(10), box(20)]}, {"id": 4, "result": [box(70)]}
+    mine = {"id": 3, "result": [box(10), box(20, label="Bus")]}
+    others = {"id": 4, "result": [box(70, label="Bus")]}
     page = shown({"annotations": [others, mine], "drafts": []}, [box(10), box(99)])
     assert ids(page) == ["b10", "b10", "b20"]
     older = draft(box(10), at="2026-01-01")
@@ -87,8 +88,8 @@ def test_work_that_shares_a_region_with_the_context_is_the_work_on_the_page() ->
 
 
 def test_a_draft_replaces_the_annotation_that_it_edits() -> None:
-    submitted = {"id": 3, "result": [box(10), box(20)]}
-    edited = draft(box(20), annotation=3)
+    submitted = {"id": 3, "result": [box(10), box(20, label="Bus")]}
+    edited = draft(box(20, label="Bus"), annotation=3)
     assert ids(shown({"annotations": [submitted], "drafts": [edited]}, [box(10), box(99)])) == [
         "b10",
         "b20",
@@ -133,9 +134,31 @@ def test_the_page_shows_our_newest_prediction_where_nothing_is_saved(
 
 
 def test_the_region_that_asks_is_not_on_the_page_though_a_draft_has_it() -> None:
-    assert ids(shown({"drafts": [draft(box(10), box(60))]}, [box(60)])) == ["b10"]
+    saved = draft(box(10, label="Bus"), box(60))
+    assert ids(shown({"drafts": [saved]}, [box(60)])) == ["b10"]
     clicks = [point(5, is_positive=True), point(9, is_positive=False)]
     assert ids(shown({"drafts": [draft(*clicks)]}, clicks)) == []
+
+
+@pytest.mark.parametrize("kind", ["drafts", "predictions"])
+def test_a_region_that_was_deleted_a_moment_ago_is_not_on_the_page(kind: str) -> None:
+    """The page sends all of the kind that asks, and saves five seconds later."""
+    others = [box(20, label="Bus"), box(30, to_name="two"), point(40), box(50, type="ellipse")]
+    result = [box(10), box(15), *others, nameless(70)]
+    work = draft(*result) if kind == "drafts" else prediction(*result)
+    sent = [box(15), box(60)]
+    existing = [one.get("id") for one in shown({kind: [work]}, sent).results]
+    assert existing == ["b15", "b15", "b20", "b30", "p40", "b50", None], "b10 was deleted"
+    asked_by_text = [{"type": "textarea", "from_name": "prompt", "value": {"text": ["cars"]}}]
+    assert "b10" in [one.get("id") for one in shown({kind: [work]}, asked_by_text).results]
+
+
+def test_a_deleted_region_of_a_shape_and_a_label_is_known_by_its_first_label() -> None:
+    shape = {**box(10), "from_name": "shape", "type": "rectangle"}
+    label = {"id": "b10", "from_name": "l", "to_name": "image", "type": "labels"}
+    saved = draft(shape, {**label, "value": {"labels": ["Car", "Red"]}})
+    assert ids(shown({"drafts": [saved]}, [box(60)])) == []
+    assert ids(shown({"drafts": [saved]}, [box(60, label="Red")])) == ["b10", "b10"]
 
 
 def nameless(x: float) -> dict[str, Any]:
