@@ -25,8 +25,16 @@ from grounding.jobs.heartbeat import worker_statuses
 from grounding.jobs.keys import text
 from grounding.jobs.operating.overview import describe_job
 from grounding.jobs.store import PENDING, JobStore
+from grounding.media.fetch import Fetcher, FetchRules
+from grounding.media.films.reader import FilmReader
+from grounding.media.films.sampling import Sampling
+from grounding.media.local_files import Folder
+from grounding.media.memory import DecodeBudget, HeldBudget
+from grounding.media.waiting import Unwanted
+from grounding.pipeline import WorkerContext, predict
+from grounding.tasks import Task
 from tests.faults.rig import until
-from tests.films.watching import scene, uri
+from tests.films.watching import scene, uri, watcher
 from tests.media.films.holding import heavy_film
 from tests.media.hosts import answer, dripping, host
 from tests.serving import CONFIG, TALKING, Start, request, typed
@@ -197,3 +205,25 @@ def test_the_annotator_s_deadline_ends_a_film_and_a_picture(
     after = rig.ask(NEXT, user="c@d.co")
     rig.check_end(rig.await_run(after), over, after)
     assert rig.store.read_totals()[0]["failed:nobody_waits"] >= 1
+
+
+def test_a_film_that_ends_while_its_frames_are_decoded_gives_back_their_memory(
+    folder: Path,
+) -> None:
+    budget, end = DecodeBudget(2**30), time.monotonic() + 2
+    held: list[bool] = []
+
+    def check() -> None:
+        held.append(not budget.is_idle)
+        if time.monotonic() > end:
+            raise Unwanted
+
+    engine = watcher()
+    fetcher = Fetcher(FetchRules(), folder=Folder(folder))
+    films = FilmReader(fetcher, sampling=Sampling(max_frames=4), budget=HeldBudget(budget))
+    worker = WorkerContext(engine, fetcher, 512, 10**7, films=films, check_wanted=check)
+    with pytest.raises(Unwanted):
+        predict(Task(1, {"image": HEAVY}, FILM, None, "v"), worker)
+    assert held[-1], "they were being decoded"
+    assert budget.is_idle
+    engine.close()

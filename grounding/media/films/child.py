@@ -217,7 +217,11 @@ def frames(order: Order, out: BinaryIO) -> None:
     for stamp in order["stamps"]:
         frame = walk.to(stamp)
         small = frame.reformat(
-            width=order["width"], height=order["height"], format="rgb24", interpolation="BICUBIC"
+            width=order["width"],
+            height=order["height"],
+            format="rgb24",
+            src_colorspace=_colorspace(frame),
+            interpolation="BICUBIC",
         )
         plane = memoryview(small.planes[0])
         row = 3 * order["width"]
@@ -225,6 +229,19 @@ def frames(order: Order, out: BinaryIO) -> None:
             start = line * small.planes[0].line_size
             out.write(plane[start : start + row])
     out.flush()
+
+
+UNSPECIFIED = 2
+HD_LINES = 720
+
+
+def _colorspace(frame: Any) -> str | None:
+    """Return what colours to read where a frame leaves that open, as browsers guess: by its height.
+
+    None leaves it to the frame, and to the conversion's own rule, that of small films.
+    """
+    is_hd = frame.colorspace == UNSPECIFIED and frame.height >= HD_LINES
+    return "ITU709" if is_hd else None
 
 
 class _Walk:

@@ -45,6 +45,8 @@ def film(
     form: str = "mp4",
     rotation: int = 0,
     mirrored: bool = False,
+    colours: str = "ITU601",
+    pixels: str = "yuv420p",
     aspect: Fraction | None = None,
     group: int = 12,
     ticks: int = TICKS,
@@ -52,7 +54,8 @@ def film(
     """Return the file of a film; `times` are those of its frames in seconds, else they are even.
 
     `group` is how many frames lie between two key frames, `aspect` the width of a pixel, and
-    `ticks` the units of time in a second.
+    `ticks` the units of time in a second. Its `pixels` are FFmpeg's name of a format, and their
+    `colours` that of a matrix, which the file does not tell.
     """
     draw = draw or numbered(size)
     shown = [number / fps for number in range(frames)] if times is None else times
@@ -60,7 +63,7 @@ def film(
     with av.open(file, "w", format=form) as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixels
         stream.codec_context.time_base = Fraction(1, ticks)
         stream.gop_size = group
         if aspect:
@@ -69,6 +72,7 @@ def film(
             stream.set_display_rotation(rotation, hflip=mirrored)
         for number, time in enumerate(shown):
             frame = av.VideoFrame.from_image(draw(number))
+            frame = frame.reformat(format=pixels, dst_colorspace=colours)
             frame.pts, frame.time_base = round(time * ticks), Fraction(1, ticks)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

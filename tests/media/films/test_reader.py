@@ -235,6 +235,31 @@ def test_pixels_that_are_no_squares_are_shown_at_their_width() -> None:
         assert (found.info.width, found.info.height) == (213, 120)
 
 
+RED = (230, 30, 30)
+
+
+@pytest.mark.parametrize(
+    ("size", "colours"),
+    [((640, 360), "ITU601"), ((1280, 720), "ITU709")],
+    ids=["small", "high definition"],
+)
+def test_colours_that_a_film_leaves_open_are_guessed_as_browsers_do(
+    size: tuple[int, int], colours: str
+) -> None:
+    """By its height: the other guess is 20 levels off."""
+    red = film(2, 25, size, lambda _: Image.new("RGB", size, RED), colours=colours)
+    for found in opened(red):
+        (view,) = read_frames(found, [0], BOUNDS)
+        seen = view.pixels.resize((1, 1)).getpixel((0, 0))
+        assert isinstance(seen, tuple)
+        assert all(abs(a - b) < 8 for a, b in zip(seen, RED, strict=True))
+
+
+@pytest.mark.parametrize("pixels", ["gray", "yuv444p", "yuv420p10le"])
+def test_any_pixels_of_high_definition_are_read(pixels: str) -> None:
+    assert read(film(3, 25, (1280, 720), pixels=pixels), 0.08) == [(0.08, 2)]
+
+
 def test_a_view_of_a_film_is_a_whole_frame_at_the_size_of_the_model() -> None:
     for found in opened(film()):
         first, second = read_frames(found, [1.0, 0.0], BOUNDS)
