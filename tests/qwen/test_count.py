@@ -115,6 +115,12 @@ def test_the_numbers_of_the_cookbooks_are_read_exactly(row: RowOf) -> None:
         ('{"answer": "12"}', ["12"], Verdict.FOUND),
         ('{"white": 2, "brown": 3}', [], Verdict.UNREADABLE),
         ("$\\boxed{5}$", ["5"], Verdict.FOUND),
+        ("(10, 20), (30, 40)\nTotal: 2", ["2"], Verdict.FOUND),
+        ("(10, 20), (30, 40), (50, 60), (70, 80)\n\nThere are 4.", ["4"], Verdict.FOUND),
+        ("Left: 2, right: 3", [], Verdict.UNREADABLE),
+        ("Left: 2\nRight: 3", [], Verdict.UNREADABLE),
+        ("Left: 2\nRight: 3\nTotal: 5", ["5"], Verdict.FOUND),
+        ("**White**: 2\n**Brown**: 3\n\nThere are five eggs.", ["5"], Verdict.FOUND),
     ],
 )  # fmt: skip
 def test_places_count_before_words_and_nothing_is_guessed(

@@ -170,6 +170,20 @@ def test_a_line_has_its_text_and_no_label(
         ("", None, Verdict.UNREADABLE),
         ("I'm sorry, but I can't read this.", None, Verdict.REFUSED),
         ("NO PARKING\nEXCEPT SUNDAYS", "NO PARKING\nEXCEPT SUNDAYS", Verdict.FOUND),
+        ("NO TEXT ALLOWED", "NO TEXT ALLOWED", Verdict.FOUND),
+        ('The text in the image reads:\n\n"NO PARKING"', "NO PARKING", Verdict.FOUND),
+        ('The visible text says "NO PARKING".', 'NO PARKING', Verdict.FOUND),
+        ("Sure! Here is the text:\n```\nA 1\nB 2\n```\nLet me know if you need more!", "A 1\nB 2",
+         Verdict.FOUND),
+        ("图片中的文字是：禁止停车", "禁止停车", Verdict.FOUND),
+        ("以下是图片中的文字内容：\n禁止停车", "禁止停车", Verdict.FOUND),
+        ('```json\n{"text": "A 1\\nB 2"}\n```', "A 1\nB 2", Verdict.FOUND),
+        ('["A", "B"]', "A\nB", Verdict.FOUND),
+        ("<text>A</text>", "A", Verdict.FOUND),
+        ('{"name": "A"}', '{"name": "A"}', Verdict.FOUND),
+        ("Words of the day: one", "Words of the day: one", Verdict.FOUND),
+        ("文字：甲", "文字：甲", Verdict.FOUND),
+        ("Here is the menu:\nTea 3.00", "Here is the menu:\nTea 3.00", Verdict.FOUND),
     ],
 )  # fmt: skip
 def test_a_whole_text_is_what_is_printed_and_nothing_else(
@@ -278,6 +292,19 @@ def test_print_without_quotes_is_a_text(said: str) -> None:
     assert [f.text for f in read_answer(LINES, line, SEEN, complete=True).findings] == [said]
     empty = line.replace(said, "null")
     assert [f.text for f in read_answer(LINES, empty, SEEN, complete=True).findings] == [None]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"date": {"text": "1 June", "bbox": [1, 2, 9, 9]}, '
+        '"total": {"text": "8.75", "bbox": [1, 20, 9, 29]}}',
+        "date: 1 June [1, 2, 9, 9]\ntotal: 8.75 [1, 20, 9, 29]",
+    ],
+)
+def test_a_field_has_its_text_whatever_its_name_means_elsewhere(said: str) -> None:
+    answer = read_answer(FIELDS, said, SEEN, complete=True)
+    assert [(f.label, f.text) for f in answer.findings] == [("date", "1 June"), ("total", "8.75")]
 
 
 def test_a_list_of_no_texts_is_nothing() -> None:

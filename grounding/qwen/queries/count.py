@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from grounding.geometry import Frame
 from grounding.notation.numbers import BOUND, parse_number
-from grounding.queries import Count, Finding
+from grounding.queries import Count, Finding, Shape
 from grounding.qwen.answers import Answer, Note, Verdict, read
 from grounding.qwen.prompts import PromptSet, language_of
 from grounding.qwen.reading.elements import KNOWN
@@ -116,7 +116,7 @@ def read_answer(query: Count, text: str, frame: Frame, *, complete: bool) -> Ans
     notes = tuple(note for note in placed.warnings if note is not Note.DROPPED_INVALID)
     if placed.verdict is Verdict.TRUNCATED:
         return Answer((), Verdict.TRUNCATED, notes)
-    number = len(placed.findings) or stated
+    number = stated if _are_pairs(placed, text, stated) else len(placed.findings) or stated
     if number is None:
         content = extract_answer(text).text
         return Answer((), Verdict.REFUSED if declines(content) else Verdict.UNREADABLE, notes)
@@ -127,19 +127,44 @@ def read_answer(query: Count, text: str, frame: Frame, *, complete: bool) -> Ans
     return Answer((found,), Verdict.FOUND, notes)
 
 
+def _are_pairs(placed: Answer, text: str, stated: int | None) -> bool:
+    """Say whether pairs in a row, which elsewhere are the corners of boxes, are so many points."""
+    boxed = all(f.shape is Shape.BOX and f.label is None for f in placed.findings)
+    return boxed and len(_PAIR.findall(text)) == stated == 2 * len(placed.findings)
+
+
+_PAIR = re.compile(r"[(（]\s*\d+(?:\.\d+)?\s*[,，]\s*\d+(?:\.\d+)?\s*[)）]")
+
+
 def state_number(text: str) -> int | None:
     """Return the number that an answer states outside its places; 0 where it says "none"."""
     content = open_boxed(extract_answer(text).text)
     items = tokenize(content, KNOWN).items
     prose = " ".join(content[t.start : t.end].strip() for t in items if isinstance(t, Text))
     groups = [item for item in items if isinstance(item, Group)]
-    numbers = [one for one in (*_keyed(groups), *_said(prose)) if one is not None]
+    told = _skip_parts(prose)
+    numbers = [one for one in (*_keyed(groups), *_said(told)) if one is not None]
     none = says_none(prose) and not BOUND.search(prose)
     if not numbers and (none or (not prose and content.strip() in ("[]", "{}"))):
         return 0
     number = numbers[-1] if numbers else None
     whole = number is not None and number.is_integer() and 0 <= number <= MANY
     return int(number) if number is not None and whole else None
+
+
+_NAMED = re.compile(r"(?P<name>[^\W\d][^\d:：=\n,，;；.]{0,40}?)[*_]*\s*[:：=]\s*[*_]*\d+")
+_SUM = re.compile(
+    r"total|count|number|answer|sum|overall|altogether|result|final|how many|合计|总|共|数|答案",
+    re.IGNORECASE,
+)
+
+
+def _skip_parts(prose: str) -> str:
+    """Return what stands behind the numbers of parts, as in "Left: 2, right: 3"; all else whole."""
+    named = list(_NAMED.finditer(prose))
+    if len({one["name"].casefold() for one in named}) < 2 or _SUM.search(named[-1]["name"]):
+        return prose
+    return prose[named[-1].end() :]
 
 
 def _said(prose: str) -> list[float | None]:

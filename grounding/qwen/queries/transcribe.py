@@ -15,9 +15,13 @@ from grounding.geometry import Frame
 from grounding.queries import Finding, TextUnit, Transcribe
 from grounding.qwen.answers import Answer, Note, Verdict, add_caveats, read
 from grounding.qwen.prompts import PromptSet, language_of, quote
+from grounding.qwen.reading.elements import KNOWN
 from grounding.qwen.reading.fields import fold
+from grounding.qwen.reading.lines import unquote
 from grounding.qwen.reading.sentences import declines, says_none
 from grounding.qwen.reading.thinking import extract_answer
+from grounding.qwen.reading.tokenizer import Lexeme, tokenize
+from grounding.qwen.reading.values import Group, String
 from grounding.qwen.scores import Token, score_findings
 
 
@@ -116,8 +120,16 @@ def read_answer(query: Transcribe, text: str, frame: Frame, *, complete: bool) -
     if query.unit is TextUnit.WHOLE:
         return _read_whole(text, frame, complete=complete)
     answer = read(text, frame, complete)
-    found = tuple(_settle_text(finding, named=query.named) for finding in answer.findings)
+    split = [_split_label(one, query) if query.named else one for one in answer.findings]
+    found = tuple(_settle_text(finding, named=query.named) for finding in split)
     return add_caveats(replace(answer, findings=found))
+
+
+def _split_label(finding: Finding, query: Transcribe) -> Finding:
+    """Return a finding of a line such as "company: ACME [10, 20, 110, 40]" with its text apart."""
+    label, mark, text = (finding.label or "").partition(":")
+    known = mark and not finding.text and fold(label) in map(fold, query.classes)
+    return replace(finding, label=label.strip(), text=text.strip()) if known else finding
 
 
 def _settle_text(finding: Finding, *, named: bool) -> Finding:
@@ -141,7 +153,8 @@ def _read_whole(text: str, frame: Frame, *, complete: bool) -> Answer:
     listed = bool(placed.findings and _PLACED.search(content))
     found = [_settle_text(f, named=not listed) for f in placed.findings]
     texts = [f.text for f in found if f.text]
-    lines = texts or _FENCE.sub("", content).strip().split("\n")
+    plain = "" if texts else _unwrap(_FENCE.sub("", content).strip(), complete=complete and not cut)
+    lines = texts or plain.split("\n")
     cut = cut or not complete or (bool(texts) and placed.verdict is Verdict.TRUNCATED)
     kept, looped = _without_loop(lines[:-1] if cut and not texts else lines)
     whole = "\n".join(kept).strip()
@@ -157,6 +170,55 @@ def _read_whole(text: str, frame: Frame, *, complete: bool) -> Answer:
     finding = Finding(text=whole, value=whole, span=(start, len(content.rstrip())))
     return Answer((finding,), Verdict.TRUNCATED if cut else Verdict.FOUND, notes)
 
+
+_LEAD = re.compile(
+    r"(?=[^\n:\"“]*\b(?:here|image|picture|photo|screenshot|document|receipt|reads?|says?|follows|"
+    r"extracted|transcribed|visible)\b)"
+    r"(?:(?:sure|certainly|of course|ok(?:ay)?)[!,.]?\s+)?(?:here(?:['’]s| is| are) )?"
+    r"(?:all )?(?:of )?"
+    r"(?:the )?(?:\w+ ){0,2}(?:text|transcription|words|writing|ocr)\b[^\n:\"“]{0,60}"
+    r"(?::|(?:reads?|says?|is)[:,]?(?=\s*[\"“]))\s*|"
+    r"(?:好的[，,。！!]\s*)?(?:以下是)?(?=[^\n:：]*(?:图|如下|识别|提取))[^\n:：]{0,16}"
+    r"(?:文字|文本|内容)[^\n:：]{0,10}[:：]\s*",
+    re.IGNORECASE,
+)
+"""Words of the model in front of the print."""
+_FAREWELL = re.compile(
+    r"\n+(?:please )?(?:let me know|i hope|feel free|if you (?:need|have|want)|如果您|如需|希望)"
+    r"[^\n]*\Z",
+    re.IGNORECASE,
+)
+_STOP = re.compile(r"(?<=[\"”])[.。]\Z")
+_TAGGED = re.compile(r"<(text|ocr|transcription|content)>(.*)</\1>", re.IGNORECASE | re.DOTALL)
+
+
+def _unwrap(text: str, *, complete: bool) -> str:
+    """Return the print of an answer without the model's own words, tags or JSON around it."""
+    lead = _LEAD.match(text)
+    if lead and lead.end() < len(text):
+        text = _FENCE.sub("", _FAREWELL.sub("", text[lead.end() :]).strip()).strip()
+        text = unquote(_STOP.sub("", text)) if complete and text else text
+    elif tagged := _TAGGED.fullmatch(text):
+        text = tagged[2].strip()
+    groups = tokenize(text, KNOWN).items if complete and text[:1] in ("{", "[") else []
+    inner = _list_print(groups[0]) if len(groups) == 1 else []
+    return "\n".join(inner) if inner else text
+
+
+def _list_print(item: Lexeme) -> list[str]:
+    """Return the lines in ["TOTAL", "8.75"] and {"text": "TOTAL"}; none of anything else."""
+    if not isinstance(item, Group) or not item.closed:
+        return []
+    keyed = len(item.entries) == 1 and item.keyed
+    texts = [
+        value.text.strip()
+        for key, value in item.entries
+        if isinstance(value, String) and (key is None or (keyed and fold(key.text) in _TEXT_KEYS))
+    ]
+    return texts if len(texts) == len(item.entries) else []
+
+
+_TEXT_KEYS = {"text", "textcontent", "ocr", "ocrtext", "transcription", "content", "文字", "文本"}
 
 _PLACED = re.compile(r'"(?:bbox|box|point|quad)_?\w*"\s*:\s*\[|<\|box_start\|>')
 """What only a list of places writes: numbers that are printed look like places too."""
@@ -175,7 +237,7 @@ def _says_no_text(text: str) -> bool:
     """Say whether an answer is about the picture; "No parking" is what stands there."""
     if _NO_TEXT.fullmatch(text):
         return True
-    return says_none(text) and bool(_ABOUT_TEXT.search(text))
+    return not text.isupper() and says_none(text) and bool(_ABOUT_TEXT.search(text))
 
 
 def _without_loop(lines: Sequence[str]) -> tuple[list[str], bool]:

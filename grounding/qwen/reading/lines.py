@@ -60,6 +60,12 @@ _IN_A_SENTENCE = re.compile(
 )
 _BEFORE_A_KEY = re.compile(r"(?P<name>.+?)[\s*_]*[:：=–—|-][\s*_]*(?P<key>[^\W\d][\w ]{1,24})")
 """A name and a key of the place behind it, as in "cat: bbox"."""
+_SCORED = re.compile(
+    r"(?<=\S)[\s:：,，(（-]+(?:(?:confidence|conf|score|prob(?:ability)?|置信度)\s*[:=：]?\s*)?"
+    r"(?:[01]?\.\d+|\d{1,3}(?:\.\d+)?\s*%)[\s)）]*$",
+    re.IGNORECASE,
+)
+"""A score between a name and its place: "cat 0.98", "cat (confidence: 95%)"."""
 _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
 _DOTTED = re.compile(r"(?:[A-Za-z_]\w*\.)+([A-Za-z_]\w*)")
 
@@ -81,6 +87,7 @@ def find_name_before(words: str) -> str | None:
     core = strip_name(words)
     if (keyed := _BEFORE_A_KEY.fullmatch(core)) and is_empty_word(keyed["key"]):
         core = strip_name(keyed["name"])
+    core = _SCORED.sub("", core)
     announced = words.rstrip(_DECORATION + _QUOTE_MARKS).endswith(tuple(_JOINTS))
     if not core or len(core) > LONGEST_NAME or core.startswith(("$", "\\")) or is_empty_word(core):
         return None

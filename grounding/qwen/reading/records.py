@@ -212,7 +212,19 @@ class _Record:
         self._descend(item.value, Name(item.name, span))
 
     def read_attribute(self, item: Field) -> None:
-        """Ignore a value that is no place, whatever it looks like."""
+        """Ignore a value, whatever it looks like; a text with its place is of a form's field."""
+        if _list_roles(item.value) >= {Role.PLACE, Role.TEXT}:
+            self.read_other(item)
+
+    def read_presence(self, item: Field) -> None:
+        """Read what is found under a key such as "detected" or "total"; ignore a number there."""
+        if Role.PLACE in _list_roles(item.value):
+            self.read_other(item)
+        else:
+            self.read_wrapper(item)
+
+    def skip(self, item: Field) -> None:
+        """Leave an axis to the place that it is a part of."""
 
     def _descend(self, value: Value, name: Name | None = None) -> None:
         if isinstance(value, Group) and value.keyed:
@@ -331,11 +343,17 @@ READERS = {
     Role.LABEL: _Record.read_label,
     Role.TEXT: _Record.read_text,
     Role.OTHER: _Record.read_other,
-    Role.AXIS: _Record.read_attribute,
+    Role.AXIS: _Record.skip,
     Role.SCORE: _Record.read_score,
-    Role.PRESENCE: _Record.read_attribute,
+    Role.PRESENCE: _Record.read_presence,
     Role.ATTRIBUTE: _Record.read_attribute,
 }
+
+
+def _list_roles(value: Value) -> set[Role]:
+    """Return the roles of the keys of an object; none of any other value."""
+    keys = (key for key, _ in value.entries) if isinstance(value, Group) else ()
+    return {classify_key(key.text).role for key in keys if key}
 
 
 def _is_malformed(value: Value) -> bool:

@@ -16,6 +16,8 @@ _SEEK = (
     r"observe|recogni[sz]e|show|contain|include|have|has|depict|feature|appear|exist|visible|"
     r"present|any|there|be seen|be found)"
 )
+_MEASURE = r"(?: \S+){0,3} (?:bounding box|bbox|coordinate|pixel|position|location)(?:e?s)?\b"
+"""What a model says that it cannot tell, though the thing is there."""
 _CANNOT = (
     r"(?:can ?not|can't|could not|couldn't|unable to|not able to|won't|will not|do not|don't|"
     r"must decline to)"
@@ -50,7 +52,7 @@ _NONE_SENTENCES = _compile(
     rf"present|seen|here|exists?|appears?|located|identified|(?:is|are|in|on) (?:the|this) "
     rf"{_PICTURE})\b",
     r"^no (?:such )?[\w' -]{1,40}[.!]?$",
-    rf"{_NOT} (?:\w+ ){{0,2}}?{_SEEK}\b(?! {_OUR_PICTURE})",
+    rf"{_NOT} (?:\w+ ){{0,2}}?{_SEEK}\b(?! {_OUR_PICTURE})(?!{_MEASURE})",
     rf"\b(?:not|n't) (?:in|on) (?:the|this) {_PICTURE}",
     rf"\b(?:missing|absent) from (?:the|this) {_PICTURE}",
     r"(?:没有|未|無|没)(?:能够|能|有|再|被)?(?:在.{0,12})?(?:检测|找到|发现|看到|识别|出现|包含|符合|任何|"
@@ -59,6 +61,11 @@ _NONE_SENTENCES = _compile(
     r"(?:无法|不能)(?:在.{0,12})?(?:找到|检测|发现|看到(?!图|这|您|你)|定位)",
     r"(?:看|找|检测)不[到见](?!图|这|您|你)",
     r"不存在|不在(?:这张|该|此)?(?:图|画面)|^(?:没有|无|未)[^，。,.]{1,20}[。.]?$",
+)
+_NONE_ABROAD = _compile(
+    r"\bes gibt kein|\bkein\w* .{1,40}\b(?:zu sehen|gefunden|vorhanden|sichtbar|erkannt)",
+    r"\bil n'y a (?:pas|aucun)|\baucun\w* .{1,40}\b(?:trouvé|visible|détecté)",
+    r"\bno hay\b|\bnão há\b|\bnon (?:c'è|ci sono)\b",
 )
 _UNSEEN_PICTURE = _compile(
     rf"{_CANNOT} (?:directly |actually )?(?:see|view|process|open|access|analy[sz]e|display|read|"
@@ -92,7 +99,7 @@ def says_none(text: str) -> bool:
         return False
     if _UNSEEN_PICTURE.search(text) or _UNNAMED_PEOPLE.search(text):
         return False
-    return bool(_NONE_SENTENCES.search(text))
+    return bool(_NONE_SENTENCES.search(text) or _NONE_ABROAD.search(text))
 
 
 def declines(text: str) -> bool:

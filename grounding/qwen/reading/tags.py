@@ -188,6 +188,8 @@ class TagReader:
         tag = element.tag
         element.name = self._name or self._find_name_on_line(tag)
         attributes = parse_attributes(tag)
+        if element.use is Use.BOX and (own := read_tag_label(tag, attributes)):
+            element.name = Name(own)
         if element.use is Use.POINTS and tag.attributes.strip(" /"):
             alt = attributes.get("alt") or attributes.get("label")
             places = read_points(tag, attributes, self.out)
