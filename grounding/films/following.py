@@ -16,6 +16,7 @@ from grounding.geometry import PERCENT, Box
 from grounding.labelstudio.controls.base import PlannedQuery
 from grounding.media.films.reader import read_frames
 from grounding.media.films.sampling import count_frames, spread
+from grounding.media.waiting import now_and_then
 from grounding.queries import Finding, Locate, Moment, Track
 from grounding.qwen.answers import Answer, Note, Verdict
 
@@ -66,7 +67,10 @@ def follow(look: FilmLook, planned: Sequence[PlannedQuery]) -> list[Answer]:
             del views, asked
         for number, answer in enumerate(answers):
             seen[number % len(seen)].add(answer)
-    return [_answer(one, shown, look.film.info.duration) for one in seen]
+    check = now_and_then(look.worker.check_wanted)
+    lines = [link(one.frames, check) for one in seen]
+    duration = look.film.info.duration
+    return [_answer(*pair, shown, duration) for pair in zip(seen, lines, strict=True)]
 
 
 def frame_times(look: FilmLook, planned: Sequence[PlannedQuery]) -> Sequence[float]:
@@ -103,8 +107,7 @@ def _boxes(query: Locate, findings: Sequence[Finding]) -> Iterator[Finding]:
         yield replace(finding, place=box, label=label)
 
 
-def _answer(seen: Seen, times: Sequence[float], duration: float) -> Answer:
-    lines = link(seen.frames)
+def _answer(seen: Seen, lines: Sequence[Line], times: Sequence[float], duration: float) -> Answer:
     if isinstance(seen.query.around, Box):
         lines = _of_box(lines, seen.query.around.to(PERCENT))
     findings = tuple(_finding(line, times, duration) for line in lines)

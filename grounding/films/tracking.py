@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from grounding.geometry import Box
+from grounding.media.waiting import Check, no_check
 from grounding.queries import Finding
 
 OVERLAP = 0.1
@@ -54,13 +55,15 @@ class Line:
             yield before.box.toward(last.box, share)
 
 
-def link(frames: Sequence[Sequence[Finding]]) -> list[Line]:
+def link(frames: Sequence[Sequence[Finding]], check: Check = no_check) -> list[Line]:
     """Return the lines in what was found in each frame, in the order in which they begin.
 
-    A finding is in one line only, and all of a line have one label.
+    A finding is in one line only, and all of a line have one label. Raises what `check` does, which
+    is called for each frame: a crowd takes long.
     """
     lines: list[Line] = []
     for at, findings in enumerate(frames):
+        check()
         new = [Sighting(at, f.place, f) for f in findings if isinstance(f.place, Box)]
         waiting = [line for line in lines if at - line.sightings[-1].at <= MISSES + 1]
         taken: set[int] = set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from grounding.films import tracking
 from grounding.films.tracking import MISSES, Line, link
 from grounding.geometry import PERCENT, Box
+from grounding.media.waiting import Unwanted
 from grounding.queries import Finding
 
 
@@ -98,3 +101,15 @@ def test_boxes_of_a_crowd_are_looked_at_only_where_they_are_near(
     lines = link([crowd, crowd, crowd])
     assert len(lines) == 160
     assert compared < 2 * 160 * 10, "not with 160 others"
+
+
+def test_boxes_that_nobody_wants_any_more_are_linked_no_further() -> None:
+    frames, looks = [[seen(n, 10)] for n in range(9)], count()
+
+    def check() -> None:
+        if next(looks) == 3:
+            raise Unwanted
+
+    with pytest.raises(Unwanted):
+        link(frames, check)
+    assert next(looks) == 4
