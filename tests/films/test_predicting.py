@@ -20,6 +20,7 @@ from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.tasks import Task
 from grounding.testing import ScriptedEngine, answer_each, make_completion
 from tests.films.watching import COLOURS, scene, uri, watcher
+from tests.media.films.making import cut
 
 VIDEO = '<Video name="video" value="$video" frameRate="30"/>'
 LABELS = "".join(f'<Label value="{name}"/>' for name in COLOURS)
@@ -124,6 +125,29 @@ def test_frames_are_those_that_the_page_counts(
     video = f'<Video name="video" value="$video" {attribute}/>'
     found = ranges(ask(engine, video + SPANS, **data))
     assert max(end for _, _, end in found) in (last, last - 1, last - 2)
+
+
+RED = {"red": [(2.0, 4.4)]}
+LATE = [3 + number / 25 for number in range(200)]
+SLOWER = [number / 25 if number < 100 else 4 + (number - 100) * 0.08 for number in range(200)]
+ODD = {
+    "begins at 3 s": (scene(RED, 8, times=LATE), (5.0, 7.4)),
+    "begins at 3 s, WebM": (scene(RED, 8, times=LATE, codec="libvpx", form="webm"), (5.0, 7.4)),
+    "cut by 1 s without encoding": (cut(scene(RED, 8), 1), (1.0, 3.4)),
+    "100 frames a second": (scene(RED, 8, 100, ticks=10_000), (2.0, 4.4)),
+    "half as many from 4 s on": (scene(RED, 8, times=SLOWER), (2.0, 4.8)),
+    "one frame": (scene({"red": [(0, 1)]}, 0.04), (0.0, 0.04)),
+}
+
+
+@pytest.mark.parametrize(("film", "span"), ODD.values(), ids=ODD)
+def test_frames_of_odd_films_are_those_that_the_page_counts(
+    engine: ScriptedEngine, film: bytes, span: tuple[float, float]
+) -> None:
+    ((label, first, last),) = ranges(ask(engine, VIDEO + SPANS, uri(film)))
+    assert label == "red"
+    assert abs((first - 1) / 30 - span[0]) <= 0.13
+    assert abs(last / 30 - span[1]) <= 0.17
 
 
 def test_a_task_without_its_frame_rate_says_so(engine: ScriptedEngine) -> None:
