@@ -271,15 +271,24 @@ def image_frame(width: int, height: int) -> Frame:
     return Frame("image", width, height)
 
 
-def model_frame(image: Frame, factor: int, min_pixels: int, max_pixels: int) -> Frame:
+class PixelBounds(NamedTuple):
+    """The sizes of a view: its sides are multiples of `factor`, its area in pixels is bounded."""
+
+    factor: int
+    min_pixels: int
+    max_pixels: int
+
+
+def model_frame(image: Frame, bounds: PixelBounds) -> Frame:
     """Return the frame in which the model sees the pixels of `image`, by Qwen's resize rule.
 
-    Both sides are rounded to multiples of `factor` pixels (28 for Qwen2.5-VL). If the area then
-    exceeds `max_pixels` or falls below `min_pixels`, the picture is scaled to that bound with its
+    Both sides are rounded to multiples of the factor (28 for Qwen2.5-VL). If the area then exceeds
+    `max_pixels` or falls below `min_pixels`, the picture is scaled to that bound with its
     aspect kept. A size that meets the rule does not change, so a second resize is a no-op. The
     frame covers the same extent as `image`. Raises `ImageTooThin` above 200:1, as `smart_resize`
     of qwen-vl-utils does.
     """
+    factor, min_pixels, max_pixels = bounds
     w, h = image.width, image.height
     if max(w, h) > MAX_ASPECT * min(w, h):
         raise ImageTooThin(f"the image is {w:g}×{h:g} pixels")

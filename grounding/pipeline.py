@@ -24,7 +24,7 @@ from PIL.Image import Image
 from grounding.engines.base import Engine
 from grounding.errors import DataError
 from grounding.films.asking import ask_films
-from grounding.geometry import PERCENT
+from grounding.geometry import PERCENT, PixelBounds
 from grounding.inference.answering import Answered, answer_error, ask_model, is_clear
 from grounding.inference.seams import BOTTOM, TOP, is_long, join
 from grounding.inference.zoom import look_closer
@@ -43,7 +43,7 @@ from grounding.labelstudio.soundness import split_sound
 from grounding.media.fetch import Fetches
 from grounding.media.films.reader import FilmReader
 from grounding.media.images import Decoder
-from grounding.media.views import ImageCache, PixelBounds, View, around, whole
+from grounding.media.views import ImageCache, View, around, whole
 from grounding.media.waiting import now_and_then
 from grounding.queries import Act
 from grounding.qwen.answers import Answer, Note, Verdict
@@ -209,8 +209,8 @@ def _cache_key(task: Task, spec: ViewSpec) -> Hashable:
 
 def _bounds(spec: ViewSpec, worker: WorkerContext) -> PixelBounds:
     own = worker.engine.profile
-    profile = (own.for_print() if spec.printed else own).within(spec.min_pixels, spec.max_pixels)
-    return PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
+    shown = own.for_print() if spec.printed else own
+    return shown.within(spec.min_pixels, spec.max_pixels).bounds
 
 
 # The model

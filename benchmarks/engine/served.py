@@ -18,7 +18,6 @@ from rich.table import Table
 from benchmarks.engine.speed import Rounds, locating, ratios, spread, take_turns
 from benchmarks.engine.ways import Cookbook, Engine, Query
 from grounding.factory import load_engine
-from grounding.media.views import PixelBounds
 from grounding.qwen.queries import locate
 from grounding.settings import SHAPES, Settings
 from tests.servers.installing import HOME
@@ -36,7 +35,7 @@ class Served(Engine):
         settings = Settings.load(**real.settings | {"image_format": "jpeg"})
         self.engine: Any = load_engine(settings, lambda **_: None)
         profile = self.engine.profile
-        self._bounds = PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
+        self._bounds = profile.bounds
 
     def forget(self) -> None:
         """Do nothing: no picture is asked about twice."""

@@ -30,7 +30,7 @@ from grounding.engines.local.decoding import in_flight
 from grounding.engines.local.encoder import PictureDigests
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions
-from grounding.media.views import PixelBounds, View, whole
+from grounding.media.views import View, whole
 from grounding.settings import SHAPES
 
 LAYERS, VISION_LAYERS = 28, 32
@@ -123,7 +123,7 @@ class Engine:
         self.engine = LocalEngine.load(str(folder), options)
         self.tokenizer = self.engine._chat._tokenizer
         profile = self.engine.profile
-        self._bounds = PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
+        self._bounds = profile.bounds
         self.steps = self.row_steps = 0
         self._count_steps()
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from grounding.geometry import image_frame, model_frame
+from grounding.geometry import PixelBounds, image_frame, model_frame
 
 SIZES = ((8660, 5773), (4330, 2886))
 """Width and height of the pictures: the largest that is read by default, and half its sides."""
@@ -88,7 +88,7 @@ def shown(data: bytes, scale: int) -> np.ndarray[Any, np.dtype[np.int16]]:
     """Return the model's picture of a JPEG that is decoded at a scale."""
     picture = Image.open(io.BytesIO(data))
     width, height = picture.size
-    frame = model_frame(image_frame(width, height), *BOUNDS)
+    frame = model_frame(image_frame(width, height), PixelBounds(*BOUNDS))
     if scale > 1:
         picture.draft(None, (width // scale, height // scale))
     box = (0, 0, width / scale, height / scale)

@@ -35,7 +35,7 @@ from grounding.engines.base import ModelRequest
 from grounding.engines.remote.client import Encoding
 from grounding.factory import fetcher, load_engine
 from grounding.media.images import decode, open_header
-from grounding.media.views import PixelBounds, whole
+from grounding.media.views import whole
 from grounding.settings import Settings
 from grounding.testing import ask_one
 
@@ -205,7 +205,7 @@ def stages(data: bytes, kind: str, times: int) -> dict[str, float]:
         )
         fetch, engine = fetcher(settings), load_engine(settings, lambda **_: None)
         profile = engine.profile
-        bounds = PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
+        bounds = profile.bounds
         view = whole(upright(data), bounds)
         encoding = Encoding(settings.image_format, settings.image_quality)
         took = {

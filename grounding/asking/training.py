@@ -17,7 +17,7 @@ from grounding.evaluation.records import Kind, Labelling, Region
 from grounding.geometry import Box, Frame, Point
 from grounding.labelstudio.config.interface import Control, LabelConfig
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
-from grounding.media.views import PixelBounds, View, whole
+from grounding.media.views import View, whole
 from grounding.queries import Fill, Locate, Shape, ValueKind
 from grounding.qwen.profiles import Profile
 from grounding.qwen.queries import read_answer, write_prompt
@@ -63,9 +63,8 @@ def examples(
     for planned in plan(config, None, defaults):
         spec = planned.view
         if spec not in views:
-            bounds = profile.within(spec.min_pixels, spec.max_pixels)
-            pixels = PixelBounds(bounds.factor, bounds.min_pixels, bounds.max_pixels)
-            views[spec] = whole(picture, pixels)
+            bounds = profile.within(spec.min_pixels, spec.max_pixels).bounds
+            views[spec] = whole(picture, bounds)
         yield _example(planned, views[spec], reference, profile)
 
 

@@ -157,8 +157,8 @@ def _queries(
 
 
 def _asked(planned: PlannedQuery, profile: Profile) -> AskedQuery:
-    bounds = profile.within(planned.view.min_pixels, planned.view.max_pixels)
-    seen = model_frame(SAMPLE, bounds.factor, bounds.min_pixels, bounds.max_pixels)
+    bounds = profile.within(planned.view.min_pixels, planned.view.max_pixels).bounds
+    seen = model_frame(SAMPLE, bounds)
     prompt = write_prompt(planned.query, profile.answer_frame(seen), profile.prompts)
     return AskedQuery(tuple(control.from_name for control in planned.controls), prompt)
 

@@ -124,13 +124,9 @@ def make_trials(profile: Profile) -> tuple[Trial, Trial]:
 
     The smallest is square and the largest is wide, so that swapped sides show as well.
     """
-    square = model_frame(image_frame(1, 1), *_list_bounds(profile))
-    wide = model_frame(image_frame(*LARGE), *_list_bounds(profile))
+    square = model_frame(image_frame(1, 1), profile.bounds)
+    wide = model_frame(image_frame(*LARGE), profile.bounds)
     return _draw_circle(square, profile.factor), _draw_circle(wide, profile.factor)
-
-
-def _list_bounds(profile: Profile) -> tuple[int, int, int]:
-    return profile.factor, profile.min_pixels, profile.max_pixels
 
 
 def _draw_circle(frame: Frame, factor: int) -> Trial:

@@ -18,7 +18,7 @@ from grounding.errors import FilmTooLarge
 from grounding.films.ends import STEPS, SpanEnd, find_ends, move, settle
 from grounding.films.following import follow, frame_times
 from grounding.films.progress import Progress
-from grounding.geometry import image_frame, model_frame
+from grounding.geometry import PixelBounds, image_frame, model_frame
 from grounding.inference.answering import Answered, ask_model, join_answers
 from grounding.inference.branches import Question
 from grounding.labelstudio.controls.base import PlannedQuery, ViewSpec
@@ -32,7 +32,7 @@ from grounding.media.films.sampling import (
     spread,
     windows,
 )
-from grounding.media.views import PixelBounds, View
+from grounding.media.views import View
 from grounding.queries import FindSpans, Locate, Span
 from grounding.qwen.answers import Answer
 from grounding.tasks import Task
@@ -108,8 +108,7 @@ class FilmLook:
     def single(self) -> PixelBounds:
         """The bounds of the area of a frame that is asked about alone, as a picture is."""
         own = self.worker.engine.profile
-        profile = own.within(self.spec.min_pixels, self.spec.max_pixels)
-        return PixelBounds(profile.factor, profile.min_pixels, profile.max_pixels)
+        return own.within(self.spec.min_pixels, self.spec.max_pixels).bounds
 
     def ask(self, planned: Sequence[PlannedQuery]) -> list[Answered]:
         """Return the answers to queries, those about values before those about times."""
@@ -152,7 +151,7 @@ class FilmLook:
     def frame_bytes(self, bounds: PixelBounds) -> int:
         """Return what a frame takes whose area is within `bounds`."""
         image = image_frame(self.film.info.width, self.film.info.height)
-        frame = model_frame(image, bounds.factor, bounds.min_pixels, bounds.max_pixels)
+        frame = model_frame(image, bounds)
         return int(frame.bounds().area) * PIXEL_BYTES
 
     def _count(
@@ -194,7 +193,7 @@ class FilmLook:
         low, high = rule.min_pixels, rule.max_pixels
         high = min(high, self.spec.max_pixels or high)
         low = max(low, self.spec.min_pixels or low)
-        return replace(rule, min_pixels=min(low, high), max_pixels=high)
+        return rule._replace(min_pixels=min(low, high), max_pixels=high)
 
     @cached_property
     def _windows(self) -> Sequence[Span]:

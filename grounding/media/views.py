@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from cachetools import TTLCache
 from PIL import Image
 
-from grounding.geometry import Box, Frame, Point, crop_frame, image_frame, model_frame
-
-
-@dataclass(frozen=True, slots=True)
-class PixelBounds:
-    """The sizes of a view: sides are multiples of `factor`, the area in pixels is bounded."""
-
-    factor: int
-    min_pixels: int
-    max_pixels: int
+from grounding.geometry import (
+    Box,
+    Frame,
+    PixelBounds,
+    Point,
+    crop_frame,
+    image_frame,
+    model_frame,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class View:
 def whole(picture: Image.Image, bounds: PixelBounds) -> View:
     """Return the view of a whole upright RGB picture; raises `ImageTooThin` above 200:1."""
     image = image_frame(*picture.size)
-    frame = model_frame(image, bounds.factor, bounds.min_pixels, bounds.max_pixels)
+    frame = model_frame(image, bounds)
     size = (int(frame.width), int(frame.height))
     return View(picture.resize(size, Image.Resampling.BICUBIC), frame, image)
 
@@ -52,7 +51,7 @@ def around(picture: Image.Image, place: Box | Point, bounds: PixelBounds) -> Vie
     """Return the view of what is around a place of an upright RGB picture, enlarged if small."""
     image = image_frame(*picture.size)
     part, corners = crop_frame(place, image)
-    frame = model_frame(part, bounds.factor, bounds.min_pixels, bounds.max_pixels)
+    frame = model_frame(part, bounds)
     size = (int(frame.width), int(frame.height))
     return View(picture.resize(size, Image.Resampling.BICUBIC, box=corners), frame, image)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from grounding.errors import SettingError
-from grounding.geometry import THOUSAND, Frame
+from grounding.geometry import THOUSAND, Frame, PixelBounds
 from grounding.qwen.prompts import PromptSet
 
 MIN_TOKENS, MAX_TOKENS = 256, 1280
@@ -48,6 +48,11 @@ class Profile:
     max_pixels: int
     prompts: PromptSet = "qwen2.5"
     max_print_pixels: int | None = None
+
+    @property
+    def bounds(self) -> PixelBounds:
+        """The sizes of a view."""
+        return PixelBounds(self.factor, self.min_pixels, self.max_pixels)
 
     def answer_frame(self, model: Frame) -> Frame:
         """Return the frame of the coordinates that the model writes about a view framed `model`."""

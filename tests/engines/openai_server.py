@@ -24,7 +24,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from grounding.engines.base import Completion, Engine, ModelRequest
-from grounding.geometry import image_frame, model_frame
+from grounding.geometry import PixelBounds, image_frame, model_frame
 from grounding.testing import ask_one, make_view
 
 Body = dict[str, Any]
@@ -184,7 +184,7 @@ def _bounds(sent: Mapping[str, Any], own: Bounds) -> Bounds:
 
 
 def _resized(picture: Image.Image, bounds: Bounds) -> Image.Image:
-    frame = model_frame(image_frame(*picture.size), 28, *bounds)
+    frame = model_frame(image_frame(*picture.size), PixelBounds(28, *bounds))
     return picture.resize((int(frame.width), int(frame.height)), Image.Resampling.BICUBIC)
 
 

@@ -14,6 +14,7 @@ from grounding.geometry import (
     WHOLE,
     Box,
     Frame,
+    PixelBounds,
     Point,
     image_frame,
     model_frame,
@@ -25,7 +26,7 @@ from tests.geometry.geometries import boxes, frames, images, near, resizes, shar
 def test_what_the_model_wrote_comes_back_exactly_through_image_and_percent(
     image: Frame, resize: tuple[int, int, int], space: str, x: float, y: float
 ) -> None:
-    seen = model_frame(image, *resize)
+    seen = model_frame(image, PixelBounds(*resize))
     written = seen if space == "model" else THOUSAND
     point = Point(x * written.width, y * written.height, written)
     percent = point.to(image).to(PERCENT)
@@ -41,14 +42,14 @@ def test_what_the_model_wrote_comes_back_exactly_through_image_and_percent(
 def test_a_box_of_the_image_comes_back_exactly_through_the_model_and_percent(
     box: Box, resize: tuple[int, int, int], space: str
 ) -> None:
-    seen = model_frame(box.frame, *resize)
+    seen = model_frame(box.frame, PixelBounds(*resize))
     written = box.to(seen if space == "model" else THOUSAND)
     assert near(written.to(PERCENT).to(box.frame), box)
     assert near(written.to(box.frame).to(PERCENT), box.to(PERCENT))
 
 
 def test_the_axes_have_their_own_factors() -> None:
-    seen = model_frame(image_frame(1000, 30), 28, 4 * 784, 16384 * 784)
+    seen = model_frame(image_frame(1000, 30), PixelBounds(28, 4 * 784, 16384 * 784))
     assert (seen.width, seen.height) == (1008, 28)
     place = Point(504, 14, seen).to(image_frame(1000, 30))
     assert (place.x, place.y) == (500, 15)
@@ -61,7 +62,7 @@ def test_the_model_frame_is_whole_patches_within_the_bounds(
     image: Frame, resize: tuple[int, int, int]
 ) -> None:
     factor, low, high = resize
-    seen = model_frame(image, *resize)
+    seen = model_frame(image, PixelBounds(*resize))
     assert seen.name == "model"
     assert seen.width % factor == 0 == seen.height % factor
     assert low <= seen.width * seen.height <= high
@@ -69,10 +70,10 @@ def test_the_model_frame_is_whole_patches_within_the_bounds(
 
 @given(images(), resizes())
 def test_resizing_the_resized_changes_nothing(image: Frame, resize: tuple[int, int, int]) -> None:
-    seen = model_frame(image, *resize)
+    seen = model_frame(image, PixelBounds(*resize))
     # A very thin picture may exceed 200:1 once its sides are rounded to whole patches.
     assume(max(seen.width, seen.height) <= MAX_ASPECT * min(seen.width, seen.height))
-    assert model_frame(image_frame(int(seen.width), int(seen.height)), *resize) == seen
+    assert model_frame(image_frame(int(seen.width), int(seen.height)), PixelBounds(*resize)) == seen
 
 
 @pytest.mark.parametrize(
@@ -85,15 +86,15 @@ def test_resizing_the_resized_changes_nothing(image: Frame, resize: tuple[int, i
     ],
 )
 def test_known_sizes_at_256_to_1280_tokens(size: tuple[int, int], seen: tuple[int, int]) -> None:
-    frame = model_frame(image_frame(*size), 28, 256 * 784, 1280 * 784)
+    frame = model_frame(image_frame(*size), PixelBounds(28, 256 * 784, 1280 * 784))
     assert (frame.width, frame.height) == seen
 
 
 @pytest.mark.parametrize("size", [(112, 112), (115, 112), (109, 112), (112, 115)])
 def test_a_size_that_rounds_to_exactly_a_bound_is_not_scaled(size: tuple[int, int]) -> None:
     image, bound = image_frame(*size), 112 * 112
-    assert model_frame(image, 28, bound, 64 * 784) == Frame("model", 112, 112)
-    assert model_frame(image, 28, 784, bound) == Frame("model", 112, 112)
+    assert model_frame(image, PixelBounds(28, bound, 64 * 784)) == Frame("model", 112, 112)
+    assert model_frame(image, PixelBounds(28, 784, bound)) == Frame("model", 112, 112)
 
 
 def test_an_original_is_measured_in_its_own_pixels() -> None:
@@ -103,7 +104,7 @@ def test_an_original_is_measured_in_its_own_pixels() -> None:
 @pytest.mark.parametrize("size", [(2001, 10), (10, 2001), (201, 1)])
 def test_thinner_than_200_to_1_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ImageTooThin, match="×"):
-        model_frame(image_frame(*size), 28, 256 * 784, 1280 * 784)
+        model_frame(image_frame(*size), PixelBounds(28, 256 * 784, 1280 * 784))
 
 
 wild = st.floats(-1e6, 1e6)

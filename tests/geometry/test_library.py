@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from grounding.geometry import image_frame, model_frame
+from grounding.geometry import PixelBounds, image_frame, model_frame
 from tests.geometry.geometries import TOKENS, images
 
 sizes = images().map(lambda frame: (int(frame.width), int(frame.height)))
@@ -21,7 +21,7 @@ bounds = st.sampled_from(sorted(TOKENS.values()))
 
 
 def ours(size: tuple[int, int], factor: int, low: int, high: int) -> tuple[float, float]:
-    frame = model_frame(image_frame(*size), factor, low * factor**2, high * factor**2)
+    frame = model_frame(image_frame(*size), PixelBounds(factor, low * factor**2, high * factor**2))
     return frame.height, frame.width
 
 

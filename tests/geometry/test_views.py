@@ -12,6 +12,7 @@ from grounding.geometry import (
     Box,
     Extent,
     Frame,
+    PixelBounds,
     Point,
     image_frame,
     model_frame,
@@ -134,9 +135,9 @@ def test_clipping_a_point_to_a_view_leaves_it_or_puts_it_on_the_edge(
 def test_the_model_frame_of_a_view_covers_the_same_part_of_the_picture(
     view: Frame, resize: tuple[int, int, int]
 ) -> None:
-    seen = model_frame(view, *resize)
+    seen = model_frame(view, PixelBounds(*resize))
     assert seen.extent == view.extent
-    whole = model_frame(image_frame(int(view.width), int(view.height)), *resize)
+    whole = model_frame(image_frame(int(view.width), int(view.height)), PixelBounds(*resize))
     assert (seen.width, seen.height) == (whole.width, whole.height)
     assert whole.extent == WHOLE
 
@@ -145,7 +146,7 @@ def test_the_model_frame_of_a_view_covers_the_same_part_of_the_picture(
 def test_the_integers_of_a_prompt_come_back_to_within_half_a_unit(
     box: Box, view: Frame, resize: tuple[int, int, int], name: str
 ) -> None:
-    frame = PROFILES[name].answer_frame(model_frame(view, *resize))
+    frame = PROFILES[name].answer_frame(model_frame(view, PixelBounds(*resize)))
     wanted = box.to(frame)
     written = Box(*(round(v) for v in (wanted.x1, wanted.y1, wanted.x2, wanted.y2)), frame)
     back = written.to(box.frame)

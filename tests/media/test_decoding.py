@@ -314,7 +314,8 @@ FILES: dict[str, Callable[[], bytes]] = {
 PEAK = """
 import sys
 from grounding.media.images import decode, open_header
-from grounding.media.views import PixelBounds, whole
+from grounding.geometry import PixelBounds
+from grounding.media.views import whole
 
 def upright(data):
     return decode(open_header(data, 50_000_000), data)

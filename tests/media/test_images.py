@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from grounding.errors import ImageError, ImageTooLarge, ImageTooThin, ImageUnreadable
-from grounding.geometry import model_frame
+from grounding.geometry import PixelBounds, model_frame
 from grounding.media.images import EIGHT_OF_SIXTEEN_BITS
-from grounding.media.views import PixelBounds, whole
+from grounding.media.views import whole
 from tests.media.pictures import (
     BLUE,
     GREEN,
@@ -245,7 +245,7 @@ def test_the_pixels_of_a_view_have_exactly_the_size_of_its_frame(
     assert made.pixels.size == (made.frame.width, made.frame.height) == shown
     assert made.pixels.mode == "RGB"
     assert (made.image.name, made.image.width, made.image.height) == ("image", *size)
-    assert made.frame == model_frame(made.image, 28, BOUNDS.min_pixels, BOUNDS.max_pixels)
+    assert made.frame == model_frame(made.image, BOUNDS)
 
 
 def test_a_picture_of_the_right_size_keeps_its_pixels() -> None:

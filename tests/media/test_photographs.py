@@ -18,7 +18,8 @@ from transformers import Qwen2VLImageProcessorPil
 
 from grounding.engines.local.encoder import PatchRule
 from grounding.engines.remote.client import Encoding
-from grounding.media.views import PixelBounds, View, whole
+from grounding.geometry import PixelBounds
+from grounding.media.views import View, whole
 from grounding.settings.parts import ImageFormat
 from tests.media.pictures import saved, upright
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from PIL import Image
 
 from grounding.engines.base import Completion, ModelRequest
-from grounding.geometry import CROP_ASPECT, Box, Point, crop_frame, image_frame
+from grounding.geometry import CROP_ASPECT, Box, PixelBounds, Point, crop_frame, image_frame
 from grounding.labelstudio.regions import MAX_ASKED
-from grounding.media.views import PixelBounds, around
+from grounding.media.views import around
 from grounding.pipeline import VIEWS_AT_ONCE
 from grounding.testing import make_completion
 from tests.geometry.geometries import boxes

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.geometry import PERCENT, Box, image_frame, model_frame
+from grounding.geometry import PERCENT, Box, PixelBounds, image_frame, model_frame
 from grounding.inference.seams import is_long, join
 from grounding.queries import Finding
 from grounding.qwen.answers import Answer, Verdict
@@ -110,7 +110,7 @@ def test_only_a_long_page_that_would_be_shrunk_is_read_in_halves(
     size: tuple[int, int], long: bool
 ) -> None:
     image = image_frame(*size)
-    assert is_long(model_frame(image, 28, 256 * 784, 1280 * 784), image) is long
+    assert is_long(model_frame(image, PixelBounds(28, 256 * 784, 1280 * 784)), image) is long
 
 
 HALF = json.dumps([{"bbox_2d": [28, 28, 280, 56], "text_content": "A"}])

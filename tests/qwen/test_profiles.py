@@ -170,7 +170,7 @@ def test_a_small_picture_is_enlarged_and_a_large_one_shrunk(
     size: tuple[int, int], seen: tuple[int, int]
 ) -> None:
     profile = PROFILES["qwen2.5-vl"]
-    frame = model_frame(image_frame(*size), profile.factor, profile.min_pixels, profile.max_pixels)
+    frame = model_frame(image_frame(*size), profile.bounds)
     assert (frame.width, frame.height) == seen
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from grounding.geometry import Box, Frame, Point, image_frame, model_frame
+from grounding.geometry import Box, Frame, PixelBounds, Point, image_frame, model_frame
 from grounding.qwen.queries.spans import write_time
 from tools.reading.films import FPS, FRAME_TOKENS, film
 from tools.reading.model import FACTOR, MAX_PIXELS, MIN_PIXELS
@@ -79,13 +79,13 @@ class Seen:
 
 def seen_at(width: int, height: int) -> Frame:
     """Return the model frame of a picture of `width` by `height` pixels."""
-    return model_frame(image_frame(width, height), FACTOR, MIN_PIXELS, MAX_PIXELS)
+    return model_frame(image_frame(width, height), PixelBounds(FACTOR, MIN_PIXELS, MAX_PIXELS))
 
 
 def frame_at(width: int, height: int) -> Frame:
     """Return the model frame of a film of `width` by `height` pixels."""
     most = FRAME_TOKENS * FACTOR**2
-    return model_frame(image_frame(width, height), FACTOR, most, most)
+    return model_frame(image_frame(width, height), PixelBounds(FACTOR, most, most))
 
 
 def make_row(seed: int, kinds: dict[str, float]) -> Row:

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch.utils.data import IterableDataset
 
-from grounding.geometry import Box, Frame, Point, image_frame, model_frame
+from grounding.geometry import Box, Frame, PixelBounds, Point, image_frame, model_frame
 from tools.shapes import tokens
 from tools.shapes.model import FACTOR, MAX_PIXELS, MERGE, MIN_PIXELS, PATCH
 from tools.shapes.names import said
@@ -88,7 +88,7 @@ class Batch:
 
 def seen_at(width: int, height: int) -> Frame:
     """Return the model frame of a picture of `width` by `height` pixels."""
-    return model_frame(image_frame(width, height), FACTOR, MIN_PIXELS, MAX_PIXELS)
+    return model_frame(image_frame(width, height), PixelBounds(FACTOR, MIN_PIXELS, MAX_PIXELS))
 
 
 def patches(picture: Image.Image) -> np.ndarray:

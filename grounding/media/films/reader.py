@@ -18,12 +18,12 @@ from typing import IO, Any, BinaryIO, cast
 from PIL import Image
 
 from grounding.errors import FilmTooLarge, FilmUnreadable, ImageTooLarge, TaskError
-from grounding.geometry import image_frame, model_frame, shown_size
+from grounding.geometry import PixelBounds, image_frame, model_frame, shown_size
 from grounding.media.fetch import Fetches
 from grounding.media.films.process import Ended, Late, ask_child, take
 from grounding.media.films.sampling import Sampling
 from grounding.media.memory import HeldBudget, own_budget
-from grounding.media.views import PixelBounds, View
+from grounding.media.views import View
 from grounding.media.waiting import Check, no_check, now_and_then, step
 
 CHILDREN = 2
@@ -161,7 +161,7 @@ def read_frames(film: Film, times: Sequence[float], bounds: PixelBounds) -> list
     info = film.info
     indexes = sorted({info.at(time) for time in times})
     image = image_frame(info.width, info.height)
-    frame = model_frame(image, bounds.factor, bounds.min_pixels, bounds.max_pixels)
+    frame = model_frame(image, bounds)
     pictures = film.frames(indexes, (int(frame.width), int(frame.height)))
     return [
         View(picture, frame, image, info.times[index], index)

@@ -10,8 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grounding.geometry import Frame, model_frame
-from grounding.media.views import PixelBounds
+from grounding.geometry import Frame, PixelBounds, model_frame
 
 PAIR = 2
 """Frames that share their tokens in a film, of which the library takes an even number."""
@@ -40,9 +39,9 @@ class Sampling:
 
     def most(self, image: Frame, factor: int) -> int:
         """Return how many frames of a film one question has at most, each as small as it may be."""
-        low, high = _smallest(factor)
-        frame = model_frame(image, factor, low, high)
-        fit = self.max_tokens * factor**2 / max(high, frame.bounds().area)
+        smallest = _smallest(factor)
+        area = max(smallest.max_pixels, model_frame(image, smallest).bounds().area)
+        fit = self.max_tokens * factor**2 / area
         return max(PAIR, min(self.max_frames, int(fit)))
 
 
@@ -63,9 +62,9 @@ def frame_bounds(frames: int, total_pixels: float, factor: int) -> PixelBounds:
 
     Those of `fetch_video` of qwen-vl-utils.
     """
-    low, least = _smallest(factor)
+    smallest = _smallest(factor)
     share = min(MAX_FRAME_TOKENS * factor**2, total_pixels / frames * PAIR)
-    return PixelBounds(factor, low, int(max(share, least)))
+    return smallest._replace(max_pixels=int(max(share, smallest.max_pixels)))
 
 
 def picture_bounds(frames: int, sampling: Sampling, factor: int) -> PixelBounds:
@@ -73,10 +72,10 @@ def picture_bounds(frames: int, sampling: Sampling, factor: int) -> PixelBounds:
     return frame_bounds(frames, sampling.max_tokens * factor**2 / PAIR, factor)
 
 
-def _smallest(factor: int) -> tuple[int, int]:
-    """Return the bounds of the area of the smallest frames."""
+def _smallest(factor: int) -> PixelBounds:
+    """Return the bounds of the smallest frames."""
     low = MIN_FRAME_TOKENS * factor**2
-    return low, int(low * SLACK)
+    return PixelBounds(factor, low, int(low * SLACK))
 
 
 def spread(first: float, last: float, count: int) -> tuple[float, ...]:

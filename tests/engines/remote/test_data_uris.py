@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageChops
 
 from grounding.engines.remote.client import DataUris, Encoding
-from grounding.media.views import PixelBounds, whole
+from grounding.geometry import PixelBounds
+from grounding.media.views import whole
 from tests.media.pictures import upright
 
 

@@ -23,7 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from PIL import Image
 from grounding.media.images import Decoder
-from grounding.media.views import PixelBounds, whole
+from grounding.geometry import PixelBounds
+from grounding.media.views import whole
 
 mixed, giants, budget = map(int, sys.argv[1:])
 MIXED = [(4000, 3000, "RGB", "JPEG"), (1200, 900, "RGB", "PNG"), (2400, 1800, "RGBA", "PNG"),

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 from redis import Redis
 
+from grounding.geometry import PixelBounds
 from grounding.jobs.connection import connect
 from grounding.jobs.keys import redis_key
 from grounding.jobs.operating.answers import KEPT_SECONDS, MAX_BYTES, LastAnswers
 from grounding.jobs.operating.thumbnails import AnswerRecorder
-from grounding.media.views import PixelBounds, View, whole
+from grounding.media.views import View, whole
 from grounding.pipeline import TaskResult
 from grounding.qwen.answers import Verdict
 from grounding.tasks import Task

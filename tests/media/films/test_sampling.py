@@ -52,7 +52,7 @@ def test_our_size_of_frames_is_that_of_qwen_vl_utils(
     high = max(min(most, share), int(low * 1.05))  # as `fetch_video` writes it
     theirs = library.smart_resize(height, width, factor, min_pixels=low, max_pixels=high)
     bounds = frame_bounds(frames, tokens * factor**2, factor)
-    ours = model_frame(image_frame(width, height), factor, bounds.min_pixels, bounds.max_pixels)
+    ours = model_frame(image_frame(width, height), bounds)
     assert (ours.height, ours.width) == theirs
 
 
@@ -70,7 +70,7 @@ def test_the_frames_of_a_question_stay_within_its_tokens(
     most = sampling.most(image, factor)
     for count in (most, max(2, most // 3)):
         bounds = picture_bounds(count, sampling, factor)
-        frame = model_frame(image, factor, bounds.min_pixels, bounds.max_pixels)
+        frame = model_frame(image, bounds)
         assert count * frame.bounds().area / factor**2 <= sampling.max_tokens
 
 

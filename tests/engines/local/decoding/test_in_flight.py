@@ -31,7 +31,8 @@ from grounding.engines.local.encoder import PatchRule
 from grounding.engines.local.engine import LocalEngine
 from grounding.engines.local.loading import LoadOptions, load_checkpoint
 from grounding.errors import DeadlinePassed, EngineError, OutOfMemory
-from grounding.media.views import PixelBounds, whole
+from grounding.geometry import PixelBounds
+from grounding.media.views import whole
 from grounding.queries import Locate, Shape
 from grounding.qwen.queries import locate
 from grounding.settings import SHAPES
