@@ -17,11 +17,13 @@ _FLAG = r"(?:(?<=[:：=|→]no)|(?<=[:：=|→] no))\s*[,，;|]"
 
 _WORD = (
     rf"\b(?:neither|nor|not(?! only)|no(?! doubt|{_FLAG})|never|without(?! (?:a )?doubt)|\w+n['’]t|"
-    r"lacks?|free of|rather than|instead of|than|unlike|except)\b|不是|没有|并非|而非|不像"
+    r"cannot|none(?= (?:of|is|are|was|were)\b)|"
+    r"lacks?|free of|rather than|instead of|than|unlike|except)\b|不是|没有|并非|而非|不像|"
+    r"[没未](?:能)?(?:看|见|发现|出现|检测)|看不[到见清]|不(?:存在|见|含|包[含括])"
 )
 _TURN = (
     r"\bbut\b|而是|[,，]\s*"
-    r"(?:it['’]s|(?:it|this|there) is|there are|only|rather(?! than)|just|只有)"
+    r"(?:it['’]s|(?:it|this|there) is|there are|only|rather(?! than)|just|[只但却]?[有是])"
 )
 """What ends a denial within a sentence."""
 

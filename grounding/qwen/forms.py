@@ -131,15 +131,23 @@ VALUES = {"value", "text", "textcontent", "content", "answer", "值", "内容", 
 
 
 YES = {"true", "yes", "1", "present", "是", "有", "✓", "✔", "✅"}
+NO = {"false", "no", "0", "absent", "not present", "none", "null", "", "否", "没有", "无"}
+NO |= {"✗", "✘", "❌"}
 
 
 def _read_flags(field: Field, value: Value) -> list[Filled] | None:
-    """Return the choices in {"rain": true, "fog": false}; None where the keys are no choices."""
+    """Return the choices in {"rain": true, "fog": false}.
+
+    None where the keys are no choices, or none is chosen and the values say more than no.
+    """
     entries = value.entries if isinstance(value, Group) and value.closed else []
     flags = [(key, flag) for key, flag in entries if key and isinstance(flag, Scalar)]
     if not flags or {fold(c) for c in field.choices}.isdisjoint(fold(k.text) for k, _ in flags):
         return None
-    chosen = [key for key, flag in flags if flag.text.strip().lower() in YES]
+    said = [flag.text.strip().lower() for _, flag in flags]
+    if YES.isdisjoint(said) and not NO.issuperset(said):
+        return None
+    chosen = [key for (key, _), word in zip(flags, said, strict=True) if word in YES]
     return [Filled(key.text.strip(), (key.start, key.end)) for key in chosen]
 
 
@@ -219,8 +227,8 @@ def spell(field: Field, text: str) -> str:
 
 
 _LETTER = re.compile(r"\(?([A-Z])[).:]?")
-_OWN_LETTER = re.compile(r"(?<=\W)[A-Z]\b|^[A-Z](?=[.):]|$)")
-"""A letter that a choice has in its own name: "Type B", but no "A car"."""
+_OWN_LETTER = re.compile(r"(?<=\W)[A-Z]\b|^[A-Z](?=[.):]|$)|(?:^|(?<=\s))[a-z]$")
+"""A letter that a choice has in its own name: "Type B" and "b", but no "A car"."""
 
 
 def find_lettered(field: Field, letter: str) -> str | None:
@@ -228,7 +236,7 @@ def find_lettered(field: Field, letter: str) -> str | None:
 
     It is none where several have the letter.
     """
-    own = [_OWN_LETTER.findall(choice) for choice in field.choices]
+    own = [[one.upper() for one in _OWN_LETTER.findall(choice)] for choice in field.choices]
     if any(own):
         named = [c for c, letters in zip(field.choices, own, strict=True) if letter in letters]
         return named[0] if len(named) == 1 else None
@@ -239,7 +247,7 @@ def find_lettered(field: Field, letter: str) -> str | None:
 _UNSEEN = re.compile(
     r"(?:(?:i'm |i am )?sorry,? (?:but )?)?(?:"
     r"(?:i|we) (?:cannot|can't|can not|could not|couldn't|(?:am|are) unable to) (?:clearly )?"
-    r"(?:read|see|tell|determine|find|identify|make out)\b[^.]{0,60}|"
+    r"(?:read|see|tell|determine|find|identify|make out)\b(?P<whom>[^.]{0,60})|"
     r"(?:the )?(?P<what>[\w '-]{1,40}) (?:is|are|was|were) (?:not (?:clearly )?(?:visible|legible|"
     r"readable|shown|present|given|provided|specified|stated|mentioned|available|indicated|printed)|"
     r"illegible|unreadable)(?: (?:in|on) (?:the|this) \w+)?)",
@@ -247,18 +255,18 @@ _UNSEEN = re.compile(
 )
 
 
+_ITS_WORDS = frozenset({"it", "this", "text", "value", "if", "whether", "what", "image", "picture"})
+"""What such a sentence says of any field: "I cannot tell a lie" says nothing of one."""
+
+
 def _says_unseen(field: Field, text: str) -> bool:
     """Say whether a text is a sentence about the field, that its value cannot be seen."""
     found = _UNSEEN.fullmatch(text.replace("’", "'"))
-    if found is None or not found["what"]:
-        return found is not None
-    words = {
-        "it",
-        "this",
-        "text",
-        *re.findall(r"[^\W_]{3,}", f"{field.name} {field.prompt}".lower()),
-    }
-    return not words.isdisjoint(found["what"].lower().replace("_", " ").split())
+    if found is None:
+        return False
+    said = (found["what"] or found["whom"] or "it").lower().replace("_", " ").split()
+    named = re.findall(r"[^\W_]{3,}", f"{field.name} {field.prompt}".lower())
+    return not _ITS_WORDS.union(named).isdisjoint(word.strip(",!?\"'") for word in said)
 
 
 def _may_be_none(kind: ValueKind, text: str) -> bool:
