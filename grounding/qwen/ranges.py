@@ -60,6 +60,12 @@ _NAMED = re.compile(
 
 _HEAD = re.compile(r"\s*(?:[-*•]|\d+[.)])?\s*[*_`\"']*\s*")
 _TAIL = re.compile(r"[>\])*_`\"'\s]*(?:seconds?|秒)?\s*[:：,-]\s*(?P<text>\S.*)")
+_BEHIND = re.compile(
+    r"[>\])*_`\"']*\s+(?!(?:in|of|on|at|when|while|where|and|or|as|during|with|is|are|for|to|this|"
+    r"seconds?|secs?|s|minutes?|mins?|am|pm)\b)(?P<text>[^\W\d_].*)",
+    re.IGNORECASE,
+)
+"""Words behind times that begin a line, without a mark between."""
 _NEXT = re.compile(rf"(?:and\s+|和)?[\[(<]?{_RANGE.pattern}", re.IGNORECASE)
 _BARE = re.compile(r"[\d.]+")
 _COUNTED = re.compile(
@@ -124,6 +130,8 @@ def _read_line(line: str, label: str | None, place: int) -> Iterator[Event]:
         head = _HEAD.match(line)
         first = head is not None and head.end() >= found.start()
         tail = _TAIL.match(line, found.end()) if first else None
+        if first and not tail and not _are_bare(found):
+            tail = _BEHIND.match(line, found.end())
         tail = None if tail and _NEXT.match(tail["text"]) else tail
         words = tail["text"].strip(" *_`\"'") if tail else None
         span = place + found.start(), place + (len(line.rstrip()) if tail else found.end())
@@ -132,9 +140,14 @@ def _read_line(line: str, label: str | None, place: int) -> Iterator[Event]:
 
 def _counts(line: str, found: re.Match[str]) -> bool:
     """Say whether a range of bare numbers is one of things that the next word names."""
-    if not (_BARE.fullmatch(found["start"]) and _BARE.fullmatch(found["end"])):
+    if not _are_bare(found):
         return False
     return found.re is _PAIR or bool(_COUNTED.match(line, found.end()))
+
+
+def _are_bare(found: re.Match[str]) -> bool:
+    """Say whether both times are numbers without a unit or a colon."""
+    return all(map(_BARE.fullmatch, found.group("start", "end")))
 
 
 _ENDS = re.compile(r"^\s*\|[^\n]*(?:\b(?:end|to|until|finish|stop)\w{0,5}\b|结束)", re.I | re.M)

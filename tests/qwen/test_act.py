@@ -128,6 +128,9 @@ AS_TEXT = json.dumps({"action": "click", "coordinate": [10, 20]})
         ("The button is at (3, 4).", [(None, (3, 4), None, None)]),
         ("The button is at x=3, y=4.", [(None, (3, 4), None, None)]),
         ("3, 4", [(None, (3, 4), None, None)]),
+        ("swipe(1, 2, 100, 200)", [("swipe", (1, 2), (100, 200), {})]),
+        (call(action="swipe", coordinate=[1, 2, 100, 200]), [("swipe", (1, 2), (100, 200), {})]),
+        (call(action="click", coordinate=[1, 2, 101, 202]), [("click", (51, 102), None, {})]),
         ('{"thought": "t", "result": "3, 4"}', [(None, (3, 4), None, None)]),
     ],
 )  # fmt: skip

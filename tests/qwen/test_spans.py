@@ -71,11 +71,15 @@ FOUND: dict[str, tuple[str, list[Event]]] = {
     ),
     "numbered lines": (
         "1. **0:05 – 0:09**: opens the fridge\n2. [11s - 14s] pours milk",
-        [(5.0, 9.0, None, "opens the fridge"), (11.0, 14.0, None, None)],
+        [(5.0, 9.0, None, "opens the fridge"), (11.0, 14.0, None, "pours milk")],
     ),
     "brackets": (
         "[00:05 - 00:09] opens the fridge\n[11s - 14s]: pours milk",
-        [(5.0, 9.0, None, None), (11.0, 14.0, None, "pours milk")],
+        [(5.0, 9.0, None, "opens the fridge"), (11.0, 14.0, None, "pours milk")],
+    ),
+    "a sentence that goes on": (
+        "00:05 - 00:09 in the video.\n0:11 - 0:14 is when they pour.",
+        [(5.0, 9.0, None, None), (11.0, 14.0, None, None)],
     ),
     "numbers": ('[{"start": 1, "end": 2.5, "label": "cut"}]', [(1.0, 2.5, "cut", None)]),
     "one key for both": (

@@ -277,7 +277,7 @@ def _findings(calls: Sequence[Call], frame: Frame, notes: Matches) -> Iterator[F
         notes.warnings.add(Note.FRACTIONS)
         return
     seen: set[tuple[object, ...]] = set()
-    for call in calls:
+    for call in map(_split_gesture, calls):
         place, end = (_point(numbers, frame, notes) for numbers in (call.place, call.end))
         if call.place and not is_absent(call.place) and place is None:
             notes.reject()
@@ -291,6 +291,16 @@ def _findings(calls: Sequence[Call], frame: Frame, notes: Matches) -> Iterator[F
         said = json.dumps(call.arguments, ensure_ascii=False)
         text = _say(call.arguments)
         yield Finding(place, call.name, text, span=call.span, value=said, end=end)
+
+
+_GESTURE = re.compile(r"swipe|drag|滑动|拖", re.IGNORECASE)
+
+
+def _split_gesture(call: Call) -> Call:
+    """Return swipe(1, 2, 100, 200) with its two ends; four numbers of any other call are a box."""
+    if call.end is None and call.place and len(call.place) > 2 and _GESTURE.search(call.name):
+        return call._replace(place=call.place[:2], end=call.place[2:])
+    return call
 
 
 def _are_fractions(calls: Sequence[Call], frame: Frame) -> bool:
@@ -316,8 +326,9 @@ def _point(numbers: tuple[float, ...] | None, frame: Frame, notes: Matches) -> P
 
 def _say(arguments: dict[str, Any]) -> str | None:
     """Return arguments for people: a text alone as it is, others as JSON."""
-    if list(arguments) == ["text"] and isinstance(arguments["text"], str):
-        return arguments["text"] or None
+    (name, value), *more = arguments.items() or [("", None)]
+    if not more and name in ("text", "content") and isinstance(value, str):
+        return value or None
     return json.dumps(arguments, ensure_ascii=False) if arguments else None
 
 

@@ -55,6 +55,7 @@ _NONE_SENTENCES = _compile(
     rf"{_NOT} (?:\w+ ){{0,2}}?{_SEEK}\b(?! {_OUR_PICTURE})(?!{_MEASURE})",
     rf"\b(?:not|n't) (?:in|on) (?:the|this) {_PICTURE}",
     rf"\b(?:missing|absent) from (?:the|this) {_PICTURE}",
+    rf"^(?:the|this) (?:page|document|{_PICTURE}) is (?:\w+ly )?(?:blank|empty)\b",
     r"(?:没有|未|無|没)(?:能够|能|有|再|被)?(?:在.{0,12})?(?:检测|找到|发现|看到|识别|出现|包含|符合|任何|"
     r"存在|见到|定位|看见|明显|匹配)",
     r"(?:图|图片|图像|画面|照片|中|里)(?:并|都|也)?(?:没有|无|不存在|没|不包含|不含|未)",
