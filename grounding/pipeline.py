@@ -34,9 +34,9 @@ from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import parse
 from grounding.labelstudio.controls import write_results
 from grounding.labelstudio.controls.base import Drop, Region, Results
-from grounding.labelstudio.data import LeftOut, find_image_address
+from grounding.labelstudio.data import find_image_address
 from grounding.labelstudio.interactive.context import read_context
-from grounding.labelstudio.interactive.status import FRACTIONS
+from grounding.labelstudio.interactive.status import FRACTIONS, LeftOut
 from grounding.labelstudio.plan import PlannedQuery, PromptDefaults, ViewSpec, plan
 from grounding.labelstudio.regions import count, join_values, link, plan_regions
 from grounding.labelstudio.soundness import split_sound

@@ -22,7 +22,6 @@ from grounding.jobs.store import Job, Outcome
 from grounding.labelstudio.config.interface import LabelConfig
 from grounding.labelstudio.config.parse import text_areas
 from grounding.labelstudio.controls.base import Drop, Region
-from grounding.labelstudio.data import LeftOut
 from grounding.labelstudio.interactive.commands import is_forget
 from grounding.labelstudio.interactive.context import Intent, read_request
 from grounding.labelstudio.interactive.existing import (
@@ -35,6 +34,7 @@ from grounding.labelstudio.interactive.existing import (
 from grounding.labelstudio.interactive.limits import apply_limits, read_limits
 from grounding.labelstudio.interactive.status import (
     EXISTING,
+    LeftOut,
     explain_failure,
     summarize,
     write_status,

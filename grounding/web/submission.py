@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grounding.errors import DataError, QueueError
+from grounding.errors import DataError, QueueError, fault_of
 from grounding.jobs.payloads import split
 from grounding.jobs.store import FULL, UNUSABLE, Job, Outcome, State
 from grounding.settings import Settings
@@ -183,7 +183,8 @@ def count_unusable(services: Services, outcomes: Sequence[Job | Outcome]) -> Non
 def fault(raw: object, error: Exception) -> Outcome:
     """Return the outcome of a raw task at which this program failed, and log the details."""
     log.error("task %s: a fault of this program", task_id(raw), exc_info=error)
-    return Outcome(code="fault", reason=f"a fault of this program ({type(error).__name__})")
+    told = fault_of(error)
+    return Outcome(code=told.code, reason=str(told))
 
 
 def task_id(raw: object) -> int | None:

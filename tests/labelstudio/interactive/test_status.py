@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from grounding.labelstudio.controls.base import Drop
-from grounding.labelstudio.data import MAX_WORD_CHARS, MAX_WORDS, LeftOut
 from grounding.labelstudio.interactive.status import (
     EXISTING,
     FRACTIONS,
     MAX_CHARS,
+    MAX_WORD_CHARS,
+    MAX_WORDS,
+    LeftOut,
     explain_failure,
     summarize,
     write_status,

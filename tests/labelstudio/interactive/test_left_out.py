@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from grounding.labelstudio.data import LeftOut
+from grounding.labelstudio.interactive.status import LeftOut
 
 COUNTS = st.dictionaries(st.sampled_from(["unknown_label", "low_score", "x"]), st.integers(1, 999))
 
