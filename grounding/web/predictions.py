@@ -61,7 +61,8 @@ def mark_delivered(services: Services, response: PredictResponse) -> None:
             response.undelivered, response.project, DeliveryResult.ANSWERED
         )
     except (QueueError, RedisError) as exc:  # delivery will look for them in Label Studio
-        log.warning("%d predictions stay unconfirmed: %s", len(response.undelivered), exc)
+        count = len(response.undelivered)
+        log.warning("project %s: %d predictions stay unconfirmed: %s", response.project, count, exc)
 
 
 def _prelabel(services: Services, request: PredictRequest) -> PredictResponse:

@@ -169,7 +169,7 @@ def run_jobs(services: Services, jobs: list[Job], request: PredictRequest) -> An
     outcomes = _outcomes(queue, accepted, request)
     full = not placed and len(outcomes) < len(accepted)
     if full:
-        _note_full(services, kind)
+        _note_full(services, request)
     return Answers(outcomes, full)
 
 
@@ -207,7 +207,8 @@ def accept(queue: OpenQueue, jobs: Sequence[Job], due: float | None, *, urgent: 
         refused.update(state for state in states.values() if state in REFUSALS)
         accepted += [key for key, state in states.items() if state not in REFUSALS]
     for state, count in refused.items():
-        log.warning("%d of %d tasks not accepted: %s", count, len(jobs), REFUSALS[state])
+        what, why = (jobs[0].project, count, len(jobs)), REFUSALS[state]
+        log.warning("project %s: %d of %d tasks not accepted: %s", *what, why)
         if urgent:
             raise QueueError(
                 f"no room: {REFUSALS[state]}", code="queue_full", hint="Ask again in a while"
@@ -248,7 +249,8 @@ def _outcomes(
     return queue.outbox.answer(accepted, request.project, asked=asked, to=request.kind.name)
 
 
-def _note_full(services: Services, kind: RequestKind) -> None:
-    bound = services.places.bounds[kind]
-    log.warning("full: %d %s requests wait already; one more is not waited for", bound, kind.value)
-    services.queue.store.count(FULL + kind.value, 1)
+def _note_full(services: Services, request: PredictRequest) -> None:
+    kind = request.kind.value
+    full = f"full: {services.places.bounds[request.kind]} {kind} requests wait already"
+    log.warning("project %s: %s; this one is not waited for", request.project, full)
+    services.queue.store.count(FULL + kind, 1)

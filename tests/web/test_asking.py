@@ -153,7 +153,9 @@ def test_a_late_answer_is_explained(
     assert text.startswith(word)
 
 
-def test_a_full_queue_is_explained(env: pytest.MonkeyPatch, start: Start, redis: Redis) -> None:
+def test_a_full_queue_is_explained(
+    env: pytest.MonkeyPatch, start: Start, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     env.setenv("GROUNDING_MAX_PENDING", "1")
     env.setenv("GROUNDING_INTERACTIVE_DEADLINE", "0.2")
     client = start()
@@ -161,6 +163,8 @@ def test_a_full_queue_is_explained(env: pytest.MonkeyPatch, start: Start, redis:
         JobStore(redis).accept([Job(f"other{number}", QueueName.INTERACTIVE, "1.1795316671", {})])
     (text,) = said(ask(client, 3))
     assert text.startswith("no room: the project has too many unfinished tasks")
+    (line,) = [one.message for one in caplog.records if "not accepted" in one.message]
+    assert line.startswith("project 1.1795316671: 1 of 1 tasks")
 
 
 @pytest.mark.parametrize("results", [[], [{"type": "choices", "from_name": "ch", "value": {}}]])
