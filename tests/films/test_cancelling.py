@@ -13,13 +13,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
+from werkzeug.serving import make_server
 
 from grounding.jobs.heartbeat import worker_statuses
 from grounding.jobs.keys import text
@@ -33,6 +35,9 @@ from grounding.media.memory import DecodeBudget, HeldBudget
 from grounding.media.waiting import Unwanted
 from grounding.pipeline import WorkerContext, predict
 from grounding.tasks import Task
+from tests.cli.conftest import command, studio
+from tests.cli.running import Commands
+from tests.cli.studio import Studio
 from tests.faults.rig import until
 from tests.films.watching import scene, uri, watcher
 from tests.media.films.holding import heavy_film
@@ -40,10 +45,12 @@ from tests.media.hosts import answer, dripping, host
 from tests.serving import CONFIG, TALKING, Start, request, typed
 from tests.web.operator.test_operator_page import BROWSER, token_of
 
+__all__ = ["command", "studio"]
+
 FILM = CONFIG.replace("Image name", "Video name").replace("RectangleLabels", "TimelineLabels")
 ASKED_FILM = TALKING.replace(CONFIG.removesuffix("</View>"), FILM.removesuffix("</View>"))
 NEXT = uri(scene({"red": [(1, 2)]}, 4, fps=5))
-PROJECT, USER = "1.7", "a@b.co"
+PROJECT, USER = "7.1795341600", "a@b.co"
 PROMISED_S = 5.0
 WAIT_S = 20.0
 DEADLINE_S = 4.0
@@ -51,11 +58,26 @@ HEAD = answer(200, "Content-Length: 1000000")
 HOSTS = {"silent": dripping(HEAD, b"", 0.1), "dripping": dripping(HEAD, b"x", 1)}
 
 
+@contextmanager
+def served(app: Flask) -> Iterator[str]:
+    """Serve an app on loopback around the block; yields its port."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield str(server.server_port)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 class Rig:
     """A web server and a worker with one slot of each kind, and what users do there."""
 
-    def __init__(self, client: FlaskClient, redis: Redis, pid: int) -> None:
+    def __init__(
+        self, client: FlaskClient, redis: Redis, pid: int, command: Commands, studio: Studio
+    ) -> None:
         self.store, self._client, self._pid = JobStore(redis), client, pid
+        self._command, self._studio = command, studio
 
     def ask(self, address: str, config: str = ASKED_FILM, user: str = USER) -> str:
         """Ask as an annotator does, about the same task each time; return the job's key."""
@@ -95,9 +117,11 @@ class Rig:
         self._client.post(f"/projects/{PROJECT}/cancel", data={"token": token_of(asked)})
 
     def command_cancel(self) -> None:
-        """The same as `prelabel --cancel` does it."""
-        done = self._client.post(f"/projects/{PROJECT}/cancel", json={})
-        assert done.json == {"count": 1}
+        """The same with `prelabel --cancel`."""
+        with served(self._client.application) as port:
+            environment = {**self._studio.environment, "PORT": port}
+            done = self._command("prelabel", "--project", 7, "--cancel", **environment)
+        assert "Dropped 1 waiting tasks of project 7" in done.out
 
     def leftovers(self) -> list[str]:
         """Return the temporary films that the worker holds open, and its children."""
@@ -126,7 +150,13 @@ HEAVY = "/data/local-files/?d=heavy.mp4"
 
 @pytest.fixture
 def rig(
-    env: pytest.MonkeyPatch, start: Start, redis: Redis, folder: Path, hosts: dict[str, str]
+    env: pytest.MonkeyPatch,
+    start: Start,
+    redis: Redis,
+    folder: Path,
+    hosts: dict[str, str],
+    command: Commands,
+    studio: Studio,
 ) -> Iterator[Rig]:
     own = {
         "GROUNDING_BULK_SLOTS": "1",
@@ -140,7 +170,7 @@ def rig(
     with subprocess.Popen([sys.executable, "-m", "tests.films.worker", "0"]) as process:
         try:
             until(lambda: any(one.is_ready for one in worker_statuses(redis)), WAIT_S)
-            yield Rig(start(), redis, process.pid)
+            yield Rig(start(), redis, process.pid, command, studio)
         finally:
             process.kill()
 
