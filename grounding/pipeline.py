@@ -220,6 +220,8 @@ def _ask(planned: Sequence[PlannedQuery], pictures: _Pictures) -> list[Answered]
     """Return the answer to each query: about pictures first, then about films."""
     still = [one for one in planned if one.view.film is None]
     moving = [one for one in planned if one.view.film is not None]
+    if moving:
+        pictures.worker.on_progress(0, 1)  # from now on, the task is known to be about a film
     views = pictures.views(one.view for one in still)
     answers = _ask_in_parts(still, views, pictures) if still else []
     answers = look_closer(still, answers, lambda some: _look_again(some, pictures))

@@ -55,8 +55,6 @@ def ask_films(planned: Sequence[PlannedQuery], task: Task, worker: WorkerContext
     answered: list[Answered] = []
     specs = dict.fromkeys(one.view for one in planned)
     progress = Progress(worker.on_progress, len(specs))
-    if specs:
-        progress.add(0)  # from now on, the task is known to be about a film
     for key in dict.fromkeys(spec.data_key for spec in specs):
         address = find_image_address(task.data, key)
         worker.check_owner(address, task.id, task.project)

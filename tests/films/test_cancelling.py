@@ -91,6 +91,16 @@ class Rig:
         del asked["tasks"][1]["data"]  # one task alone would be a page that opens
         return self._post(asked, address)
 
+    def retrieve_both(self, address: str) -> str:
+        """Ask as a Retrieve does about a picture and a film at one address."""
+        film = FILM.replace('name="image"', 'name="film"').replace(
+            'toName="image"', 'toName="film"'
+        )
+        both = CONFIG.removesuffix("</View>") + film.removeprefix("<View>").replace("box", "when")
+        asked = request(6, 7, label_config=both, project=PROJECT)
+        del asked["tasks"][1]["data"]
+        return self._post(asked, address)
+
     def _post(self, body: dict[str, Any], address: str) -> str:
         before = self._pending()
         body["tasks"][0]["data"] = {"image": address}
@@ -194,12 +204,14 @@ def holder(what: str, hosts: dict[str, str]) -> str:
         ("silent", Rig.press_cancel),
         ("dripping", Rig.command_cancel),
         ("decoding", Rig.press_cancel),
+        ("silent, of a picture beside it", Rig.press_cancel),
     ],
 )
 def test_an_operator_s_cancel_ends_a_film(
     rig: Rig, hosts: dict[str, str], what: str, cancel: Callable[[Rig], None]
 ) -> None:
-    held = rig.retrieve(holder(what, hosts))
+    beside = what == "silent, of a picture beside it"
+    held = rig.retrieve_both(hosts["silent"]) if beside else rig.retrieve(holder(what, hosts))
     rig.await_run(held)
     rig.await_film(held)
     time.sleep(1)
