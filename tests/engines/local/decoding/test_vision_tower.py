@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,33 @@ def test_what_was_read_beside_gives_the_answers_of_what_was_not(
         found.append([one.text for one in replies])
         engine.close()
     assert len(found[0]) == len(asked)
+    assert found[0] == found[1]
+
+
+def test_pictures_that_cannot_be_read_beside_are_read_by_the_model_s_thread(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests have two pictures each, of which the other thread has memory for every other one."""
+    alone = [request(3 + n % 3, 2, f"say {n}", 20, seed=n) for n in range(9)]
+    asked = [
+        replace(one, parts=(more.parts[0], *one.parts))
+        for one, more in zip(alone[1:], alone[:-1], strict=True)
+    ]
+    read_one, turns = VisionTower._read_one, count()
+
+    def fail(tower: VisionTower, picture: Image.Image) -> PictureStates:
+        if threading.current_thread().name.startswith("pictures") and next(turns) % 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return read_one(tower, picture)
+
+    monkeypatch.setattr(VisionTower, "_read_one", fail)
+    found = []
+    for ahead in (True, False):
+        monkeypatch.setattr(model_runner, "has_free_cores", lambda ahead=ahead: ahead)
+        engine = LocalEngine.load(str(tiny), CPU)
+        found.append([getattr(one, "text", str(one)) for one in ask_all(engine, asked)])
+        engine.close()
+    assert next(turns) > 2
     assert found[0] == found[1]
 
 
