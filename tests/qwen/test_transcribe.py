@@ -183,6 +183,9 @@ def test_a_line_has_its_text_and_no_label(
         ('{"name": "A"}', '{"name": "A"}', Verdict.FOUND),
         ("Words of the day: one", "Words of the day: one", Verdict.FOUND),
         ("文字：甲", "文字：甲", Verdict.FOUND),
+        ("Here's a transcription:\nTea 3.00", "Tea 3.00", Verdict.FOUND),
+        ("Read the text below:\nTea", "Read the text below:\nTea", Verdict.FOUND),
+        ("Copy the words in the picture: tea", "Copy the words in the picture: tea", Verdict.FOUND),
         ("Here is the menu:\nTea 3.00", "Here is the menu:\nTea 3.00", Verdict.FOUND),
     ],
 )  # fmt: skip

@@ -171,12 +171,17 @@ def _read_whole(text: str, frame: Frame, *, complete: bool) -> Answer:
     return Answer((finding,), Verdict.TRUNCATED if cut else Verdict.FOUND, notes)
 
 
+_KIND = (
+    r"(?:visible|printed|written|handwritten|extracted|transcribed|recogni[sz]ed|detected|full|"
+    r"complete|exact|whole|entire|raw|plain|main|only|image|following|ocr|an?)"
+)
+"""What the model says of the print; "Read the text below:" and "Copy the words" are print."""
 _LEAD = re.compile(
     r"(?=[^\n:\"“]*\b(?:here|image|picture|photo|screenshot|document|receipt|reads?|says?|follows|"
     r"extracted|transcribed|visible)\b)"
     r"(?:(?:sure|certainly|of course|ok(?:ay)?)[!,.]?\s+)?(?:here(?:['’]s| is| are) )?"
     r"(?:all )?(?:of )?"
-    r"(?:the )?(?:\w+ ){0,2}(?:text|transcription|words|writing|ocr)\b[^\n:\"“]{0,60}"
+    rf"(?:the )?(?:{_KIND} ){{0,2}}(?:text|transcription|words|writing|ocr)\b[^\n:\"“]{{0,60}}"
     r"(?::|(?:reads?|says?|is)[:,]?(?=\s*[\"“]))\s*|"
     r"(?:好的[，,。！!]\s*)?(?:以下是)?(?=[^\n:：]*(?:图|如下|识别|提取))[^\n:：]{0,16}"
     r"(?:文字|文本|内容)[^\n:：]{0,10}[:：]\s*",
