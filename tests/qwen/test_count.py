@@ -119,6 +119,8 @@ def test_the_numbers_of_the_cookbooks_are_read_exactly(row: RowOf) -> None:
         ("(10, 20), (30, 40), (50, 60), (70, 80)\n\nThere are 4.", ["4"], Verdict.FOUND),
         ("Left: 2, right: 3", [], Verdict.UNREADABLE),
         ("Left: 2\nRight: 3", [], Verdict.UNREADABLE),
+        ("top-left: 10, 20, bottom-right: 110, 120", [], Verdict.UNREADABLE),
+        ("Left: 2, right: 3, so there are 5 in total.", ["5"], Verdict.FOUND),
         ("Left: 2\nRight: 3\nTotal: 5", ["5"], Verdict.FOUND),
         ("**White**: 2\n**Brown**: 3\n\nThere are five eggs.", ["5"], Verdict.FOUND),
     ],

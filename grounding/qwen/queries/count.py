@@ -159,12 +159,17 @@ _SUM = re.compile(
 )
 
 
+_LINE = re.compile(r"[^\n.!?。！？]*")
+
+
 def _skip_parts(prose: str) -> str:
     """Return what stands behind the numbers of parts, as in "Left: 2, right: 3"; all else whole."""
     named = list(_NAMED.finditer(prose))
     if len({one["name"].casefold() for one in named}) < 2 or _SUM.search(named[-1]["name"]):
         return prose
-    return prose[named[-1].end() :]
+    rest = prose[named[-1].end() :]
+    line = _LINE.match(rest)
+    return rest[line.end() :] if line and not _SUM.search(line[0]) else rest
 
 
 def _said(prose: str) -> list[float | None]:

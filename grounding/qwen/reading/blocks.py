@@ -24,6 +24,7 @@ from grounding.qwen.reading.lines import (
     LONGEST_NAME,
     WITH_DIGIT,
     find_name_before,
+    is_empty_word,
     strip_bullet,
     strip_name,
     unquote,
@@ -276,7 +277,7 @@ def read_named_rows(text: str, *, complete: bool) -> Matches:
     if len(rows) == 1 and _may_be_a_list(rows[0]):
         return Matches()
     for row in rows:
-        name = find_name_before(row["name"] + (row["joint"] or ""))
+        name = find_name_before(_lead(row))
         found.add(find_numbers(f"{row['numbers']} {row['score'] or ''}"), row.span(), label=name)
     return found
 
@@ -293,13 +294,33 @@ def _cut(line: re.Match[str]) -> list[re.Match[str]]:
     return rows
 
 
+_LAST_KEY = re.compile(
+    r".*\b(?=(?:label|name|class|category|标签|类别)[\"']?\s*[:=：])", re.I | re.S
+)
+_COUNTED = re.compile(
+    r"(?:numbers?|values?|digits?|sizes?|dimensions?|prices?|scores?|years?|ages?|pages?|rows?|"
+    r"columns?|steps?|tel|phone|fax|dates?|times?|totals?|号码|电话|数字)\W*",
+    re.IGNORECASE,
+)
+"""What numbers behind it are rather than a box, as a word or the last one of a name."""
+
+
+def _lead(row: re.Match[str]) -> str:
+    """Return what stands in front of the numbers: from the last key of a label on, if any."""
+    return _LAST_KEY.sub("", row["name"]) + (row["joint"] or "")
+
+
 def _is_marked(row: re.Match[str]) -> bool:
     """Say whether a name is one and its numbers are a box: no list, phone number or sentence."""
     x1, y1, x2, y2 = find_numbers(row["numbers"])
-    lead = row["name"] + (row["joint"] or "")
-    named = find_name_before(lead) or classify_key(strip_name(lead)).role is Role.PLACE
-    padded = re.search(r"(?<![\d.])0\d", row["numbers"])
-    return bool(named) and not padded and min(x2 - x1, y2 - y1) >= SMALLEST
+    lead, padded = _lead(row), re.search(r"(?<![\d.])0\d", row["numbers"])
+    if padded or min(x2 - x1, y2 - y1) < SMALLEST:
+        return False
+    name = find_name_before(lead)
+    if name is None:
+        return classify_key(strip_name(lead)).role is Role.PLACE
+    last = name.split()[-1]
+    return not (set(name) & {*":=：,，"} or _COUNTED.fullmatch(last) or is_empty_word(last))
 
 
 def _may_be_a_list(row: re.Match[str]) -> bool:

@@ -142,7 +142,7 @@ _COLUMNS = re.compile(
 """A line of a table whose columns have commas and no spaces between: cat,10,20,110,120."""
 _AXIS = rf"[\"']?(?:[xy]_?(?:[0-2]|min|max)?)[\"']?\s*+[:=：]\s*+{NUMBER}"
 _AXES = re.compile(
-    rf"(?:(?P<name>[^:：=\d]{{1,80}})(?P<joint>[:：]\s*+|[ \t]))?"
+    rf"(?:(?P<name>[^:：=\d<>]{{1,80}})(?P<joint>[:：]\s*+|[ \t]))?"
     rf"(?P<axes>{_AXIS}(?:(?:\s*+[,，;；]\s*+|\s++){_AXIS})++)[\s.;,|]*+",
     re.IGNORECASE,
 )

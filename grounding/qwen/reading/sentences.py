@@ -80,6 +80,7 @@ _REFUSALS = _compile(
     rf"{_CANNOT} (?:\w+ ){{0,3}}?(?:help|assist|answer|comply|provide|fulfill?|process|do (?:that|"
     r"this)|support|perform|complete|continue|respond|give|generate|create|discuss|determine|view|"
     r"access|analy[sz]e|share|engage|offer|output|label|annotate|draw)\b",
+    rf"{_CANNOT} (?:\w+ ){{0,2}}?{_SEEK}\b{_MEASURE}",
     r"\bas an? (?:ai|language|artificial|large)\b",
     r"\bi (?:must |have to )?(?:decline|refuse)\b",
     r"\b(?:against|violates?) (?:my|the|our) (?:polic|guideline|programming|content)",
