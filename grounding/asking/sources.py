@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import io
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -61,7 +60,7 @@ def is_address(word: str) -> bool:
     return word.startswith(("http://", "https://"))
 
 
-class FilesToo:
+class FilesToo(Fetches):
     """Fetches the files that a command was given, and all else as `others` does.
 
     Only those very files: a task's data of Label Studio names no file of this machine.
@@ -70,12 +69,6 @@ class FilesToo:
     def __init__(self, files: Iterable[str], others: Fetches) -> None:
         self._files = frozenset(files)
         self._others = others
-
-    def fetch(self, value: str, task_id: int | None = None, check: Check = no_check) -> bytes:
-        """Return the bytes; raises as `Fetches` does."""
-        sink = io.BytesIO()
-        self.fetch_into(sink, value, task_id, check)
-        return sink.getvalue()
 
     def fetch_into(
         self, sink: BinaryIO, value: str, task_id: int | None = None, check: Check = no_check

@@ -122,8 +122,10 @@ class Fetches(Protocol):
     """
 
     def fetch(self, value: str, task_id: int | None = None, check: Check = no_check) -> bytes:
-        """Return the bytes."""
-        ...
+        """Return the bytes; raises as `fetch_into`."""
+        sink = io.BytesIO()
+        self.fetch_into(sink, value, task_id, check)
+        return sink.getvalue()
 
     def fetch_into(
         self, sink: BinaryIO, value: str, task_id: int | None = None, check: Check = no_check
@@ -132,7 +134,7 @@ class Fetches(Protocol):
         ...
 
 
-class Fetcher:
+class Fetcher(Fetches):
     """Fetches the bytes that a task's value names; safe to share between threads.
 
     `folder` is Label Studio's local storage, if it is mounted here: its files are then read from
@@ -155,12 +157,6 @@ class Fetcher:
         self._folder = folder
         self._resolve = resolve
         self._network = network or httpcore.SyncBackend()
-
-    def fetch(self, value: str, task_id: int | None = None, check: Check = no_check) -> bytes:
-        """Return the bytes that `value` names, at most `max_bytes`; raises as `fetch_into`."""
-        sink = io.BytesIO()
-        self.fetch_into(sink, value, task_id, check)
-        return sink.getvalue()
 
     def fetch_into(
         self, sink: BinaryIO, value: str, task_id: int | None = None, check: Check = no_check
