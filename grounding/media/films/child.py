@@ -188,8 +188,10 @@ def _stamps(
                 )
     except av.FFmpegError as exc:
         raise Refused("film_truncated", "the film breaks off before its end") from exc
-    # Without those that the file's own list of edits leaves out, as its number of frames has them.
-    if COUNTED in container.format.name and packets < len(stream.index_entries) - 1:
+    # Those that the file's own list of edits leaves out are in its count, but not in its index. One
+    # in fragments has no count: a camera that broke off leaves one that plays up to there.
+    counted = COUNTED in container.format.name and stream.frames
+    if counted and packets < len(stream.index_entries) - 1:
         raise Refused("film_truncated", "the film breaks off before its end")
     if not stamps:
         raise Refused("film_unreadable", "the film has no frame with a time")

@@ -47,6 +47,7 @@ def film(
     mirrored: bool = False,
     colours: str = "ITU601",
     pixels: str = "yuv420p",
+    options: dict[str, str] | None = None,
     aspect: Fraction | None = None,
     group: int = 12,
     ticks: int = TICKS,
@@ -55,12 +56,12 @@ def film(
 
     `group` is how many frames lie between two key frames, `aspect` the width of a pixel, and
     `ticks` the units of time in a second. Its `pixels` are FFmpeg's name of a format, and their
-    `colours` that of a matrix, which the file does not tell.
+    `colours` that of a matrix, which the file does not tell. `options` are those of the container.
     """
     draw = draw or numbered(size)
     shown = [number / fps for number in range(frames)] if times is None else times
     file = io.BytesIO()
-    with av.open(file, "w", format=form) as container:
+    with av.open(file, "w", format=form, options=options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height = size
         stream.pix_fmt = pixels

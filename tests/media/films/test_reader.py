@@ -184,6 +184,17 @@ def test_a_film_that_was_cut_without_encoding_it_anew_begins_where_it_was_cut() 
         ]
 
 
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+
+
+def test_a_recording_in_fragments_begins_where_the_page_s_player_says_and_may_break_off() -> None:
+    """Its frames out of order put the first one two frames late, as no list of edits takes back."""
+    data = film(options=FRAGMENTS)
+    late = [(pytest.approx(0.08, abs=0.002), 0), (pytest.approx(0.48, abs=0.002), 10)]
+    for size in range(len(data) // 2, len(data) + 1, len(data) // 8):
+        assert read(data[:size], 0, 0.5) == late
+
+
 def test_the_last_frame_of_an_uneven_film_is_shown_for_as_long_as_most() -> None:
     for found in opened(film(times=UNEVEN)):
         assert found.info.duration == pytest.approx(UNEVEN[-1] + 0.04, abs=0.01)
