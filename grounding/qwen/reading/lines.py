@@ -66,6 +66,10 @@ _SCORED = re.compile(
     re.IGNORECASE,
 )
 """A score between a name and its place: "cat 0.98", "cat (confidence: 95%)"."""
+_CORNER = re.compile(
+    r"[\s:：,，—–-]*\b(?:top|upper|bottom|lower)[\s_-]*(?:left|right)(?: corner)?$", re.IGNORECASE
+)
+"""The word for the first corner behind a name: "cat: top-left (10, 20)"."""
 _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
 _DOTTED = re.compile(r"(?:[A-Za-z_]\w*\.)+([A-Za-z_]\w*)")
 
@@ -84,7 +88,7 @@ def find_name_before(words: str) -> str | None:
     keyed = _KEYED.search(words)
     if keyed:
         return strip_name(keyed["name"])
-    core = strip_name(words)
+    core = _CORNER.sub("", strip_name(words))
     if (keyed := _BEFORE_A_KEY.fullmatch(core)) and is_empty_word(keyed["key"]):
         core = strip_name(keyed["name"])
     core = _SCORED.sub("", core)
