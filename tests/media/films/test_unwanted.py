@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,10 +99,11 @@ def test_a_film_that_nobody_wants_is_decoded_no_further(heavy: bytes) -> None:
 
 def test_a_decoder_that_is_silent_for_too_long_is_ended(heavy: bytes) -> None:
     before = leftovers()
-    with FilmReader(Held(heavy), FilmLimits(timeout=1)).open("a film") as found:
+    with FilmReader(Held(heavy)).open("a film") as found:
+        hasty = replace(found, _reader=FilmReader(Held(heavy), FilmLimits(timeout=1)))
         started = time.monotonic()
         with pytest.raises(FilmTooLarge) as failure:
-            read_frames(found, [found.info.duration], BOUNDS)
+            read_frames(hasty, [found.info.duration], BOUNDS)
         assert 1 < time.monotonic() - started < 4
     assert failure.value.code == "film_timeout"
     assert leftovers() == before
