@@ -59,7 +59,13 @@ class Exported:
 
 @click.command(help="Write annotations as conversations that a model is trained with.")
 @click.argument("annotations", required=False, type=FILE)
-@click.option("--for-training", is_flag=True, required=True, help="What it is written for.")
+@click.option(
+    "--for-training",
+    is_flag=True,
+    required=True,
+    expose_value=False,  # it is the only one there is
+    help="What it is written for.",
+)
 @click.option("--project", type=int, help="Number of a project, instead of an export's file.")
 @click.option("--config", type=FILE, help="The project's labelling config, with a file.")
 @click.option(
@@ -68,7 +74,6 @@ class Exported:
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def export(
     annotations: Path | None,
-    for_training: bool,
     project: int | None,
     config: Path | None,
     output: Path,

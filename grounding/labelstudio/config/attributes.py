@@ -270,11 +270,11 @@ def read_params(extra_params: object) -> Params:
         text = _to_text(value)
         if not of_any(name):
             raise _unknown(written, name)
-        elif name in values:
+        if name in values:
             raise _error(f"has {quote(written)} twice", "Keep one of the two")
-        elif text is None:
+        if text is None:
             raise _error(f"has no text or number in {quote(written)}", "Write one value there")
-        elif text.strip():
+        if text.strip():
             values[name] = _check(written, name, text)
     return Params(values)
 

@@ -73,7 +73,7 @@ def read_label(element: Element) -> Label | None:
 
 def cut_texts(label: Element) -> Iterator[str]:
     """Yield what is said of a label's texts that are not read to their ends."""
-    limits = {name: MAX_DESCRIPTION_CHARS for name in ("description", "hint")}
+    limits = dict.fromkeys(("description", "hint"), MAX_DESCRIPTION_CHARS)
     for attribute, limit in (limits | {MEANING: MAX_MEANING_CHARS}).items():
         if len(label.get(attribute) or "") > limit:
             value = quote(label.get("value") or "", 20)
