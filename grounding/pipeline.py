@@ -44,10 +44,10 @@ from grounding.media.fetch import Fetches
 from grounding.media.films.reader import FilmReader
 from grounding.media.images import Decoder
 from grounding.media.views import ImageCache, View, around, whole
-from grounding.media.waiting import now_and_then
 from grounding.queries import Act
 from grounding.qwen.answers import Answer, Note, Verdict
 from grounding.tasks import Task
+from grounding.waiting import now_and_then
 
 log = logging.getLogger(__name__)
 

@@ -30,10 +30,10 @@ from rich.table import Table
 
 from grounding.engines.base import Completion, ModelRequest
 from grounding.media.films.reader import FilmReader
-from grounding.media.waiting import Check, no_check
 from grounding.pipeline import WorkerContext, predict
 from grounding.tasks import Task
 from grounding.testing import ScriptedEngine, make_completion
+from grounding.waiting import Check, no_check
 
 SIZE = (640, 360)
 CODECS = {"mp4": "libx264", "avi": "mpeg4", "mpegts": "libx264"}

@@ -11,7 +11,7 @@ from xml.sax.saxutils import quoteattr
 
 from grounding.errors import ImageMissing, InputError
 from grounding.media.fetch import Fetches
-from grounding.media.waiting import Check, no_check
+from grounding.waiting import Check, no_check
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 """The files of a folder that are pictures."""

@@ -16,9 +16,9 @@ from grounding.geometry import PERCENT, Box
 from grounding.labelstudio.controls.base import PlannedQuery
 from grounding.media.films.reader import read_frames
 from grounding.media.films.sampling import count_frames, spread
-from grounding.media.waiting import now_and_then
 from grounding.queries import Finding, Locate, Moment, Track
 from grounding.qwen.answers import Answer, Note, Verdict
+from grounding.waiting import now_and_then
 
 if TYPE_CHECKING:
     from grounding.films.asking import FilmLook

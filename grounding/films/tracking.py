@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from grounding.geometry import Box
-from grounding.media.waiting import Check, no_check
 from grounding.queries import Finding
+from grounding.waiting import Check, no_check
 
 OVERLAP = 0.1
 """IoU from which on two boxes may be of one thing."""

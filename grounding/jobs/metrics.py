@@ -57,10 +57,10 @@ from grounding.jobs.store import (
 )
 from grounding.labelstudio.controls.base import Drop
 from grounding.media.fetch import Fetches
-from grounding.media.waiting import Check, Unwanted, no_check
 from grounding.qwen.answers import Verdict
 from grounding.qwen.profiles import Profile
 from grounding.qwen.reading.matches import Note
+from grounding.waiting import Check, Unwanted, no_check
 
 log = logging.getLogger(__name__)
 

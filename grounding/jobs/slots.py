@@ -28,7 +28,7 @@ from rq.timeouts import TimerDeathPenalty
 from grounding.jobs.connection import REDIS_BACKOFF, limit_lock
 from grounding.jobs.queues import KeyJob, rq_name
 from grounding.jobs.store import JobStore, QueueName
-from grounding.media.waiting import Check, no_check
+from grounding.waiting import Check, no_check
 
 log = logging.getLogger(__name__)
 

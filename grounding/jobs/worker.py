@@ -43,10 +43,10 @@ from grounding.jobs.reconciler import Reconciler
 from grounding.jobs.slots import ExclusiveRunner, Leases, Slots
 from grounding.jobs.store import MAX_DEATHS, NOTED, Claim, JobStore, QueueName, StoreLimits
 from grounding.media.memory import memory_limit, resident_bytes
-from grounding.media.waiting import Unwanted, now_and_then
 from grounding.pipeline import TaskResult, WorkerContext, predict
 from grounding.settings import Settings
 from grounding.tasks import Task, model_version
+from grounding.waiting import Unwanted, now_and_then
 
 log = logging.getLogger(__name__)
 

@@ -48,8 +48,8 @@ from grounding.media.transport import (
     look_up,
     translate_errors,
 )
-from grounding.media.waiting import Check, no_check, now_and_then
 from grounding.retry import Backoff, retry_after
+from grounding.waiting import Check, no_check, now_and_then
 
 REDIRECTS = (301, 302, 303, 307, 308)
 UNAUTHORIZED = 401

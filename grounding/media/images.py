@@ -21,7 +21,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 
 from grounding.errors import ImageError, ImageTooLarge, ImageUnreadable
 from grounding.media.memory import DecodeBudget, own_budget
-from grounding.media.waiting import Check, no_check, now_and_then
+from grounding.waiting import Check, no_check, now_and_then
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """The formats that are opened; of an animation, the first frame is used."""

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from urllib.parse import parse_qs
 
 from grounding.errors import ImageMissing, ImageTooLarge, SettingError, UrlRefused
-from grounding.media.waiting import Check, no_check
+from grounding.waiting import Check, no_check
 
 SYSTEM = ("proc", "sys", "dev")
 """Top-level folders that hold no files but views of the kernel and its processes."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from grounding.media.waiting import Check, no_check, step
+from grounding.waiting import Check, no_check, step
 
 ROOT = Path("/")
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import httpcore
 
 from grounding.errors import ImageUnreachable, ImageUnreadable
-from grounding.media.waiting import Check, is_done, no_check, sleep, step
+from grounding.waiting import Check, is_done, no_check, sleep, step
 
 T = TypeVar("T")
 

@@ -32,9 +32,9 @@ from grounding.media.films.reader import FilmReader
 from grounding.media.films.sampling import Sampling
 from grounding.media.local_files import Folder
 from grounding.media.memory import DecodeBudget, HeldBudget
-from grounding.media.waiting import Unwanted
 from grounding.pipeline import WorkerContext, predict
 from grounding.tasks import Task
+from grounding.waiting import Unwanted
 from tests.cli.conftest import command, studio
 from tests.cli.running import Commands
 from tests.cli.studio import Studio

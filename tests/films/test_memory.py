@@ -114,7 +114,7 @@ def test_two_films_hold_no_more_than_one_share() -> None:
 @pytest.fixture
 def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let who waits look often whether it is still wanted."""
-    monkeypatch.setattr("grounding.media.waiting.WAKE_SECONDS", 0.1)
+    monkeypatch.setattr("grounding.waiting.WAKE_SECONDS", 0.1)
 
 
 class Unwanted(Exception):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from grounding.films import tracking
 from grounding.films.tracking import MISSES, Line, link
 from grounding.geometry import PERCENT, Box
-from grounding.media.waiting import Unwanted
 from grounding.queries import Finding
+from grounding.waiting import Unwanted
 
 
 def seen(x: float, y: float = 10, label: str = "car", size: float = 10) -> Finding:

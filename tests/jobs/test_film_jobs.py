@@ -224,7 +224,7 @@ def test_a_film_that_is_cancelled_while_it_waits_for_memory_ends(
     turnstile: Turnstile,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("grounding.media.waiting.WAKE_SECONDS", 0.1)
+    monkeypatch.setattr("grounding.waiting.WAKE_SECONDS", 0.1)
     budget = runner._context.film_reader.budget
     accept(store)
     working = threading.Thread(target=runner.run, args=("a",))

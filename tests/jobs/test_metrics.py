@@ -23,8 +23,8 @@ from grounding.jobs.metrics import (
     render_metrics,
 )
 from grounding.jobs.store import COUNTERS, PENDING, Job, JobStore, QueueName
-from grounding.media.waiting import Unwanted
 from grounding.qwen.profiles import PROFILES
+from grounding.waiting import Unwanted
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
 REQUEST = ModelRequest(("x",), 1)

@@ -18,15 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from grounding import waiting
 from grounding.errors import ImageTooLarge, ImageUnreadable
-from grounding.media import images, waiting
+from grounding.media import images
 from grounding.media.images import (
     Decoder,
     decode_bytes,
     open_header,
 )
 from grounding.media.memory import DecodeBudget, memory_limit
-from grounding.media.waiting import Unwanted
+from grounding.waiting import Unwanted
 from tests.media.pictures import MAX_PIXELS, WHITE, exif, palette, plain, png, saved, upright
 
 SMALL = saved(plain("RGB", (1, 2, 3)), "PNG")

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from grounding import waiting
 from grounding.labelstudio.client.files import LabelStudioClient
-from grounding.media import waiting
 from grounding.media.fetch import Fetcher
 from grounding.media.local_files import Folder
-from grounding.media.waiting import Unwanted
+from grounding.waiting import Unwanted
 from tests.labelstudio.client.tokens import FILE, PERSONAL
 from tests.media.hosts import (
     LONGEST_SECONDS,

@@ -23,8 +23,8 @@ from grounding.errors import (
     LabelStudioError,
     TokenRefused,
 )
-from grounding.media.waiting import Check, is_done, no_check
 from grounding.retry import Backoff, retry_after
+from grounding.waiting import Check, is_done, no_check
 
 ACCESS_SECONDS = 300
 """Lifetime of an access token of Label Studio 1.23."""

@@ -19,7 +19,7 @@ from grounding.errors import DataError, ImageMissing, SettingError, UrlRefused
 from grounding.labelstudio.client.api import EXCHANGE_SECONDS, KEY_NEEDED, Api
 from grounding.media.addresses import Origin, Url, is_cloud, read_url
 from grounding.media.fetch import FORBIDDEN, UNAUTHORIZED
-from grounding.media.waiting import Check, no_check
+from grounding.waiting import Check, no_check
 
 MISSING_KEY = f"{KEY_NEEDED}: set it to the access token of a user who may see the project"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from selectors import EVENT_READ, PollSelector
 from typing import IO, Any, cast
 
-from grounding.media.waiting import Check, step
+from grounding.waiting import Check, step
 
 CHILD = Path(__file__).with_name("child.py")
 

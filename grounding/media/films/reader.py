@@ -24,7 +24,7 @@ from grounding.media.films.process import Ended, Late, ask_child, take
 from grounding.media.films.sampling import Sampling
 from grounding.media.memory import HeldBudget, own_budget
 from grounding.media.views import View
-from grounding.media.waiting import Check, no_check, now_and_then, step
+from grounding.waiting import Check, no_check, now_and_then, step
 
 CHILDREN = 2
 """Films that one process decodes at once: each takes a core and its memory."""

@@ -12,7 +12,7 @@ from redis import Redis
 from grounding.jobs import slots
 from grounding.jobs.slots import ExclusiveRunner, Leases
 from grounding.jobs.store import Job, JobStore, QueueName, StoreLimits
-from grounding.media.waiting import Unwanted
+from grounding.waiting import Unwanted
 
 
 def start(*threads: threading.Thread) -> Sequence[threading.Thread]:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from grounding import waiting
 from grounding.errors import FilmTooLarge
-from grounding.media import waiting
 from grounding.media.fetch import Fetcher
 from grounding.media.films.reader import CHILDREN, FilmLimits, FilmReader, read_frames
-from grounding.media.waiting import Unwanted
+from grounding.waiting import Unwanted
 from tests.media.films.holding import heavy_film
 from tests.media.films.making import film
 from tests.media.films.test_reader import BOUNDS, Held

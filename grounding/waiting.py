@@ -18,8 +18,9 @@ Check = Callable[[], None]
 
 
 def step(left: float = math.inf) -> float:
-    """Return how long to wait at once, of the seconds that are left; never 0, which some read as
-    no limit, or as not to wait at all.
+    """Return how long to wait at once, of the seconds that are left.
+
+    Never 0, which some read as no limit, or as not to wait at all.
     """
     return max(SHORTEST, min(left, WAKE_SECONDS))
 
