@@ -87,7 +87,7 @@ def find_name_before(words: str) -> str | None:
     words = strip_bullet(words)
     keyed = _KEYED.search(words)
     if keyed:
-        return strip_name(keyed["name"])
+        return strip_name(keyed["name"]) or None
     core = _CORNER.sub("", strip_name(words))
     if (keyed := _BEFORE_A_KEY.fullmatch(core)) and is_empty_word(keyed["key"]):
         core = strip_name(keyed["name"])
@@ -108,7 +108,7 @@ def find_name_after(words: str) -> str | None:
     """Return the name in `words`, which stand behind a place; None for running prose."""
     keyed = _KEYED.search(words)
     if keyed:
-        return strip_name(keyed["name"])
+        return strip_name(keyed["name"]) or None
     core = strip_name(words)
     if not core or len(core) > LONGEST_NAME or not any(c.isalpha() for c in core):
         return None
@@ -124,7 +124,7 @@ def is_empty_word(core: str) -> bool:
 def strip_name(words: str) -> str:
     """Return `words` without Markdown, quotes and separators; of table cells the first name."""
     outer = _DECORATION + _JOINTS + ")]}）"
-    cells = [unquote(cell.strip(outer)).strip(outer) for cell in words.split("|")]
+    cells = [unquote(cell.strip(outer)).strip(outer).strip() for cell in words.split("|")]
     cells = [cell for cell in cells if cell and parse_lone_number(cell) is None]
     return cells[0] if cells else ""
 
