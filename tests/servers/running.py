@@ -103,11 +103,13 @@ def vllm(*flags: str) -> RealServer:
 
 def transformers() -> RealServer:
     """Return `transformers serve`, not started; it wants the very name it was started with."""
-    program = install_transformers().parent / "transformers"
+    python = install_transformers()
+    # The script by its interpreter: its own first line names one that a move of the checkout lost.
+    program = [python, python.parent / "transformers"]
 
     def command(port: int) -> list[str | Path]:
         address = ("--host", "127.0.0.1", "--port", str(port))
-        return [program, "serve", SHAPES, *address, "--device", "cpu", "--dtype", "float32"]
+        return [*program, "serve", SHAPES, *address, "--device", "cpu", "--dtype", "float32"]
 
     return RealServer("transformers", command, "generic", str(SHAPES))
 
