@@ -138,6 +138,27 @@ def test_a_rough_box_becomes_a_tight_one(
     assert iou(box, truth(samples[0])) > iou(drawn, truth(samples[0]))
 
 
+def test_a_box_that_was_just_deleted_is_found_again(
+    opened: Opener, annotator: LabellingPage, samples: list[Sample]
+) -> None:
+    """Label Studio still has it in the draft: it saves up to five seconds later."""
+    config = view(SMART_BOXES, STATUS)
+    project, (task,) = asked(opened, annotator, "asking after deleting", config, samples[0])
+    name, drawn = samples[0].wanted[0].name, rough(truth(samples[0]))
+    annotator.choose_label(name)
+    annotator.take_smart_tool()
+    annotator.drag(drawn)
+    annotator.wait_for_suggestions(1)
+    annotator.accept(saved=True)
+    annotator.delete(0)
+    annotator.drag(drawn)
+    annotator.wait_for_suggestions(1)
+    annotator.screenshot("asking-after-deleting")
+    ((label, box),) = submitted(annotator, project, task)
+    assert label == name
+    assert iou(box, truth(samples[0])) > iou(drawn, truth(samples[0]))
+
+
 def test_a_box_that_is_drawn_without_the_smart_tool_is_the_annotator_s_own(
     opened: Opener, annotator: LabellingPage, samples: list[Sample]
 ) -> None:
