@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from grounding.geometry import Box, Frame
@@ -71,6 +71,8 @@ def tell(answer: Answer) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=2_000, deadline=None, database=None)
 @given(any_text | st.sampled_from([row["raw"] for row in VARIANTS]))
+@example("0,1,2,0\u3000")
+@example("0,1,2,0\u3000 \u3000cat\u2003")
 def test_what_is_read_is_read_the_same_where_it_is_written_anew(text: str) -> None:
     answer = read(text, SQUARE)
     anew = read(json.dumps(list(map(write, answer.findings))), SQUARE)

@@ -81,7 +81,7 @@ class Matches:
             *corners, score = numbers
             numbers = tuple(corners)
         if len(numbers) in (2, 4):
-            self.items.append(Match(numbers, label or None, text, score, span))
+            self.items.append(Match(numbers, (label or "").strip() or None, text, score, span))
         else:
             self.reject()
 
