@@ -203,10 +203,9 @@ class Encoder:
             **self.encode_pictures([picture for request in batch for picture in request.pictures]),
         }
 
-    def grids(self, pictures: Sequence[Image]) -> Tensor | None:
-        """Return the pictures' numbers of patches, (pictures, 3), on the CPU; None without any."""
-        grids = [self.patches.grid(*one.size) for one in pictures]
-        return torch.tensor(grids) if grids else None
+    def grids(self, pictures: Sequence[Image]) -> Tensor:
+        """Return the pictures' numbers of patches, (pictures, 3), on the CPU."""
+        return torch.tensor([self.patches.grid(*one.size) for one in pictures])
 
     def encode_pictures(self, pictures: Sequence[Image]) -> dict[str, Tensor]:
         """Return what the model takes for pictures: all patches in one tensor, and the grids."""
@@ -216,12 +215,9 @@ class Encoder:
         """Return the same for one picture, which is cut here and now; any thread may call it."""
         return self._join([picture], [self._cut(picture)])
 
-    def _join(self, pictures: Sequence[Image], cut: Sequence[Tensor]) -> dict[str, Tensor]:
-        grids = torch.tensor([self.patches.grid(*one.size) for one in pictures])
-        return {
-            "pixel_values": torch.cat([*cut]),
-            "image_grid_thw": grids.to(self.device),
-        }
+    def _join(self, pictures: Sequence[Image], cut: list[Tensor]) -> dict[str, Tensor]:
+        grids = self.grids(pictures)
+        return {"pixel_values": torch.cat(cut), "image_grid_thw": grids.to(self.device)}
 
     def _cut(self, picture: Image) -> Tensor:
         return self.patches.cut(torch.from_numpy(np.array(picture)).to(self.device))

@@ -62,7 +62,7 @@ class ModelRunner:
         positions, offsets = self._model.model.get_rope_index(
             input_ids=ids,
             mm_token_type_ids=(ids == self._encoder.image_id).int(),
-            image_grid_thw=self._encoder.grids(request.pictures),
+            image_grid_thw=self._encoder.grids(request.pictures) if request.pictures else None,
         )
         return Feed(request.ids, 0, int(offsets[0]), 1, positions[:, 0])
 
